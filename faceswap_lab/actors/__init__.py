@@ -1,0 +1,1 @@
+"""Synthetic actors: people who do not exist, of whom everything is known."""

@@ -1,0 +1,77 @@
+"""Detections as one struct of parallel arrays."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+PointSet = Literal[5, 68, 106, 468]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Faces:
+    """n detections; `faces[i]` and `faces[mask]` are Faces too.
+
+    Convention: boxes are x1 y1 x2 y2, points (x, y), in pixels of the frame with pixel centres at integers. Left and right are
+    the subject's. The five keypoints are right eye, left eye, nose tip, right mouth corner, left mouth corner.
+    `embeddings` are unit vectors of the recogniser named `embedder`; those of two recognisers never compare.
+    """
+
+    frame_index: Int[np.ndarray, " n"]
+    boxes: Float[np.ndarray, "n 4"]
+    keypoints: Float[np.ndarray, "n 5 2"]
+    scores: Float[np.ndarray, " n"]
+    track: Int[np.ndarray, " n"] | None = None
+    landmarks: Float[np.ndarray, "n k 2"] | None = None
+    visible: Bool[np.ndarray, "n k"] | None = None
+    point_set: PointSet | None = None
+    embeddings: Float[np.ndarray, "n d"] | None = None
+    embedder: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in self._array_names():
+            if (got := len(getattr(self, name))) != len(self):
+                raise ValueError(f"Faces.{name} has {got} rows where frame_index has {len(self)}")
+        if (self.landmarks is None) != (self.point_set is None):
+            raise ValueError("landmarks and point_set go together")
+        if (self.embeddings is None) != (self.embedder is None):
+            raise ValueError("embeddings and embedder go together")
+
+    def __len__(self) -> int:
+        return len(self.frame_index)
+
+    def __getitem__(self, which: int | slice | np.ndarray) -> Self:
+        rows = slice(which, which + 1 or None) if isinstance(which, int) else which
+        return replace(self, **{name: getattr(self, name)[rows] for name in self._array_names()})
+
+    def _array_names(self) -> list[str]:
+        return [f.name for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)]
+
+    @classmethod
+    def none(cls) -> Self:
+        """No face at all."""
+        return cls(
+            frame_index=np.zeros(0, np.int64),
+            boxes=np.zeros((0, 4), np.float32),
+            keypoints=np.zeros((0, 5, 2), np.float32),
+            scores=np.zeros(0, np.float32),
+        )
+
+    @classmethod
+    def concat(cls, parts: list[Self]) -> Self:
+        """All rows of `parts` in order. Optional arrays survive only if every part has them; mixed embedders raise."""
+        full = [part for part in parts if len(part)]
+        if not full:
+            return cls.none()
+        for name in ("point_set", "embedder"):
+            if len({getattr(part, name) for part in full} - {None}) > 1:
+                raise ValueError(f"cannot join Faces with different {name}")
+        names = set.intersection(*(set(part._array_names()) for part in full))
+        joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in full]) for name in names}
+        missing: dict[str, Any] = {name: None for name in full[0]._array_names() if name not in names}
+        if "landmarks" in missing:
+            missing["point_set"] = None
+        if "embeddings" in missing:
+            missing["embedder"] = None
+        return replace(full[0], **joined, **missing)

@@ -1,0 +1,1 @@
+"""Networks and engines: detectors, embedders, swappers, their weights, training and metrics."""

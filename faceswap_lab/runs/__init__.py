@@ -1,0 +1,1 @@
+"""Runs and the verbs that make them: train, swap, evaluate."""
