@@ -1,3 +1,49 @@
-"""faceswap_lab: an interactive face-swap research workbench that measures every swap against the true answer."""
+"""faceswap_lab: an interactive face-swap research workbench that measures every swap against the true answer.
+
+Public names load on first use, so that `import faceswap_lab` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "Run": "faceswap_lab.runs.run:Run",
+    "actor": "faceswap_lab.actors.cast:Actor",
+    "admit": "faceswap_lab.runs.people:admit",
+    "align": "faceswap_lab.views.align:align",
+    "compare": "faceswap_lab.views.compare:compare",
+    "evaluate": "faceswap_lab.runs.evaluate:evaluate",
+    "recipes": "faceswap_lab.runs.recipes",
+    "report": "faceswap_lab.views.run_report:report",
+    "swap": "faceswap_lab.runs.swap:swap",
+    "train": "faceswap_lab.runs.train:train",
+}
+
+if TYPE_CHECKING:
+    from faceswap_lab.actors.cast import Actor as actor  # noqa: N813
+    from faceswap_lab.runs import recipes
+    from faceswap_lab.runs.evaluate import evaluate
+    from faceswap_lab.runs.people import admit
+    from faceswap_lab.runs.run import Run
+    from faceswap_lab.runs.swap import swap
+    from faceswap_lab.runs.train import train
+    from faceswap_lab.views.align import align
+    from faceswap_lab.views.compare import compare
+    from faceswap_lab.views.run_report import report
+
+__all__ = ["Run", "actor", "admit", "align", "compare", "evaluate", "recipes", "report", "swap", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'faceswap_lab' has no attribute {name!r}; it has {', '.join(__all__)}")
+    module, _, attribute = _PLACES[name].partition(":")
+    value = getattr(import_module(module), attribute) if attribute else import_module(module)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

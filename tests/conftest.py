@@ -2,4 +2,6 @@
 
 from jaxtyping import install_import_hook
 
+import tests.typecheck  # noqa: F401 (the hook looks the checker up by name)
+
 install_import_hook("faceswap_lab", "tests.typecheck.check")

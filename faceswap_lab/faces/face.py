@@ -1,7 +1,7 @@
 """Detections as one struct of parallel arrays."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -41,7 +41,7 @@ class Faces:
     def __len__(self) -> int:
         return len(self.frame_index)
 
-    def __getitem__(self, which: int | slice | np.ndarray) -> Self:
+    def __getitem__(self, which: int | slice | np.ndarray) -> "Faces":
         rows = slice(which, which + 1 or None) if isinstance(which, int) else which
         return replace(self, **{name: getattr(self, name)[rows] for name in self._array_names()})
 
@@ -49,7 +49,7 @@ class Faces:
         return [f.name for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)]
 
     @classmethod
-    def none(cls) -> Self:
+    def none(cls) -> "Faces":
         """No face at all."""
         return cls(
             frame_index=np.zeros(0, np.int64),
@@ -59,7 +59,7 @@ class Faces:
         )
 
     @classmethod
-    def concat(cls, parts: list[Self]) -> Self:
+    def concat(cls, parts: "list[Faces]") -> "Faces":
         """All rows of `parts` in order. Optional arrays survive only if every part has them; mixed embedders raise."""
         full = [part for part in parts if len(part)]
         if not full:

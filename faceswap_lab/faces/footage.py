@@ -1,11 +1,16 @@
-"""Frames in order, on demand: the protocol that clips of real files and takes of actors share."""
+"""Frames in order, on demand: the protocol that clips of real files and takes of actors share, and clips."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
+from threading import RLock
 from typing import Literal, Protocol, runtime_checkable
 
-from faceswap_lab.faces.frame import Frame
+from faceswap_lab.errors import ConsentError, MediaError
+from faceswap_lab.faces.decode import Index, Reader, read_index
+from faceswap_lab.faces.frame import Frame, read_still, still_format
 
 Basis = Literal["synthetic", "consent", "public domain", "licence", "derived"]
 
@@ -59,3 +64,152 @@ class Footage(Protocol):
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         """Frames `start` to `stop` (not included) in order, read or rendered one by one."""
         ...
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file's content, 64 hex digits, read in pieces. MediaError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MediaError(expected="a readable file", got=f"{path.name}: {error.strerror}", remedy="check the path") from error
+
+
+class Clip:
+    """Footage from one file, a video or a still, that a Grant allows to read.
+
+    The constructor reads nothing. The file's sha256 is compared with the grant's before anything in it is interpreted, and again if
+    its size or date changes later. Frames come upright, as 8-bit RGB; `frames` holds one at a time, `[i]` is exact to the frame.
+    A pickled Clip is its grant: whoever receives it opens and checks the file anew. Reading may raise ConsentError (the file is not
+    the one that was admitted) and MediaError (it cannot be read without loss or guesswork; the remedy says what to run).
+    """
+
+    def __init__(self, grant: Grant) -> None:
+        self.grant = grant
+        self._lock = RLock()
+        self._checked: tuple[int, ...] | None = None
+        self._index: Index | None = None
+        self._still: Frame | None = None
+        self._reader: Reader | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.grant.path
+
+    @property
+    def origin(self) -> str:
+        """`"sha256:"` and the file's digest."""
+        return f"sha256:{self.grant.sha256}"
+
+    @property
+    def subject(self) -> str:
+        """Who is seen, as the grant says."""
+        return self.grant.subject
+
+    @property
+    def fps(self) -> float:
+        """Frames a second; for variable rates the mean. A still has 0."""
+        return self._opened().fps
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels, as shown."""
+        return self._opened().size
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether the file carries a sound track."""
+        return self._opened().has_audio
+
+    def __len__(self) -> int:
+        return len(self._opened().times_s)
+
+    def __getitem__(self, index: int) -> Frame:
+        count = len(self)
+        number = index + count if index < 0 else index
+        if not 0 <= number < count:
+            raise IndexError(f"frame {index} of {count}")
+        with self._lock:
+            self._verify()
+            if self._still is not None:
+                return self._still
+            if self._reader is None:
+                self._reader = Reader(self.path, self._opened(), self.origin)
+            return self._reader.read(number)
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Frames `start` to `stop` (not included; None: the end) in order, decoded one by one. ValueError for a negative start."""
+        count = len(self)
+        end = count if stop is None else min(stop, count)
+        if start < 0 or end < 0:
+            raise ValueError(f"frames count from 0, got {start} to {stop}")
+        return self._frames(start, end)
+
+    def _frames(self, start: int, stop: int) -> Iterator[Frame]:
+        self._verify()
+        if self._still is not None:
+            yield from [self._still][start:stop]
+            return
+        # Its own reader: several passes may be under way at once.
+        reader = Reader(self.path, self._opened(), self.origin)
+        try:
+            for number in range(start, stop):
+                yield reader.read(number)
+        finally:
+            reader.close()
+
+    def close(self) -> None:
+        """Gives the open file back; the next read opens it again."""
+        with self._lock:
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
+
+    def _opened(self) -> Index:
+        with self._lock:
+            if self._index is None:
+                self._verify()
+                with self.path.open("rb") as file:
+                    head = file.read(12)
+                if still_format(head):
+                    self._still = Frame(image=read_still(self.path), origin=self.origin)
+                    self._index = Index.of_still(self._still.size)
+                else:
+                    self._index = read_index(self.path)
+            return self._index
+
+    def _verify(self) -> None:
+        """Raises ConsentError unless the file is still the one that was admitted. Hashes it only if it looks changed."""
+        with self._lock:
+            try:
+                stat = self.path.stat()
+            except OSError as error:
+                raise MediaError(
+                    expected="the admitted file", got=f"{self.path.name}: {error.strerror}", remedy="put it back"
+                ) from error
+            seen = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+            if seen == self._checked:
+                return
+            found = digest(self.path)
+            if found != self.grant.sha256:
+                expected = f"the file that was admitted, sha256 {self.grant.sha256[:12]}…"
+                got = f"{self.path.name} with sha256 {found[:12]}…"
+                raise ConsentError(expected=expected, got=got, remedy="restore the file, or admit it anew with its own consent")
+            self._checked = seen
+
+    def __reduce__(self) -> tuple[type["Clip"], tuple[Grant]]:
+        return Clip, (self.grant,)
+
+    def __repr__(self) -> str:
+        return f"Clip({self.path.name!r}, subject={self.subject!r})"
+
+    def _repr_html_(self) -> str:
+        lines = [f"{self.path.name} · {self.subject} · {self.grant.basis}", self.origin[:19] + "…"]
+        if self._index is not None:
+            height, width = self._index.size
+            lines.append(f"{len(self._index.times_s)} frames · {self._index.fps:.3f} per second · {width} × {height}")
+        else:
+            lines.append("not opened yet")
+        picture = self._still._repr_html_() if self._still is not None else ""
+        return f"<div>{picture}{'<br>'.join(escape(line) for line in lines)}</div>"

@@ -62,6 +62,15 @@ class Crops:
     def __len__(self) -> int:
         return len(self.frame_index)
 
+    def __getitem__(self, rows: slice) -> "Crops":
+        return Crops(
+            pixels=self.pixels[rows],
+            frame_to_crop=self.frame_to_crop[rows],
+            frame_index=self.frame_index[rows],
+            template=self.template,
+            landmarks=None if self.landmarks is None else self.landmarks[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Swapped:
@@ -112,7 +121,9 @@ class Swapper(Protocol[C]):
         """Whatever `__call__` needs to know of each source; row i of a batch takes `sources[which[i]]`."""
         ...
 
-    def __call__(self, crops: Crops, codes: C, which: Int64[np.ndarray, " n"]) -> Swapped: ...
+    def __call__(self, crops: Crops, codes: C, which: Int64[np.ndarray, " n"]) -> Swapped:
+        """Row i of `crops` with the face of source `which[i]`."""
+        ...
 
 
 AnySwapper = Swapper[Any]

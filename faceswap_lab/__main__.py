@@ -1,0 +1,277 @@
+"""The command line: parse, call, print. Work lives in the verbs; this file only names it.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused (consent, licence), 4 missing (weights, device), 130 stopped and saved.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from faceswap_lab import __version__
+from faceswap_lab.errors import ConsentError, DeviceError, LabError, WeightsError
+
+if TYPE_CHECKING:
+    from faceswap_lab.runs.people import Person
+    from faceswap_lab.runs.run import Run
+
+Answer = dict[str, Any] | list[dict[str, Any]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], Answer] = options.command
+    try:
+        answer = command(options)
+    except KeyboardInterrupt:
+        print("stopped; what was done is saved, the same command goes on from there", file=sys.stderr)
+        return 130
+    except (LabError, ValueError) as error:
+        print(f"faceswap-lab: {error}", file=sys.stderr)
+        return _exit_code(error)
+    print(json.dumps(answer) if options.json else _readable(answer))
+    return 1 if isinstance(answer, dict) and answer.get("ok") is False else 0
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, ConsentError):
+        return 3
+    if isinstance(error, WeightsError | DeviceError):
+        return 4
+    return 2 if isinstance(error, ValueError) else 1
+
+
+def _readable(answer: Answer) -> str:
+    if isinstance(answer, list):
+        return "\n".join("  ".join(str(value) for value in row.values()) for row in answer) or "nothing"
+    return "\n".join(f"{name:<22} {_short(value)}" for name, value in answer.items())
+
+
+def _short(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
+
+
+# --- arguments ------------------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="faceswap-lab", description="Face-swap research, measured against the true answer.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    quickstart = _add(commands, "quickstart", _quickstart, "run the quickstart notebook: train, swap, measure, report", verb=True)
+    quickstart.add_argument("--recipe", default="quickstart", choices=["quickstart", "smoke"], help="smoke: seconds, and mush")
+
+    train = _add(commands, "train", _train, "train a swapper of two people", verb=True)
+    train.add_argument("--source", required=True, metavar="WHO", help="actor:7, or a file with a manifest entry")
+    train.add_argument("--target", required=True, metavar="WHO")
+    train.add_argument("--steps", type=int, default=None, help="default: the recipe's")
+    train.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe as JSON (`runs show` prints one)")
+
+    swap = _add(commands, "swap", _swap, "put a source's face on a clip or a still", verb=True)
+    swap.add_argument("--source", required=True, metavar="WHO", help="actor:7, or a file with a manifest entry")
+    swap.add_argument("--target", required=True, metavar="FILE", help="a clip or still, or actor:21/speech")
+    swap.add_argument("--swapper", default="warp", metavar="RUN", help="a train run's id; default: warp, which needs no training")
+    swap.add_argument("--who", help="who is seen in the target file, if it has no manifest entry yet")
+    swap.add_argument("--basis", help='why this is allowed: "public domain (NASA)", "consent: signed 2026-03-01"')
+    swap.add_argument("--output", "-o", type=Path, help="where the result goes; default: beside the run")
+
+    evaluate = _add(commands, "evaluate", _evaluate, "score a swap beside floor and ceiling", verb=True)
+    evaluate.add_argument("run", help="a swap run's id")
+    evaluate.add_argument("--tone", default="source", choices=["source", "target"], help="whose skin tone the truth has")
+
+    report = _add(commands, "report", _report, "write one self-contained page about runs")
+    report.add_argument("runs", nargs="+", metavar="RUN", help="ids of train, swap and evaluate runs")
+    report.add_argument("--output", "-o", type=Path, default=Path("report.html"))
+
+    models = _group(commands, "models", "weights")
+    fetch = _add(models, "fetch", _models_fetch, "fetch the offline engine's weights and check them")
+    fetch.add_argument("names", nargs="*", help="default: all")
+    _add(models, "list", _models_list, "what there is, with licences")
+    _add(models, "verify", _models_verify, "check every weight file's digest")
+
+    actors = _group(commands, "actors", "synthetic people")
+    show = _add(actors, "show", _actors_show, "draw an actor's portrait")
+    show.add_argument("seed", type=int)
+    show.add_argument("--output", "-o", type=Path, default=None)
+
+    runs = _group(commands, "runs", "run folders")
+    _add(runs, "list", _runs_list, "every run, newest first").add_argument("--verb")
+    _add(runs, "show", _runs_show, "one run").add_argument("run")
+
+    audit = _group(commands, "audit", "the audit log")
+    _add(audit, "verify", _audit_verify, "check the chain against itself and against the runs")
+    return parser
+
+
+def _group(commands: Any, name: str, text: str) -> Any:
+    return commands.add_parser(name, help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
+
+
+def _add(
+    commands: Any, name: str, command: Callable[[argparse.Namespace], Answer], text: str, *, verb: bool = False
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--json", action="store_true", help="print one JSON value")
+    if verb:
+        parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+        parser.add_argument("--again", action="store_true", help="a new run even if an identical one is finished")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _person(text: str) -> "Person":
+    """`actor:7`, `actor:7/speech:3`, or a file that has a manifest entry."""
+    from faceswap_lab.actors.cast import Actor
+    from faceswap_lab.runs.people import admit
+
+    if not text.startswith("actor:"):
+        return admit(text)
+    seed, _, performance = text.removeprefix("actor:").partition("/")
+    kind, _, number = performance.partition(":")
+    if not seed.isdecimal() or (number and not number.isdecimal()):
+        raise ValueError(f"an actor is written actor:7 or actor:7/speech:3, not {text!r}")
+    actor = Actor(int(seed))
+    return actor.perform(kind, seed=int(number or 0)) if kind else actor
+
+
+# --- verbs ----------------------------------------------------------------------------------------------------------------
+
+
+def _quickstart(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.quickstart import quickstart
+
+    options.json = True
+    return quickstart(recipe=options.recipe, device=options.device, again=options.again)
+
+
+def _train(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import recipes
+    from faceswap_lab.runs.recipe import from_json
+    from faceswap_lab.runs.train import train
+
+    if options.recipe and options.steps is not None:
+        raise ValueError("give --recipe or --steps, not both: a recipe says its own steps")
+    recipe = from_json(recipes.PairRecipe, options.recipe.read_text()) if options.recipe else recipes.pair(options.steps or 900)
+    source, target = _person(options.source), _person(options.target)
+    return _about(train(recipe, source=source, target=target, device=options.device, again=options.again))
+
+
+def _swap(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.faces.footage import Footage
+    from faceswap_lab.runs import results
+    from faceswap_lab.runs.people import admit
+    from faceswap_lab.runs.swap import swap
+
+    source = _person(options.source)
+    if options.target.startswith("actor:"):
+        text = options.target if "/" in options.target else f"{options.target}/speech"
+        target = _person(text)
+    else:
+        target = admit(options.target, who=options.who, basis=options.basis, uses=["anonymise"] if options.who else [])
+    assert isinstance(target, Footage)
+    run = swap(target, source=source, swapper=options.swapper, device=options.device, again=options.again)
+    suffix = Path(options.target).suffix.lower() if len(target) == 1 and not options.target.startswith("actor:") else ".mp4"
+    suffix = suffix if suffix in (".png", ".jpg", ".jpeg") or len(target) > 1 else ".png"
+    output = options.output or run.path / f"swap{suffix if len(target) == 1 else '.mp4'}"
+    return _about(run) | {"output": str(results.export(run, output))}
+
+
+def _evaluate(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.actors.cast import Actor
+    from faceswap_lab.actors.truth import Take
+    from faceswap_lab.runs import results
+    from faceswap_lab.runs.evaluate import evaluate
+    from faceswap_lab.runs.run import Run
+
+    result = Run.open(options.run)
+    source, target = results.people(result)
+    known = isinstance(target, Take) and isinstance(source, Actor)
+    truth = target.recast(source, tone=options.tone) if isinstance(target, Take) and isinstance(source, Actor) else None
+    answer = _about(evaluate(result, truth=truth, again=options.again))
+    return answer | {"truth": "rendered" if known else "unknown: the target is real footage"}
+
+
+def _report(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.run import Run
+    from faceswap_lab.views.run_report import report
+
+    return {"report": str(report(*(Run.open(name) for name in options.runs), path=options.output))}
+
+
+def _about(run: "Run") -> dict[str, Any]:
+    return {"run": run.id, "folder": str(run.path), **run.summary}
+
+
+# --- things kept ----------------------------------------------------------------------------------------------------------
+
+
+def _models_fetch(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.models import zoo
+
+    zoo.fetch(options.names or None, progress=lambda line: print(line, file=sys.stderr))
+    return _models_list(options)
+
+
+def _models_list(_: argparse.Namespace) -> Answer:
+    from dataclasses import asdict
+
+    from faceswap_lab.models import zoo
+
+    return [asdict(status) for status in zoo.verify()]
+
+
+def _models_verify(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.models import zoo
+
+    for name in zoo.MODELS:
+        zoo.path(name)  # raises, with its remedy, for a file that is missing or altered
+    return _models_list(options)
+
+
+def _actors_show(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.actors.cast import Actor
+    from faceswap_lab.trust import doors
+
+    actor = Actor(options.seed)
+    output = options.output or Path(f"actor-{actor.seed}.png")
+    doors.export_portrait(actor.portrait(512), output, root=_root(), subject=actor.subject)
+    return {"actor": actor.subject, "portrait": str(output)}
+
+
+def _runs_list(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.run import Run
+
+    return [
+        {"run": run.id, "status": run.record.status, "created": run.record.created, "folder": str(run.path)}
+        for run in Run.find(verb=options.verb)
+    ]
+
+
+def _runs_show(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.run import Run
+
+    run = Run.open(options.run)
+    return {**run.record.model_dump(mode="json"), "folder": str(run.path)}
+
+
+def _audit_verify(_: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.run import Run
+    from faceswap_lab.trust import audit
+
+    verdict = audit.verify(_root(), heads=Run.heads())
+    where = "" if verdict.whole else f"line {verdict.bad_line}: "
+    return {"ok": verdict.whole, "lines": verdict.count, "finding": where + (verdict.reason or "every line holds")}
+
+
+def _root() -> Path:
+    from faceswap_lab.runs.root import lab_root
+
+    return lab_root()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

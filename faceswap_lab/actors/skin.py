@@ -1,0 +1,256 @@
+"""Paints an actor's skin and hair into the head's texture, by template coordinates.
+
+Everything is placed in metres on the template head (x to the subject's left, y backwards, z up), then lands in the texture through
+its position map. Small hairs are drawn as strokes on a flat front view first and sampled from there.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from faceswap_lab.actors.rig import Rig, TextureMap, load_rig, smoothstep
+from faceswap_lab.actors.traits import Traits
+
+HAIRLINE_Y = (-0.175, -0.150, -0.130, -0.105, -0.085, -0.072, -0.062, -0.050, -0.030, 0.000, 0.070)
+HAIRLINE_Z = (0.810, 0.808, 0.802, 0.787, 0.764, 0.730, 0.712, 0.735, 0.700, 0.640, 0.622)
+"""Height of the hairline over the depth of the head, on the template: forehead, temple, sideburn, ear, nape."""
+
+HEAD_MIDDLE = (0.0, -0.030, 0.745)
+_FRONT_LEFT, _FRONT_TOP, _FRONT_WIDTH, _FRONT_HEIGHT, _FRONT_STEP = -0.08, 0.82, 0.16, 0.22, 0.0002
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Paint:
+    """What is painted, before hair covers skin: reflectances (linear RGB), cover of the hair, lips, and fine relief about 0."""
+
+    skin: Float[Tensor, "3 h w"]
+    hair_colour: Float[Tensor, "3 h w"]
+    hair: Float[Tensor, "h w"]
+    lips: Float[Tensor, "h w"]
+    relief: Float[Tensor, "h w"]
+
+
+def noise(draw: np.random.Generator, size: tuple[int, int], cells: tuple[float, ...], stretch: float = 1.0) -> Float[Tensor, "h w"]:
+    """Smooth noise of unit deviation; `cells` are blobs per texture height for each octave, `stretch` > 1 makes upright ones."""
+    total = torch.zeros(size)
+    strength = 1.0
+    for count in cells:
+        grid = (max(2, round(count / stretch)), max(2, round(count * size[1] / size[0])))
+        field = torch.from_numpy(draw.standard_normal(grid).astype(np.float32))
+        total += strength * F.interpolate(field[None, None], size, mode="bicubic", align_corners=True)[0, 0]
+        strength *= 0.6
+    return total / total.std()
+
+
+def bump(x: Tensor, centre: float, width: float) -> Tensor:
+    """A Gaussian of height one."""
+    return torch.exp(-(((x - centre) / width) ** 2))
+
+
+def hairline(y: Tensor, x: Tensor, traits: Traits) -> Tensor:
+    """Height of the hairline at depth y: over the forehead higher with age and a little lower in the middle."""
+    base = torch.from_numpy(np.interp(y.cpu().numpy(), HAIRLINE_Y, HAIRLINE_Z).astype(np.float32))
+    front = smoothstep(-0.06, -0.11, y)
+    return base + front * (traits.hairline_m - traits.widow_peak_m * bump(x, 0.0, 0.016))
+
+
+def paint(traits: Traits, texels: TextureMap) -> Paint:
+    """The whole texture of one person; about 0.2 s at 1024 rows."""
+    x, y, z = texels.position.unbind(-1)
+    draw = np.random.default_rng([31, traits.seed])
+    size = (x.shape[0], x.shape[1])
+    front = smoothstep(-0.085, -0.115, y)
+    relief = noise(draw, size, (420, 800))
+    strands, hair_cover = _hair(traits, draw, x, y, z)
+    hair_cover = hair_cover * (1 - smoothstep(0.2, 0.6, texels.masks["ears"]))
+    lips = smoothstep(0.2, 0.8, texels.masks["lips"])
+    skin = _complexion(traits, draw, size, x, z, front, relief)
+    skin = _flush(traits, skin, x, y, z, front, texels)
+    skin = _marks(traits, draw, skin, x, z, front)
+    skin = _beard(traits, draw, skin, x, y, z, front, lips)
+    skin = _lips(traits, skin, lips, relief)
+    skin = _brows(traits, skin, x, z, front)
+    skin = _lashes(traits, skin, x, y, z)
+    colour = torch.tensor(traits.hair)[:, None, None] * (1 + strands).clamp(0.25, 2.2)
+    if traits.hair_style in ("buzz", "bald"):
+        colour = 0.55 * skin + 0.45 * colour
+    return Paint(skin=skin.clamp(0, 1), hair_colour=colour.clamp(0, 1), hair=hair_cover, lips=lips, relief=relief)
+
+
+def _times(colour: Tensor, where: Tensor, factor: tuple[float, float, float]) -> Tensor:
+    """Multiplies by `factor` where `where` is 1."""
+    return colour * (1 + where * (torch.tensor(factor)[:, None, None] - 1))
+
+
+def _complexion(
+    traits: Traits, draw: np.random.Generator, size: tuple[int, int], x: Tensor, z: Tensor, front: Tensor, relief: Tensor
+) -> Tensor:
+    broad, fine, blood = noise(draw, size, (7, 15)), noise(draw, size, (110, 230)), noise(draw, size, (18, 40))
+    tone = 1 + 0.022 * broad + 0.012 * fine + 0.022 * relief * front
+    tone = tone * (1 + 0.05 * bump(z, 0.785, 0.03) * front)
+    colour = torch.tensor(traits.skin)[:, None, None] * tone
+    calm = 1 - 0.5 * traits.melanin
+    return _times(colour, blood.clamp(-2, 2) * calm, (1.006, 0.985, 0.982))
+
+
+def _flush(traits: Traits, skin: Tensor, x: Tensor, y: Tensor, z: Tensor, front: Tensor, texels: TextureMap) -> Tensor:
+    """Blood near the surface: cheeks, nose, ears, chin; shade around the eyes."""
+    side = x.abs()
+    calm = 1 - 0.55 * traits.melanin
+    cheek = bump(side, 0.043, 0.021) * bump(z, 0.690, 0.022) * front
+    nose = bump(x, 0.0, 0.013) * bump(z, 0.687, 0.016) * smoothstep(-0.13, -0.15, y)
+    chin = bump(x, 0.0, 0.018) * bump(z, 0.632, 0.012) * front
+    warm = (0.55 * cheek + 0.55 * nose + 0.25 * chin + 0.5 * texels.masks["ears"]) * calm
+    skin = _times(skin, warm, (1.07, 0.82, 0.80))
+    skin = _times(skin, 0.6 * texels.masks["eyelids"], (0.90, 0.80, 0.80))
+    under = bump(side, 0.031, 0.015) * bump(z, 0.7115, 0.0055) * front
+    tired = 0.35 + 0.5 * smoothstep(0.75, 0.93, torch.tensor(traits.age))
+    return _times(skin, under * tired, (0.84, 0.79, 0.82))
+
+
+def _marks(traits: Traits, draw: np.random.Generator, skin: Tensor, x: Tensor, z: Tensor, front: Tensor) -> Tensor:
+    spots = noise(draw, (x.shape[0], x.shape[1]), (260,))
+    skin = _times(skin, smoothstep(1.2, 2.2, spots) * traits.freckles * bump(z, 0.70, 0.03) * front, (0.76, 0.62, 0.52))
+    for mole_x, mole_z, radius in traits.moles:
+        spot = torch.exp(-(((x - mole_x) ** 2 + (z - mole_z) ** 2) / radius**2)) * front
+        skin = _times(skin, spot, (0.38, 0.28, 0.25))
+    return skin
+
+
+def _beard(
+    traits: Traits, draw: np.random.Generator, skin: Tensor, x: Tensor, y: Tensor, z: Tensor, front: Tensor, lips: Tensor
+) -> Tensor:
+    side = x.abs()
+    size = (x.shape[0], x.shape[1])
+    if traits.beard <= 0 and traits.stubble <= 0:
+        return skin
+    uneven = 0.0022 * noise(draw, size, (50, 110))
+    jaw = smoothstep(0.690, 0.668, z + uneven - 0.30 * (side - 0.03).clamp_min(0)) * smoothstep(0.596, 0.625, z + uneven)
+    jaw = jaw * smoothstep(-0.050, -0.068, y)
+    bare = bump(side, 0.0, 0.026) * smoothstep(0.642, 0.656, z)
+    moustache = bump(z + uneven, 0.6765, 0.0062) * smoothstep(0.034, 0.024, side) * front
+    chin = bump(side, 0.0, 0.02) * bump(z, 0.634, 0.014) * front
+    cover = torch.maximum(torch.maximum(jaw * (1 - bare), moustache), chin * jaw) * (1 - smoothstep(0.1, 0.5, lips))
+    shade = traits.stubble * 0.35 * (1 - 0.6 * traits.melanin)
+    skin = _times(skin, cover * shade, (0.66, 0.70, 0.76))
+    if traits.beard <= 0:
+        return skin
+    curl = noise(draw, size, (330, 640), 1.6)
+    alpha = (cover * traits.beard * (0.9 + 0.16 * curl)).clamp(0, 0.94)
+    hair = torch.tensor(traits.hair)[:, None, None] * (1.05 + 0.25 * curl).clamp(0.4, 2)
+    return skin * (1 - alpha) + hair * alpha
+
+
+def _lips(traits: Traits, skin: Tensor, lips: Tensor, relief: Tensor) -> Tensor:
+    red = traits.lip_redness
+    light, dark = torch.tensor([0.92 - 0.10 * red, 0.62 - 0.24 * red, 0.64 - 0.18 * red]), torch.tensor([1.02, 0.80 - 0.16 * red, 0.84 - 0.1 * red])
+    factor = light * (1 - traits.melanin) + dark * traits.melanin
+    return skin * (1 + lips * (1 + 0.04 * relief) * (factor[:, None, None] - 1))
+
+
+def _front_view(canvas: np.ndarray, x: Tensor, z: Tensor) -> Tensor:
+    """Values of a front-view canvas at texels."""
+    grid = torch.stack([(x - _FRONT_LEFT) / _FRONT_WIDTH * 2 - 1, (_FRONT_TOP - z) / _FRONT_HEIGHT * 2 - 1], -1)
+    picture = torch.from_numpy(canvas.astype(np.float32) / 255)[None, None]
+    return F.grid_sample(picture, grid[None], align_corners=False, padding_mode="zeros")[0, 0]
+
+
+def _brow_line(traits: Traits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x, z and half thickness of a brow from its inner to its outer end, in metres, on the subject's left."""
+    brows = traits.brows
+    x = np.array([0.011, 0.018, 0.027, 0.037, 0.046, 0.054]) + np.array([1, 0.8, 0.4, 0.2, 0, 0]) * brows.gap_m
+    z = np.array([0.7438, 0.7470, 0.7498, 0.7512, 0.7486, 0.7436]) + brows.height_m + np.array([0, 0.2, 0.6, 1, 0.7, 0.1]) * brows.arch_m
+    return x, z, np.array([0.0030, 0.0036, 0.0035, 0.0029, 0.0019, 0.0007]) * brows.thickness
+
+
+def _brow_strokes(traits: Traits) -> np.ndarray:
+    """Both brows as single hairs on the front view: upright at the inner end, lying along the line at the outer."""
+    draw = np.random.default_rng([32, traits.seed])
+    shape = (round(_FRONT_HEIGHT / _FRONT_STEP), round(_FRONT_WIDTH / _FRONT_STEP))
+    canvas = np.zeros(shape, np.uint8)
+    xs, zs, half = _brow_line(traits)
+    for side in (-1, 1):
+        for _ in range(round(330 * traits.brows.density)):
+            share = draw.random()
+            at = share * (len(xs) - 1)
+            x, z, thick = (float(np.interp(at, np.arange(len(xs)), values)) for values in (xs, zs, half))
+            z += thick * draw.uniform(-1, 1) * 0.9
+            angle = math.radians(78 - 85 * share + draw.normal(0, 10)) if draw.random() < 0.85 else math.radians(draw.uniform(-30, 60))
+            length = draw.uniform(0.0035, 0.0065) * (1 - 0.3 * share)
+            ends = [(x, z), (x + math.cos(angle) * length, z + math.sin(angle) * length * 0.75)]
+            pixels = [(round((side * px - _FRONT_LEFT) / _FRONT_STEP * 8), round((_FRONT_TOP - pz) / _FRONT_STEP * 8)) for px, pz in ends]
+            cv2.line(canvas, pixels[0], pixels[1], int(draw.uniform(120, 235)), 2, cv2.LINE_AA, 3)
+    return cv2.GaussianBlur(canvas, (0, 0), 1.6)
+
+
+def _brows(traits: Traits, skin: Tensor, x: Tensor, z: Tensor, front: Tensor) -> Tensor:
+    xs, zs, half = _brow_line(traits)
+    side = x.abs().numpy()
+    middle = torch.from_numpy(np.interp(side, xs, zs).astype(np.float32))
+    thick = torch.from_numpy(np.interp(side, xs, half, left=0, right=0).astype(np.float32))
+    ends = torch.from_numpy((np.clip((side - xs[0] + 0.002) / 0.006, 0, 1) * np.clip((xs[-1] - side) / 0.006, 0, 1)).astype(np.float32))
+    band = torch.exp(-(((z - middle) / (1.05 * thick).clamp_min(1e-4)) ** 2)) * ends
+    hairs = _front_view(_brow_strokes(traits), x, z)
+    alpha = ((0.42 * band + 0.85 * hairs) * traits.brows.density).clamp(0, 0.92) * front
+    colour = torch.tensor(traits.hair)[:, None, None] * 0.85 + 0.04 * torch.tensor(traits.skin)[:, None, None]
+    return skin * (1 - alpha) + colour * alpha
+
+
+def _lashes(traits: Traits, skin: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """The dark rim of the lids, stronger above, and the crease of the upper lid."""
+    rig: Rig = load_rig()
+    strength = 0.52 if traits.is_male else 0.66
+    for centre in (rig.eye_left, rig.eye_right):
+        cx, cy, cz = centre.tolist()
+        distance = ((x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2).sqrt()
+        above = smoothstep(-0.004, 0.002, z - cz)
+        front = smoothstep(-0.116, -0.126, y)
+        rim = smoothstep(0.0170, 0.0149, distance) * front * (0.30 + strength * above)
+        skin = _times(skin, rim.clamp(0, 0.95), (0.12, 0.09, 0.09))
+        skin = _times(skin, bump(distance, 0.0195, 0.0016) * above * smoothstep(-0.112, -0.124, y), (0.80, 0.74, 0.72))
+    return skin
+
+
+def strand_pole(traits: Traits) -> tuple[float, float, float]:
+    """Where the strands radiate from, as a direction from the middle of the head: the crown, or the knot at the back."""
+    return (0.0, 0.94, 0.34) if traits.hair_style == "tied" else (0.0, 0.38, 0.925)
+
+
+def strand_noise(traits: Traits, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n"]:
+    """Brightness of strands about 0, long along the hair and fine across it, at template points on the scalp."""
+    pole = F.normalize(torch.tensor(strand_pole(traits)), dim=0)
+    across = torch.linalg.cross(torch.tensor([1.0, 0.0, 0.0]), pole)
+    ray = F.normalize(points - torch.tensor(HEAD_MIDDLE), dim=-1)
+    around = torch.atan2((ray * across).sum(-1), ray[..., 0]) / math.pi
+    down = torch.acos((ray * pole).sum(-1).clamp(-1, 1)) / math.pi * 2 - 1
+    draw = np.random.default_rng([33, traits.seed])
+    curly = traits.hair_style == "afro"
+    total = torch.zeros(points.shape[:-1])
+    grid = torch.stack([around, down], -1).reshape(1, 1, -1, 2)
+    for columns, rows, weight in ((70, 5, 0.9), (190, 9, 1.0), (420, 16, 0.7)):
+        rows = columns // 2 if curly else rows
+        field = torch.from_numpy(draw.standard_normal((rows, columns)).astype(np.float32))
+        field = torch.cat([field, field[:, :1]], 1)[None, None]
+        total += weight * F.grid_sample(field, grid, mode="bilinear", align_corners=True, padding_mode="border").reshape(total.shape)
+    return total * (0.30 if curly else 0.26)
+
+
+def _hair(traits: Traits, draw: np.random.Generator, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Brightness of the strands about 0, and the cover 0..1 with a soft, uneven edge."""
+    strands = strand_noise(traits, torch.stack([x, y, z], -1))
+    size = (x.shape[0], x.shape[1])
+    above = z - hairline(y, x, traits)
+    ragged = 0.0022 * noise(draw, size, (90, 200)) + 0.004 * strands
+    cover = smoothstep(-0.006, 0.010, above + ragged)
+    wisps = smoothstep(-0.014, 0.006, above + 0.012 * strands) * 0.5
+    cover = torch.maximum(cover, wisps * smoothstep(-0.02, 0.0, above))
+    if traits.hair_style == "bald":
+        crown = smoothstep(0.748, 0.715, z) * smoothstep(-0.075, -0.045, y)
+        return strands, cover * crown * 0.55
+    return strands, cover * (0.8 if traits.hair_style == "buzz" else 1.0)

@@ -1,0 +1,131 @@
+"""What a hand changed: five points for a frame of some footage, kept apart from what the detector said."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from faceswap_lab.faces.face import Faces
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """Where a person put the five keypoints in one frame: (x, y) in frame pixels, in the order of `Faces.keypoints`."""
+
+    origin: str
+    index: int
+    points: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        values = np.array(self.points, np.float64)
+        if values.shape != (5, 2) or not np.isfinite(values).all():
+            raise ValueError(f"a correction has 5 finite points (x, y), got {self.points}")
+        if self.index < 0 or not self.origin:
+            raise ValueError(f"a correction names an origin and a frame from 0, got {self.origin!r} and {self.index}")
+
+    @property
+    def keypoints(self) -> Float64[np.ndarray, "5 2"]:
+        """The points as an array."""
+        return np.array(self.points, np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corrections:
+    """Corrections by (origin, frame), at most one each, in that order. Changing them gives new ones; equal content is equal."""
+
+    entries: tuple[Correction, ...] = ()
+
+    def __post_init__(self) -> None:
+        keys = [(entry.origin, entry.index) for entry in self.entries]
+        if keys != sorted(set(keys)):
+            raise ValueError("corrections are sorted by origin and frame, one for each")
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def points(self, origin: str, index: int) -> Float64[np.ndarray, "5 2"] | None:
+        """What a hand set for this frame, or None."""
+        return next((entry.keypoints for entry in self.entries if (entry.origin, entry.index) == (origin, index)), None)
+
+    def with_points(self, origin: str, index: int, points: Float[np.ndarray, "5 2"]) -> Self:
+        """These with the five points (frame pixels) of one frame set. ValueError for NaN or infinity."""
+        added = Correction(origin=origin, index=index, points=tuple((float(x), float(y)) for x, y in points))
+        return replace(self, entries=_sorted([*self.without(origin, index).entries, added]))
+
+    def without(self, origin: str, index: int) -> Self:
+        """These with that frame left to the detector again."""
+        return replace(self, entries=tuple(entry for entry in self.entries if (entry.origin, entry.index) != (origin, index)))
+
+    def apply(self, origin: str, faces: Faces) -> Faces:
+        """`faces` with the keypoints of corrected frames replaced; in a frame with several faces, of the nearest one.
+
+        Comes before landmarks and embeddings, which are computed from the keypoints: ValueError if a face to be changed has them.
+        A corrected frame in which `faces` has no face is left out: see `added` for those.
+        """
+        keypoints = faces.keypoints.copy()
+        changed = False
+        for entry in self._of(origin):
+            rows = np.flatnonzero(faces.frame_index == entry.index)
+            if len(rows):
+                distances = np.linalg.norm(faces.keypoints[rows].mean(1) - entry.keypoints.mean(0), axis=1)
+                keypoints[rows[distances.argmin()]] = entry.keypoints
+                changed = True
+        if not changed:
+            return faces
+        if faces.landmarks is not None or faces.embeddings is not None:
+            raise ValueError("corrections come before landmarks and embeddings, which depend on the keypoints")
+        return replace(faces, keypoints=keypoints)
+
+    def added(self, origin: str, index: int) -> Faces:
+        """The face a hand put into this frame, score 1 and a box around its points, for frames where nothing was detected."""
+        points = self.points(origin, index)
+        if points is None:
+            return Faces.none()
+        low, high = points.min(0), points.max(0)
+        margin = (high - low) * 0.6
+        return Faces(
+            frame_index=np.array([index], np.int64),
+            boxes=np.concatenate([low - margin, high + margin]).astype(np.float32)[None],
+            keypoints=points.astype(np.float32)[None],
+            scores=np.ones(1, np.float32),
+        )
+
+    def to_json(self) -> str:
+        """Canonical JSON: the same corrections always give the same text."""
+        rows = [{"origin": e.origin, "index": e.index, "points": [list(p) for p in e.points]} for e in self.entries]
+        return json.dumps({"format": _FORMAT, "corrections": rows}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What `to_json` wrote. ValueError for anything else: another format, unknown or missing keys, bad points."""
+        loaded = json.loads(text)
+        if not isinstance(loaded, dict) or set(loaded) != {"format", "corrections"} or loaded["format"] != _FORMAT:
+            raise ValueError(f"expected corrections of format {_FORMAT}")
+        return cls(entries=_sorted(_correction(row) for row in loaded["corrections"]))
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON, 64 hex digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def _of(self, origin: str) -> list[Correction]:
+        return [entry for entry in self.entries if entry.origin == origin]
+
+
+def _sorted(entries: Iterable[Correction]) -> tuple[Correction, ...]:
+    return tuple(sorted(entries, key=lambda entry: (entry.origin, entry.index)))
+
+
+def _correction(row: object) -> Correction:
+    if not isinstance(row, dict) or set(row) != {"origin", "index", "points"}:
+        raise ValueError(f"a correction has origin, index and points, got {row!r}")
+    if not isinstance(row["origin"], str) or type(row["index"]) is not int or not isinstance(row["points"], list):
+        raise ValueError(f"a correction has a text, a whole number and a list of points, got {row!r}")
+    if not all(isinstance(p, list) and len(p) == 2 and all(type(v) in (int, float) for v in p) for p in row["points"]):
+        raise ValueError(f"points are pairs of numbers, got {row['points']!r}")
+    return Correction(origin=row["origin"], index=row["index"], points=tuple((float(x), float(y)) for x, y in row["points"]))

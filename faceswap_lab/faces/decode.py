@@ -1,0 +1,284 @@
+"""Video files through PyAV: an index of exact times, and a reader that finds any frame of it.
+
+An index is built by demultiplexing alone (no decoding). Frames are found by their presentation time, so a random read, a
+sequential read and a read by another process give the same picture under the same number.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Self
+
+import av
+import numpy as np
+from av.stream import Disposition
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+
+from faceswap_lab.errors import MediaError
+from faceswap_lab.faces.frame import ColourTags, Frame, Image
+
+# Playlists and the like are left out: they make the reader open other files than the one that was admitted.
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,nut,asf,mxf,ivf,h264,hevc,m4v"
+_EXACT_DURATION = ("mov", "matroska", "nut")
+_PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 11: "smpte431", 12: "smpte432"}
+_TRANSFERS = {1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 7: "smpte240m", 8: "linear", 13: "iec61966-2-1"}
+_TRANSFERS |= {14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084", 18: "arib-std-b67"}
+_MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020c"}
+_RANGES = {1: "tv", 2: "pc"}
+_TO_SWSCALE = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}
+_HDR = (16, 18)
+# Without these flags swscale rounds each product down and repeats chroma: colours drift by a level or two at each pass.
+PRECISE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Index:
+    """When each frame is shown: `pts` in the stream's own ticks and `times_s` in seconds from the file's start, both ascending.
+
+    `keyframes` are the numbers of frames at which decoding can begin. `size` is (height, width) as shown.
+    """
+
+    pts: tuple[int, ...]
+    times_s: tuple[float, ...]
+    keyframes: tuple[int, ...]
+    fps: float
+    size: tuple[int, int]
+    has_audio: bool
+
+    @classmethod
+    def of_still(cls, size: tuple[int, int]) -> Self:
+        """The index of one picture."""
+        return cls(pts=(0,), times_s=(0.0,), keyframes=(0,), fps=0.0, size=size, has_audio=False)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A PyAV container open for reading. What FFmpeg cannot make sense of, here or in the body, becomes a MediaError."""
+    with ffmpeg_errors(path), open_container(path) as container:
+        yield container
+
+
+@contextmanager
+def ffmpeg_errors(path: Path) -> Iterator[None]:
+    """Turns FFmpeg's errors about a file into MediaError."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise damaged(path, str(error)) from error
+
+
+def open_container(path: Path) -> Any:
+    """A PyAV container to be closed by the caller. FFmpeg's own errors come through: see `ffmpeg_errors`."""
+    return av.open(str(path.resolve()), options={"format_whitelist": _CONTAINERS})
+
+
+def damaged(path: Path, what: str) -> MediaError:
+    """The error for a file that breaks off or contradicts itself."""
+    remedy = f"copy it again from where it came, or repair it: ffmpeg -i {path.name} -c:v libx264 -crf 14 -c:a aac repaired.mp4"
+    return MediaError(expected="a whole video file", got=f"{path.name}: {what}", remedy=remedy)
+
+
+def video_stream(path: Path, container: Any) -> Any:
+    """The first stream of moving pictures (a cover picture is none). MediaError if there is none."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise MediaError(expected="a picture or a video", got=f"{path.name} without a video stream", remedy="choose another file")
+
+
+def timeline_start(container: Any) -> Fraction:
+    """The time, in seconds on the file's own clock, that is called 0: where its first picture or sound starts."""
+    streams = [*container.streams.video, *container.streams.audio]
+    starts = [stream.start_time * stream.time_base for stream in streams if stream.start_time is not None]
+    return min(starts, default=Fraction(0))
+
+
+def read_index(path: Path) -> Index:
+    """Walks through a file's packets, then decodes the first frame for its size. MediaError for all that Clip refuses."""
+    with opened(path) as container:
+        stream = video_stream(path, container)
+        start, base, rate, aspect = timeline_start(container), stream.time_base, stream.average_rate, stream.sample_aspect_ratio
+        has_audio, tells_duration = bool(container.streams.audio), container.format.name.startswith(_EXACT_DURATION)
+        duration = float(container.duration / av.time_base) if container.duration and tells_duration else 0.0
+        declared = stream.frames
+        packets, counted, end = _packets(path, container, stream)
+    if not packets or declared > counted or duration - end > 0.5:
+        raise damaged(path, f"it breaks off after {counted} of {declared or 'more'} frames")
+    if aspect not in (None, 0, 1):
+        command = f"ffmpeg -i {path.name} -vf scale=iw*sar:ih,setsar=1 -c:v libx264 -crf 14 -c:a copy square.mp4"
+        raise MediaError(expected="square pixels", got=f"{path.name} with pixels {aspect} wide", remedy=f"run {command}")
+    # What comes before the first keyframe needs frames that a cut has removed: no decoder shows it.
+    first_key = min((pts for pts, is_key in packets if is_key), default=packets[0][0])
+    ordered = sorted((pts, is_key) for pts, is_key in packets if pts >= first_key)
+    pts = tuple(when for when, _ in ordered)
+    if len(set(pts)) != len(pts):
+        raise damaged(path, "two of its frames are shown at the same time")
+    times = _times(pts, base, start, rate)
+    keyframes = tuple(number for number, (_, is_key) in enumerate(ordered) if is_key)
+    return Index(pts=pts, times_s=times, keyframes=keyframes, fps=_mean_rate(times, rate), size=_size(path), has_audio=has_audio)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """(height, width) of the first frame as shown, which a file's head alone does not tell."""
+    with opened(path) as container:
+        decoded = next(container.decode(video_stream(path, container)), None)
+        if decoded is None:
+            raise damaged(path, "no frame can be decoded")
+        return to_frame(path, decoded, origin="", index=0, time_s=0.0).size
+
+
+def _packets(path: Path, container: Any, stream: Any) -> tuple[list[tuple[int, bool]], int, float]:
+    """(pts, is a keyframe) of each packet that is shown, how many packets there are in all, and when the last stream ends (s)."""
+    shown, counted, end = [], 0, 0.0
+    for packet in container.demux():
+        if packet.size == 0:
+            continue
+        if packet.pts is not None:
+            end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.stream_index != stream.index:
+            continue
+        counted += 1
+        if packet.is_corrupt:
+            raise damaged(path, f"frame {counted - 1} is corrupt")
+        if packet.pts is None:
+            command = f"ffmpeg -fflags +genpts -i {path.name} -c:v libx264 -crf 14 -c:a aac timed.mp4"
+            got = f"{path.name}, which does not say when its frames are shown"
+            raise MediaError(expected="a time for each frame", got=got, remedy=f"run {command}")
+        if not packet.is_discard:
+            shown.append((packet.pts, packet.is_keyframe))
+    return shown, counted, end
+
+
+def _times(pts: tuple[int, ...], base: Fraction, start: Fraction, rate: Fraction | None) -> tuple[float, ...]:
+    """Seconds from the file's start. Matroska rounds to milliseconds: where all fit a constant rate, the exact times return."""
+    if base == Fraction(1, 1000) and rate:
+        grid = [pts[0] * base + number / rate for number in range(len(pts))]
+        if all(abs(when * base - exact) <= base for when, exact in zip(pts, grid, strict=True)):
+            return tuple(float(exact - start) for exact in grid)
+    return tuple(float(when * base - start) for when in pts)
+
+
+def _mean_rate(times_s: tuple[float, ...], rate: Fraction | None) -> float:
+    if len(times_s) > 1:
+        return (len(times_s) - 1) / (times_s[-1] - times_s[0])
+    return float(rate or 0)
+
+
+class Reader:
+    """Reads frames of one file by number. Goes on decoding where that is shortest, else starts at the keyframe before."""
+
+    def __init__(self, path: Path, index: Index, origin: str) -> None:
+        self._path, self._index, self._origin = path, index, origin
+        self._numbers = {when: number for number, when in enumerate(index.pts)}
+        self._container: Any = None
+        self._decoded: Iterator[Any] = iter(())
+        self._next = 0
+
+    def read(self, number: int) -> Frame:
+        """Frame `number`, 0 to the index's length. MediaError if it cannot be decoded, or not without loss."""
+        with ffmpeg_errors(self._path):
+            found = None
+            if self._container is not None and self._goes_on_to(number):
+                found = self._advance(number)
+            # A container's seek may land too late, and a keyframe may still lean on earlier ones: then begin further back.
+            for keyframe in reversed(self._index.keyframes[: bisect_right(self._index.keyframes, number)][-3:]):
+                if found is None and keyframe > 0:
+                    self._begin_at(keyframe)
+                    found = self._advance(number)
+            if found is None:
+                self._begin()
+                found = self._advance(number)
+        if found is None:
+            raise damaged(self._path, f"frame {number} cannot be decoded")
+        time_s = self._index.times_s[number]
+        frame = to_frame(self._path, found, origin=self._origin, index=number, time_s=time_s)
+        if frame.size != self._index.size:
+            raise damaged(self._path, f"frame {number} is {frame.size} where the first is {self._index.size}")
+        return frame
+
+    def close(self) -> None:
+        """Closes the file; a later `read` opens it again."""
+        if self._container is not None:
+            self._container.close()
+            self._container, self._decoded = None, iter(())
+
+    def _goes_on_to(self, number: int) -> bool:
+        """Whether decoding from here reaches `number` with no keyframe in between from which it would be shorter."""
+        keyframes = self._index.keyframes
+        return self._next <= number and bisect_right(keyframes, number) <= bisect_right(keyframes, self._next)
+
+    def _begin(self) -> None:
+        self.close()
+        self._container = open_container(self._path)
+        stream = video_stream(self._path, self._container)
+        stream.thread_type = "AUTO"
+        self._decoded = self._container.decode(stream)
+        self._next = 0
+
+    def _begin_at(self, keyframe: int) -> None:
+        if self._container is None:
+            self._begin()
+        stream = video_stream(self._path, self._container)
+        self._container.seek(self._index.pts[keyframe], stream=stream, backward=True)
+        self._decoded = self._container.decode(stream)
+        self._next = keyframe
+
+    def _advance(self, number: int) -> Any:
+        """Decodes up to frame `number` and returns it, or None if it does not come out whole."""
+        for decoded in self._decoded:
+            if decoded.pts is not None and decoded.pts < self._index.pts[0]:
+                continue
+            found = self._numbers.get(decoded.pts)
+            if found is None or found > number:
+                break
+            self._next = found + 1
+            if found == number:
+                return None if decoded.is_corrupt else decoded
+        return None
+
+
+def to_frame(path: Path, decoded: Any, *, origin: str, index: int, time_s: float) -> Frame:
+    """A decoded PyAV frame as upright RGB by its own matrix and range. MediaError for what would lose something in 8-bit RGB.
+
+    Untagged files are taken as players take them: BT.709 from 720 lines, BT.601 below, limited range unless the format says else.
+    """
+    _refuse(path, decoded)
+    matrix, is_full = int(decoded.colorspace), int(decoded.color_range) == 2 or decoded.format.name.startswith("yuvj")
+    untagged = Colorspace.ITU709 if decoded.height >= 720 else Colorspace.ITU601
+    options: dict[str, Any] = {}
+    if not decoded.format.is_rgb:
+        options = {
+            "src_colorspace": _TO_SWSCALE.get(matrix, Colorspace.ITU601) if matrix in _MATRICES else untagged,
+            "src_color_range": ColorRange.JPEG if is_full else ColorRange.MPEG,
+            "dst_color_range": ColorRange.JPEG,
+        }
+    rgb = decoded.reformat(format="rgb24", interpolation=PRECISE, **options).to_ndarray()
+    image: Image = np.ascontiguousarray(np.rot90(rgb, decoded.rotation // 90))
+    tags = ColourTags(
+        primaries=_PRIMARIES.get(int(decoded.color_primaries)),
+        transfer=_TRANSFERS.get(int(decoded.color_trc)),
+        matrix=_MATRICES.get(matrix),
+        range=_RANGES.get(int(decoded.color_range)),
+    )
+    return Frame(image=image, origin=origin, index=index, time_s=time_s, colour=tags)
+
+
+def _refuse(path: Path, decoded: Any) -> None:
+    """MediaError with the command that makes the file readable."""
+    components = decoded.format.components
+    deep, name = max(part.bits for part in components) > 8, path.name
+    to_sdr = "zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
+    reasons = [
+        (int(decoded.color_trc) in _HDR, "standard dynamic range", "high dynamic range", f"-vf {to_sdr}"),
+        (deep, "8 bits a channel", f"{decoded.format.name}", "-pix_fmt yuv420p"),
+        (any(part.is_alpha for part in components), "opaque frames", f"{decoded.format.name}", "-pix_fmt yuv420p"),
+        (decoded.interlaced_frame, "whole frames", "interlaced fields", "-vf bwdif"),
+        (decoded.rotation % 90 != 0, "quarter turns", f"a rotation of {decoded.rotation} degrees", "-vf null"),
+    ]
+    for applies, expected, got, filters in reasons:
+        if applies:
+            command = f"ffmpeg -i {name} {filters} -c:v libx264 -crf 14 -c:a copy {path.stem}-8bit.mp4"
+            raise MediaError(expected=expected, got=f"{name} with {got}", remedy=f"run {command}")

@@ -1,0 +1,155 @@
+"""The offline engine: free weights that run on any CPU. YuNet finds faces, MediaPipe's mesh marks 468 points, SFace names them."""
+
+from dataclasses import replace
+from functools import cached_property
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from jaxtyping import Float
+
+from faceswap_lab.errors import FaceError
+from faceswap_lab.faces import align
+from faceswap_lab.faces.face import Faces
+from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.models import device, zoo
+
+_MESH_SIZE = 192
+_MESH_MARGIN = 1.5
+
+
+class OfflineEngine:
+    """Implements `protocols.Engine` on the CPU. Weights load on first use; one engine serves one thread.
+
+    `score_threshold` (0..1) is YuNet's. A frame is searched with its long side at most `search_side` pixels; YuNet was made for
+    faces of about 10 to 300 pixels, so where nothing is found it looks again at half that size for faces that fill the frame.
+    """
+
+    embedder = "sface-2021dec-int8"
+
+    def __init__(self, *, score_threshold: float = 0.6, search_side: int = 640) -> None:
+        self._score_threshold = score_threshold
+        self._search_side = search_side
+
+    def detect(self, frame: Frame) -> Faces:
+        """All faces with boxes, five keypoints and scores, the surest first. Keypoints are about 11 % of the inter-ocular
+        distance off on synthetic actors (mouth corners too high and wide)."""
+        long_side = max(frame.size)
+        first = min(max(long_side, 160), self._search_side)
+        found = self._search(frame.image, first / long_side)
+        if not len(found) and long_side > 160:
+            found = self._search(frame.image, first / 2 / long_side)
+        rows = found[np.argsort(-found[:, 14], kind="stable")]
+        return Faces(
+            frame_index=np.full(len(rows), frame.index, np.int64),
+            boxes=np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1),
+            keypoints=rows[:, 4:14].reshape(-1, 5, 2),
+            scores=rows[:, 14],
+        )
+
+    def landmarks(self, frame: Frame, faces: Faces) -> Faces:
+        """The same faces with 468 points. `visible` is False for all points of a face that the network itself does not believe in.
+
+        Two looks, as MediaPipe's tracker does: the first at the detector's box, the second at the box of the points found.
+        """
+        points = np.zeros((len(faces), 468, 2), np.float32)
+        believed = np.zeros((len(faces), 468), bool)
+        for row in range(len(faces)):
+            x1, y1, x2, y2 = faces.boxes[row]
+            eyes = faces.keypoints[row, :2]
+            corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32)
+            first = self._mesh(frame.image, _mesh_region(corners, eyes))
+            points[row] = self._mesh(frame.image, _mesh_region(first, first[[33, 263]]))
+            believed[row] = float(self._facemesh.forward("conv2d_31").item()) > 0  # logit of a face in the region just looked at
+        return replace(faces, landmarks=points, visible=believed, point_set=468)
+
+    def embed(self, frame: Frame, faces: Faces) -> Faces:
+        """The same faces with unit vectors of 128 values, from RGB crops of 112 pixels fitted to ArcFace's template."""
+        vectors = np.zeros((len(faces), 128), np.float32)
+        for row in range(len(faces)):
+            matrix = align.frame_to_crop(faces.keypoints[row], template="arcface", size=112)
+            patch = align.crop(frame.image, matrix, 112)
+            (answer,) = self._sface.run(None, {"data": patch.transpose(2, 0, 1)[None].astype(np.float32)})
+            vectors[row] = answer[0] / np.linalg.norm(answer[0])
+        return replace(faces, embeddings=vectors, embedder=self.embedder)
+
+    def _search(self, image: Image, scale: float) -> Float[np.ndarray, "n 15"]:
+        height, width = (max(16, round(side * scale)) for side in image.shape[:2])
+        shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        small = image if scale == 1 else cv2.resize(image, (width, height), interpolation=shrink)
+        self._yunet.setInputSize((width, height))
+        rows: np.ndarray | None = self._yunet.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
+        if rows is None:
+            return np.zeros((0, 15), np.float32)
+        factor = np.array([image.shape[1] / width, image.shape[0] / height], np.float32)
+        back = np.asarray(rows, np.float32).copy()
+        back[:, 2:4] *= factor
+        for column in (0, 4, 6, 8, 10, 12):
+            back[:, column : column + 2] = (back[:, column : column + 2] + 0.5) * factor - 0.5
+        return back
+
+    def _mesh(self, image: Image, frame_to_patch: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "468 2"]:
+        patch = align.crop(image, frame_to_patch, _MESH_SIZE)
+        self._facemesh.setInput(patch.transpose(2, 0, 1)[None].astype(np.float32) / 255)
+        inside = np.asarray(self._facemesh.forward("conv2d_21"), np.float32).reshape(468, 3)[:, :2]
+        return align.transform_points(align.invert(frame_to_patch), inside).astype(np.float32)
+
+    @cached_property
+    def _yunet(self) -> "cv2.FaceDetectorYN":
+        weights = str(zoo.path("yunet-2023mar-int8"))
+        return cv2.FaceDetectorYN.create(weights, "", (160, 160), self._score_threshold, 0.3, 5000)
+
+    @cached_property
+    def _facemesh(self) -> "cv2.dnn.Net":
+        return cv2.dnn.readNetFromTFLite(str(zoo.path("facemesh-468")))
+
+    @cached_property
+    def _sface(self) -> onnxruntime.InferenceSession:
+        """The file lists its weights as graph inputs too, which onnxruntime and OpenCV 5 refuse: only `data` is one."""
+        model = onnx.load(zoo.path("sface-2021dec-int8"))
+        data = [value for value in model.graph.input if value.name == "data"]
+        del model.graph.input[:]
+        model.graph.input.extend(data)
+        return device.onnx_session(model.SerializeToString(), torch.device("cpu"))
+
+
+def _mesh_region(around: Float[np.ndarray, "p 2"], eyes: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "2 3"]:
+    """frame_to_patch of MediaPipe's region: the points' box in axes along the eye line, square on its long side, enlarged."""
+    across = (eyes[1] - eyes[0]).astype(np.float64)
+    if (length := float(np.linalg.norm(across))) < 1e-3:
+        raise FaceError(
+            expected="two eyes apart", got="both at one point", remedy="drop this detection, or correct its points by hand"
+        )
+    (cos, sin) = across / length
+    rotate = np.array([[cos, sin], [-sin, cos]])
+    turned = around @ rotate.T
+    low, high = turned.min(0), turned.max(0)
+    scale = _MESH_SIZE / (float((high - low).max()) * _MESH_MARGIN)
+    shift = (_MESH_SIZE - 1) / 2 - scale * (low + high) / 2
+    return np.concatenate([scale * rotate, shift[:, None]], axis=1)
+
+
+def best_face(faces: Faces) -> int:
+    """Row of the face to take where one is wanted: the largest box weighted by its score. Raises FaceError if there is none."""
+    if not len(faces):
+        raise FaceError(
+            expected="a face", got="none", remedy="choose a picture with a face of at least 20 pixels, seen from the front"
+        )
+    sides = faces.boxes[:, 2:] - faces.boxes[:, :2]
+    return int(np.argmax(sides.prod(axis=1) * faces.scores))
+
+
+def nearest(faces: Faces, embedding: Float[np.ndarray, " d"]) -> int:
+    """Row of the face whose embedding has the greatest cosine with `embedding` (of the same recogniser).
+
+    Raises FaceError if there is no face, ValueError if the faces carry no embeddings.
+    """
+    if not len(faces):
+        raise FaceError(
+            expected="a face", got="none", remedy="choose a picture with a face of at least 20 pixels, seen from the front"
+        )
+    if faces.embeddings is None:
+        raise ValueError("these Faces have no embeddings: run Engine.embed first")
+    return int(np.argmax(faces.embeddings @ embedding))

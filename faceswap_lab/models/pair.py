@@ -1,0 +1,73 @@
+"""The swapper that was trained on two people: it draws either in the other's performance, and refuses everybody else."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from faceswap_lab.errors import ConsentError, WeightsError
+from faceswap_lab.models.nets import PairNet, PairNetConfig
+from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
+
+TEMPLATE = "face"
+
+
+class PairSwapper:
+    """A trained PairNet. `card.subjects` are the two people, the first drawn by decoder 0."""
+
+    def __init__(self, net: PairNet, card: Card) -> None:
+        self._net = net.eval()
+        self.card = card
+        self.needs = Needs(template=TEMPLATE, size=net.config.size, source="trained")
+
+    def encode(self, sources: Sequence[Source]) -> list[int]:
+        """The decoder of each source. Raises ConsentError for anyone the weights were not trained on."""
+        for source in sources:
+            if source.subject not in self.card.subjects:
+                raise ConsentError(
+                    expected=f"a source these weights were trained on ({', '.join(self.card.subjects)})",
+                    got=source.subject,
+                    remedy="train on this pair first, or use swapper='warp'",
+                )
+        return [self.card.subjects.index(source.subject) for source in sources]
+
+    def __call__(self, crops: Crops, codes: list[int], which: Int64[np.ndarray, " n"]) -> Swapped:
+        """Each crop redrawn as the person its code names, on the device of the crops' pixels."""
+        drawn = torch.zeros(len(crops), 4, self.needs.size, self.needs.size, device=crops.pixels.device)
+        people = np.array([codes[row] for row in which], dtype=np.int64)
+        with torch.inference_mode():
+            for person in np.unique(people):
+                rows = torch.from_numpy(np.flatnonzero(people == person)).to(drawn.device)
+                drawn[rows] = self._net(crops.pixels[rows], int(person)).float()
+        return Swapped(pixels=drawn[:, :3], mask=drawn[:, 3:])
+
+    def save(self, path: Path) -> None:
+        """Write weights, network config and card as one safetensors file."""
+        about = {"card": json.dumps(asdict(self.card)), "net": json.dumps(asdict(self._net.config))}
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in self._net.state_dict().items()}
+        save_file(tensors, path, metadata=about)
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device) -> "PairSwapper":
+        """Read what `save` wrote. Raises WeightsError for any other file."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            net = PairNet(PairNetConfig(**json.loads(about["net"])))
+            net.load_state_dict(tensors)
+            fields = json.loads(about["card"])
+            card = Card(**{**fields, "subjects": tuple(fields["subjects"])})
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise WeightsError(
+                expected="a pair swapper's safetensors file with its card",
+                got=f"{path}: {error}",
+                remedy="train the pair again",
+            ) from error
+        return cls(net.to(device), card)

@@ -1,0 +1,206 @@
+"""Training the pair network: an iterator of Steps that can stop and go on anywhere, bit for bit on a CPU."""
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from faceswap_lab.errors import RunError
+from faceswap_lab.models.losses import mask_loss, picture_loss
+from faceswap_lab.models.nets import PairNet, PairNetConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How long and how: `batch` pictures for each decoder a step; the rate falls from `rate` along a cosine after `warmup` steps.
+
+    `self_share` of a supervised batch is the person's own pictures, so that a decoder also knows its owner's face.
+    """
+
+    steps: int = 900
+    batch: int = 16
+    rate: float = 1e-3
+    warmup: int = 30
+    weight_decay: float = 1e-4
+    ema: float = 0.995
+    self_share: float = 0.25
+    mask_weight: float = 0.5
+    seed: int = 0
+    report_every: int = 20
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of step number `step`, counted from 0."""
+        if step < self.warmup:
+            return self.rate * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Portraits:
+    """One person's training crops. `others` shows the other person, `wanted` this one in the same frames (truth), row by row.
+
+    `own` are this person's own pictures with their face masks. Without truth `others` and `wanted` are None.
+    """
+
+    own: UInt8[Tensor, "n 3 s s"]
+    own_mask: UInt8[Tensor, "n 1 s s"]
+    others: UInt8[Tensor, "m 3 s s"] | None = None
+    wanted: UInt8[Tensor, "m 3 s s"] | None = None
+    wanted_mask: UInt8[Tensor, "m 1 s s"] | None = None
+
+    def to(self, device: torch.device) -> "Portraits":
+        """The same on another device."""
+        parts = {name: getattr(self, name) for name in self.__slots__}
+        return Portraits(**{name: None if part is None else part.to(device) for name, part in parts.items()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Step:
+    """`number` steps are done; `losses` are means since the last Step; `samples_per_s` counts pictures through either decoder."""
+
+    number: int
+    losses: dict[str, float]
+    rate: float
+    samples_per_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainState:
+    """Everything that the next step depends on: network, its running average, optimiser, random numbers and the count of steps."""
+
+    net: PairNet
+    average: PairNet
+    optimiser: torch.optim.AdamW
+    random: torch.Generator
+    step: int = 0
+
+    @classmethod
+    def fresh(cls, net_config: PairNetConfig, config: TrainConfig, device: torch.device) -> "TrainState":
+        """A network with weights drawn from the config's seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            net = PairNet(net_config)
+        net.to(device)
+        optimiser = torch.optim.AdamW(net.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+        # Random numbers come from the host even when pixels live on a GPU: one small generator whose state is easily kept.
+        random = torch.Generator().manual_seed(config.seed + 1)
+        return cls(net=net, average=copy.deepcopy(net).requires_grad_(False), optimiser=optimiser, random=random)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and numbers only, so that it can be read back with `weights_only`."""
+        return {
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "random": self.random.get_state(),
+            "step": self.step,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on from `saved`. Raises RunError if it was made with another network."""
+        try:
+            self.net.load_state_dict(saved["net"])
+            self.average.load_state_dict(saved["average"])
+            self.optimiser.load_state_dict(saved["optimiser"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise RunError(
+                expected="a checkpoint of this recipe's network",
+                got=str(error).splitlines()[0],
+                remedy="train with again=True to start a new run",
+            ) from error
+        self.random.set_state(saved["random"].cpu())
+        self.step = int(saved["step"])
+
+
+def train(state: TrainState, people: tuple[Portraits, Portraits], config: TrainConfig) -> Iterator[Step]:
+    """Train until `config.steps`, yielding every `report_every` steps and at the end. The state is whole at each yield."""
+    device = next(state.net.parameters()).device
+    people = (people[0].to(device), people[1].to(device))
+    state.net.train()
+    sums: dict[str, Tensor] = {}
+    since, clock = 0, perf_counter()
+    while state.step < config.steps:
+        losses = _one_step(state, people, config, device)
+        sums = {name: loss.detach() + sums.get(name, 0) for name, loss in losses.items()}
+        state.step += 1
+        since += 1
+        if state.step % config.report_every == 0 or state.step == config.steps:
+            means = {name: float(total) / since for name, total in sums.items()}
+            if not all(math.isfinite(mean) for mean in means.values()):
+                raise RunError(
+                    expected="finite losses",
+                    got=f"{means} at step {state.step}",
+                    remedy="lower the learning rate (recipe.train.rate) and train again",
+                )
+            pictures = since * config.batch * 2 / (perf_counter() - clock)
+            yield Step(number=state.step, losses=means, rate=config.rate_at(state.step - 1), samples_per_s=pictures)
+            sums, since, clock = {}, 0, perf_counter()
+
+
+def _one_step(
+    state: TrainState, people: tuple[Portraits, Portraits], config: TrainConfig, device: torch.device
+) -> dict[str, Tensor]:
+    for group in state.optimiser.param_groups:
+        group["lr"] = config.rate_at(state.step)
+    parts: dict[str, Tensor] = {}
+    for person, portraits in enumerate(people):
+        x, wanted, mask = _batch(portraits, config, state.random)
+        with torch.autocast(device.type, torch.bfloat16):
+            drawn = state.net(x, person)
+        drawn = drawn.float()
+        parts[f"picture_{person}"] = picture_loss(drawn[:, :3], wanted, mask)
+        parts[f"mask_{person}"] = config.mask_weight * mask_loss(drawn[:, 3:], mask)
+    loss = torch.stack(list(parts.values())).sum()
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    state.optimiser.step()
+    keep = min(config.ema, (1 + state.step) / (10 + state.step))
+    with torch.no_grad():
+        torch._foreach_lerp_(list(state.average.parameters()), list(state.net.parameters()), 1 - keep)
+    return {"loss": loss, **parts}
+
+
+def _batch(portraits: Portraits, config: TrainConfig, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Input, wanted picture and face mask, 0..1, moved about together; without truth the input is also warped."""
+
+    def pick(count: int, *stacks: Tensor) -> Tensor:
+        rows = torch.randint(len(stacks[0]), (count,), generator=random).to(stacks[0].device)
+        return torch.cat([stack[rows].float().div(255) for stack in stacks], 1)
+
+    if portraits.others is None or portraits.wanted is None or portraits.wanted_mask is None:
+        own = _moved(pick(config.batch, portraits.own, portraits.own_mask), random)
+        return _warped(own[:, :3], random), own[:, :3], own[:, 3:]
+    num_own = round(config.batch * config.self_share)
+    own = pick(num_own, portraits.own, portraits.own, portraits.own_mask)
+    true = pick(config.batch - num_own, portraits.others, portraits.wanted, portraits.wanted_mask)
+    both = _moved(torch.cat([own, true]), random)
+    return both[:, :3], both[:, 3:6], both[:, 6:]
+
+
+def _moved(x_BCHW: Tensor, random: torch.Generator) -> Tensor:
+    """A small random turn, scale and shift, for detectors are never quite sure. Never mirrored: that would be another person."""
+    b = len(x_BCHW)
+    angle, scale = torch.randn(b, generator=random) * 0.06, 1 + torch.randn(b, generator=random) * 0.04
+    shift = torch.randn(b, 2, generator=random) * 0.03
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    matrix = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], 1).view(b, 2, 3).to(x_BCHW.device)
+    grid = functional.affine_grid(matrix, list(x_BCHW.shape), align_corners=False)
+    return functional.grid_sample(x_BCHW, grid, padding_mode="reflection", align_corners=False).clamp(0, 1)
+
+
+def _warped(x_BCHW: Float[Tensor, "b 3 s s"], random: torch.Generator) -> Float[Tensor, "b 3 s s"]:
+    """Random smooth displacement (a 5 x 5 lattice, 3 % of the side): what keeps the unsupervised network from copying."""
+    b, _, s, _ = x_BCHW.shape
+    lattice = (torch.randn(b, 2, 5, 5, generator=random) * 0.06).to(x_BCHW.device)
+    offset = functional.interpolate(lattice, (s, s), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    identity = torch.eye(2, 3, device=x_BCHW.device).expand(b, 2, 3)
+    grid = functional.affine_grid(identity, [b, 3, s, s], align_corners=False)
+    return functional.grid_sample(x_BCHW, grid + offset, padding_mode="reflection", align_corners=False).clamp(0, 1)

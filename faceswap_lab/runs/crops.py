@@ -1,0 +1,154 @@
+"""Training crops of two people, aligned as a detector sees them: the network must learn what it will be given."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from faceswap_lab.actors.cast import Actor
+from faceswap_lab.actors.truth import Take
+from faceswap_lab.errors import FaceError
+from faceswap_lab.faces import align, blend
+from faceswap_lab.faces.footage import Footage
+from faceswap_lab.models.pair import TEMPLATE
+from faceswap_lab.models.protocols import Engine
+from faceswap_lab.models.stream import largest
+from faceswap_lab.models.train import Portraits
+from faceswap_lab.runs.people import Person, footage_of
+from faceswap_lab.runs.progress import Progress
+from faceswap_lab.runs.recipes import PairRecipe
+
+_KEYS = ("own", "own_mask", "others", "wanted", "wanted_mask")
+
+
+def supervised(recipe: PairRecipe, source: Person, target: Person) -> bool:
+    """Whether this recipe will learn from truth with these two. Raises ValueError if it must and cannot."""
+    actors = isinstance(source, Actor) and isinstance(target, Actor)
+    if recipe.supervision == "truth" and not actors:
+        raise ValueError("supervision='truth' needs two actors: nobody knows the true swap of real footage; use 'auto' or 'none'")
+    return actors and recipe.supervision != "none"
+
+
+def gather(recipe: PairRecipe, source: Person, target: Person, engine: Engine, line: Progress) -> tuple[Portraits, Portraits]:
+    """Crops of (source, target). Frames without a face are left out. Raises FaceError if fewer than 4 are left of either."""
+    size = recipe.net.size
+    people = (source, target)
+    takes = [
+        footage_of(
+            person,
+            performance=recipe.data.performance,
+            num_frames=recipe.data.num_views,
+            seed=recipe.data.seed + number,
+            size=recipe.data.render_size,
+        )
+        for number, person in enumerate(people)
+    ]
+    with_truth = supervised(recipe, source, target)
+    shelves = [_Shelf(), _Shelf()]
+    done = 0
+    for number, take in enumerate(takes):
+        other = people[1 - number]
+        truth = take.recast(other, tone=recipe.tone) if with_truth and isinstance(take, Take) and isinstance(other, Actor) else None
+        for frame_number in _places(take, recipe.data.num_views):
+            row = _one(take, truth, frame_number, engine, size)
+            done += 1
+            line.update(done)
+            if row is None:
+                continue
+            shelves[number].add(own=row.picture, own_mask=row.mask)
+            if row.truth is not None and row.truth_mask is not None:
+                # This frame shows `number`; its truth shows the other person, whose decoder learns from it.
+                shelves[1 - number].add(others=row.picture, wanted=row.truth, wanted_mask=row.truth_mask)
+    for person, shelf in zip(people, shelves, strict=True):
+        if (count := shelf.count("own")) < 4:
+            raise FaceError(
+                expected=f"at least 4 frames with a face of {person.subject}",
+                got=str(count),
+                remedy="give footage in which the face is at least 40 pixels wide and mostly seen from the front",
+            )
+    return shelves[0].portraits(), shelves[1].portraits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Row:
+    picture: np.ndarray
+    mask: np.ndarray
+    truth: np.ndarray | None = None
+    truth_mask: np.ndarray | None = None
+
+
+def _one(take: Footage, truth: Take | None, number: int, engine: Engine, size: int) -> _Row | None:
+    frame = take[number]
+    face = largest(engine.detect(frame))
+    if not len(face):
+        return None
+    matrix = align.frame_to_crop(face.keypoints[0], template=TEMPLATE, size=size)
+    picture = align.crop(frame.image, matrix, size)
+    if isinstance(take, Take):
+        mask = _whole(take.rendered(number).face_mask, matrix, size)
+    else:
+        points = engine.landmarks(frame, face).landmarks
+        assert points is not None
+        mask = blend.landmark_hull_mask(align.transform_points(points[0], matrix), size=size, feather=0.05 * size)
+    if truth is None:
+        return _Row(picture=picture, mask=mask)
+    rendered = truth.rendered(number)
+    return _Row(
+        picture=picture,
+        mask=mask,
+        truth=align.crop(rendered.image, matrix, size),
+        truth_mask=_whole(rendered.face_mask, matrix, size),
+    )
+
+
+def _whole(mask: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """The region to paste, in crop pixels: all that the truth changes, so that the mask fades beyond it rather than inside it."""
+    cut = align.warp(mask, matrix, (size, size), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT)
+    return np.clip(3 * cut, 0, 1).astype(np.float32)
+
+
+def _places(take: Footage, limit: int) -> Iterator[int]:
+    count = min(limit, len(take))
+    yield from (int(place) for place in np.unique(np.linspace(0, len(take) - 1, count).round()))
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """Pictures by name as they come in, then as one Portraits."""
+
+    rows: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def add(self, **pictures: np.ndarray) -> None:
+        for name, picture in pictures.items():
+            levels = picture if picture.dtype == np.uint8 else np.round(picture * 255).astype(np.uint8)
+            tensor = torch.from_numpy(np.ascontiguousarray(levels))
+            self.rows.setdefault(name, []).append(tensor.permute(2, 0, 1) if tensor.ndim == 3 else tensor[None])
+
+    def count(self, name: str) -> int:
+        return len(self.rows.get(name, []))
+
+    def portraits(self) -> Portraits:
+        return Portraits(**{name: torch.stack(rows).contiguous() for name, rows in self.rows.items()})
+
+
+def save(path: Path, people: tuple[Portraits, Portraits]) -> None:
+    """Write both people's crops as one safetensors file."""
+    tensors = {
+        f"{number}.{key}": tensor.contiguous()
+        for number, portraits in enumerate(people)
+        for key in _KEYS
+        if (tensor := getattr(portraits, key)) is not None
+    }
+    save_file(tensors, path)
+
+
+def load(path: Path) -> tuple[Portraits, Portraits]:
+    """Read what `save` wrote."""
+    tensors = load_file(path)
+    first, second = ({key: tensors.get(f"{number}.{key}") for key in _KEYS} for number in (0, 1))
+    return Portraits(**first), Portraits(**second)  # type: ignore[arg-type]

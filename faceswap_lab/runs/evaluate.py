@@ -1,0 +1,184 @@
+"""The verb `evaluate`: a swap and its truth in, every score beside its floor and its ceiling out."""
+
+import json
+import math
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from time import perf_counter
+
+import numpy as np
+
+from faceswap_lab.actors.cast import Actor
+from faceswap_lab.actors.truth import Take
+from faceswap_lab.faces.face import Faces
+from faceswap_lab.faces.footage import Footage
+from faceswap_lab.faces.frame import Frame
+from faceswap_lab.models import metrics
+from faceswap_lab.models.metrics import Score
+from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.stream import gallery_of, largest
+from faceswap_lab.runs import results
+from faceswap_lab.runs.people import Person, footage_of, record_of
+from faceswap_lab.runs.progress import Progress
+from faceswap_lab.runs.recipe import to_json
+from faceswap_lab.runs.recipes import EvaluateRecipe
+from faceswap_lab.runs.root import lab_root
+from faceswap_lab.runs.run import Run
+
+SCORES, PER_FRAME = "scores.json", "frames.json"
+
+
+def evaluate(result: Run, *, truth: Take | None = None, recipe: EvaluateRecipe | None = None, again: bool = False) -> Run:
+    """Score the swap `result`. With `truth` (`take.recast(source)`) against the right answer; else only what needs none.
+
+    Each score stands beside the floor (the target as it is) and the ceiling (the truth itself under the same measure).
+    Raises ValueError if the truth is not of this target.
+    """
+    recipe = recipe or EvaluateRecipe()
+    source, target = results.people(result)
+    if truth is not None and not _belongs(truth, source, target):
+        raise ValueError(f"{truth.origin} is not the truth of {result.id}: take the swap's own target and recast it as its source")
+    inputs = {"result": result.id, "truth": record_of(truth) if truth is not None else ""}
+    run = Run.start(lab_root(), "evaluate", to_json(recipe), inputs, again=again)
+    if run.finished:
+        return run
+    with run:
+        start = perf_counter()
+        judge = _Judge.of(source, target, recipe)
+        shown = results.footage(result)
+        assert isinstance(target, Footage)
+        line = Progress("evaluate", len(shown), unit="frames")
+        rows: list[dict[str, float]] = []
+        for number, (swapped, before) in enumerate(zip(shown.frames(), target.frames(), strict=True)):
+            rows.append(judge.with_truth(swapped, before, truth, number) if truth is not None else judge.alone(swapped, before))
+            line.update(number + 1)
+        line.close()
+        scores = summarised(rows)
+        with run.write(PER_FRAME) as path:
+            path.write_text(json.dumps(_plain(rows)))
+        with run.write(SCORES) as path:
+            path.write_text(json.dumps(_plain({name: asdict(score) for name, score in scores.items()}), indent=1))
+        run.finish(
+            scores={name: _plain(asdict(score)) for name, score in scores.items()},
+            embedder=judge.engine.embedder,
+            gallery_size=recipe.gallery_size,
+            num_frames=len(rows),
+            landmark_error_ratio=_ratio(scores),
+            seconds={"evaluate": round(perf_counter() - start, 2)},
+        )
+    return run
+
+
+def _belongs(truth: Take, source: Person, target: Person) -> bool:
+    return isinstance(source, Actor) and isinstance(target, Take) and target.recast(source, tone=truth.tone).origin == truth.origin
+
+
+def _ratio(scores: dict[str, Score]) -> float | None:
+    error = scores.get("landmark_error")
+    return None if error is None else round(metrics.landmark_error_ratio(error.value, error.ceiling), 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Judge:
+    """The engine and the galleries of source and target that every frame is read against."""
+
+    engine: OfflineEngine
+    source_gallery: np.ndarray
+    target_gallery: np.ndarray
+
+    @classmethod
+    def of(cls, source: Person, target: Person, recipe: EvaluateRecipe) -> "_Judge":
+        engine = OfflineEngine()
+        galleries = []
+        for person in (source, target):
+            # An actor's gallery comes from a performance of its own, so that no scored frame is compared with itself.
+            who = person.actor if isinstance(person, Take) else person
+            shown = footage_of(who, performance="range", num_frames=2 * recipe.gallery_size, seed=recipe.gallery_seed, size=256)
+            galleries.append(gallery_of(shown, engine, num_frames=2 * recipe.gallery_size))
+        return cls(engine=engine, source_gallery=galleries[0], target_gallery=galleries[1])
+
+    def identity(self, frame: Frame, face: Faces) -> dict[str, float]:
+        """Cosines to both people; nan where no face is found."""
+        if not len(face):
+            return {"found": 0.0, "to_source": math.nan, "to_target": math.nan, "nearer": 0.0}
+        vectors = self.engine.embed(frame, face).embeddings
+        assert vectors is not None
+        return {
+            "found": 1.0,
+            "to_source": metrics.identity_similarity(vectors[0], self.source_gallery),
+            "to_target": metrics.identity_similarity(vectors[0], self.target_gallery),
+            "nearer": float(metrics.nearer_source(vectors[0], self.source_gallery, self.target_gallery)),
+        }
+
+    def alone(self, swapped: Frame, before: Frame) -> dict[str, float]:
+        """What can be said without truth: identity, beside that of the target as it is."""
+        row: dict[str, float] = {}
+        for role, frame in (("value", swapped), ("floor", before)):
+            figures = self.identity(frame, largest(self.engine.detect(frame)))
+            row |= {f"{role}.{name}": figure for name, figure in figures.items()}
+        return row
+
+    def with_truth(self, swapped: Frame, before: Frame, truth: Take, number: int) -> dict[str, float]:
+        """Every score of one frame, of the result ("value"), the target ("floor") and the truth ("ceiling")."""
+        rendered = truth.rendered(number)
+        right = Frame(image=rendered.image, origin=truth.origin, index=swapped.index, time_s=swapped.time_s)
+        region = metrics.changed_region(before.image, right.image)
+        row: dict[str, float] = {}
+        if not region.any():
+            return row
+        apart = float(np.linalg.norm(rendered.keypoints5[0] - rendered.keypoints5[1]))
+        for role, frame in (("value", swapped), ("floor", before), ("ceiling", right)):
+            face = largest(self.engine.detect(frame))
+            figures = self.identity(frame, face)
+            figures["psnr"] = metrics.psnr(frame.image, right.image, region)
+            figures["ssim"] = metrics.ssim(frame.image, right.image, region)
+            figures["seam"] = metrics.seam(frame.image, region)
+            figures["landmarks"] = metrics.landmark_error(face.keypoints[0], rendered.keypoints5, apart) if len(face) else math.nan
+            row |= {f"{role}.{name}": figure for name, figure in figures.items()}
+        row["background"] = float(np.abs(swapped.image.astype(int) - before.image)[~_grown(region)].max(initial=0))
+        return row
+
+
+def _grown(region: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return np.asarray(cv2.dilate(region.astype(np.uint8), np.ones((31, 31), np.uint8)), bool)
+
+
+_NAMES = {
+    "psnr": ("psnr_face", "dB", True),
+    "ssim": ("ssim_face", "", True),
+    "to_source": ("id_similarity", "cosine", True),
+    "to_target": ("id_leak", "cosine", False),
+    "nearer": ("id_nearer_source", "share of frames", True),
+    "landmarks": ("landmark_error", "of the eyes' distance", False),
+    "seam": ("seam", "levels a pixel", False),
+    "found": ("face_found", "share of frames", True),
+}
+
+
+def summarised(rows: list[dict[str, float]]) -> dict[str, Score]:
+    """Means over frames. Frames in which a figure could not be taken are left out of its mean and show in `face_found`."""
+    columns: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        for name, figure in row.items():
+            if not math.isnan(figure):
+                columns[name].append(figure)
+    scores = {}
+    for short, (name, unit, higher) in _NAMES.items():
+        if values := columns.get(f"value.{short}"):
+            parts = {role: columns.get(f"{role}.{short}", []) for role in ("floor", "ceiling")}
+            floor, ceiling = (float(np.mean(part)) if part else math.nan for part in parts.values())
+            scores[name] = Score(value=float(np.mean(values)), floor=floor, ceiling=ceiling, unit=unit, higher_is_better=higher)
+    return scores
+
+
+def _plain(value: object) -> object:
+    """JSON has no nan and no infinity: they become null."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float):
+        return round(value, 5) if math.isfinite(value) else None
+    return value

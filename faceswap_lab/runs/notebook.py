@@ -1,0 +1,72 @@
+"""Notebooks as runs: papermill with strict parameters, and a summary that the notebook hands back."""
+
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from faceswap_lab.errors import RunError
+from faceswap_lab.runs.run import Run
+
+SUMMARY_TYPE = "application/vnd.faceswap-lab.summary+json"
+
+
+def notebook_path(name: str) -> Path:
+    """The shipped notebook `name`: in a checkout beside the package, in an installed wheel inside it."""
+    inside = Path(str(files("faceswap_lab"))) / "notebooks"
+    folders = [inside, inside.parent.parent / "notebooks"]
+    for folder in folders:
+        if (path := folder / f"{name}.ipynb").is_file():
+            return path
+    known = sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.ipynb")})
+    raise RunError(expected=f"a notebook of {', '.join(known)}", got=name, remedy="check the name")
+
+
+def conclude(summary: Mapping[str, Any]) -> None:
+    """Called in a notebook's last cell: shows `summary` (JSON values) and hands it to whoever runs the notebook unattended."""
+    from IPython.display import display
+
+    lines = "\n".join(f"{name}: {value}" for name, value in summary.items())
+    display({SUMMARY_TYPE: dict(summary), "text/plain": lines}, raw=True)
+
+
+def run_notebook(path: Path, parameters: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
+    """Execute `path` headless; the executed copy becomes `run`'s artifact `notebook.ipynb`, also when a cell fails.
+
+    Returns what the notebook passed to `conclude`. An unknown parameter raises RunError before anything runs (papermill itself
+    only warns).
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    known = papermill.inspect_notebook(str(path))
+    if unknown := sorted(set(parameters) - set(known)):
+        raise RunError(
+            expected=f"parameters of {path.stem}: {', '.join(sorted(known))}",
+            got=", ".join(unknown),
+            remedy="correct the name",
+        )
+    with run.write("notebook.ipynb") as output:
+        try:
+            done = papermill.execute_notebook(
+                str(path),
+                str(output),
+                parameters=dict(parameters),
+                progress_bar=False,
+                log_output=False,
+                stdout_file=sys.stderr,
+                stderr_file=sys.stderr,
+                cwd=str(Path.cwd()),
+            )
+        except PapermillExecutionError as error:
+            raise RunError(
+                expected=f"{path.stem} to run to its end",
+                got=f"{error.ename} in cell {error.cell_index}: {error.evalue}",
+                remedy=f"see the traceback above and the executed copy in {run.path}",
+            ) from error
+    for cell in reversed(done.cells):
+        for output_item in cell.get("outputs", []):
+            if SUMMARY_TYPE in output_item.get("data", {}):
+                return dict(output_item["data"][SUMMARY_TYPE])
+    return {}

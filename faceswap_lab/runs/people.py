@@ -1,0 +1,65 @@
+"""Who a verb is about: an actor or footage, as the gate, the record and the pixel code each need to know them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from faceswap_lab.actors.cast import Actor
+from faceswap_lab.actors.truth import Take
+from faceswap_lab.errors import RunError
+from faceswap_lab.faces.footage import Clip, Footage
+from faceswap_lab.runs.root import lab_root
+from faceswap_lab.trust import doors
+from faceswap_lab.trust.doors import Party
+
+Person = Actor | Footage
+"""Who is put somewhere or learned from: an actor, or footage of one person."""
+
+
+def admit(path: str | Path, *, who: str | None = None, basis: str | None = None, uses: Sequence[str] = ()) -> Clip:
+    """Let a real picture or clip in, under its manifest entry or under the one declared here (which is then written).
+
+    `who` names the person, `basis` says why this is allowed ("public domain (NASA)", "consent: signed 2026-03-01",
+    "licence: CC-BY-4.0"), `uses` what for. Raises ConsentError before any pixel is read if there is neither.
+    """
+    return doors.admit(Path(path), root=lab_root(), who=who, basis=basis, uses=tuple(uses))
+
+
+def footage_of(person: Person, *, performance: str, num_frames: int, seed: int, size: int) -> Footage:
+    """Footage as it is; an actor is asked to perform `num_frames` frames."""
+    if isinstance(person, Actor):
+        return person.perform(performance, seconds=num_frames / 25, fps=25, seed=seed, size=size)
+    return person
+
+
+def party_of(person: Person) -> Party:
+    """The person as the gate knows them."""
+    return Party(subject=person.subject, grant=person.grant if isinstance(person, Clip) else None)
+
+
+def record_of(person: Person) -> str:
+    """Canonical text that says who this is and where from; `reopened` understands it."""
+    if isinstance(person, Actor):
+        return json.dumps({"actor": person.seed}, sort_keys=True)
+    if isinstance(person, Take):
+        return json.dumps({"take": person.spec()}, sort_keys=True)
+    if isinstance(person, Clip):
+        return json.dumps({"file": person.origin, "path": str(person.path)}, sort_keys=True)
+    return json.dumps({"footage": person.origin}, sort_keys=True)
+
+
+def reopened(record: str) -> Person:
+    """The person of a record. A file is admitted again, so that a withdrawn entry refuses here too."""
+    fields: dict[str, Any] = json.loads(record)
+    if "actor" in fields:
+        return Actor(fields["actor"])
+    if "take" in fields:
+        return Take.from_spec(fields["take"])
+    if "file" in fields:
+        return admit(fields["path"])
+    raise RunError(
+        expected="a record of an actor, a take or a file",
+        got=record,
+        remedy="give the footage itself: footage of your own making lives only in the kernel that made it",
+    )

@@ -1,0 +1,48 @@
+"""One line that says how far a verb is. It shows only after two seconds: quick things stay silent."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from time import perf_counter
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Progress:
+    """A line on standard error, rewritten in place where that works (a terminal, a notebook), else a new line every few seconds."""
+
+    def __init__(self, label: str, total: int, *, unit: str) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self._start = self._last = perf_counter()
+        self._shown = False
+        self._in_place = sys.stderr.isatty() or "ipykernel" in sys.modules
+
+    def update(self, done: int, note: str = "") -> None:
+        """`done` of the total are done; `note` is added at the end of the line."""
+        now = perf_counter()
+        spent = now - self._start
+        pause = 0.5 if self._in_place else 5.0
+        if spent < 2 or (now - self._last < pause and done < self.total):
+            return
+        self._last, self._shown = now, True
+        rate = done / spent
+        left = (self.total - done) / rate if rate else 0.0
+        line = f"{self.label}: {done}/{self.total} {self.unit}, {rate:.1f}/s, {left:.0f} s left{'; ' + note if note else ''}"
+        end = "" if self._in_place else "\n"
+        start = "\r" if self._in_place else ""
+        print(f"{start}{line:<100}", end=end, file=sys.stderr, flush=True)
+
+    def close(self) -> float:
+        """End the line; returns the seconds since the start."""
+        if self._shown and self._in_place:
+            print(file=sys.stderr, flush=True)
+        return perf_counter() - self._start
+
+
+def tracked(items: Iterable[T], label: str, total: int, *, unit: str) -> Iterator[T]:
+    """`items`, with a progress line."""
+    line = Progress(label, total, unit=unit)
+    for done, item in enumerate(items, 1):
+        yield item
+        line.update(done)
+    line.close()

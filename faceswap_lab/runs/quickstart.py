@@ -1,0 +1,22 @@
+"""The command `quickstart`: the quickstart notebook, run unattended, as a Run with its report."""
+
+import json
+from typing import Any
+
+from faceswap_lab.runs.notebook import notebook_path, run_notebook
+from faceswap_lab.runs.root import lab_root
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust.records import sha256_file
+
+
+def quickstart(*, recipe: str = "quickstart", device: str = "auto", again: bool = False) -> dict[str, Any]:
+    """Run `00_quickstart`; returns what its last cell concludes: run, report, clip, device, seconds and scores."""
+    path = notebook_path("00_quickstart")
+    asked = json.dumps({"notebook": path.stem, "recipe": recipe, "device": device})
+    run = Run.start(lab_root(), "quickstart", asked, {"notebook": sha256_file(path)}, again=again)
+    if not run.finished:
+        with run:
+            folder = run.path / "artifacts"
+            found = run_notebook(path, {"recipe": recipe, "device": device, "folder": str(folder)}, run=run)
+            run.finish(**found)
+    return {"run": run.id, **run.summary}

@@ -1,0 +1,72 @@
+"""What a swap run made, as footage that can be watched, scored and let out."""
+
+import json
+from pathlib import Path
+
+from faceswap_lab.errors import RunError
+from faceswap_lab.faces.footage import Clip, Grant
+from faceswap_lab.runs.people import Person, party_of, reopened
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import doors
+from faceswap_lab.trust.mark import Lineage
+from faceswap_lab.trust.records import sha256_file
+
+RESULT = "result.mkv"
+
+
+def footage(run: Run) -> Clip:
+    """The finished frames of a swap run, lossless. Raises RunError for any other run."""
+    path = _result(run)
+    return Clip(
+        Grant(
+            path=path,
+            sha256=sha256_file(path),
+            subject=f"{run.summary['source']} on {run.summary['target']}",
+            basis="derived",
+            basis_text=f"made by run {run.id}",
+            entry=f"runs/{run.id}",
+            parents=(run.inputs["source"], run.inputs["target"]),
+        )
+    )
+
+
+def people(run: Run) -> tuple[Person, Person]:
+    """(source, target) of a swap run, opened again."""
+    _result(run)
+    return reopened(run.inputs["source"]), reopened(run.inputs["target"])
+
+
+def lineage(run: Run) -> Lineage:
+    """Whose face is on whom in a swap run: what the gate is asked and the mark says."""
+    source, target = people(run)
+    return Lineage(run=run.id, source=party_of(source), target=party_of(target), trained=run.inputs["swapper"] != "warp")
+
+
+def export(run: Run, path: str | Path) -> Path:
+    """Let a swap run's result out: through the gate, marked and logged, with the target's sound.
+
+    `.mp4` for a clip, `.png` or `.jpg` for a still. Raises ConsentError if what was agreed has since been withdrawn or has run out.
+    """
+    _, target = people(run)
+    sound = target.path if isinstance(target, Clip) and target.has_audio else None
+    return doors.export(footage(run), Path(path), lineage=lineage(run), root=run.root, audio_from=sound).path
+
+
+def _result(run: Run) -> Path:
+    if run.verb != "swap" or not run.finished:
+        raise RunError(
+            expected="a finished swap run",
+            got=f"{run.id} ({run.record.status})",
+            remedy="give the Run that lab.swap returned; an unfinished one goes on when the same call is made again",
+        )
+    return run.artifact(RESULT)
+
+
+def scores(run: Run) -> dict[str, dict[str, float]]:
+    """Scores of an evaluate run: name to value, floor, ceiling. Raises RunError for any other run."""
+    if run.verb != "evaluate" or not run.finished:
+        raise RunError(
+            expected="a finished evaluate run", got=f"{run.id} ({run.record.status})", remedy="give the Run of lab.evaluate"
+        )
+    found: dict[str, dict[str, float]] = json.loads(run.artifact("scores.json").read_text())
+    return found

@@ -1,0 +1,424 @@
+"""A run: one folder that says what was done, with what, and what came of it.
+
+runs/train-3f9a1c22/
+  run.json          format, verb, recipe, inputs, code, environment, status, summary, head of the audit log
+  events/000001.jsonl …   what happened, in numbered segments, each renamed whole
+  artifacts/        what was made, each renamed whole and recorded with its SHA-256
+  lock              held by the process that works on it
+"""
+
+import difflib
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from faceswap_lab.errors import RunError
+from faceswap_lab.runs.environment import code_version, environment
+from faceswap_lab.runs.recipe import R, from_json
+from faceswap_lab.runs.root import lab_root
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.records import acquire, canonical, put_in_place, sha256_file, sha256_text, sync_folder, write_whole
+
+FORMAT = 1
+"""Version of the folder's layout. A reader refuses a newer one."""
+
+FLUSH_AFTER_S = 5.0
+"""Events reach the disk at the latest with the first one that comes this long after the last segment."""
+
+
+class Record(BaseModel):
+    """`run.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: int
+    id: str
+    verb: str
+    key: str
+    recipe: Any
+    inputs: dict[str, str]
+    code: str
+    environment: dict[str, Any]
+    created: str
+    status: Literal["unfinished", "finished"] = "unfinished"
+    finished: str = ""
+    summary: dict[str, Any] = {}
+    artifacts: dict[str, str] = {}
+    audit_count: int = 0
+    audit_hash: str = audit.START
+
+
+class Run:
+    """A handle on a run's folder; any number of readers, one worker at a time.
+
+    Reading needs nothing. Writing (`emit`, `write`, `finish`) happens inside `with run:`, which holds the folder's lock and
+    flushes events at the end. The handle pickles as its path; a lock does not travel.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self.record = _read_record(self.path)
+        self._lock: IO[bytes] | None = None
+        self._buffer: list[str] = []
+        self._flushed_at = 0.0
+        self._next_event = 0
+        self._next_segment = 1
+
+    # --- making and finding ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def start(cls, root: Path, verb: str, recipe_json: str, inputs: Mapping[str, str], *, again: bool = False) -> Self:
+        """The run of this verb, recipe, inputs (name to origin or digest) and code version.
+
+        An identical finished run is returned as it is, an identical unfinished one to be resumed; else, or with `again`, a new
+        folder is made, whole or not at all.
+        """
+        recipe = json.loads(recipe_json)
+        code = code_version()
+        key = sha256_text(canonical({"verb": verb, "recipe": recipe, "inputs": dict(inputs), "code": code}))
+        stem = f"{verb}-{key[:8]}"
+        folders = [folder for folder in _folders(root) if folder.name == stem or folder.name.startswith(f"{stem}-")]
+        if not again:
+            same = [run for run in map(cls, folders) if run.record.key == key]
+            if same:
+                return max(same, key=lambda run: (run.finished, run.record.created))
+        head = audit.append(root, {"action": f"{verb} started", "key": key, "inputs": dict(inputs)}).head
+        record = {
+            "format": FORMAT,
+            "verb": verb,
+            "key": key,
+            "recipe": recipe,
+            "inputs": dict(inputs),
+            "code": code,
+            "environment": environment(),
+            "created": _now(),
+            "audit_count": head.count,
+            "audit_hash": head.hash,
+        }
+        return cls(_make_folder(root, stem, record))
+
+    @classmethod
+    def open(cls, name: str, root: Path | None = None) -> Self:
+        """The run of this id, or of an id that only one run's begins with. Raises `RunError` naming what is near otherwise."""
+        folders = {folder.name: folder for folder in _folders(root or lab_root())}
+        if name in folders:
+            return cls(folders[name])
+        hits = [known for known in folders if name and known.startswith(name)]
+        if len(hits) == 1:
+            return cls(folders[hits[0]])
+        if hits:
+            raise RunError(expected=f"one run whose id begins with {name!r}", got=", ".join(hits), remedy="give more of the id")
+        near = difflib.get_close_matches(name, folders, n=5, cutoff=0.4) or sorted(folders)[-5:]
+        remedy = f"near are {', '.join(near)}" if near else f"there are no runs below {root or lab_root()} yet"
+        raise RunError(expected="the id of a run", got=repr(name), remedy=remedy)
+
+    @classmethod
+    def find(
+        cls, root: Path | None = None, *, verb: str | None = None, finished: bool | None = None, uses: str | None = None
+    ) -> list[Self]:
+        """Runs, newest first; of one verb, finished or not, with the origin, digest or run id `uses` among their inputs."""
+        runs = [cls(folder) for folder in _folders(root or lab_root())]
+        kept = [
+            run
+            for run in runs
+            if (verb is None or run.verb == verb)
+            and (finished is None or run.finished == finished)
+            and (uses is None or uses in run.inputs.values())
+        ]
+        return sorted(kept, key=lambda run: run.record.created, reverse=True)
+
+    @classmethod
+    def heads(cls, root: Path | None = None) -> list[audit.Head]:
+        """The audit log's heads that runs saw, for `audit.verify`."""
+        return [audit.Head(count=run.record.audit_count, hash=run.record.audit_hash) for run in cls.find(root)]
+
+    # --- what it is -----------------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The folder's name: verb and the first eight digits of the key."""
+        return self.record.id
+
+    @property
+    def verb(self) -> str:
+        """`"train"`, `"swap"`, `"evaluate"` …"""
+        return self.record.verb
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of verb, recipe, inputs and code version."""
+        return self.record.key
+
+    @property
+    def root(self) -> Path:
+        """The lab that the run belongs to."""
+        return self.path.parent.parent
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Name to origin, digest or run id."""
+        return dict(self.record.inputs)
+
+    @property
+    def recipe_json(self) -> str:
+        """The recipe as canonical JSON."""
+        return canonical(self.record.recipe)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the work is done."""
+        return self.record.status == "finished"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What `finish` was given."""
+        return dict(self.record.summary)
+
+    def recipe(self, cls: type[R]) -> R:
+        """The recipe as an object of its type."""
+        return from_json(cls, self.recipe_json)
+
+    # --- working on it --------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        try:
+            self._lock = acquire(self.path / "lock", wait=False)
+        except BlockingIOError as error:
+            raise RunError(
+                expected=f"run {self.id} to be free",
+                got="a process that works on it",
+                remedy="wait for it or stop it, or start another with again=True",
+            ) from error
+        try:
+            self._take_up()
+        except BaseException:
+            self._lock.close()
+            self._lock = None
+            raise
+        return self
+
+    def _take_up(self) -> None:
+        """Go on behind what is on the disk."""
+        self.record = _read_record(self.path)
+        if self.finished:
+            raise RunError(expected=f"run {self.id} unfinished", got="a finished run", remedy="start another with again=True")
+        segments = self._segments()
+        self._next_segment = int(segments[-1].stem) + 1 if segments else 1
+        self._next_event = sum(1 for _ in self._lines())
+        self._buffer.clear()
+        self.emit("opened", environment=environment())
+        self.flush()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        lock = self._working()
+        try:
+            self.flush()
+        finally:
+            self._lock = None
+            lock.close()
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        """Add an event (JSON values only). It reaches the disk with the next `flush`."""
+        self._working()
+        event = {"n": self._next_event, "time": _now(), "kind": kind}
+        if clash := event.keys() & fields.keys():
+            raise ValueError(f"an event's own fields cannot be given: {sorted(clash)}")
+        self._buffer.append(canonical(event | fields))
+        self._next_event += 1
+        if time.monotonic() - self._flushed_at > FLUSH_AFTER_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the waiting events as one segment, whole or not at all."""
+        self._working()
+        if self._buffer:
+            write_whole(self.path / "events" / f"{self._next_segment:06d}.jsonl", "".join(line + "\n" for line in self._buffer))
+            self._next_segment += 1
+            self._buffer.clear()
+        self._flushed_at = time.monotonic()
+
+    @contextmanager
+    def write(self, name: str) -> Iterator[Path]:
+        """A temporary path to write artifact `name` to; when the block ends well, its SHA-256 is recorded and it is renamed into
+        place, replacing an older one. The temporary name keeps the suffix, by which encoders choose a format."""
+        self._working()
+        place = self._place(name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_name(f".part-{place.name}")
+        temporary.unlink(missing_ok=True)
+        try:
+            yield temporary
+            # Recorded before the rename: after a kill in between, the old file still has a digest on record.
+            self.emit("artifact", name=name, sha256=sha256_file(temporary), bytes=temporary.stat().st_size)
+            self.flush()
+            put_in_place(temporary, place)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def finish(self, **summary: Any) -> None:
+        """Close the run with its key figures: artifacts' digests and the audit log's head go into `run.json`."""
+        self._working()
+        self.emit("finished", **summary)
+        self.flush()
+        made = {name: sha256_file(path) for name, path in self.artifacts().items()}
+        line = audit.append(self.root, {"action": f"{self.verb} finished", "run": self.id, "key": self.key, "artifacts": made})
+        changes = {
+            "status": "finished",
+            "finished": _now(),
+            "summary": json.loads(canonical(summary)),
+            "artifacts": made,
+            "audit_count": line.head.count,
+            "audit_hash": line.head.hash,
+        }
+        _write_record(self.path, self.record.model_dump(mode="json") | changes)
+        self.record = _read_record(self.path)
+
+    # --- what came of it ------------------------------------------------------------------------------------------------
+
+    def events(self, kind: str | None = None, *, unique: str | None = None) -> list[dict[str, Any]]:
+        """Events on the disk, oldest first, of one kind or all.
+
+        A resumed training passes some steps twice; with `unique` (such as `"step"`) only the last event of each value of that
+        field stands.
+        """
+        events = [event for event in map(json.loads, self._lines()) if kind is None or event["kind"] == kind]
+        if unique is None:
+            return events
+        latest = {event[unique]: event["n"] for event in events}
+        return [event for event in events if latest[event[unique]] == event["n"]]
+
+    def artifacts(self) -> dict[str, Path]:
+        """Name to path of everything that was made, whole files only."""
+        folder = self.path / "artifacts"
+        found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
+        return {path.relative_to(folder).as_posix(): path for path in found}
+
+    def has(self, name: str) -> bool:
+        """Whether artifact `name` is there."""
+        return self._place(name).is_file()
+
+    def artifact(self, name: str) -> Path:
+        """The path of an artifact. Raises `RunError` if it is missing or is not, to the byte, what this run wrote."""
+        place = self._place(name)
+        if not place.is_file():
+            made = ", ".join(self.artifacts()) or "nothing yet"
+            raise RunError(expected=f"artifact {name!r} in run {self.id}", got=made, remedy="resume the run, or name one of these")
+        known = {event["sha256"] for event in self.events("artifact") if event["name"] == name}
+        if sha256_file(place) not in known:
+            raise RunError(
+                expected=f"artifact {name!r} of run {self.id} as it was written",
+                got="a file with another SHA-256",
+                remedy="remove the file and run again with again=True",
+            )
+        return place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and other.path == self.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r}, {self.record.status})"
+
+    def _repr_html_(self) -> str:
+        from faceswap_lab.runs.show import run_html
+
+        return run_html(self.record, list(self.artifacts()))
+
+    def _working(self) -> IO[bytes]:
+        if self._lock is None:
+            raise RunError(
+                expected=f"run {self.id} open for work", got="a handle that only reads", remedy="write inside `with run:`"
+            )
+        return self._lock
+
+    def _place(self, name: str) -> Path:
+        folder = self.path / "artifacts"
+        place = (folder / name).resolve()
+        if place == folder or not place.is_relative_to(folder) or any(part.startswith(".") for part in Path(name).parts):
+            raise ValueError(f"an artifact's name stays inside its folder and is not hidden: {name!r}")
+        return place
+
+    def _segments(self) -> list[Path]:
+        return sorted((self.path / "events").glob("[0-9]*.jsonl"))
+
+    def _lines(self) -> Iterator[str]:
+        for segment in self._segments():
+            yield from segment.read_text(encoding="utf-8").splitlines()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _folders(root: Path) -> list[Path]:
+    runs = root / "runs"
+    if not runs.is_dir():
+        return []
+    return sorted(
+        folder
+        for folder in runs.iterdir()
+        if folder.is_dir() and not folder.name.startswith(".") and (folder / "run.json").exists()
+    )
+
+
+def _make_folder(root: Path, stem: str, record: dict[str, Any]) -> Path:
+    """A new folder under the first free name; another process may take that name at the same moment."""
+    runs = root / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    number = 1
+    with tempfile.TemporaryDirectory(dir=runs, prefix=".new-", ignore_cleanup_errors=True) as made:
+        while True:
+            name = stem if number == 1 else f"{stem}-{number}"
+            number += 1
+            folder = runs / name
+            if folder.exists():
+                continue
+            temporary = Path(made) / name
+            for part in ("events", "artifacts"):
+                (temporary / part).mkdir(parents=True, exist_ok=True)
+            _write_record(temporary, record | {"id": name})
+            try:
+                temporary.rename(folder)
+            except OSError:
+                if folder.exists():
+                    continue
+                raise
+            sync_folder(runs)
+            return folder
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    write_whole(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _read_record(folder: Path) -> Record:
+    path = folder / "run.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+        given = json.loads(text)
+        version = given["format"] if isinstance(given, dict) else None
+        if isinstance(version, int) and version > FORMAT:
+            raise RunError(
+                expected=f"a run folder of format {FORMAT} or older",
+                got=f"format {version} in {path}",
+                remedy="install a newer faceswap_lab",
+            )
+        return Record.model_validate_json(text)
+    except (OSError, ValueError, KeyError, ValidationError) as error:
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(
+            expected=f"a readable {path}", got=what, remedy=f"restore it from a backup, or move {folder.name} away and run again"
+        ) from error

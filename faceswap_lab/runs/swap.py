@@ -1,0 +1,142 @@
+"""The verb `swap`: footage, a source and a swapper in, a Run with the finished frames out."""
+
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+from typing import overload
+
+import torch
+
+from faceswap_lab.actors.cast import Actor
+from faceswap_lab.errors import FaceError
+from faceswap_lab.faces import video
+from faceswap_lab.faces.corrections import Corrections
+from faceswap_lab.faces.footage import Footage
+from faceswap_lab.faces.frame import Frame
+from faceswap_lab.models import device as devices
+from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.protocols import AnySwapper
+from faceswap_lab.models.stream import source_of, swap_frames
+from faceswap_lab.models.warp import WarpSwapper
+from faceswap_lab.runs.people import Person, footage_of, party_of, record_of
+from faceswap_lab.runs.progress import Progress
+from faceswap_lab.runs.recipe import to_json
+from faceswap_lab.runs.recipes import SwapRecipe
+from faceswap_lab.runs.results import RESULT
+from faceswap_lab.runs.root import lab_root
+from faceswap_lab.runs.run import Run
+from faceswap_lab.runs.train import swapper_of
+from faceswap_lab.trust import doors
+
+
+@overload
+def swap(
+    target: Footage,
+    *,
+    source: Person,
+    swapper: Run | str,
+    corrections: Corrections | None = None,
+    recipe: SwapRecipe | None = None,
+    device: str = "auto",
+    again: bool = False,
+) -> Run: ...
+@overload
+def swap(
+    target: Sequence[Footage],
+    *,
+    source: Person,
+    swapper: Run | str,
+    corrections: Corrections | None = None,
+    recipe: SwapRecipe | None = None,
+    device: str = "auto",
+    again: bool = False,
+) -> list[Run]: ...
+def swap(
+    target: Footage | Sequence[Footage],
+    *,
+    source: Person,
+    swapper: Run | str,
+    corrections: Corrections | None = None,
+    recipe: SwapRecipe | None = None,
+    device: str = "auto",
+    again: bool = False,
+) -> Run | list[Run]:
+    """Put `source`'s face on `target` (one footage or several; several give a list of Runs).
+
+    `swapper` is "warp", which needs no training, or the Run or run id that `train` returned. `corrections` are points a hand has
+    set (`align(...).corrections`). Frames without a face stay as they are and are counted. Raises ConsentError if the gate
+    refuses the pair, FaceError if the source shows no face.
+    """
+    recipe = recipe or SwapRecipe()
+    if not isinstance(target, Footage):
+        return [
+            swap(each, source=source, swapper=swapper, corrections=corrections, recipe=recipe, device=device, again=again)
+            for each in target
+        ]
+    doors.check_swap(party_of(source), party_of(target), root=lab_root())
+    where = devices.pick(device)
+    trained = None if swapper == "warp" else Run.open(swapper) if isinstance(swapper, str) else swapper
+    inputs = {
+        "source": record_of(source),
+        "target": record_of(target),
+        "swapper": "warp" if trained is None else trained.id,
+        "corrections": corrections.digest() if corrections else "",
+    }
+    run = Run.start(lab_root(), "swap", to_json(recipe), inputs, again=again)
+    if run.finished:
+        return run
+    with run:
+        engine = OfflineEngine()
+        machine: AnySwapper = WarpSwapper() if trained is None else swapper_of(trained, where)
+        _perform(run, recipe, target, source, machine, engine, where, corrections or Corrections())
+    return run
+
+
+def _perform(
+    run: Run,
+    recipe: SwapRecipe,
+    target: Footage,
+    source: Person,
+    swapper: AnySwapper,
+    engine: OfflineEngine,
+    where: torch.device,
+    corrections: Corrections,
+) -> None:
+    run.emit("device", device=devices.describe(where))
+    shown = footage_of(source, performance="still", num_frames=recipe.num_source_frames, seed=0, size=512)
+    known = source_of(shown, engine, num_frames=recipe.num_source_frames)
+    if not known.frames and swapper.needs.source != "trained":
+        raise FaceError(expected=f"a face of {source.subject}", got="none", remedy="give a source picture with one clear face")
+    codes = swapper.encode([known])
+    start, num_faces, missed = perf_counter(), 0, []
+    line = Progress("swap", len(target), unit="frames")
+
+    def finished() -> Iterator[Frame]:
+        nonlocal num_faces
+        stream = swap_frames(
+            target, engine=engine, swapper=swapper, codes=codes, config=recipe.stream, device=where, corrections=corrections
+        )
+        for done, each in enumerate(stream, 1):
+            num_faces += len(each.faces)
+            if not len(each.faces):
+                missed.append(each.frame.index)
+            run.emit("frame", index=each.frame.index, keypoints=each.faces.keypoints.round(2).tolist())
+            line.update(done)
+            yield each.frame
+
+    with run.write(RESULT) as path:
+        video.encode(path, finished(), fps=target.fps or 1.0, size=target.size, lossless=True)
+    line.close()
+    seconds = perf_counter() - start
+    if missed:
+        print(f"{run.id}: no face in {len(missed)} of {len(target)} frames; they are as they came")
+    run.finish(
+        device=devices.describe(where),
+        num_frames=len(target),
+        num_faces=num_faces,
+        frames_without_face=missed[:1000],
+        source=source.subject,
+        target=target.subject,
+        frames_per_s=round(len(target) / seconds, 2),
+        seconds={"swap": round(seconds, 2)},
+        actor_source=isinstance(source, Actor),
+    )

@@ -1,0 +1,134 @@
+"""The verb `train`: two people and a recipe in, a Run with a pair swapper's weights out."""
+
+import io
+from time import perf_counter
+
+import torch
+
+from faceswap_lab.errors import RunError
+from faceswap_lab.models import device as devices
+from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.pair import PairSwapper
+from faceswap_lab.models.protocols import Card
+from faceswap_lab.models.train import Portraits, Step, TrainState
+from faceswap_lab.models.train import train as train_steps
+from faceswap_lab.runs import crops
+from faceswap_lab.runs.people import Person, party_of, record_of
+from faceswap_lab.runs.progress import Progress
+from faceswap_lab.runs.recipe import to_json
+from faceswap_lab.runs.recipes import PairRecipe
+from faceswap_lab.runs.root import lab_root
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import doors
+
+WEIGHTS, CROPS, CHECKPOINT = "pair.safetensors", "crops.safetensors", "checkpoint.pt"
+
+
+def train(recipe: PairRecipe, *, source: Person, target: Person, device: str = "auto", again: bool = False) -> Run:
+    """Train a swapper of `source` and `target`, either of whom it can then put on the other; blocks with one progress line.
+
+    With two actors and `supervision` "auto" it learns from truth, else from each person's own pictures. The same finished call
+    returns its Run; an interrupted one goes on where it stopped, with the same result as if it had not. Raises ConsentError if
+    the gate refuses either person.
+    """
+    doors.check_train(party_of(source), party_of(target), root=lab_root())
+    where = devices.pick(device)
+    inputs = {"source": record_of(source), "target": record_of(target)}
+    run = Run.start(lab_root(), "train", to_json(recipe), inputs, again=again)
+    if run.finished:
+        return run
+    with run:
+        run.emit("device", device=devices.describe(where))
+        people = _crops(run, recipe, source, target)
+        state = _state(run, recipe, where)
+        seconds = _loop(run, recipe, state, people)
+        card = Card(
+            name=run.id,
+            task="swap",
+            licence="as the pictures it was trained on; for actors Apache-2.0",
+            source=f"faceswap_lab run {run.id}",
+            subjects=(source.subject, target.subject),
+            notes=f"{recipe.train.steps} steps, seed {recipe.train.seed}, {_how(recipe, source, target)}",
+        )
+        with run.write(WEIGHTS) as path:
+            PairSwapper(state.average, card).save(path)
+        loss = run.events("step", unique="step")[-1]["losses"]["loss"]
+        run.finish(
+            device=devices.describe(where),
+            steps=recipe.train.steps,
+            loss=loss,
+            supervision=_how(recipe, source, target),
+            num_pictures=[len(portraits.own) for portraits in people],
+            seconds={"crops": _spent(run, "crops"), "train": seconds},
+        )
+    return run
+
+
+def swapper_of(run: Run, where: torch.device) -> PairSwapper:
+    """The swapper that a finished `train` run made. Raises RunError for any other run."""
+    if run.verb != "train" or not run.finished:
+        raise RunError(
+            expected="a finished train run", got=f"{run.id} ({run.record.status})", remedy="give the Run that lab.train returned"
+        )
+    return PairSwapper.load(run.artifact(WEIGHTS), where)
+
+
+def _how(recipe: PairRecipe, source: Person, target: Person) -> str:
+    return "from truth" if crops.supervised(recipe, source, target) else "without truth"
+
+
+def _crops(run: Run, recipe: PairRecipe, source: Person, target: Person) -> tuple[Portraits, Portraits]:
+    if not run.has(CROPS):
+        line = Progress("crops", 2 * recipe.data.num_views, unit="views")
+        people = crops.gather(recipe, source, target, OfflineEngine(), line)
+        with run.write(CROPS) as path:
+            crops.save(path, people)
+        run.emit("crops", seconds=round(line.close(), 2))
+        run.flush()
+    return crops.load(run.artifact(CROPS))
+
+
+def _state(run: Run, recipe: PairRecipe, where: torch.device) -> TrainState:
+    state = TrainState.fresh(recipe.net, recipe.train, where)
+    if run.has(CHECKPOINT):
+        # Only this run's own file, whose digest `artifact` checks; tensors and numbers only.
+        state.load_state_dict(torch.load(run.artifact(CHECKPOINT), map_location=where, weights_only=True))
+        run.emit("resumed", step=state.step)
+    return state
+
+
+def _loop(run: Run, recipe: PairRecipe, state: TrainState, people: tuple[Portraits, Portraits]) -> float:
+    """Train to the end, keeping checkpoints; an interrupt saves first. Returns the seconds of all attempts together."""
+    line = Progress("train", recipe.train.steps, unit="steps")
+    start, kept = perf_counter(), state.step
+    try:
+        for step in train_steps(state, people, recipe.train):
+            run.emit("step", step=step.number, losses=step.losses, rate=step.rate, samples_per_s=round(step.samples_per_s, 1))
+            line.update(step.number, _note(step))
+            if step.number - kept >= recipe.checkpoint_every:
+                _keep(run, state)
+                kept = step.number
+    except KeyboardInterrupt:
+        # The state is whole only at a Step: what came after the last one is done again from the last checkpoint.
+        run.emit("interrupted", step=kept, seconds=round(perf_counter() - start, 2))
+        print(f"stopped; {run.id} is saved at step {kept}: the same call goes on from there", flush=True)
+        raise
+    line.close()
+    run.emit("trained", seconds=round(perf_counter() - start, 2))
+    run.flush()
+    return _spent(run, "interrupted") + _spent(run, "trained")
+
+
+def _note(step: Step) -> str:
+    return f"loss {step.losses['loss']:.4f}"
+
+
+def _keep(run: Run, state: TrainState) -> None:
+    file = io.BytesIO()
+    torch.save(state.state_dict(), file)
+    with run.write(CHECKPOINT) as path:
+        path.write_bytes(file.getbuffer())
+
+
+def _spent(run: Run, kind: str) -> float:
+    return round(sum(event["seconds"] for event in run.events(kind)), 2)

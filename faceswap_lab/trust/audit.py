@@ -1,0 +1,236 @@
+"""The audit log: `<root>/audit.jsonl`, one line an action, each line chained to the one before by its hash.
+
+Whoever changes, drops, swaps or inserts a line breaks the chain at that line. A cut tail leaves a shorter whole chain; that is
+found by the heads (count and hash) which runs keep. Lines hold times, users, actions and digests, never a face.
+"""
+
+import getpass
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from faceswap_lab.errors import ProvenanceError
+from faceswap_lab.trust.records import canonical, locked, sha256_text, sync_folder
+
+START = "0" * 64
+"""What the first line is chained to."""
+
+MAX_LINE = 65_536
+"""Bytes. An event is a few names and digests; whatever is longer is data that does not belong in a log."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """Where the chain ended at some moment: number of lines, and the hash of the last."""
+
+    count: int = 0
+    hash: str = START
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line. `number` counts from 1, `time` is UTC in ISO 8601, `hash` is SHA-256 of `previous` and the canonical rest."""
+
+    number: int
+    time: str
+    user: str
+    event: dict[str, Any]
+    previous: str
+    hash: str
+
+    @property
+    def head(self) -> Head:
+        """The chain's head when this line was the last."""
+        return Head(count=self.number, hash=self.hash)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What verification found: the lines that hold, and the first that does not (from 1; None when all hold)."""
+
+    count: int
+    head: Head
+    bad_line: int | None = None
+    reason: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every line and every head holds."""
+        return self.bad_line is None
+
+    def insist(self) -> None:
+        """Raise `ProvenanceError` unless the log is whole."""
+        if not self.whole:
+            raise ProvenanceError(
+                expected="a whole audit log",
+                got=f"{self.reason} (line {self.bad_line})",
+                remedy=f"compare with a backup; lines 1 to {self.count} hold",
+            )
+
+
+def path_of(root: Path) -> Path:
+    """Where the log of a lab lies."""
+    return root / "audit.jsonl"
+
+
+def append(root: Path, event: Mapping[str, Any]) -> Entry:
+    """Add one line, flushed to the disk before this returns. Blocks while another process writes.
+
+    A last line torn by a kill is put into `audit.torn-<line>.jsonl` and its removal is logged as a line of its own.
+    Raises `ProvenanceError` if the last whole line does not verify: nothing may be chained to it.
+    """
+    path = path_of(root)
+    fresh = not path.exists()
+    with locked(path) as file:
+        head, torn = _last(file)
+        if torn:
+            head = _set_aside(path, file, head, torn).head
+        entry = _write(file, head, dict(event))
+    if fresh:
+        sync_folder(root)
+    return entry
+
+
+def head(root: Path) -> Head:
+    """The chain's present head; the start if there is no log yet."""
+    path = path_of(root)
+    if not path.exists():
+        return Head()
+    with path.open("rb") as file:
+        return _last(file)[0]
+
+
+def read(root: Path) -> list[Entry]:
+    """All lines, oldest first. Raises `ProvenanceError` if the chain does not verify."""
+    entries, verdict = _walk(root)
+    verdict.insist()
+    return entries
+
+
+def verify(root: Path, *, heads: Iterable[Head] = ()) -> Verdict:
+    """Check the whole chain, and that it still contains every head in `heads` (those stored by runs)."""
+    entries, verdict = _walk(root)
+    if not verdict.whole:
+        return verdict
+    for known in sorted(heads, key=lambda h: h.count):
+        if known.count > len(entries):
+            line, reason = len(entries) + 1, f"the tail is cut: a run saw {known.count} lines, {len(entries)} are left"
+        elif known.count and entries[known.count - 1].hash != known.hash:
+            line, reason = known.count, "the line is not the one that a run saw: the log was written anew"
+        else:
+            continue
+        held = min(line - 1, len(entries))
+        return Verdict(count=held, head=entries[held - 1].head if held else Head(), bad_line=line, reason=reason)
+    return verdict
+
+
+def _walk(root: Path) -> tuple[list[Entry], Verdict]:
+    """The lines that hold, up to the first that does not."""
+    path = path_of(root)
+    data = path.read_bytes() if path.exists() else b""
+    if data and not data.endswith(b"\n"):
+        # Perhaps a writer is in the middle of a line; behind its lock the line is whole, or torn for good.
+        with locked(path) as file:
+            file.seek(0)
+            data = file.read()
+    lines = data.split(b"\n")
+    rest = lines.pop()
+    entries: list[Entry] = []
+    last = Head()
+    for line in lines:
+        try:
+            entry = _parse(line, last)
+        except ValueError as error:
+            return entries, Verdict(count=len(entries), head=last, bad_line=len(entries) + 1, reason=str(error))
+        entries.append(entry)
+        last = entry.head
+    if rest:
+        reason = "the last line is torn: a writer was stopped in the middle of it; the next writer sets it aside"
+        return entries, Verdict(count=len(entries), head=last, bad_line=len(entries) + 1, reason=reason)
+    return entries, Verdict(count=len(entries), head=last)
+
+
+def _parse(line: bytes, last: Head | None) -> Entry:
+    """One line as an Entry; `ValueError` says what is wrong with it. Without `last` only the line's own hash is checked."""
+    try:
+        text = line.decode()
+        fields = json.loads(text)
+        entry = Entry(**fields)
+    except (ValueError, TypeError) as error:
+        raise ValueError("the line is not a log entry") from error
+    # The very bytes count: two spellings of one value are two lines.
+    if canonical(fields) != text:
+        raise ValueError("the line is not in canonical form")
+    body = {name: value for name, value in fields.items() if name != "hash"}
+    if sha256_text(str(entry.previous) + canonical(body)) != entry.hash:
+        raise ValueError("the line's hash does not fit its content")
+    if last is not None and (entry.previous != last.hash or entry.number != last.count + 1):
+        raise ValueError("the line does not follow the one before: a line was dropped, inserted or moved")
+    return entry
+
+
+def _last(file: IO[bytes]) -> tuple[Head, bytes]:
+    """The head as the last whole line says, and the bytes of a torn line behind it."""
+    end = file.seek(0, os.SEEK_END)
+    size = min(end, 2 * MAX_LINE)
+    file.seek(end - size)
+    tail = file.read(size)
+    whole, newline, torn = tail.rpartition(b"\n")
+    if not newline:
+        return Head(), torn
+    try:
+        entry = _parse(whole.rpartition(b"\n")[2], None)
+    except ValueError as error:
+        raise ProvenanceError(
+            expected="an audit log whose last line holds",
+            got=str(error),
+            remedy="run `faceswap-lab audit verify` and restore a backup",
+        ) from error
+    return entry.head, torn
+
+
+def _set_aside(path: Path, file: IO[bytes], last: Head, torn: bytes) -> Entry:
+    number = last.count + 1
+    aside = path.with_name(f"audit.torn-{number}.jsonl")
+    with aside.open("ab") as other:
+        other.write(torn + b"\n")
+        other.flush()
+        os.fsync(other.fileno())
+    end = file.seek(0, os.SEEK_END)
+    file.truncate(end - len(torn))
+    _log.warning("line %d of the audit log was torn by a stopped writer; its %d bytes are in %s", number, len(torn), aside.name)
+    return _write(file, last, {"action": "torn line set aside", "bytes": len(torn), "file": aside.name})
+
+
+def _write(file: IO[bytes], last: Head, event: dict[str, Any]) -> Entry:
+    body: dict[str, Any] = {
+        "number": last.count + 1,
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "user": _user(),
+        "event": event,
+        "previous": last.hash,
+    }
+    entry = Entry(**body, hash=sha256_text(last.hash + canonical(body)))
+    line = canonical(asdict(entry)).encode() + b"\n"
+    if len(line) > MAX_LINE:
+        raise ValueError(f"an audit event of {len(line)} bytes; at most {MAX_LINE}: log digests, not data")
+    file.seek(0, os.SEEK_END)
+    file.write(line)
+    file.flush()
+    os.fsync(file.fileno())
+    return entry
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        # A container may run under a number that no password file names.
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"

@@ -1,0 +1,281 @@
+"""The record of who agreed to what: `data_manifests/<name>.toml` says who and on what basis, `<name>.csv` lists the files.
+
+    uses           the person's picture may …
+    anonymise      be a target whose face is replaced by an actor's
+    swap-source    give its face, to actors, to other pictures of the same person, or to the named `partners`
+    swap-target    take a face: the person's own, or that of one of the named `partners`
+    train          be among the pictures that weights are fitted to
+    evaluate       be measured by a recogniser (its vectors are biometric data, even if none is kept)
+
+A licence or the public domain frees a picture, not the person in it: `swap-source` and `swap-target` need the kind "consent"
+(or "synthetic", where there is nobody to ask). Actors are nobody and have no entry.
+`data_manifests/README.md` is the public form of this.
+"""
+
+import csv
+import datetime
+import importlib.util
+import io
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+import faceswap_lab
+from faceswap_lab.errors import ManifestError
+
+Use = Literal["anonymise", "swap-source", "swap-target", "train", "evaluate"]
+USES: tuple[str, ...] = get_args(Use)
+
+Kind = Literal["synthetic", "consent", "public domain", "licence"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+CONSENT_ONLY = frozenset({"swap-source", "swap-target"})
+"""Uses that only the person can allow."""
+
+PICTURE_ONLY = frozenset({"public domain", "licence"})
+"""Grounds that free a picture and say nothing of the person in it."""
+
+SPLITS = ("train", "val", "test")
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+Line = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^\S.*$")]
+
+
+class Consent(BaseModel):
+    """The `[consent]` table: on what ground, in which words, since when, for what, until when. `withdrawn` ends it at once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    kind: Kind
+    text: Line
+    date: datetime.date
+    uses: frozenset[Use]
+    partners: frozenset[Line] = frozenset()
+    expires: datetime.date | None = None
+    withdrawn: datetime.date | None = None
+
+    @field_validator("uses", "partners", mode="before")
+    @classmethod
+    def _once(cls, value: object) -> object:
+        """TOML has lists; each name may stand there once."""
+        if not isinstance(value, list) or len(set(map(str, value))) != len(value):
+            raise ValueError("must be a list without repetition")
+        return frozenset(value)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Consent":
+        if self.kind in PICTURE_ONLY and self.uses & CONSENT_ONLY:
+            raise ValueError(f'"swap-source" and "swap-target" need the consent of the person; {self.kind} frees the picture only')
+        if self.kind != "consent" and self.partners:
+            raise ValueError('partners need kind = "consent"')
+        if self.expires and self.expires < self.date:
+            raise ValueError("expires lies before date")
+        return self
+
+
+class Manifest(BaseModel):
+    """`<name>.toml`: who is seen, where the files come from, under what licence, on what ground."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    version: Literal[1]
+    subject: Line
+    source: Line
+    licence: Line
+    consent: Consent
+
+    @model_validator(mode="after")
+    def _subject_fits(self) -> "Manifest":
+        if self.subject.casefold().startswith("actor:"):
+            raise ValueError("subject must not begin with 'actor:': actors need no manifest, people are no actors")
+        if (self.subject.split(":")[0] == "synthetic") != (self.consent.kind == "synthetic"):
+            raise ValueError("subject is 'synthetic' (or 'synthetic:<name>') exactly where kind = \"synthetic\"")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One file's row with the manifest it belongs to. `row` is its line number in the csv."""
+
+    name: str
+    row: int
+    uri: str
+    sha256: str
+    split: str
+    manifest: Manifest
+
+    @property
+    def label(self) -> str:
+        """How grants and log lines name the entry: `"astronaut:2"`."""
+        return f"{self.name}:{self.row}"
+
+    @property
+    def subject(self) -> str:
+        """Who is seen."""
+        return self.manifest.subject
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether nobody real is seen."""
+        return self.manifest.consent.kind == "synthetic"
+
+    def standing(self, today: datetime.date) -> str:
+        """Why the entry allows nothing on that day; empty if it stands."""
+        consent = self.manifest.consent
+        if consent.withdrawn:
+            return f"withdrawn on {consent.withdrawn}"
+        if consent.expires and today > consent.expires:
+            return f"expired on {consent.expires}"
+        if today < consent.date:
+            return f"not given before {consent.date}"
+        return ""
+
+
+def find_entry(root: Path, sha256: str) -> Entry | None:
+    """The entry of the file with this digest, read now from the disk; None if there is none.
+
+    Raises `ManifestError` if a manifest that lists the digest cannot be trusted, or if two list it.
+    """
+    # Only manifests that mention the digest are parsed: a face set may have many rows, and another's fault is not this file's.
+    hits = [
+        entry
+        for path in manifest_files(root).values()
+        if (rows := path.with_suffix(".csv")).is_file() and sha256 in _text(rows).lower()
+        for entry in read_manifest(path)[1]
+        if entry.sha256 == sha256
+    ]
+    if len(hits) > 1:
+        raise ManifestError(
+            expected="one manifest entry for each file",
+            got=f"{' and '.join(hit.label for hit in hits)} for sha256 {sha256[:12]}…",
+            remedy="remove all but one of the rows",
+        )
+    return hits[0] if hits else None
+
+
+def read_manifests(root: Path) -> Iterator[tuple[str, Manifest, list[Entry]]]:
+    """Name, manifest and entries of all of them, in the order of their names."""
+    for name, path in manifest_files(root).items():
+        yield name, *read_manifest(path)
+
+
+def manifest_files(root: Path) -> dict[str, Path]:
+    """Name to `.toml` file. The lab's own stand before those of the same name that an installed package brings along."""
+    folders = (Path(faceswap_lab.__file__).parent / "data_manifests", root / "data_manifests")
+    found = {path.stem: path for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}
+    return dict(sorted(found.items()))
+
+
+def read_manifest(path: Path) -> tuple[Manifest, list[Entry]]:
+    """One manifest and its rows. Raises `ManifestError` naming file, line and remedy at the first fault."""
+    text = _text(path)
+    try:
+        manifest = Manifest.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise _fault(path, None, str(error), "correct the TOML") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [str(part) for part in first["loc"] if isinstance(part, str)]
+        message = f"{'.'.join(keys) or 'the manifest'}: {first['msg'].lower()}"
+        raise _fault(path, _line_of(text, keys), message, "correct it; data_manifests/README.md lists the keys") from error
+    rows = path.with_suffix(".csv")
+    return manifest, _read_rows(path.stem, rows, manifest) if rows.exists() else []
+
+
+def locate(root: Path, uri: str) -> Path:
+    """The file that a row's `uri` names on this machine: below the root, or inside an installed package.
+
+    Raises `ManifestError` for a path that leaves its folder (through a link, too) and for a uri that lies elsewhere.
+    """
+    if problem := uri_problem(uri):
+        raise ManifestError(expected="a uri inside its folder", got=f"{uri!r}: {problem}", remedy="correct the manifest")
+    parts = urlsplit(uri)
+    if parts.scheme and parts.scheme != "package":
+        raise ManifestError(expected="a file on this machine", got=uri, remedy="fetch it, and admit it from where it lies")
+    folder, inside = root, uri
+    if parts.scheme:
+        spec = importlib.util.find_spec(parts.netloc)
+        if spec is None or spec.origin is None:
+            raise ManifestError(expected=f"the installed package {parts.netloc}", got="none", remedy=f"install {parts.netloc}")
+        folder, inside = Path(spec.origin).parent, parts.path.lstrip("/")
+    place = (folder / inside).resolve()
+    if not place.is_relative_to(folder.resolve()):
+        raise ManifestError(expected="a uri inside its folder", got=f"{uri!r}: a link leads out", remedy="copy the file instead")
+    return place
+
+
+def uri_problem(uri: str) -> str:
+    """What is wrong with a row's uri: it is `scheme://…`, or a relative path with forward slashes below the root. Empty if fine."""
+    parts = urlsplit(uri)
+    path = parts.path if "://" in uri else uri
+    if not uri or uri != uri.strip() or any(ord(char) < 32 for char in uri):
+        return "empty, padded or with control characters"
+    if "://" in uri and not (parts.scheme and parts.netloc):
+        return "a scheme without a place"
+    if "://" not in uri and (uri.startswith(("/", "~")) or "\\" in uri or re.match(r"[A-Za-z]:", uri)):
+        return "not a relative path with forward slashes"
+    if ".." in path.split("/") or "%2e" in path.lower():
+        return "it leaves its folder"
+    return ""
+
+
+def _read_rows(name: str, path: Path, manifest: Manifest) -> list[Entry]:
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    try:
+        lines = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise _fault(path, reader.line_num, str(error), "correct the csv") from error
+    if not lines or lines[0][1] not in (["uri", "sha256"], ["uri", "sha256", "split"]):
+        raise _fault(path, 1, "the header is not uri,sha256 or uri,sha256,split", "correct the header")
+    width = len(lines[0][1])
+    entries: list[Entry] = []
+    seen: dict[str, int] = {}
+    for number, row in lines[1:]:
+        if problem := _row_problem(row, width):
+            raise _fault(path, number, problem, "correct the row")
+        for value in row[:2]:
+            if value in seen:
+                raise _fault(path, number, f"{value[:80]!r} stands in line {seen[value]} already", "remove one of the rows")
+            seen[value] = number
+        split = row[2] if width == 3 else ""
+        entries.append(Entry(name=name, row=number, uri=row[0], sha256=row[1], split=split, manifest=manifest))
+    return entries
+
+
+def _row_problem(row: list[str], width: int) -> str:
+    if len(row) != width:
+        return f"{len(row)} fields where the header has {width}"
+    if problem := uri_problem(row[0]):
+        return f"uri {row[0]!r}: {problem}"
+    if not _SHA256.fullmatch(row[1]):
+        return f"sha256 {row[1][:80]!r} is not 64 lower-case hex digits"
+    if width == 3 and row[2] not in ("", *SPLITS):
+        return f"split {row[2][:80]!r} is none of {', '.join(SPLITS)}"
+    return ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _fault(path, None, str(error), "make it a readable UTF-8 file") from error
+
+
+def _line_of(text: str, keys: Iterable[str]) -> int | None:
+    """The line where the innermost of `keys` that the text has is written."""
+    for key in reversed(list(keys)):
+        for number, line in enumerate(text.splitlines(), 1):
+            if re.match(rf"\s*(\[\s*)?[\"']?{re.escape(key)}[\"']?\s*[\]=.]", line):
+                return number
+    return None
+
+
+def _fault(path: Path, line: int | None, problem: str, remedy: str) -> ManifestError:
+    where = f"{path}, line {line}" if line else str(path)
+    return ManifestError(expected="a manifest that can be trusted", got=f"{where}: {problem}", remedy=remedy)

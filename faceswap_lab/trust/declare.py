@@ -1,0 +1,171 @@
+"""Adding a person's file to the manifests, when somebody who may do so declares who is seen and on what ground."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+
+from faceswap_lab.errors import ConsentError
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.consent import (
+    CONSENT_ONLY,
+    KINDS,
+    PICTURE_ONLY,
+    USES,
+    Consent,
+    Entry,
+    Manifest,
+    find_entry,
+    read_manifests,
+    uri_problem,
+)
+from faceswap_lab.trust.records import locked, sha256_text, write_whole
+
+FORMS = '"public domain (who released it)", "consent: when and how given", "licence: its name and whose", "synthetic: made by what"'
+
+
+def parse_basis(basis: str) -> tuple[str, str]:
+    """The kind that a declared basis begins with, and its whole text.
+
+    Raises `ConsentError` unless it names one of the kinds and says something after it: `"public domain (NASA)"`,
+    `"consent: signed form of 3 May 2026"`, `"licence: CC-BY-4.0, J. Doe"`.
+    """
+    text = " ".join(basis.split())
+    spelt = re.sub(r"^license\b", "licence", text, flags=re.IGNORECASE)
+    for kind in KINDS:
+        if (match := re.match(rf"{kind}\b(.*)", spelt, flags=re.IGNORECASE)) and re.search(r"\w", match[1]):
+            return kind, text
+    raise ConsentError(
+        expected=f"a basis of one of these forms: {FORMS}", got=repr(basis), remedy="say on what ground the file may be used"
+    )
+
+
+def declare(root: Path, *, path: Path, sha256: str, who: str, basis: str, uses: Iterable[str], source: str, today: date) -> Entry:
+    """Write a manifest entry for a file and log it; the entry. Nothing is written unless the whole declaration is sound.
+
+    A manifest of the same person with the same words gets another row; else a new one is named after the person.
+    """
+    manifest = _manifest(who, basis, frozenset(uses), source or path.name, today)
+    # Nothing under `runs/` enters git, so the lock file lies there.
+    with locked(root / "runs" / ".admission.lock"):
+        if found := find_entry(root, sha256):
+            return found
+        _refuse_withdrawn(root, manifest.subject)
+        name = _name(root, manifest)
+        toml = root / "data_manifests" / f"{name}.toml"
+        if not toml.exists():
+            write_whole(toml, _toml(manifest))
+        event = {"action": "admission declared", "manifest": name, "sha256": sha256, "subject": who, "basis": manifest.consent.text}
+        audit.append(root, event | {"uses": sorted(manifest.consent.uses)})
+        # The row comes last: it is what opens the gate, and by now the declaration is on record.
+        rows = toml.with_suffix(".csv")
+        text = rows.read_text(encoding="utf-8") if rows.exists() else "uri,sha256\n"
+        with_split = text.partition("\n")[0].rstrip("\r").endswith(",split")
+        write_whole(rows, _closed(text) + f"{_quoted(_uri(root, path, sha256, text))},{sha256}{',' if with_split else ''}\n")
+    entry = find_entry(root, sha256)
+    assert entry is not None, "the row was just written"
+    return entry
+
+
+def _manifest(who: str, basis: str, uses: frozenset[str], source: str, today: date) -> Manifest:
+    kind, text = parse_basis(basis)
+    subject = " ".join(who.split())
+    if not subject or subject.casefold().startswith("actor:"):
+        raise ConsentError(expected="the name of who is seen, or 'synthetic'", got=repr(who), remedy="say who it is")
+    if unknown := uses - set(USES):
+        raise ConsentError(expected=f"uses among {', '.join(USES)}", got=", ".join(sorted(unknown)), remedy="name the uses allowed")
+    if not uses:
+        raise ConsentError(expected=f"uses among {', '.join(USES)}", got="none", remedy="name the uses allowed")
+    if kind in PICTURE_ONLY and (personal := uses & CONSENT_ONLY):
+        raise ConsentError(
+            expected="the person's own consent",
+            got=f"{kind} for {', '.join(sorted(personal))}",
+            remedy="ask the person, or take an actor",
+        )
+    if (kind == "synthetic") != (subject.split(":")[0] == "synthetic"):
+        raise ConsentError(
+            expected="'synthetic' (or 'synthetic:<name>') as who, exactly where the basis is synthetic",
+            got=f"{subject!r} with {text!r}",
+            remedy="say who is seen, or that nobody is",
+        )
+    return Manifest(
+        version=1,
+        subject=subject,
+        source=" ".join(source.split()),
+        licence=text,
+        consent=Consent.model_validate({"kind": kind, "text": text, "date": today, "uses": sorted(uses)}),
+    )
+
+
+def _refuse_withdrawn(root: Path, subject: str) -> None:
+    for name, manifest, _ in read_manifests(root):
+        if manifest.consent.withdrawn and manifest.subject.casefold() == subject.casefold():
+            raise ConsentError(
+                expected=f"the agreement of {subject}",
+                got=f"manifest {name}: withdrawn on {manifest.consent.withdrawn}",
+                remedy="ask anew, and remove the withdrawal from that manifest only if they agree",
+            )
+
+
+def _name(root: Path, manifest: Manifest) -> str:
+    """The manifest that says the same already, else a free name."""
+    known = {name: other for name, other, _ in read_manifests(root)}
+    for name, other in known.items():
+        same_words = other.model_copy(update={"consent": other.consent.model_copy(update={"date": manifest.consent.date})})
+        # One that an installed package brings along is not this lab's to add to.
+        if same_words == manifest and (root / "data_manifests" / f"{name}.toml").exists():
+            return name
+    plain = unicodedata.normalize("NFKD", manifest.subject).encode("ascii", "ignore").decode().lower()
+    stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or f"person-{sha256_text(manifest.subject)[:8]}"
+    number = 1
+    while (name := stem if number == 1 else f"{stem}-{number}") in known:
+        number += 1
+    return name
+
+
+def _uri(root: Path, path: Path, sha256: str, rows: str) -> str:
+    """Relative below the root; for a file from elsewhere only its name (folders may say more than a manifest should)."""
+    place, home = path.resolve(), root.resolve()
+    uri = place.relative_to(home).as_posix() if place.is_relative_to(home) else place.name
+    taken = {line.partition(",")[0].strip('"') for line in rows.splitlines()}
+    if uri_problem(uri) or uri in taken or '"' in uri:
+        suffix = place.suffix.lower() if re.fullmatch(r"\.\w+", place.suffix) else ""
+        return f"{sha256[:12]}{suffix}"
+    return uri
+
+
+def _toml(manifest: Manifest) -> str:
+    consent = manifest.consent
+    return "\n".join(
+        [
+            "version = 1",
+            f"subject = {_string(manifest.subject)}",
+            f"source = {_string(manifest.source)}",
+            f"licence = {_string(manifest.licence)}",
+            "",
+            "[consent]",
+            f"kind = {_string(consent.kind)}",
+            f"text = {_string(consent.text)}",
+            f"date = {consent.date.isoformat()}",
+            f"uses = [{', '.join(map(_string, sorted(consent.uses)))}]",
+            "",
+        ]
+    )
+
+
+def _string(text: str) -> str:
+    """A TOML basic string."""
+    escaped = (
+        f"\\u{ord(char):04x}" if ord(char) < 32 or ord(char) == 127 else char
+        for char in text.replace("\\", "\\\\").replace('"', '\\"')
+    )
+    return f'"{"".join(escaped)}"'
+
+
+def _quoted(field: str) -> str:
+    return f'"{field}"' if "," in field else field
+
+
+def _closed(text: str) -> str:
+    return text if text.endswith("\n") else text + "\n"

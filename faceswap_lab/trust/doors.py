@@ -1,0 +1,235 @@
+"""The two doors: `admit` is the only way in, `export` the only way out.
+
+Nothing is decoded before the gate has said yes, and nothing appears outside that is not marked and logged.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from faceswap_lab.errors import ConsentError, MediaError, ProvenanceError
+from faceswap_lab.faces import frame as stills
+from faceswap_lab.faces import video
+from faceswap_lab.faces.footage import Clip, Footage, Grant
+from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.consent import Entry, find_entry
+from faceswap_lab.trust.declare import FORMS, declare
+from faceswap_lab.trust.gate import Leave, Party, check_evaluate, check_swap, check_train, target_uses
+from faceswap_lab.trust.mark import Lineage, marked_html, metadata_of, read_mark
+from faceswap_lab.trust.records import put_in_place, sha256_file
+
+__all__ = [
+    "Exported",
+    "Lineage",
+    "Party",
+    "admit",
+    "check_evaluate",
+    "check_swap",
+    "check_train",
+    "export",
+    "export_file",
+    "export_portrait",
+    "target_uses",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What left: where it lies, its digest, and the log line that says so."""
+
+    path: Path
+    sha256: str
+    entry: audit.Entry
+
+
+STILLS = (".png", ".jpg", ".jpeg")
+
+
+def admit(
+    path: Path,
+    *,
+    root: Path,
+    who: str | None = None,
+    basis: str | None = None,
+    uses: Iterable[str] = (),
+    source: str = "",
+    today: date | None = None,
+) -> Clip:
+    """Let a real picture or clip in. Its bytes are hashed; no pixel is read before leave is found.
+
+    A file that a manifest lists is admitted under its entry. Another needs `who`, `basis` and `uses`; they are written to a
+    manifest and logged. Raises `MediaError` if there is no such file, `ConsentError` (and logs the refusal) if nobody's leave
+    covers it.
+    """
+    if not path.is_file():
+        raise MediaError(expected="a picture or clip", got=f"no file {path}", remedy="check the path")
+    wanted = frozenset(uses)
+    digest = sha256_file(path)
+    try:
+        entry = find_entry(root, digest) or _declared(root, path, digest, who, basis, wanted, source, today or date.today())
+        _agrees(entry, who, wanted, today or date.today())
+    except ConsentError as error:
+        audit.append(root, {"action": "admission refused", "sha256": digest, "reason": str(error)[:2000]})
+        raise
+    audit.append(root, {"action": "admitted", "sha256": digest, "entry": entry.label, "subject": entry.subject})
+    consent = entry.manifest.consent
+    return Clip(
+        Grant(
+            path=path.resolve(),
+            sha256=digest,
+            subject=entry.subject,
+            basis=consent.kind,
+            basis_text=consent.text,
+            uses=frozenset(consent.uses),
+            entry=entry.label,
+        )
+    )
+
+
+def export(
+    made: Footage | Frame,
+    path: Path,
+    *,
+    lineage: Lineage,
+    root: Path,
+    audio_from: Path | None = None,
+    lossless: bool = False,
+    today: date | None = None,
+) -> Exported:
+    """Let a result out: ask the gate again, encode with the mark, log, and only then put the file in its place.
+
+    The suffix chooses a still (.png, .jpg: one frame) or a clip. An older export of that name is replaced; any other file is not.
+    Raises `ConsentError` if an entry was withdrawn or has expired since, `ProvenanceError` if the mark does not read back.
+    """
+    leave = _leave(lineage, path, root, today)
+    with _outgoing(path) as temporary:
+        _write_marked(made, temporary, metadata_of(lineage, leave), audio_from=audio_from, lossless=lossless)
+        return _let_out(temporary, path, [(lineage, leave)], root)
+
+
+def export_file(html: str, path: Path, *, lineages: Sequence[Lineage], root: Path, today: date | None = None) -> Exported:
+    """Let a composed page (a report) out: the gate is asked for every swap it shows, the mark goes into its head, and it is logged.
+
+    Errors as for `export`; ValueError for a page without a `<head>` or without lineages.
+    """
+    leaves = [(lineage, _leave(lineage, path, root, today)) for lineage in lineages]
+    with _outgoing(path) as temporary:
+        temporary.write_text(marked_html(html, leaves), encoding="utf-8")
+        return _let_out(temporary, path, leaves, root)
+
+
+def export_portrait(image: Image, path: Path, *, root: Path, subject: str) -> Exported:
+    """Let a picture of an actor alone out, marked and logged. Raises `ConsentError` for anybody else."""
+    actor = Party(subject=subject)
+    lineage = Lineage(run="", source=actor, target=actor, trained=False)
+    return export(Frame(image=image, origin=subject), path, lineage=lineage, root=root)
+
+
+def _declared(
+    root: Path, path: Path, digest: str, who: str | None, basis: str | None, uses: frozenset[str], source: str, today: date
+) -> Entry:
+    given = {"who": who, "basis": basis, "uses": uses}
+    if missing := [name for name, value in given.items() if not value]:
+        raise ConsentError(
+            expected=f"a manifest entry for {path.name}, or who is seen, the basis and the uses",
+            got=f"no entry, and no {' or '.join(missing)}",
+            remedy=f"declare them if you may; a basis has one of these forms: {FORMS}",
+        )
+    assert who is not None
+    assert basis is not None
+    return declare(root, path=path, sha256=digest, who=who, basis=basis, uses=uses, source=source, today=today)
+
+
+def _agrees(entry: Entry, who: str | None, uses: frozenset[str], today: date) -> None:
+    """An entry stands, and what the caller says does not go beyond it or against it."""
+    if problem := entry.standing(today):
+        raise ConsentError(
+            expected=f"a standing agreement for {entry.subject}",
+            got=f"{entry.label}: {problem}",
+            remedy="ask them anew, or use an actor",
+        )
+    if who is not None and " ".join(who.split()).casefold() != entry.subject.casefold():
+        raise ConsentError(
+            expected=f"{entry.subject}, whom {entry.label} names for this file",
+            got=repr(who),
+            remedy="correct the name, or the manifest",
+        )
+    if beyond := uses - entry.manifest.consent.uses:
+        raise ConsentError(
+            expected=f"uses that {entry.label} allows: {', '.join(sorted(entry.manifest.consent.uses)) or 'none'}",
+            got=", ".join(sorted(beyond)),
+            remedy=f"if they agree, add it in data_manifests/{entry.name}.toml",
+        )
+
+
+def _leave(lineage: Lineage, path: Path, root: Path, today: date | None) -> Leave:
+    """The gate's leave for what is about to go out; a refusal is logged."""
+    try:
+        return check_swap(lineage.source, lineage.target, root=root, today=today)
+    except ConsentError as error:
+        audit.append(root, {"action": "export refused", "run": lineage.run, "file": path.name, "reason": str(error)[:2000]})
+        raise
+
+
+@contextmanager
+def _outgoing(path: Path) -> Iterator[Path]:
+    """A hidden name beside the destination, with its suffix; removed again unless it was put in place."""
+    if path.exists() and read_mark(path) is None:
+        raise MediaError(
+            expected="a new name, or an older export to replace",
+            got=f"{path.name}, which is another file",
+            remedy="choose another name",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_marked(made: Footage | Frame, path: Path, metadata: dict[str, str], *, audio_from: Path | None, lossless: bool) -> None:
+    """All marks, in the one order in which each survives the next: pixels, container, signature.
+
+    Only the container's metadata is written today. A mark in the pixels belongs before the encoder, on each frame; a signed
+    manifest (C2PA) belongs behind it, because it covers the bytes of the finished file.
+    """
+    if path.suffix.lower() not in STILLS:
+        if isinstance(made, Frame):
+            raise MediaError(expected="a still's suffix (.png, .jpg)", got=path.suffix, remedy="choose one of them")
+        video.encode(path, made.frames(), fps=made.fps, size=made.size, audio_from=audio_from, metadata=metadata, lossless=lossless)
+        return
+    if not isinstance(made, Frame) and len(made) != 1:
+        raise MediaError(expected="one frame for a still", got=f"{len(made)} frames", remedy="export as .mp4, or export one frame")
+    still = made if isinstance(made, Frame) else made[0]
+    stills.write_still(path, still.image, metadata=metadata)
+
+
+def _let_out(temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Leave]], root: Path) -> Exported:
+    """Check the mark, log, rename: in this order, so that no file appears without mark and line."""
+    if read_mark(temporary) is None:
+        raise ProvenanceError(
+            expected=f"a mark in {path.name}",
+            got="none on reading it back",
+            remedy="choose another format (.png, .jpg, .mp4, .html)",
+        )
+    digest = sha256_file(temporary)
+    event = {"action": "exported", "file": path.name, "sha256": digest, "shows": [_shown(*each) for each in shown]}
+    entry = audit.append(root, event)
+    put_in_place(temporary, path)
+    return Exported(path=path, sha256=digest, entry=entry)
+
+
+def _shown(lineage: Lineage, leave: Leave) -> dict[str, Any]:
+    """One result as the log holds it, names included: the log stays in the lab."""
+    sides = {"source": (lineage.source, leave.source), "target": (lineage.target, leave.target)}
+    named = {
+        side: {"subject": party.subject, "origin": party.origin, "entries": [entry.label for entry in entries]}
+        for side, (party, entries) in sides.items()
+    }
+    return {"run": lineage.run, "inputs": dict(lineage.inputs), **named}

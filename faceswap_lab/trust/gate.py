@@ -1,0 +1,158 @@
+"""The gate: which face may go where. It derives the use from who is source and who is target.
+
+    source \\ target    actor          synthetic or real person    the same real person    another real person
+    actor              free           target: anonymise
+    synthetic file     swap-source    swap-source, anonymise
+    real person        swap-source    swap-source, swap-target    the same                the same, and both entries are
+                                      (target synthetic)                                  consents that name each other
+
+Entries are read from the disk at each check, never taken from a Grant: what was withdrawn or has expired since refuses at once.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from faceswap_lab.errors import ConsentError
+from faceswap_lab.faces.footage import Grant
+from faceswap_lab.trust.consent import Entry, find_entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """Who is source or target: an actor (no grant, subject `"actor:…"`), or whoever is seen in a file, with its grant."""
+
+    subject: str
+    grant: Grant | None = None
+
+    @property
+    def is_actor(self) -> bool:
+        """Whether this is an actor; a grant says that it is a file, whatever the subject is called."""
+        return self.grant is None and self.subject.startswith("actor:")
+
+    @property
+    def origin(self) -> str:
+        """The actor, or the file's digest."""
+        return f"sha256:{bare(self.grant.sha256)}" if self.grant else self.subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """What the gate said yes to: the entries behind each side (none for actors)."""
+
+    source: tuple[Entry, ...] = ()
+    target: tuple[Entry, ...] = ()
+
+    @property
+    def real_source(self) -> bool:
+        """Whether a real person gives the face."""
+        return any(not entry.synthetic for entry in self.source)
+
+    @property
+    def real_target(self) -> bool:
+        """Whether a real person is changed."""
+        return any(not entry.synthetic for entry in self.target)
+
+    @property
+    def anonymises(self) -> bool:
+        """Whether a real person's face is replaced by nobody's: what leaves must not name them."""
+        return self.real_target and not self.real_source
+
+
+def check_swap(source: Party, target: Party, *, root: Path, today: date | None = None) -> Leave:
+    """Raise `ConsentError` unless the source's face may be put on the target; the entries that allow it."""
+    day = today or date.today()
+    leave = Leave(source=_entries(source, root), target=_entries(target, root))
+    _insist(leave.source, "swap-source", day)
+    _insist(leave.target, "swap-target" if leave.real_source else "anonymise", day)
+    for giver in leave.source:
+        for taker in leave.target:
+            if not (giver.synthetic or taker.synthetic or _same(giver.subject, taker.subject)):
+                _insist_named(giver, taker.subject)
+                _insist_named(taker, giver.subject)
+    return leave
+
+
+def check_train(*parties: Party, root: Path, today: date | None = None) -> None:
+    """Raise `ConsentError` unless weights may be fitted to all of these people."""
+    for party in parties:
+        _insist(_entries(party, root), "train", today or date.today())
+
+
+def check_evaluate(*parties: Party, root: Path, today: date | None = None) -> None:
+    """Raise `ConsentError` unless all of these people may be measured by a recogniser."""
+    for party in parties:
+        _insist(_entries(party, root), "evaluate", today or date.today())
+
+
+def target_uses(source: Party) -> tuple[str, ...]:
+    """What a target that is declared for a swap with this source is declared for."""
+    return ("anonymise",) if source.is_actor else ("swap-target",)
+
+
+def bare(digest: str) -> str:
+    """The 64 hex digits of a digest or an origin."""
+    return digest.removeprefix("sha256:").lower()
+
+
+def _entries(party: Party, root: Path) -> tuple[Entry, ...]:
+    """The entries that must agree: none for an actor; a file's own; for what a run made, those of all it was made from."""
+    if party.is_actor:
+        return ()
+    if party.grant is None:
+        raise ConsentError(
+            expected=f"a grant for {party.subject!r}, who is no actor",
+            got="none",
+            remedy="let the file in with admit, and pass its Clip",
+        )
+    if party.grant.basis != "derived":
+        return (_entry(party.grant.sha256, party.subject, root),)
+    if not party.grant.parents:
+        raise ConsentError(expected="what this derived file was made from", got="no parents", remedy="take the result from its Run")
+    files = dict.fromkeys(parent for parent in party.grant.parents if not parent.startswith("actor:"))
+    return tuple(_entry(parent, party.subject, root) for parent in files)
+
+
+def _entry(digest: str, subject: str, root: Path) -> Entry:
+    entry = find_entry(root, bare(digest))
+    if entry is None:
+        raise ConsentError(
+            expected=f"a manifest entry for {subject}",
+            got=f"none for sha256 {bare(digest)[:12]}…",
+            remedy="let the file in again, saying who is seen and on what basis",
+        )
+    return entry
+
+
+def _insist(entries: Iterable[Entry], use: str, day: date) -> None:
+    for entry in entries:
+        if problem := entry.standing(day):
+            raise ConsentError(
+                expected=f"a standing agreement for {entry.subject}",
+                got=f"{entry.label}: {problem}",
+                remedy="ask them anew, or use an actor",
+            )
+        allowed = sorted(entry.manifest.consent.uses)
+        if use not in allowed:
+            raise ConsentError(
+                expected=f"{use!r} among the uses that {entry.label} allows of {entry.subject}",
+                got=", ".join(allowed) or "none",
+                remedy=f"if they agree, add it in data_manifests/{entry.name}.toml; or use an actor",
+            )
+
+
+def _insist_named(entry: Entry, other: str) -> None:
+    """One real person onto another: the entry must be this person's consent and name the other."""
+    consent = entry.manifest.consent
+    if consent.kind != "consent" or not any(_same(other, partner) for partner in consent.partners):
+        named = ", ".join(sorted(consent.partners)) or "nobody"
+        raise ConsentError(
+            expected=f"{entry.subject}'s consent that names {other}",
+            got=f"{entry.label}, {consent.kind}, which names {named}",
+            remedy="use an actor in place of one of the two",
+        )
+
+
+def _same(one: str, other: str) -> bool:
+    return one.casefold() == other.casefold()

@@ -1,0 +1,119 @@
+"""The mark: what a file that leaves says of itself, to people in a sentence and to programs in one JSON text.
+
+It names who gave the face and who was changed, except a person whose face was removed: a mark that named them, or held their
+picture's digest, would undo the anonymity. The lab's own audit log knows, by the exported file's digest.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from html import escape, unescape
+from pathlib import Path
+from typing import Any
+
+import faceswap_lab
+from faceswap_lab.errors import MediaError
+from faceswap_lab.faces import frame as stills
+from faceswap_lab.faces import video
+from faceswap_lab.trust.gate import Leave, Party
+from faceswap_lab.trust.records import canonical
+
+TOOL = "faceswap_lab"
+
+SENTENCE, DETAILS = "description", TOOL
+"""Metadata keys, and names of a page's `<meta>` tags."""
+
+SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+"""IPTC's vocabulary of digital source types, which C2PA uses too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """What a result comes from: the run, whose face, whose picture, and whether a trained model made the pixels.
+
+    `inputs` (name to digest or origin) goes into the audit log only.
+    """
+
+    run: str
+    source: Party
+    target: Party
+    trained: bool
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+def metadata_of(lineage: Lineage, leave: Leave) -> dict[str, str]:
+    """The two metadata values of one result."""
+    return {SENTENCE: sentence(lineage, leave), DETAILS: canonical(details(lineage, leave))}
+
+
+def sentence(lineage: Lineage, leave: Leave) -> str:
+    """For people."""
+    by = f"by {TOOL} {faceswap_lab.__version__}"
+    if not leave.real_target and not leave.real_source:
+        return (
+            f"Synthetic: AI-generated {by}. The face of {lineage.source.subject} on {lineage.target.subject}; nobody real is shown."
+        )
+    whom = "a real person whose own face is not shown" if leave.anonymises else lineage.target.subject
+    return f"Synthetic: AI-altered {by}. The face of {lineage.source.subject} was put on {whom}; this is not a true recording."
+
+
+def details(lineage: Lineage, leave: Leave) -> dict[str, Any]:
+    """For programs: JSON values only, and one text when written, because readers mangle arrays."""
+    hidden = {"subject": "withheld", "origin": "withheld"}
+    target = {"subject": lineage.target.subject, "origin": lineage.target.origin}
+    return {
+        "tool": TOOL,
+        "version": faceswap_lab.__version__,
+        "run": lineage.run,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "digital_source_type": SOURCE_TYPES + _source_type(lineage, leave),
+        "source": {"subject": lineage.source.subject, "origin": lineage.source.origin},
+        "target": hidden if leave.anonymises else target,
+    }
+
+
+def marked_html(html: str, shown: Sequence[tuple[Lineage, Leave]]) -> str:
+    """The page with both texts in its head: all sentences, and a JSON list with one item a result."""
+    if not shown:
+        raise ValueError("a page that shows results needs their lineages")
+    head = re.search(r"<head(\s[^>]*)?>", html, flags=re.IGNORECASE)
+    if head is None:
+        raise ValueError("the page has no <head> to carry the mark")
+    sentences = " ".join(dict.fromkeys(sentence(*each) for each in shown))
+    values = {SENTENCE: sentences, DETAILS: canonical([details(*each) for each in shown])}
+    tags = "".join(f'\n<meta name="{name}" content="{escape(value)}">' for name, value in values.items())
+    return html[: head.end()] + tags + html[head.end() :]
+
+
+def read_mark(path: Path) -> list[dict[str, Any]] | None:
+    """The details that a file of ours carries, one item a result; None if it carries no mark of ours."""
+    if path.suffix.lower() in (".html", ".htm"):
+        found = re.search(rf'<meta name="{DETAILS}" content="([^"]*)">', path.read_text(encoding="utf-8", errors="replace"))
+        text = unescape(found[1]) if found else ""
+    else:
+        text = _metadata(path).get(DETAILS, "")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    items = value if isinstance(value, list) else [value]
+    ours = bool(items) and all(isinstance(item, dict) and item.get("tool") == TOOL for item in items)
+    return items if ours else None
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        head = file.read(32)
+    try:
+        return stills.read_metadata(path) if stills.still_format(head) else video.read_metadata(path)
+    except MediaError:
+        # A file that is no picture or clip carries no mark; whoever asks decides what that means.
+        return {}
+
+
+def _source_type(lineage: Lineage, leave: Leave) -> str:
+    if leave.real_target or leave.real_source:
+        return "compositeWithTrainedAlgorithmicMedia" if lineage.trained else "compositeSynthetic"
+    return "trainedAlgorithmicMedia" if lineage.trained else "algorithmicMedia"

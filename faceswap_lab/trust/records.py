@@ -1,0 +1,120 @@
+"""Files as records: canonical JSON, digests, written whole or not at all, one writer at a time."""
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_CHUNK = 1 << 20
+
+
+def canonical(value: Any) -> str:
+    """One JSON text for one value: sorted keys, no spaces, no NaN. What is hashed and chained is always in this form."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def sha256_text(text: str) -> str:
+    """Hex digest of the text as UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex digest of a file's bytes; nothing is decoded."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write through a temporary file in the same folder, so that a reader (or a kill) sees the old text or the new, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        put_in_place(Path(temporary), path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Flush a finished file to the disk and rename it; both lie on the same file system."""
+    with temporary.open("r+b") as file:
+        os.fsync(file.fileno())
+    # mkstemp makes files for the owner alone; what is put in place gets the rights any new file would have.
+    if sys.platform != "win32":
+        temporary.chmod(0o666 & ~_umask())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the system lets folders be flushed."""
+    if sys.platform != "win32":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def acquire(path: Path, *, wait: bool = True) -> IO[bytes]:
+    """Open `path` for appending and reading under an exclusive lock; closing it, or the process's end, lets go.
+
+    Raises `BlockingIOError` if another holds the lock and `wait` is false.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+b")
+    try:
+        _lock(file, wait=wait)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[IO[bytes]]:
+    """The file, open and locked, for the length of a `with` block."""
+    with acquire(path) as file:
+        yield file
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+if sys.platform == "win32":
+
+    def _lock(file: IO[bytes], *, wait: bool) -> None:
+        # Windows locks byte ranges against readers too, so the locked byte lies far behind any content.
+        position = file.tell()
+        file.seek(1 << 40)
+        try:
+            while True:
+                try:
+                    msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+                    return
+                except OSError as error:
+                    if not wait:
+                        raise BlockingIOError(str(error)) from error
+        finally:
+            file.seek(position)
+else:
+
+    def _lock(file: IO[bytes], *, wait: bool) -> None:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,212 @@
+"""A footage's detected five points, to be dragged where they belong; what was moved is in `view.corrections`.
+
+The browser proposes, Python decides: a drag is one message on pointer-up, and the points drawn are always those of the traits.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import anywidget
+import numpy as np
+import traitlets
+from jaxtyping import Float
+
+from faceswap_lab.faces.corrections import Corrections
+from faceswap_lab.faces.face import Faces
+from faceswap_lab.faces.footage import Footage
+from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.views import figures, images
+
+POINT_NAMES = ("right eye", "left eye", "nose tip", "right mouth corner", "left mouth corner")
+_MIDDLE = np.array([[-0.1, -0.1], [0.1, -0.1], [0.0, 0.02], [-0.08, 0.13], [0.08, 0.13]])
+"""Five points of a face that faces us, as shares of the frame's shorter side, about its centre."""
+_STATIC = Path(__file__).parent / "static"
+_PICTURE_BUDGET = 500_000
+_KEPT_FRAMES = 64
+
+
+class Detector(Protocol):
+    """Anything that finds faces, such as `models.opencv.OfflineEngine`."""
+
+    def detect(self, frame: Frame) -> Faces:
+        """All faces of a frame, the surest first."""
+        ...
+
+
+class AlignView(anywidget.AnyWidget):
+    """The five points of the surest face of each frame, in frame pixels (x, y), pixel centres at integers.
+
+    Traits: `frame` (0 .. num_frames - 1), `points` (five [x, y] of the shown frame, empty where no face was found), `corrected`
+    (the frames that a hand has touched), `zoomed`. `corrections` holds the result. In the browser: drag a point, or focus it and
+    nudge it with the arrow keys (1 pixel; with Shift 5, with Alt 0.2).
+    """
+
+    _esm = _STATIC / "align.js"
+    _css = _STATIC / "align.css"
+
+    frame = traitlets.Int(0).tag(sync=True)
+    points = traitlets.List(traitlets.List(traitlets.Float(), minlen=2, maxlen=2)).tag(sync=True)
+    corrected = traitlets.List(traitlets.Int()).tag(sync=True)
+    undoable = traitlets.Bool(False).tag(sync=True)
+    zoomed = traitlets.Bool(True).tag(sync=True)
+    num_frames = traitlets.Int(1).tag(sync=True)
+    fps = traitlets.Float(0.0).tag(sync=True)
+    size = traitlets.Tuple(traitlets.Int(), traitlets.Int()).tag(sync=True)
+    point_names = traitlets.List(traitlets.Unicode(), list(POINT_NAMES)).tag(sync=True)
+
+    def __init__(self, footage: Footage, detect: Callable[[Frame], Faces], *, corrections: Corrections | None = None) -> None:
+        if not len(footage):
+            raise ValueError("this footage has no frame")
+        self._footage, self._detect = footage, detect
+        self._frames: OrderedDict[int, Frame] = OrderedDict()
+        self._found: dict[int, Faces] = {}
+        self._history = [Corrections() if corrections is None else corrections]
+        # The browser's messages arrive on another thread while a cell runs: one change at a time.
+        self._changing = threading.RLock()
+        super().__init__(num_frames=len(footage), fps=footage.fps, size=footage.size)
+        self.on_msg(self._answer)
+        self.observe(self._show, "frame")
+
+    @property
+    def corrections(self) -> Corrections:
+        """What a hand has changed so far, ready for `swap(..., corrections=...)`."""
+        return self._history[-1]
+
+    def faces(self, index: int | None = None) -> Faces:
+        """The faces of a frame (the shown one by default) with the corrections applied. Detects on first use."""
+        with self._changing:
+            index = self.frame if index is None else index
+            if index not in self._found:
+                self._found[index] = self._detect(self._read(index))
+            origin, found = self._footage.origin, self._found[index]
+            return self.corrections.apply(origin, found) if len(found) else self.corrections.added(origin, index)
+
+    def move(self, point: int, x: float, y: float, *, index: int | None = None) -> None:
+        """Put one of the five points at (x, y), in frame pixels. Raises ValueError where the frame has no points."""
+        with self._changing:
+            index = self.frame if index is None else index
+            points = self._points(index)
+            if not len(points):
+                raise ValueError(f"no face was found in frame {index}, so there is no point to move; place() puts five there")
+            height, width = self.size
+            points[point] = min(max(float(x), 0.0), width - 1.0), min(max(float(y), 0.0), height - 1.0)
+            self._change(self.corrections.with_points(self._footage.origin, index, points))
+
+    def place(self, *, index: int | None = None) -> None:
+        """Put five points into a frame where no face was found: those of the nearest frame that has some, else in the middle."""
+        with self._changing:
+            index = self.frame if index is None else index
+            known = [other for other in {*self._found, *self._corrected()} if len(self._points(other))]
+            nearest = min(known, key=lambda other: abs(other - index), default=None)
+            height, width = self.size
+            points = (
+                _MIDDLE * min(height, width) + ((width - 1) / 2, (height - 1) / 2) if nearest is None else self._points(nearest)
+            )
+            self._change(self.corrections.with_points(self._footage.origin, index, points))
+
+    def reset(self, *, index: int | None = None) -> None:
+        """Leave a frame (the shown one by default) to the detector again."""
+        with self._changing:
+            self._change(self.corrections.without(self._footage.origin, self.frame if index is None else index))
+
+    def undo(self) -> None:
+        """Take back the last change, in whichever frame it was; does nothing when there is none."""
+        with self._changing:
+            if len(self._history) > 1:
+                self._history.pop()
+            self._show()
+
+    def picture(self, *, columns: int = 4) -> Image:
+        """A still picture: the shown frame and others spread over the footage, cut to the face, with the points drawn."""
+        return figures.pixels(self.figure(columns=columns))
+
+    def figure(self, *, columns: int = 4) -> figures.SelfShowing:
+        """`picture` as a matplotlib Figure."""
+        with self._changing:
+            count = min(columns, self.num_frames)
+            spread = [round((place + 0.5) * self.num_frames / count - 0.5) for place in range(count)]
+            chosen = sorted(list(dict.fromkeys([self.frame, *self._corrected(), *spread]))[:count])
+            points = [self._points(index) for index in chosen]
+            labels = [self._label(index) for index in chosen]
+            return figures.marked([self._read(index) for index in chosen], points, labels=labels)
+
+    @traitlets.validate("frame")
+    def _frame_exists(self, proposal: Any) -> int:
+        if not 0 <= proposal["value"] < self.num_frames:
+            raise traitlets.TraitError(f"frame {proposal['value']} is not among 0..{self.num_frames - 1}")
+        return int(proposal["value"])
+
+    def _read(self, index: int) -> Frame:
+        if index not in self._frames:
+            self._frames[index] = self._footage[index]
+            while len(self._frames) > _KEPT_FRAMES:
+                self._frames.popitem(last=False)
+        self._frames.move_to_end(index)
+        return self._frames[index]
+
+    def _points(self, index: int) -> Float[np.ndarray, "_ 2"]:
+        by_hand = self.corrections.points(self._footage.origin, index)
+        if by_hand is not None:
+            return by_hand
+        faces = self.faces(index)
+        return np.array(faces.keypoints[0], dtype=np.float64) if len(faces) else np.zeros((0, 2))
+
+    def _corrected(self) -> list[int]:
+        return [entry.index for entry in self.corrections.entries if entry.origin == self._footage.origin]
+
+    def _label(self, index: int) -> str:
+        state = "corrected" if index in self._corrected() else "" if len(self._points(index)) else "no face"
+        return f"frame {index}" + (f" · {state}" if state else "")
+
+    def _change(self, corrections: Corrections) -> None:
+        self._history.append(corrections)
+        self._show()
+
+    def _show(self, _: object = None) -> None:
+        with self._changing:
+            self.undoable = len(self._history) > 1
+            self.corrected = self._corrected()
+            self.points = [[float(x), float(y)] for x, y in self._points(self.frame)]
+            # The browser has drawn its own idea of a dragged point; were it refused, an unchanged trait would not be sent again.
+            self.send_state("points")
+
+    def _answer(self, _: object, content: Mapping[str, Any], buffers: object) -> None:
+        """From the browser: `{"want": index}`, `{"move": [index, point, x, y]}`, `{"place": index}`, `{"undo": true}`."""
+        with self._changing:
+            if "want" in content and 0 <= content["want"] < self.num_frames:
+                picture = images.jpeg(self._read(content["want"]).image, budget=_PICTURE_BUDGET)
+                self.send({"picture": content["want"]}, [picture])
+            elif "move" in content:
+                index, point, x, y = content["move"]
+                self.move(int(point), x, y, index=int(index))
+            elif "place" in content:
+                self.place(index=int(content["place"]))
+            elif "undo" in content:
+                self.undo()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The widget, and beside it a still picture for those who read the notebook without a kernel."""
+        self._show()
+        shown = super()._repr_mimebundle_(**kwargs)
+        data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
+        still = images.png(self.picture(), budget=_PICTURE_BUDGET)
+        return {**data, "image/png": images.base64_text(still), "text/plain": repr(self)}, metadata
+
+    def __repr__(self) -> str:
+        return f"AlignView({self._footage.origin}; {self.num_frames} frames, {len(self.corrected)} corrected)"
+
+
+def align(footage: Footage, *, engine: Detector | None = None, corrections: Corrections | None = None) -> AlignView:
+    """Look at the detected points of `footage` and drag them right; `view.corrections` goes into `swap`.
+
+    `engine` finds the faces, by default the offline engine (YuNet, on the CPU), whose weights load on first use. `corrections` of
+    an earlier session can be continued.
+    """
+    if engine is None:
+        from faceswap_lab.models.opencv import OfflineEngine
+
+        engine = OfflineEngine()
+    return AlignView(footage, engine.detect, corrections=corrections)

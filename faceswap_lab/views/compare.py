@@ -1,0 +1,165 @@
+"""Several footages on top of each other: wipe, blink or side by side, frame by frame, with the scores beneath.
+
+All state lives in Python traits; the browser only asks for the pictures of the frame that it shows. Without a browser (papermill,
+nbconvert) the same object shows a still picture of a few frames.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import anywidget
+import traitlets
+
+from faceswap_lab.faces.footage import Footage
+from faceswap_lab.faces.frame import Image
+from faceswap_lab.views import figures, images
+
+MODES = ("wipe", "blink", "side-by-side")
+_STATIC = Path(__file__).parent / "static"
+_PICTURE_BUDGET = 500_000
+_KEPT_PICTURES = 64
+
+
+@runtime_checkable
+class Filmed(Protocol):
+    """Something that has footage without being it, such as a finished swap."""
+
+    @property
+    def footage(self) -> Footage:
+        """What to show."""
+        ...
+
+
+class CompareView(anywidget.AnyWidget):
+    """Footages of equal timing, compared in one place.
+
+    Traits: `frame` (0 .. num_frames - 1), `mode` ("wipe", "blink", "side-by-side"), `left` and `right` (names of the footages),
+    `position` (0..1, where the wipe's divider stands), `caption`. Keys in the browser: left and right arrow step a frame, Home and
+    End jump; on the divider the arrows move the divider.
+
+    A still among clips is held; clips of unequal length are compared over the shortest. Raises ValueError without two footages.
+    """
+
+    _esm = _STATIC / "compare.js"
+    _css = _STATIC / "compare.css"
+
+    frame = traitlets.Int(0).tag(sync=True)
+    mode = traitlets.Enum(MODES, default_value="wipe").tag(sync=True)
+    left = traitlets.Unicode().tag(sync=True)
+    right = traitlets.Unicode().tag(sync=True)
+    position = traitlets.Float(0.5, min=0.0, max=1.0).tag(sync=True)
+    caption = traitlets.Unicode().tag(sync=True)
+    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    num_frames = traitlets.Int(1).tag(sync=True)
+    fps = traitlets.Float(0.0).tag(sync=True)
+    size = traitlets.Tuple(traitlets.Int(), traitlets.Int()).tag(sync=True)
+
+    def __init__(
+        self, footages: Mapping[str, Footage | Filmed], *, caption: str = "", left: str | None = None, right: str | None = None
+    ) -> None:
+        if len(footages) < 2:
+            raise ValueError(f"a comparison needs two footages at least, got {list(footages)}")
+        self._footages: dict[str, Footage] = {name: _footage(name, value) for name, value in footages.items()}
+        self._pictures: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        # The browser's messages arrive on another thread while a cell runs; decoders and the cache take one reader at a time.
+        self._reading = threading.RLock()
+        names = list(self._footages)
+        clips = [len(footage) for footage in self._footages.values() if len(footage) > 1]
+        first = self._footages[names[0]]
+        super().__init__(
+            names=names,
+            num_frames=min(clips, default=1),
+            fps=max(footage.fps for footage in self._footages.values()),
+            size=first.size,
+            caption=caption,
+            left=left or names[0],
+            right=right or names[1],
+        )
+        self.on_msg(self._answer)
+
+    @traitlets.validate("frame")
+    def _frame_exists(self, proposal: Any) -> int:
+        if not 0 <= proposal["value"] < self.num_frames:
+            raise traitlets.TraitError(f"frame {proposal['value']} is not among 0..{self.num_frames - 1}")
+        return int(proposal["value"])
+
+    @traitlets.validate("left", "right")
+    def _name_exists(self, proposal: Any) -> str:
+        if proposal["value"] not in self.names:
+            raise traitlets.TraitError(f"no footage is called {proposal['value']!r}; there are {', '.join(self.names)}")
+        return str(proposal["value"])
+
+    def jpeg(self, name: str, index: int) -> bytes:
+        """Frame `index` of footage `name` as JPEG bytes, from a small cache where possible. Safe from any thread."""
+        with self._reading:
+            key = (name, index)
+            if key not in self._pictures:
+                self._pictures[key] = images.jpeg(self._image(name, index), budget=_PICTURE_BUDGET, side=1600)
+                while len(self._pictures) > _KEPT_PICTURES:
+                    self._pictures.popitem(last=False)
+            self._pictures.move_to_end(key)
+            return self._pictures[key]
+
+    def picture(self, *, rows: int = 3) -> Image:
+        """A still picture: `rows` frames spread over the clip, footages side by side, and a difference map where sizes agree."""
+        with self._reading:
+            return figures.pixels(self.figure(rows=rows))
+
+    def figure(self, *, rows: int = 3) -> figures.SelfShowing:
+        """`picture` as a matplotlib Figure. The map compares "swap" with "truth", else the left with the right footage."""
+        rows = min(rows, self.num_frames)
+        indices = [round((row + 0.5) * self.num_frames / rows - 0.5) for row in range(rows)]
+        columns = {name: [self._image(name, index) for index in indices] for name in self.names}
+        pair = ("swap", "truth") if {"swap", "truth"} <= set(self.names) else (self.left, self.right)
+        alike = len({self._footages[name].size for name in pair}) == 1 and pair[0] != pair[1]
+        labels = [f"frame {index}" + (f"\n{index / self.fps:.2f} s" if self.fps else "") for index in indices]
+        return figures.comparison(columns, labels=labels if self.num_frames > 1 else (), difference_of=pair if alike else None)
+
+    def _image(self, name: str, index: int) -> Image:
+        with self._reading:
+            footage = self._footages[name]
+            return footage[min(index, len(footage) - 1)].image
+
+    def _answer(self, _: object, content: Mapping[str, Any], buffers: object) -> None:
+        """The browser asks `{"want": [name, index]}` and gets the picture back as a buffer, or why there is none."""
+        name, index = str(content["want"][0]), int(content["want"][1])
+        if name not in self._footages or not 0 <= index < self.num_frames:
+            return
+        try:
+            picture = self.jpeg(name, index)
+        except Exception as error:
+            self.send({"failed": [name, index], "why": str(error)})
+            raise
+        self.send({"picture": [name, index]}, [picture])
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The widget, and beside it a still picture for those who read the notebook without a kernel."""
+        shown = super()._repr_mimebundle_(**kwargs)
+        data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
+        still = images.png(self.picture(), budget=_PICTURE_BUDGET)
+        return {**data, "image/png": images.base64_text(still), "text/plain": repr(self)}, metadata
+
+    def __repr__(self) -> str:
+        return f"CompareView({', '.join(self.names)}; {self.num_frames} frame{'s' if self.num_frames != 1 else ''})"
+
+
+def compare(*, scores: Mapping[str, float] | str | None = None, **footages: Footage | Filmed) -> CompareView:
+    """Show footages on top of each other: `compare(target=take, swap=result, truth=truth)`.
+
+    The wipe starts between the last two given: the swap and its truth, where there is one. `scores` are printed beneath.
+    """
+    names = list(footages)
+    caption = scores if isinstance(scores, str) else "  ·  ".join(f"{name} {value:.4g}" for name, value in (scores or {}).items())
+    return CompareView(footages, caption=caption, left=names[-2] if len(names) > 1 else None, right=names[-1] if names else None)
+
+
+def _footage(name: str, value: Footage | Filmed) -> Footage:
+    found = value if isinstance(value, Footage) else getattr(value, "footage", None)
+    if not isinstance(found, Footage):
+        raise TypeError(f"{name} is no footage: {type(value).__name__}")
+    if not len(found):
+        raise ValueError(f"{name} has no frame")
+    return found

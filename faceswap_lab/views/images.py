@@ -1,0 +1,79 @@
+"""The image transport: RGB arrays to JPEG or PNG bytes and data URIs, within a budget of bytes."""
+
+import base64
+import io
+from typing import Literal
+
+import numpy as np
+from PIL import Image as Pillow
+
+from faceswap_lab.faces.frame import Image
+
+Kind = Literal["jpeg", "png"]
+_QUALITIES = (90, 82, 72, 60)
+_SMALLEST_SIDE = 32
+
+
+def fit_side(image: Image, side: int) -> Image:
+    """`image` with its longer side at most `side` pixels; never enlarged, aspect kept to the pixel."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Pillow.fromarray(image).resize(shape, Pillow.Resampling.LANCZOS))
+
+
+def jpeg(image: Image, *, budget: int | None = None, side: int | None = None, quality: int = 88) -> bytes:
+    """A JPEG of an RGB array, 4:4:4 so that lips and irises keep their colour.
+
+    With a `budget` in bytes, quality falls first and size second, until it fits; `side` caps the longer side in pixels.
+    Raises ValueError if not even a picture of 32 pixels fits.
+    """
+    small = image if side is None else fit_side(image, side)
+    qualities = (quality, *(q for q in _QUALITIES if q < quality)) if budget is not None else (quality,)
+    while True:
+        for q in qualities:
+            buffer = io.BytesIO()
+            Pillow.fromarray(small).save(buffer, "JPEG", quality=q, subsampling=0)
+            if budget is None or buffer.tell() <= budget:
+                return buffer.getvalue()
+        small = _smaller(small, budget)
+
+
+def png(image: Image, *, budget: int | None = None, side: int | None = None) -> bytes:
+    """A PNG of an RGB array: exact without a `budget`; with one, 256 colours first and a smaller picture second, until it fits.
+
+    Raises ValueError if not even a picture of 32 pixels fits.
+    """
+    small = image if side is None else fit_side(image, side)
+    while True:
+        whole = Pillow.fromarray(small)
+        for colours in (None, 256):
+            buffer = io.BytesIO()
+            (whole if colours is None else whole.quantize(colours)).save(buffer, "PNG", optimize=True)
+            if budget is None or buffer.tell() <= budget:
+                return buffer.getvalue()
+        small = _smaller(small, budget)
+
+
+def _smaller(image: Image, budget: int | None) -> Image:
+    if max(image.shape[:2]) <= _SMALLEST_SIDE:
+        raise ValueError(f"no picture fits in {budget} bytes")
+    return fit_side(image, max(_SMALLEST_SIDE, int(max(image.shape[:2]) * 0.8)))
+
+
+def base64_text(data: bytes) -> str:
+    """`data` as a notebook's output cell and a data URI carry it."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def data_uri(data: bytes, mime: str) -> str:
+    """`data` inside the page itself: `data:image/png;base64,…`."""
+    return f"data:{mime};base64,{base64_text(data)}"
+
+
+def image_uri(image: Image, kind: Kind = "jpeg", *, budget: int | None = None, side: int | None = None) -> str:
+    """An RGB array as a data URI."""
+    data = jpeg(image, budget=budget, side=side) if kind == "jpeg" else png(image, budget=budget, side=side)
+    return data_uri(data, f"image/{kind}")

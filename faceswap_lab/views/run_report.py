@@ -1,0 +1,262 @@
+"""`report`: what a set of runs found, as one self-contained page that leaves through the door."""
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faceswap_lab.actors.truth import Take
+from faceswap_lab.faces import video
+from faceswap_lab.faces.footage import Footage
+from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.runs import results
+from faceswap_lab.runs.people import reopened
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import doors
+from faceswap_lab.trust.gate import check_swap
+from faceswap_lab.trust.mark import metadata_of
+from faceswap_lab.views import figures
+from faceswap_lab.views.report import (
+    Block,
+    Command,
+    Comparison,
+    Drawing,
+    Facts,
+    KeyNumber,
+    Paragraph,
+    ScoreRow,
+    Scores,
+    Section,
+    Video,
+    render_report,
+)
+
+_INTRO = """One person's face on another's performance. Where both are synthetic actors the right answer is known to the pixel, and
+every score stands between two others: the floor, which is the target as it is, and the ceiling, which is the truth itself under
+the same measure."""
+
+_NOTES = {
+    "psnr_face": """How far pixels are from the truth, where a perfect swap changes any. Blind to structure: a shift by one pixel
+        and a change of light can cost the same. The truth has no error, so there is no ceiling.""",
+    "ssim_face": """Whether local structure is that of the truth, on the same pixels. Blind to slow changes of colour; smoothness
+        pleases it.""",
+    "id_similarity": """How near a recogniser puts the face to the source's gallery. A perfect swap does not reach 1: the head, the
+        hair and the ears are the target's.""",
+    "id_leak": """How near the same recogniser puts it to the target's gallery. Actors look alike to it, so the truth leaks too.""",
+    "id_nearer_source": """Share of frames that are nearer the source's gallery than the target's. No threshold is needed, and none
+        would hold on actors.""",
+    "landmark_error": """Distance of the detector's five points from the rendered ones, as a share of the eyes' distance. The
+        detector is biased; the ceiling is its error on the truth.""",
+    "seam": """Contrast across the edge of the changed region, beyond that of its surroundings. At or below the truth's there is
+        no seam. Blind to a wide, soft halo.""",
+    "face_found": "Share of frames in which the detector finds a face at all.",
+}
+_TITLES = {
+    "psnr_face": "PSNR in the face",
+    "ssim_face": "SSIM in the face",
+    "id_similarity": "Identity: source",
+    "id_leak": "Identity: target",
+    "id_nearer_source": "Nearer the source",
+    "landmark_error": "Landmark error",
+    "seam": "Seam",
+    "face_found": "Face found",
+}
+_DIGITS = {"psnr_face": 1, "ssim_face": 3, "id_similarity": 3, "id_leak": 3, "landmark_error": 3}
+_NUM_STILLS = 4
+
+
+def report(*runs: Run, path: str | Path | None = None, title: str = "Face swap, measured") -> Path:
+    """Write one page about train, swap and evaluate runs: pictures, clip, scores, curves, environment, hashes.
+
+    `path` is by default `report.html` in the folder of the first swap run. The page leaves through the door: the gate is asked for
+    every swap it shows, it is marked and logged. Raises ValueError if there is no swap among the runs.
+    """
+    swaps = [run for run in runs if run.verb == "swap"]
+    if not swaps:
+        raise ValueError("a report needs at least one swap run: lab.report(trained, result, scores)")
+    verdicts = {run.inputs["result"]: run for run in runs if run.verb == "evaluate"}
+    sections = [section for swap in swaps for section in _swap_sections(swap, verdicts.get(swap.id))]
+    sections += [_training(run) for run in runs if run.verb == "train"]
+    sections += [_record(runs)]
+    page = render_report(
+        title=title, intro=" ".join(_INTRO.split()), sections=sections, key_numbers=_key_numbers(list(verdicts.values()))
+    )
+    place = Path(path) if path is not None else swaps[0].path / "report.html"
+    return doors.export_file(page, place, lineages=[results.lineage(swap) for swap in swaps], root=swaps[0].root).path
+
+
+# --- one swap -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Shown:
+    """Footage that belongs together, frame by frame."""
+
+    target: Footage
+    swap: Footage
+    truth: Take | None
+
+    def images(self, index: int) -> dict[str, Image]:
+        columns = {"target": self.target[index].image, "swap": self.swap[index].image}
+        return columns if self.truth is None else columns | {"truth": self.truth[index].image}
+
+
+def _swap_sections(swap: Run, verdict: Run | None) -> Iterator[Section]:
+    _, target = results.people(swap)
+    assert isinstance(target, Footage)
+    truth = reopened(verdict.inputs["truth"]) if verdict is not None and verdict.inputs["truth"] else None
+    shown = _Shown(target=target, swap=results.footage(swap), truth=truth if isinstance(truth, Take) else None)
+    name = f"{swap.summary['source']} on {swap.summary['target']}"
+    blocks: list[Block] = [] if len(target) == 1 else [_clip(swap, shown)]
+    blocks += [_stills(shown, verdict)]
+    if missed := swap.summary["frames_without_face"]:
+        blocks += [Paragraph(text=f"No face was found in {len(missed)} frames, which are as they came: {missed[:20]}.")]
+    if verdict is not None:
+        blocks += [_scores(verdict)]
+        if "psnr_face" in verdict.summary["scores"]:
+            blocks += [_over_time(verdict)]
+    yield Section(title=name, blocks=blocks)
+
+
+def _clip(swap: Run, shown: _Shown) -> Video:
+    """Target, swap and truth side by side, as one small clip with the mark in it."""
+    lineage = results.lineage(swap)
+    names = ["target", "swap"] + (["truth"] if shown.truth is not None else [])
+
+    def frames() -> Iterator[Frame]:
+        for index in range(len(shown.target)):
+            columns = shown.images(index)
+            wide = np.ascontiguousarray(np.concatenate(list(columns.values()), axis=1))
+            yield Frame(image=wide, origin=swap.id, index=index, time_s=shown.target[index].time_s)
+
+    mark = metadata_of(lineage, check_swap(lineage.source, lineage.target, root=swap.root))
+    with tempfile.TemporaryDirectory() as folder:
+        data = video.encode(Path(folder) / "clip.mp4", frames(), fps=shown.target.fps, metadata=mark).read_bytes()
+    poster = np.ascontiguousarray(np.concatenate(list(shown.images(len(shown.target) // 2).values()), axis=1))
+    return Video(data=data, caption=f"Left to right: {', '.join(names)}. Run {swap.id}.", poster=poster)
+
+
+def _stills(shown: _Shown, verdict: Run | None) -> Block:
+    """The worst and the best frames by PSNR where truth is known; else frames spread evenly."""
+    count = len(shown.target)
+    if count == 1:
+        return Comparison(
+            columns={name: [image] for name, image in shown.images(0).items()}, labels=[""], caption="Before and after."
+        )
+    frames = _frames(verdict) if verdict is not None else []
+    values = np.array([np.nan if (psnr := row.get("value.psnr")) is None else psnr for row in frames], dtype=float)
+    if np.isfinite(values).sum() >= _NUM_STILLS:
+        order = np.argsort(np.where(np.isfinite(values), values, np.inf))[: int(np.isfinite(values).sum())]
+        places = [int(order[round(share * (len(order) - 1))]) for share in (0, 1 / 3, 2 / 3, 1)]
+        labels = [
+            f"{word}\nframe {place}\n{values[place]:.1f} dB" for word, place in zip(("worst", "", "", "best"), places, strict=True)
+        ]
+        caption = "Frames from the worst to the best by PSNR in the face; the worst first, because that is what a user will meet."
+    else:
+        places = [int(place) for place in np.linspace(0, count - 1, _NUM_STILLS).round()]
+        labels, caption = [f"frame {place}" for place in places], "Frames spread evenly over the clip."
+    rows = [shown.images(place) for place in places]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    difference = ("swap", "truth") if shown.truth is not None else None
+    return Comparison(columns=columns, labels=[label.strip() for label in labels], caption=caption, difference_of=difference)
+
+
+def _frames(verdict: Run) -> list[dict[str, float | None]]:
+    rows: list[dict[str, float | None]] = json.loads(verdict.artifact("frames.json").read_text())
+    return rows
+
+
+def _scores(verdict: Run) -> Scores:
+    found: dict[str, dict[str, Any]] = verdict.summary["scores"]
+    rows = [
+        ScoreRow(
+            name=_TITLES[name],
+            value=score["value"],
+            floor=score["floor"],
+            ceiling=score["ceiling"],
+            unit=score["unit"],
+            better="higher" if score["higher_is_better"] else "lower",
+            note=" ".join(_NOTES[name].split()),
+            digits=_DIGITS.get(name, 2),
+        )
+        for name, score in found.items()
+    ]
+    about = f"Means over {verdict.summary['num_frames']} frames. Recogniser: {verdict.summary['embedder']}, galleries of about "
+    about += f"{2 * verdict.summary['gallery_size']} pictures each. Run {verdict.id}."
+    return Scores(rows=rows, caption=about)
+
+
+def _over_time(verdict: Run) -> Drawing:
+    rows = _frames(verdict)
+    lines = {
+        label: [float("nan") if (value := row.get(key)) is None else value for row in rows]
+        for label, key in (("swap", "value.psnr"), ("floor", "floor.psnr"))
+    }
+    figure = figures.lines(list(range(len(rows))), lines, ylabel="PSNR in the face, dB", xlabel="frame")
+    return Drawing(
+        figure=figure, caption="Frame by frame: a mean hides the frames that fail.", alt="PSNR of swap and floor over frames"
+    )
+
+
+# --- the rest -------------------------------------------------------------------------------------------------------------
+
+
+def _key_numbers(verdicts: Sequence[Run]) -> list[KeyNumber]:
+    known = [run for run in verdicts if "psnr_face" in run.summary["scores"]]
+    if not known:
+        return []
+    hardest = min(known, key=lambda run: run.gain("psnr_face"))
+    scores = hardest.summary["scores"]
+
+    def one(name: str, unit: str = "") -> KeyNumber:
+        digits = _DIGITS.get(name, 2)
+        value, floor = scores[name]["value"], scores[name]["floor"]
+        return KeyNumber(label=_TITLES[name], value=f"{value:.{digits}f}{unit}", detail=f"floor {floor:.{digits}f}{unit}")
+
+    share = KeyNumber(label="Nearer the source", value=f"{scores['id_nearer_source']['value']:.0%}", detail="of frames")
+    ratio = KeyNumber(
+        label="Landmark error", value=f"{hardest.summary['landmark_error_ratio']:.2f} ×", detail="that of truth, same detector"
+    )
+    return [one("psnr_face", " dB"), one("ssim_face"), share, ratio]
+
+
+def _training(run: Run) -> Section:
+    events = run.events("step", unique="step")
+    steps = [event["step"] for event in events]
+    curves = {
+        f"decoder {person + 1}": [event["losses"][f"picture_{person}"] for event in events]
+        for person in (0, 1)
+        if events and f"picture_{person}" in events[0]["losses"]
+    }
+    figure = figures.lines(steps, curves, ylabel="picture loss")
+    facts = {
+        "Learned": run.summary["supervision"],
+        "Steps": str(run.summary["steps"]),
+        "Pictures": ", ".join(str(count) for count in run.summary["num_pictures"]),
+        "Device": run.summary["device"],
+        "Seconds": ", ".join(f"{name} {value:.0f}" for name, value in run.summary["seconds"].items()),
+    }
+    drawing = Drawing(
+        figure=figure, caption="A loss says how training went, not how good a swap is.", alt="Training loss over steps"
+    )
+    return Section(title="Training", blocks=[drawing, Facts(rows=facts)])
+
+
+def _record(runs: Sequence[Run]) -> Section:
+    environment = runs[0].record.environment
+    machine = {name: str(value) for name, value in environment.items() if name != "packages"}
+    packages = {name: str(value) for name, value in environment.get("packages", {}).items()}
+    blocks: list[Block] = [Facts(rows=machine), Facts(rows=packages, mono=True)]
+    for run in runs:
+        rows = {"run": run.id, "key": run.key, "code": run.record.code, "created": run.record.created}
+        rows |= {f"input: {name}": value for name, value in run.inputs.items() if value}
+        rows |= {f"made: {name}": f"sha256:{digest}" for name, digest in run.record.artifacts.items()}
+        blocks += [Facts(rows=rows, mono=True)]
+        if run.verb == "train":
+            blocks += [Command(text=json.dumps(run.record.recipe, indent=1))]
+    commands = "\n".join(f"faceswap-lab runs show {run.id}" for run in runs)
+    return Section(title="Record", blocks=[*blocks, Command(text=commands)], folded=True)

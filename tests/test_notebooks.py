@@ -1,0 +1,58 @@
+"""Notebooks: the pair is in sync, nothing executed is committed, parameters are strict, and each runs headless."""
+
+import json
+from pathlib import Path
+
+import jupytext
+import pytest
+
+from faceswap_lab.errors import RunError
+from faceswap_lab.runs.notebook import notebook_path, run_notebook
+from faceswap_lab.runs.run import Run
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_script_and_notebook_say_the_same(name: str) -> None:
+    script, notebook = jupytext.read(FOLDER / f"{name}.py"), jupytext.read(FOLDER / f"{name}.ipynb")
+    assert [(cell.cell_type, cell.source) for cell in script.cells] == [(cell.cell_type, cell.source) for cell in notebook.cells]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_output_is_committed(name: str) -> None:
+    cells = json.loads((FOLDER / f"{name}.ipynb").read_text())["cells"]
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lab root of its own with the shipped manifests."""
+    manifests = tmp_path / "data_manifests"
+    manifests.mkdir()
+    for path in (FOLDER.parent / "data_manifests").glob("astronaut.*"):
+        (manifests / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def test_a_misspelt_parameter_raises_before_anything_runs(lab: Path) -> None:
+    with Run.start(lab, "quickstart", "{}", {}) as run, pytest.raises(RunError, match="recepie"):
+        run_notebook(notebook_path("00_quickstart"), {"recepie": "smoke"}, run=run)
+    assert not run.artifacts()
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@pytest.mark.weights
+def test_the_quickstart_runs_headless_and_concludes(lab: Path) -> None:
+    from faceswap_lab.runs.quickstart import quickstart
+
+    found = quickstart(recipe="smoke", device="cpu")
+    figures = {"psnr_face", "psnr_face_floor", "ssim_face", "ssim_face_floor", "id_nearer_source", "landmark_error_ratio"}
+    assert {"run", "report", "clip", "device", "seconds"} | figures <= set(found)
+    page = Path(found["report"]).read_text()
+    assert "synthetic" in page.lower()
+    assert "psnr_face" in page or "PSNR" in page
+    assert quickstart(recipe="smoke", device="cpu") == found, "an identical finished call returns its run"

@@ -1,0 +1,79 @@
+"""The public surface: names, commands, notebooks, and what the README says of them."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import faceswap_lab
+from faceswap_lab import __main__ as command_line
+from faceswap_lab.errors import ConsentError, DeviceError, MediaError, WeightsError
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_public_names_are_sorted_resolve_and_hide_no_subpackage() -> None:
+    assert sorted(faceswap_lab.__all__) == faceswap_lab.__all__
+    assert set(faceswap_lab.__all__) == set(faceswap_lab._PLACES)
+    for name in faceswap_lab.__all__:
+        assert getattr(faceswap_lab, name) is not None
+    packages = {path.parent.name for path in (ROOT / "faceswap_lab").glob("*/__init__.py")}
+    assert not packages & set(faceswap_lab.__all__)
+
+
+def test_an_unknown_name_lists_the_known() -> None:
+    with pytest.raises(AttributeError, match="swap, train"):
+        faceswap_lab.swop  # noqa: B018
+
+
+def commands(parser: argparse.ArgumentParser, path: str = "faceswap-lab") -> Iterator[str]:
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        yield path
+    for group in groups:
+        for name, inner in group.choices.items():
+            yield from commands(inner, f"{path} {name}")
+
+
+def test_every_command_and_notebook_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    missing = [command for command in commands(command_line._parser()) if command not in readme]
+    missing += [path.stem for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem not in readme]
+    assert not missing
+
+
+def test_every_command_in_the_readme_exists() -> None:
+    known = set(commands(command_line._parser()))
+    shown = re.findall(r"^\s*\$? ?(faceswap-lab [^\n#]*)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert shown
+    for line in shown:
+        assert any(line.startswith(command) for command in known), line
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ConsentError, 3), (WeightsError, 4), (DeviceError, 4), (MediaError, 1)],
+)
+def test_errors_have_their_exit_codes(
+    error: type, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(_: argparse.Namespace) -> dict:
+        raise error(expected="this", got="that", remedy="do so")
+
+    monkeypatch.setattr(command_line, "_runs_list", fail)
+    assert command_line.main(["runs", "list"]) == code
+    assert "expected this; got that; do so" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_130_and_a_wrong_value_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: argparse.Namespace) -> dict:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "_runs_list", stop)
+    assert command_line.main(["runs", "list"]) == 130
+    assert command_line.main(["train", "--source", "actor:x", "--target", "actor:1"]) == 2
+    with pytest.raises(SystemExit) as usage:
+        command_line.main(["no-such-command"])
+    assert usage.value.code == 2
