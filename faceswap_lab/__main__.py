@@ -182,7 +182,7 @@ def _swap(options: argparse.Namespace) -> Answer:
 
 def _evaluate(options: argparse.Namespace) -> Answer:
     from faceswap_lab.actors.cast import Actor
-    from faceswap_lab.actors.truth import Take
+    from faceswap_lab.actors.take import Take
     from faceswap_lab.runs import results
     from faceswap_lab.runs.evaluate import evaluate
     from faceswap_lab.runs.run import Run

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -174,14 +175,16 @@ def test_data_does_not_enter_the_log(tmp_path: Path, event: dict[str, object]) -
     assert audit.verify(tmp_path).count == 1
 
 
-def write_many(root: Path, writer: int, count: int) -> None:
+def write_many(root: Path, writer: int, count: int, together: Any) -> None:
+    together.wait()
     for number in range(count):
         audit.append(root, {"action": "test", "writer": writer, "number": number})
 
 
 def test_processes_that_write_at_once_keep_one_chain(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork" if sys.platform != "win32" else "spawn")
-    writers = [context.Process(target=write_many, args=(tmp_path, writer, 40)) for writer in range(3)]
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(3)
+    writers = [context.Process(target=write_many, args=(tmp_path, writer, 40, together)) for writer in range(3)]
     for process in writers:
         process.start()
     for process in writers:

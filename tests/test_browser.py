@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -19,6 +20,11 @@ import nbformat
 import numpy as np
 import pytest
 from PIL import Image
+
+from faceswap_lab.faces.frame import Frame
+from faceswap_lab.faces.video import encode
+from faceswap_lab.views import figures
+from faceswap_lab.views.report import Comparison, Drawing, Section, Video, write_report
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -124,9 +130,13 @@ class Lab:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     home = tmp_path_factory.mktemp("lab")
     folder = home / "notebooks"
-    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    settings = home / "settings" / "@jupyterlab"
+    for extension in ("apputils-extension", "notebook-extension"):
+        (settings / extension).mkdir(parents=True)
+    news = {"fetchNews": "false", "checkForUpdates": False}
+    (settings / "apputils-extension" / "notification.jupyterlab-settings").write_text(json.dumps(news))
+    # Every cell stays in the page, so that a test can read one that is scrolled away.
+    (settings / "notebook-extension" / "tracker.jupyterlab-settings").write_text(json.dumps({"windowingMode": "none"}))
     folder.mkdir()
     cells = [nbformat.v4.new_code_cell(cell.strip()) for cell in CELLS]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -168,15 +178,22 @@ def answers(url: str, process: subprocess.Popen) -> bool:
 
 
 @pytest.fixture(scope="module")
-def lab(server: tuple[str, Path]) -> Iterator[Lab]:
+def browser() -> Iterator[object]:
     if CHROMIUM is None:
         pytest.skip("no chromium on PATH: install the package `chromium` to run the browser tests")
     from playwright.sync_api import sync_playwright
 
-    url, folder = server
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1300, "height": 2400})
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def lab(browser, server: tuple[str, Path]) -> Iterator[Lab]:
+    url, folder = server
+    with browser.new_context(viewport={"width": 1300, "height": 2400}) as context:
+        page = context.new_page()
         page.set_default_timeout(30_000)
         lab = Lab(page=page, folder=folder)
         page.on("console", lambda message: lab.errors.append(message.text) if message.type == "error" else None)
@@ -184,17 +201,18 @@ def lab(server: tuple[str, Path]) -> Iterator[Lab]:
         page.on("request", lambda request: lab.strangers.append(request.url) if stranger(request.url, url) else None)
         page.goto(f"{url}/lab/tree/views.ipynb?token={TOKEN}")
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+        # Run All before the kernel answers opens a dialog that asks for one.
+        page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=90_000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         try:
-            page.locator(".fl-compare img.fl-over[src]").wait_for(timeout=20_000)
+            page.locator(".fl-compare img.fl-over[src]").wait_for(timeout=90_000)
             page.locator(".fl-align image[href]").wait_for()
             wait_for(lambda: lab.prompt(4) not in ("[ ]:", "[*]:"), 60, "the notebook did not run to its end")
             yield lab
         finally:
             if keep := os.environ.get("FACESWAP_LAB_SCREENSHOTS"):
                 page.screenshot(path=str(Path(keep) / "lab.png"))
-            browser.close()
 
 
 def stranger(address: str, url: str) -> bool:
@@ -214,6 +232,7 @@ def test_scrubber_moves_the_frame_in_python_and_shows_its_picture(lab: Lab) -> N
     left, right = shown[height // 4, width // 4], shown[height // 4, 3 * width // 4]
     assert np.abs(left - [110, 0, 0]).max() <= 4, "left of the divider is the swap of frame 7"
     assert np.abs(right - [0, 0, 110]).max() <= 4, "right of the divider is the truth of frame 7"
+    scrubber.focus()
     lab.page.keyboard.press("End")
     lab.page.locator(".fl-compare img.fl-over[alt='swap, frame 19']:not(.fl-late)").wait_for()
     assert lab.state()["frame"] == 19
@@ -306,3 +325,38 @@ def test_pictures_arrive_while_a_cell_runs(lab: Lab) -> None:
 def test_no_error_and_no_request_to_another_host(lab: Lab) -> None:
     assert lab.strangers == []
     assert lab.errors == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_opens_by_itself_and_plays_its_clip(browser, tmp_path: Path, scheme: str) -> None:
+    frames = [np.full((64, 96, 3), 10 * index, np.uint8) for index in range(12)]
+    timed = (Frame(image=image, origin="actor:1/test", index=i, time_s=i / 12) for i, image in enumerate(frames))
+    clip = encode(tmp_path / "clip.mp4", timed, fps=12).read_bytes()
+    blocks = [
+        Video(data=clip, caption="A clip."),
+        Comparison(
+            columns={"swap": frames[:2], "truth": frames[1:3]}, labels=["0", "1"], caption="", difference_of=("swap", "truth")
+        ),
+        Drawing(figure=figures.lines([1, 2], {"loss": [1.0, 0.5]}), caption="A curve.", alt="A curve"),
+    ]
+    path = write_report(tmp_path / "report.html", title="Test", intro="A test.", sections=[Section(title="All", blocks=blocks)])
+    asked: list[str] = []
+    said: list[str] = []
+    with browser.new_context(viewport={"width": 1200, "height": 900}, color_scheme=scheme) as context:
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.goto(path.as_uri())
+        # Asked through the debugger: the page's own policy lets no script run, not even this test's.
+        wait_for(lambda: page.evaluate("document.querySelector('video').readyState >= 2"), 30, "the clip did not load")
+        page.evaluate("document.querySelector('video').play()")
+        wait_for(lambda: page.evaluate("document.querySelector('video').currentTime > 0.2"), 30, "the clip did not play")
+        assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        ink = page.evaluate("getComputedStyle(document.querySelector('.drawing text')).fill")
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, "a narrow screen need not scroll sideways"
+    assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+    assert said == []
+    lightness = sum(int(part) for part in re.findall(r"\d+", paper)[:3]) - sum(int(part) for part in re.findall(r"\d+", ink)[:3])
+    assert lightness > 0 if scheme == "light" else lightness < 0, "the curve's text stands out from the page"

@@ -15,7 +15,7 @@ from faceswap_lab.faces import align
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import device, zoo
-from faceswap_lab.models.opencv import OfflineEngine, best_face, nearest
+from faceswap_lab.models.opencv import OfflineEngine, best_face, nearest, refined_keypoints
 from faceswap_lab.models.protocols import Engine
 
 
@@ -182,12 +182,26 @@ def test_missing_weights_say_what_to_do(tmp_path: Path, monkeypatch: pytest.Monk
 def _faces(boxes: list[list[float]], scores: list[float]) -> Faces:
     return Faces(
         frame_index=np.zeros(len(boxes), np.int64),
-        boxes=np.array(boxes),
+        boxes=np.array(boxes, np.float64),
         keypoints=np.zeros((len(boxes), 5, 2)),
         scores=np.array(scores),
         embeddings=np.eye(4)[: len(boxes)],
         embedder="test",
     )
+
+
+@pytest.mark.weights
+def test_keypoints_off_the_mesh_lie_near_the_detectors_and_turn_with_the_picture_as_well(
+    engine: OfflineEngine, photo: Image, full: Faces
+) -> None:
+    refined = refined_keypoints(full)
+    assert np.linalg.norm(refined.keypoints[0] - full.keypoints[0], axis=1).max() < 0.25 * _eye_distance(full)
+    turn = cv2.getRotationMatrix2D((160, 160), 25, 1.0)
+    found = refined_keypoints(_everything(engine, cv2.warpAffine(photo, turn, (320, 320), borderMode=cv2.BORDER_REPLICATE)))
+    there = align.transform_points(turn, refined.keypoints[0])
+    assert np.linalg.norm(found.keypoints[0] - there, axis=1).max() < 0.06 * _eye_distance(full)
+    with pytest.raises(ValueError, match=r"Engine\.landmarks"):
+        refined_keypoints(replace(full, landmarks=None, point_set=None))
 
 
 def test_the_best_face_is_large_and_sure() -> None:

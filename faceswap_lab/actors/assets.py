@@ -144,7 +144,9 @@ def local_change_names(folder: Path) -> Iterator[tuple[str, str, str]]:
                     yield part, more, less
 
 
-def read_local_changes(folder: Path, row_of: Int[np.ndarray, " v"], num_rows: int) -> tuple[list[str], Float[np.ndarray, "c 2 n 3"]]:
+def read_local_changes(
+    folder: Path, row_of: Int[np.ndarray, " v"], num_rows: int
+) -> tuple[list[str], Float[np.ndarray, "c 2 n 3"]]:
     """Local changes by the name of their positive target; row 0 is the positive, row 1 the negative shape."""
     names, shapes = [], []
     for part, more, less in local_change_names(folder):

@@ -46,9 +46,9 @@ class HeadPack:
     refine_columns: Int32[np.ndarray, " entries"]
     refine_weights: Float32[np.ndarray, " entries"]
     coarse_quads: Int32[np.ndarray, "q 4"]
-    quads: Int32[np.ndarray, "4q 4"]
-    quad_part: Int8[np.ndarray, " 4q"]
-    quad_atlas: Float32[np.ndarray, "4q 4 2"]
+    quads: Int32[np.ndarray, "f 4"]
+    quad_part: Int8[np.ndarray, " f"]
+    quad_atlas: Float32[np.ndarray, "f 4 2"]
     masks: UInt8[np.ndarray, "m h w"]
     neck: Float32[np.ndarray, " 3"]
     eye_left: Float32[np.ndarray, " 3"]
@@ -56,7 +56,9 @@ class HeadPack:
 
     def refine(self, shape: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "fine 3"]:
         """A coarse shape after one Catmull-Clark step."""
-        return np.add.reduceat(self.refine_weights[:, None] * shape[self.refine_columns], self.refine_offsets, axis=0).astype(np.float32)
+        return np.add.reduceat(self.refine_weights[:, None] * shape[self.refine_columns], self.refine_offsets, axis=0).astype(
+            np.float32
+        )
 
 
 def cache_folder() -> Path:
@@ -111,7 +113,9 @@ def _head_quads(mesh: assets.BaseMesh, neck: np.ndarray) -> tuple[np.ndarray, np
         faces, corners = mesh.quads[name], mesh.quad_atlas[name]
         if name == "body":
             points = mesh.vertices[faces]
-            near = (points[..., 2].min(axis=1) > neck[2] - BUST_BELOW_NECK_M) & (np.abs(points[..., 0]).max(axis=1) < BUST_HALF_WIDTH_M)
+            near = (points[..., 2].min(axis=1) > neck[2] - BUST_BELOW_NECK_M) & (
+                np.abs(points[..., 0]).max(axis=1) < BUST_HALF_WIDTH_M
+            )
             faces, corners = faces[near], corners[near]
         quads.append(faces)
         atlas.append(corners)
@@ -131,11 +135,13 @@ def _mark_mouth(part: np.ndarray, corner_atlas: np.ndarray, mask: np.ndarray) ->
 def _crop(mask: np.ndarray) -> np.ndarray:
     height, width = mask.shape
     left, top, right, bottom = ATLAS_CROP
-    return (mask[round(top * height) : round(bottom * height), round(left * width) : round(right * width)] * 255).astype(np.uint8)
+    return np.asarray(
+        mask[round(top * height) : round(bottom * height), round(left * width) : round(right * width)] * 255, np.uint8
+    )
 
 
 def _middle(mesh: assets.BaseMesh, group: str) -> np.ndarray:
-    return mesh.vertices[np.unique(mesh.quads[group])].mean(axis=0).astype(np.float32)
+    return np.asarray(mesh.vertices[np.unique(mesh.quads[group])].mean(axis=0), np.float32)
 
 
 def texture_place(atlas: np.ndarray) -> np.ndarray:

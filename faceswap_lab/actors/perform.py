@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -92,7 +92,7 @@ def check_kind(kind: str) -> Kind:
     """The kind, or ValueError with the list of kinds."""
     if kind not in KINDS:
         raise ValueError(f"no performance {kind!r}; there are {', '.join(KINDS)}")
-    return cast(Kind, kind)
+    return kind
 
 
 # --- smooth random functions of time -------------------------------------------------------------------------------------------
@@ -142,7 +142,14 @@ def _speech(seed: int, index: int, time_s: float) -> View:
     background, noise = int(draw.integers(2**31)), float(draw.uniform(0.002, 0.007))
     talk = _ease(0.75 + 2.2 * _wander(seed, "phrase", time_s, 0.55))
     actions = _mouth_at(seed, time_s, talk)
-    _add(actions, {"mouthSmileLeft": smile, "mouthSmileRight": smile * 0.92, "browInnerUp": max(0.0, 0.25 * _wander(seed, "brow", time_s, 0.8))})
+    _add(
+        actions,
+        {
+            "mouthSmileLeft": smile,
+            "mouthSmileRight": smile * 0.92,
+            "browInnerUp": max(0.0, 0.25 * _wander(seed, "brow", time_s, 0.8)),
+        },
+    )
     lift = brows * max(0.0, _wander(seed, "lift", time_s, 0.7)) * 2
     _add(actions, {"browOuterUpLeft": lift, "browOuterUpRight": lift})
     blink = _blink_at(seed, time_s)
@@ -290,7 +297,9 @@ def _sample_expression(draw: np.random.Generator) -> dict[str, float]:
         return {key: value * (0.7 + 0.7 * a) for name, part in viseme.items() for key, value in _pair(name, part).items()}
     else:
         pairs, single = {}, {}
-    return single | {f"{name}Left": value for name, value in pairs.items()} | {f"{name}Right": v * side for name, v in pairs.items()}
+    return (
+        single | {f"{name}Left": value for name, value in pairs.items()} | {f"{name}Right": v * side for name, v in pairs.items()}
+    )
 
 
 # --- still ---------------------------------------------------------------------------------------------------------------------
@@ -309,13 +318,13 @@ def _still(seed: int, index: int) -> View:
         exposure=1.0,
     )
     return View(
-        actions={"mouthSmileLeft": 0.10, "mouthSmileRight": 0.09, "eyeBlinkLeft": 0.03, "eyeBlinkRight": 0.03},
+        actions={"mouthSmileLeft": 0.16, "mouthSmileRight": 0.15, "browInnerUp": 0.12, "eyeBlinkLeft": 0.03, "eyeBlinkRight": 0.03},
         yaw=0.0,
         pitch=0.0,
         roll=0.0,
         fov_deg=22.0,
-        scale=1.0,
-        offset_m=(0.0, 0.0),
+        scale=0.92,
+        offset_m=(0.0, -0.004),
         light=_sample_light(np.random.default_rng([25, seed]), gentle=True) if seed else light,
         background_seed=seed,
         noise=0.003,

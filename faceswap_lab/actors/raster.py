@@ -110,7 +110,7 @@ def rasterise(
         which = ((extent > smaller) & (extent <= side)).nonzero()[:, 0]
         smaller = side
         if len(which):
-            for block in which.split(max(1, _CANDIDATES // side**2)):
+            for block in torch.split(which, max(1, _CANDIDATES // side**2)):
                 _draw(nearest, planes, block, side, width, perspective)
         if side >= max(size):
             break

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from faceswap_lab.actors.headpack import ATLAS_CROP, EYE_LEFT, MASKS, MOUTH, SKIN, HeadPack, load_headpack, texture_place
+from faceswap_lab.actors.hair import curtain_places, curtain_points, curtain_quads, skull_ring
+from faceswap_lab.actors.headpack import ATLAS_CROP, EYE_LEFT, HAIR, MASKS, MOUTH, SKIN, HeadPack, load_headpack, texture_place
 from faceswap_lab.actors.landmarks import pick_landmarks
 from faceswap_lab.actors.raster import rasterise
 
@@ -33,6 +34,9 @@ class Rig:
     wedge_texture: Float[Tensor, "w 2"]
     tri: Int[Tensor, "t 3"]
     tri_part: Int[Tensor, " t"]
+    num_head_tri: int
+    shadow_tri: Int[Tensor, "s 3"]
+    num_head_shadow_tri: int
     on_skin: Float[Tensor, " v"]
     face_weight: Float[Tensor, " v"]
     head_follow: Float[Tensor, " v"]
@@ -40,6 +44,14 @@ class Rig:
     neck: Float[Tensor, " 3"]
     eye_left: Float[Tensor, " 3"]
     eye_right: Float[Tensor, " 3"]
+
+    def triangles(self, *, long_hair: bool) -> Int[Tensor, "u 3"]:
+        """Wedges of what is drawn, with or without the curtain of hair."""
+        return self.tri if long_hair else self.tri[: self.num_head_tri]
+
+    def shadow_triangles(self, *, long_hair: bool) -> Int[Tensor, "u 3"]:
+        """Vertices of what casts shadows: the unrefined mesh (the first fine vertices are the coarse ones), which is enough."""
+        return self.shadow_tri if long_hair else self.shadow_tri[: self.num_head_shadow_tri]
 
     def normals(self, points: Float[Tensor, "v 3"]) -> Float[Tensor, "v 3"]:
         """Unit vertex normals, outwards; each quad counts by its area. Gathers only, so that CUDA gives one answer too."""
@@ -101,43 +113,84 @@ def _face_weight(pack: HeadPack, template: np.ndarray, place: Tensor, wedge_vert
     np.maximum.at(weight, wedge_vertex, painted.astype(np.float32))
     for part in range(EYE_LEFT, MOUTH + 1):
         weight[np.unique(pack.quads[pack.quad_part == part])] = 1
-    t = ((weight - 0.06) / 0.88).clip(0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    for centre in (pack.eye_left, pack.eye_right):  # the inside of the sockets lies elsewhere in the atlas
+        weight[np.linalg.norm(template - centre, axis=1) < 0.022] = 1
+    return smoothstep(0.06, 0.94, torch.from_numpy(weight)).numpy()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Mesh:
+    """Head and curtain as one mesh of v vertices."""
+
+    template: np.ndarray
+    quads: np.ndarray
+    wedge_vertex: np.ndarray
+    wedge_texture: np.ndarray
+    tri: np.ndarray
+    tri_part: np.ndarray
+    shadow_tri: np.ndarray
+
+
+def _split(quads: np.ndarray) -> np.ndarray:
+    return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+
+
+def _join_curtain(
+    pack: HeadPack, template: np.ndarray, wedge_vertex: np.ndarray, places: np.ndarray, wedge_quads: np.ndarray
+) -> _Mesh:
+    """The curtain's vertices, wedges and triangles (front and back) after the head's."""
+    ring = skull_ring(torch.from_numpy(template), torch.from_numpy(template))
+    curtain = curtain_points(ring, thickness_m=0.012, bottom_z=0.63, wave=0.0, seed=0).numpy()
+    hanging = curtain_quads(len(template))
+    head_tri, outside = _split(wedge_quads), _split(hanging - len(template) + len(wedge_vertex))
+    parts = np.concatenate([np.tile(pack.quad_part.astype(np.int64), 2), np.full(2 * len(outside), HAIR)])
+    return _Mesh(
+        np.concatenate([template, curtain]),
+        np.concatenate([pack.quads.astype(np.int64), hanging]),
+        np.concatenate([wedge_vertex, len(template) + np.arange(len(curtain))]),
+        np.concatenate([places, curtain_places()]).astype(np.float32),
+        np.concatenate([head_tri, outside, outside[:, ::-1]]),
+        parts,
+        np.concatenate([_split(pack.coarse_quads.astype(np.int64)), _split(hanging)]),
+    )
 
 
 @lru_cache(maxsize=2)
 def load_rig(device: str = "cpu") -> Rig:
     """The rig on one device; builds in about half a second, once a process."""
     pack = load_headpack()
-    template = pack.refine(pack.vertices)
-    wedge_vertex, wedge_texture, wedge_quads = _wedges(pack)
-    place = torch.from_numpy(wedge_texture.astype(np.float32))
-    quads = pack.quads.astype(np.int64)
-    on_skin = np.zeros(len(template), np.float32)
-    on_skin[np.unique(quads[pack.quad_part == SKIN])] = 1
-    actions = np.stack([pack.refine(shape) for shape in pack.actions]).reshape(len(pack.actions), -1)
-    follow = smoothstep(-0.03, 0.055, torch.from_numpy(template[:, 2] - pack.neck[2]))
-    tri = np.concatenate([wedge_quads[:, [0, 1, 2]], wedge_quads[:, [0, 2, 3]]])
-    owner, item = quads.ravel(), np.repeat(np.arange(len(quads)), 4)
+    head = pack.refine(pack.vertices)
+    wedge_vertex, places, wedge_quads = _wedges(pack)
+    mesh = _join_curtain(pack, head, wedge_vertex, places, wedge_quads)
+    num_vertices, num_curtain = len(mesh.template), len(mesh.template) - len(head)
+    actions = np.stack([np.pad(pack.refine(shape), ((0, num_curtain), (0, 0))) for shape in pack.actions])
+    on_skin = np.zeros(num_vertices, np.float32)
+    on_skin[np.unique(pack.quads[pack.quad_part == SKIN])] = 1
+    follow = smoothstep(-0.03, 0.055, torch.from_numpy(head[:, 2] - pack.neck[2])).numpy()
+    owner, item = mesh.quads.ravel(), np.repeat(np.arange(len(mesh.quads)), 4)
+    weight = _face_weight(pack, head, torch.from_numpy(places.astype(np.float32)), wedge_vertex)
 
     def place_on(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
     return Rig(
-        template=place_on(template),
-        actions=place_on(actions),
+        template=place_on(mesh.template),
+        actions=place_on(actions.reshape(len(actions), -1)),
         action_names=tuple(str(name) for name in pack.action_names),
-        quads=place_on(quads),
-        quads_of_vertex=place_on(_ragged(owner, item, len(template), len(quads))),
-        neighbours=place_on(_neighbour_table(quads, len(template))),
-        wedge_vertex=place_on(wedge_vertex),
-        wedge_texture=place.to(device),
-        tri=place_on(tri),
-        tri_part=place_on(np.tile(pack.quad_part.astype(np.int64), 2)),
+        quads=place_on(mesh.quads),
+        quads_of_vertex=place_on(_ragged(owner, item, num_vertices, len(mesh.quads))),
+        neighbours=place_on(_neighbour_table(mesh.quads, num_vertices)),
+        wedge_vertex=place_on(mesh.wedge_vertex),
+        wedge_texture=place_on(mesh.wedge_texture),
+        tri=place_on(mesh.tri),
+        tri_part=place_on(mesh.tri_part),
+        num_head_tri=2 * len(pack.quads),
+        shadow_tri=place_on(mesh.shadow_tri),
+        num_head_shadow_tri=2 * len(pack.coarse_quads),
         on_skin=place_on(on_skin),
-        face_weight=place_on(_face_weight(pack, template, place, wedge_vertex)),
-        head_follow=follow.to(device),
-        landmark_vertices=place_on(pick_landmarks(pack, template)),
+        face_weight=place_on(np.pad(weight, (0, num_curtain))),
+        head_follow=place_on(np.pad(follow, (0, num_curtain), constant_values=1.0)),
+        landmark_vertices=place_on(pick_landmarks(pack, head)),
         neck=place_on(pack.neck),
         eye_left=place_on(pack.eye_left),
         eye_right=place_on(pack.eye_right),
@@ -167,7 +220,9 @@ def texture_map(height: int) -> TextureMap:
     position[drawn.pixel] = (corners * drawn.weights[..., None]).sum(1)
     covered = torch.zeros(height * width)
     covered[drawn.pixel] = 1
-    masks = F.interpolate(torch.from_numpy(pack.masks)[:, None].float() / 255, (height, width), mode="bilinear", antialias=True)[:, 0]
+    masks = F.interpolate(torch.from_numpy(pack.masks)[:, None].float() / 255, (height, width), mode="bilinear", antialias=True)[
+        :, 0
+    ]
     return TextureMap(
         position=_spread(position.view(height, width, 3), covered.view(height, width)),
         masks={name: masks[i].contiguous() for i, name in enumerate(MASKS)},

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +24,9 @@ class DepthMap:
     axes: Float[Tensor, "3 3"]
 
     @classmethod
-    def from_direction(cls, points: Float[Tensor, "v 3"], tri: Int[Tensor, "t 3"], direction: Float[Tensor, " 3"], *, rows: int) -> Self:
+    def from_direction(
+        cls, points: Float[Tensor, "v 3"], tri: Int[Tensor, "t 3"], direction: Float[Tensor, " 3"], *, rows: int
+    ) -> "DepthMap":
         """Draws the mesh as seen along `direction` (unit, towards the light), on rows x rows texels."""
         up = torch.tensor([0.0, 0.0, 1.0] if abs(float(direction[2])) < 0.95 else [1.0, 0.0, 0.0], device=points.device)
         right = F.normalize(torch.linalg.cross(up, direction), dim=0)

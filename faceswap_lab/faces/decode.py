@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import av
 import numpy as np
@@ -30,8 +31,8 @@ _MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "s
 _RANGES = {1: "tv", 2: "pc"}
 _TO_SWSCALE = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}
 _HDR = (16, 18)
-# Without these flags swscale rounds each product down and repeats chroma: colours drift by a level or two at each pass.
-PRECISE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
+# Without these flags swscale rounds down and repeats chroma: colours drift by a level or two at each pass, and edges by a hundred.
+PRECISE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,7 +50,7 @@ class Index:
     has_audio: bool
 
     @classmethod
-    def of_still(cls, size: tuple[int, int]) -> Self:
+    def of_still(cls, size: tuple[int, int]) -> "Index":
         """The index of one picture."""
         return cls(pts=(0,), times_s=(0.0,), keyframes=(0,), fps=0.0, size=size, has_audio=False)
 
@@ -105,7 +106,10 @@ def read_index(path: Path) -> Index:
         duration = float(container.duration / av.time_base) if container.duration and tells_duration else 0.0
         declared = stream.frames
         packets, counted, end = _packets(path, container, stream)
-    if not packets or declared > counted or duration - end > 0.5:
+    shown = sorted(pts for pts, _ in packets)
+    # The last frame's own duration may be unknown; it is hardly longer than twice the longest other.
+    longest = max((float((b - a) * base) for a, b in pairwise(shown)), default=0.0)
+    if not packets or declared > counted or duration - end > max(0.1, 2 * longest):
         raise damaged(path, f"it breaks off after {counted} of {declared or 'more'} frames")
     if aspect not in (None, 0, 1):
         command = f"ffmpeg -i {path.name} -vf scale=iw*sar:ih,setsar=1 -c:v libx264 -crf 14 -c:a copy square.mp4"

@@ -198,7 +198,7 @@ class Clip:
                 raise ConsentError(expected=expected, got=got, remedy="restore the file, or admit it anew with its own consent")
             self._checked = seen
 
-    def __reduce__(self) -> tuple[type["Clip"], tuple[Grant]]:
+    def __reduce__(self) -> tuple[object, ...]:
         return Clip, (self.grant,)
 
     def __repr__(self) -> str:

@@ -218,7 +218,7 @@ class _Sound:
             packet, self._ahead = self._ahead, self._read()
             begins = packet.pts * packet.time_base - shift
             is_whole_before = self._ahead is not None and self._ahead.pts * self._ahead.time_base - shift < 0
-            # A decoder needs the packet before the first one heard; .mp4 hides it by an edit list, Matroska would shift the pictures.
+            # A decoder needs the packet before the first one heard; .mp4 hides it, Matroska would shift the pictures.
             if is_whole_before or (begins < 0 and not self._keeps_early):
                 continue
             ticks = round(shift / packet.time_base)

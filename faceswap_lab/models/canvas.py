@@ -66,4 +66,5 @@ def border_window(side: int) -> np.ndarray:
     """(side, side) float32: 0 on the outermost pixels, 1 from 6 % of the side inwards: a crop never ends in an edge."""
     distance = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
     ramp = np.clip(distance / max(1.0, 0.06 * side), 0, 1)
-    return np.minimum.outer(ramp, ramp)
+    window: np.ndarray = np.minimum.outer(ramp, ramp)
+    return window

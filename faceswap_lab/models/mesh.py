@@ -27,13 +27,13 @@ class Topology:
 def topology() -> Topology:
     """The package's own data (`benchmarks/make_mesh468.py` makes it), read once."""
     stored = json.loads(files("faceswap_lab.models").joinpath("mesh468.json").read_text("ascii"))
-    shape, skin = np.array(stored["shape"]), np.array(stored["triangles"])
+    shape, skin = np.array(stored["shape_thousandths"]) / 1000, np.array(stored["triangles"])
     rings = boundary_rings(skin)
     oval = next(ring for ring in rings if 10 in ring)
     lips = next(ring for ring in rings if 13 in ring)
     closed = np.concatenate([skin, *(_strip(ring, shape) for ring in rings if ring is not oval)])
-    backward = area(shape[closed][..., :2]) < 0
-    closed[backward] = closed[backward][:, ::-1]
+    if area(shape[closed][..., :2]).sum() < 0:
+        closed = closed[:, ::-1]
     return Topology(triangles=closed, oval=np.array(oval), inner_lips=np.array(lips), shape=shape)
 
 
@@ -74,7 +74,10 @@ def depth(points: Float[np.ndarray, "468 2"]) -> Float[np.ndarray, " 468"]:
 
 
 def _strip(ring: list[int], shape: Float[np.ndarray, "468 3"]) -> Int[np.ndarray, "t 3"]:
-    """A hole with an upper and a lower rim, closed by a zigzag between them that starts at its corner on the picture's left."""
+    """A hole with an upper and a lower rim, closed by a zigzag between them from its corner on the picture's left.
+
+    The ring runs as its triangles outside do, so the triangles inside run against it.
+    """
     start = int(shape[ring, 0].argmin())
     turned = ring[start:] + ring[:start]
     low, high = 1, len(turned) - 1
@@ -85,4 +88,4 @@ def _strip(ring: list[int], shape: Float[np.ndarray, "468 3"]) -> Int[np.ndarray
         if high - low > 1:
             triangles.append((turned[low], turned[high - 1], turned[high]))
             high -= 1
-    return np.array(triangles)
+    return np.array(triangles)[:, ::-1]

@@ -90,7 +90,7 @@ class PairNet(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoders = nn.ModuleList([Decoder(config), Decoder(config)])
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
 
     def forward(self, x_BCHW: Float[Tensor, "b 3 s s"], person: int) -> Float[Tensor, "b 4 s s"]:
         """`person` as x's face, 0..1."""

@@ -15,7 +15,7 @@ from faceswap_lab.errors import ConsentError, WeightsError
 from faceswap_lab.models.nets import PairNet, PairNetConfig
 from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
 
-TEMPLATE = "face"
+TEMPLATE = "whole-face"
 
 
 class PairSwapper:

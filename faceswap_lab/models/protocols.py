@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -25,6 +25,7 @@ class Card:
     notes: str = ""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Finds, marks and names faces on full RGB frames."""
 
@@ -104,6 +105,7 @@ class Needs:
 C = TypeVar("C")
 
 
+@runtime_checkable
 class Swapper(Protocol[C]):
     """Puts sources' faces into crops. `encode` once per job, never per frame; C is opaque to the caller."""
 

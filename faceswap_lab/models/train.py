@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -58,8 +58,18 @@ class Portraits:
 
     def to(self, device: torch.device) -> "Portraits":
         """The same on another device."""
-        parts = {name: getattr(self, name) for name in self.__slots__}
-        return Portraits(**{name: None if part is None else part.to(device) for name, part in parts.items()})
+
+        def moved(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part.to(device)
+
+        return replace(
+            self,
+            own=self.own.to(device),
+            own_mask=self.own_mask.to(device),
+            others=moved(self.others),
+            wanted=moved(self.wanted),
+            wanted_mask=moved(self.wanted_mask),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

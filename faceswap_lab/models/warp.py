@@ -12,7 +12,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align, blend
@@ -21,6 +21,7 @@ from faceswap_lab.models import mesh
 from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
 
 _SOURCE_SIZE = 512
+_THINNEST = 0.25  # pixels: thinner triangles turn their back, or would carry a pixel beside them far away
 _INSET = 0.02  # of the crop's side: the source's outline brings its background along
 _CONTRAST = 0.4
 _FEATHER = 0.07  # of the crop's side
@@ -31,7 +32,7 @@ _OPEN_MORE = 0.06  # of the eye distance: a mouth that much wider open than the 
 class View:
     """One picture of a source: an upright patch of its face, the 468 points in it, and the pose and opening that choose it."""
 
-    patch: Float32[np.ndarray, "s s 3"]
+    patch: UInt8[np.ndarray, "s s 3"]
     points: Float[np.ndarray, "468 2"]
     pose: Float[np.ndarray, " 3"]
     mouth: float
@@ -51,7 +52,7 @@ class WarpSwapper:
     needs: ClassVar[Needs] = Needs(template="face", size=256, source="crop", point_set=468, max_batch=None)
 
     def encode(self, sources: Sequence[Source]) -> tuple[tuple[View, ...], ...]:
-        """Views of every source. Raises FaceError for a source without a frame, or with a face that has no 468 points."""
+        """Views of every source: of each frame its first face, where it has 468 points. Raises FaceError if there is none."""
         codes = []
         for source in sources:
             views = tuple(
@@ -99,7 +100,7 @@ def swap_one(
     mask = _mask(points, covered)
     if not mask.any():
         return target, mask
-    return _in_light_of(target, warped, mask), mask * (1 - _own_mouth(points, view, size))
+    return _in_light_of(target, np.asarray(warped, np.float32), mask), mask * (1 - _own_mouth(points, view, size))
 
 
 def backward_map(
@@ -108,12 +109,13 @@ def backward_map(
     """For every target pixel where to look in the source, and whether a front-facing triangle of the mesh covers it.
 
     Affine within each triangle. Triangles are drawn from far to near, by the depth that a camera fitted to the points gives,
-    so that a nose turned over a cheek hides it.
+    so that a nose turned over a cheek hides it. Pixels that no triangle covers follow the affine map of the whole face.
     """
     triangles = mesh.topology().triangles
     corners = points[triangles].astype(np.float64)
     depth = mesh.depth(points)[triangles].mean(axis=1)
-    front = mesh.area(corners) > 0.05
+    longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
+    front = 2 * mesh.area(corners) > _THINNEST * longest
     order = np.argsort(-depth, kind="stable")
     order = order[front[order]]
     index = np.full((size, size), -1, np.int16)
@@ -127,7 +129,10 @@ def backward_map(
     rows, columns = np.nonzero(covered)
     chosen = affine[index[covered]]
     found = chosen[:, 0] * columns[:, None] + chosen[:, 1] * rows[:, None] + chosen[:, 2]
-    to_source = np.zeros((size, size, 2), np.float32)
+    ones = np.ones((len(points), 1))
+    whole = np.linalg.lstsq(np.hstack([points, ones]), source_points, rcond=None)[0].astype(np.float32)
+    grid = np.arange(size, dtype=np.float32)[:, None]
+    to_source = (grid * whole[0])[None, :, :] + (grid * whole[1] + whole[2])[:, None, :]
     to_source[covered] = found
     return to_source, covered
 
@@ -139,7 +144,7 @@ def _view(frame: Frame, landmarks: Float[np.ndarray, "468 2"]) -> View:
     matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
     mouth, eyes = _openings(landmarks)
     return View(
-        patch=align.crop(frame.image, matrix, _SOURCE_SIZE).astype(np.float32),
+        patch=align.crop(frame.image, matrix, _SOURCE_SIZE),
         points=align.transform_points(matrix, landmarks),
         pose=mesh.line_of_sight(landmarks),
         mouth=mouth,

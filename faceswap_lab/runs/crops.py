@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.truth import Take
+from faceswap_lab.actors.take import Take
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.footage import Footage
@@ -109,7 +109,8 @@ def _one(take: Footage, truth: Take | None, number: int, engine: Engine, size: i
 def _whole(mask: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     """The region to paste, in crop pixels: all that the truth changes, so that the mask fades beyond it rather than inside it."""
     cut = align.warp(mask, matrix, (size, size), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT)
-    return np.clip(3 * cut, 0, 1).astype(np.float32)
+    whole: np.ndarray = np.clip(3 * cut, 0, 1).astype(np.float32)
+    return whole
 
 
 def _places(take: Footage, limit: int) -> Iterator[int]:

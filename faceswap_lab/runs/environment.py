@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import faceswap_lab
+from faceswap_lab.trust.records import VERSION
 
 PACKAGES = ("anny", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python", "pillow", "pydantic", "scikit-image", "torch")
 """Those whose version can change a result."""
@@ -17,14 +17,14 @@ PACKAGES = ("anny", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "opencv-pyt
 @cache
 def code_version() -> str:
     """Version of the package and SHA-256 over the names and contents of its Python files: another code is another run."""
-    folder = Path(faceswap_lab.__file__).parent
+    folder = Path(__file__).parents[1]
     digest = sha256()
     for path in sorted(folder.rglob("*.py"), key=lambda p: p.relative_to(folder).as_posix()):
         # Hidden folders are notebooks' checkpoints and the like.
         name = path.relative_to(folder).as_posix()
         if not any(part.startswith(".") for part in name.split("/")):
             digest.update(name.encode() + b"\0" + sha256(path.read_bytes()).digest())
-    return f"{faceswap_lab.__version__}+{digest.hexdigest()[:16]}"
+    return f"{VERSION}+{digest.hexdigest()[:16]}"
 
 
 def environment() -> dict[str, Any]:

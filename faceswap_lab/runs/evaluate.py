@@ -9,7 +9,7 @@ from time import perf_counter
 import numpy as np
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.truth import Take
+from faceswap_lab.actors.take import Take
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
@@ -18,12 +18,13 @@ from faceswap_lab.models.metrics import Score
 from faceswap_lab.models.opencv import OfflineEngine
 from faceswap_lab.models.stream import gallery_of, largest
 from faceswap_lab.runs import results
-from faceswap_lab.runs.people import Person, footage_of, record_of
+from faceswap_lab.runs.people import Person, footage_of, party_of, record_of
 from faceswap_lab.runs.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.recipes import EvaluateRecipe
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import doors
 
 SCORES, PER_FRAME = "scores.json", "frames.json"
 
@@ -32,10 +33,11 @@ def evaluate(result: Run, *, truth: Take | None = None, recipe: EvaluateRecipe |
     """Score the swap `result`. With `truth` (`take.recast(source)`) against the right answer; else only what needs none.
 
     Each score stands beside the floor (the target as it is) and the ceiling (the truth itself under the same measure).
-    Raises ValueError if the truth is not of this target.
+    Raises ValueError if the truth is not of this target, ConsentError if a person shown has not agreed to be measured.
     """
     recipe = recipe or EvaluateRecipe()
     source, target = results.people(result)
+    doors.check_evaluate(party_of(source), party_of(target), root=lab_root())
     if truth is not None and not _belongs(truth, source, target):
         raise ValueError(f"{truth.origin} is not the truth of {result.id}: take the swap's own target and recast it as its source")
     inputs = {"result": result.id, "truth": record_of(truth) if truth is not None else ""}

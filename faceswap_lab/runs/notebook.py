@@ -28,7 +28,7 @@ def conclude(summary: Mapping[str, Any]) -> None:
     from IPython.display import display
 
     lines = "\n".join(f"{name}: {value}" for name, value in summary.items())
-    display({SUMMARY_TYPE: dict(summary), "text/plain": lines}, raw=True)
+    display({SUMMARY_TYPE: dict(summary), "text/plain": lines}, raw=True)  # type: ignore[no-untyped-call]
 
 
 def run_notebook(path: Path, parameters: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
@@ -37,6 +37,7 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], *, run: Run) -> dict
     Returns what the notebook passed to `conclude`. An unknown parameter raises RunError before anything runs (papermill itself
     only warns).
     """
+    import nbformat
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
@@ -47,24 +48,27 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], *, run: Run) -> dict
             got=", ".join(unknown),
             remedy="correct the name",
         )
+    failure: PapermillExecutionError | None = None
     with run.write("notebook.ipynb") as output:
         try:
-            done = papermill.execute_notebook(
+            papermill.execute_notebook(
                 str(path),
                 str(output),
                 parameters=dict(parameters),
                 progress_bar=False,
-                log_output=False,
                 stdout_file=sys.stderr,
                 stderr_file=sys.stderr,
                 cwd=str(Path.cwd()),
             )
         except PapermillExecutionError as error:
-            raise RunError(
-                expected=f"{path.stem} to run to its end",
-                got=f"{error.ename} in cell {error.cell_index}: {error.evalue}",
-                remedy=f"see the traceback above and the executed copy in {run.path}",
-            ) from error
+            failure = error  # raised below: the copy with the traceback is worth keeping
+    if failure is not None:
+        raise RunError(
+            expected=f"{path.stem} to run to its end",
+            got=f"{failure.ename} in cell {failure.cell_index}: {failure.evalue}",
+            remedy=f"the executed copy has the traceback: {run.artifact('notebook.ipynb')}",
+        ) from failure
+    done = nbformat.read(run.artifact("notebook.ipynb"), as_version=4)  # type: ignore[no-untyped-call]
     for cell in reversed(done.cells):
         for output_item in cell.get("outputs", []):
             if SUMMARY_TYPE in output_item.get("data", {}):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.truth import Take
+from faceswap_lab.actors.take import Take
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.footage import Clip, Footage
 from faceswap_lab.runs.root import lab_root
@@ -43,7 +43,7 @@ def record_of(person: Person) -> str:
     if isinstance(person, Actor):
         return json.dumps({"actor": person.seed}, sort_keys=True)
     if isinstance(person, Take):
-        return json.dumps({"take": person.spec()}, sort_keys=True)
+        return json.dumps({"take": _facts(person)}, sort_keys=True)
     if isinstance(person, Clip):
         return json.dumps({"file": person.origin, "path": str(person.path)}, sort_keys=True)
     return json.dumps({"footage": person.origin}, sort_keys=True)
@@ -53,9 +53,9 @@ def reopened(record: str) -> Person:
     """The person of a record. A file is admitted again, so that a withdrawn entry refuses here too."""
     fields: dict[str, Any] = json.loads(record)
     if "actor" in fields:
-        return Actor(fields["actor"])
+        return Actor(int(fields["actor"]))
     if "take" in fields:
-        return Take.from_spec(fields["take"])
+        return _take(fields["take"])
     if "file" in fields:
         return admit(fields["path"])
     raise RunError(
@@ -63,3 +63,23 @@ def reopened(record: str) -> Person:
         got=record,
         remedy="give the footage itself: footage of your own making lives only in the kernel that made it",
     )
+
+
+def _facts(take: Take) -> dict[str, Any]:
+    """What makes a take this take; the device that draws it does not."""
+    return {
+        "actor": take.actor.seed,
+        "kind": take.performance.kind,
+        "seed": take.performance.seed,
+        "num_frames": take.num_frames,
+        "fps": take.fps,
+        "size": take.side,
+        "as": None if take.source is None else take.source.seed,
+        "tone": take.tone,
+    }
+
+
+def _take(facts: dict[str, Any]) -> Take:
+    seconds = facts["num_frames"] / facts["fps"]
+    take = Actor(facts["actor"]).perform(facts["kind"], seconds=seconds, fps=facts["fps"], seed=facts["seed"], size=facts["size"])
+    return take if facts["as"] is None else take.recast(Actor(facts["as"]), tone=facts["tone"])

@@ -15,7 +15,7 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self._start = self._last = perf_counter()
         self._shown = False
-        self._in_place = sys.stderr.isatty() or "ipykernel" in sys.modules
+        self._in_place = sys.stderr.isatty() or _in_notebook()
 
     def update(self, done: int, note: str = "") -> None:
         """`done` of the total are done; `note` is added at the end of the line."""
@@ -37,6 +37,11 @@ class Progress:
         if self._shown and self._in_place:
             print(file=sys.stderr, flush=True)
         return perf_counter() - self._start
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 def tracked(items: Iterable[T], label: str, total: int, *, unit: str) -> Iterator[T]:

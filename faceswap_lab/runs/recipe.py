@@ -12,16 +12,12 @@ from faceswap_lab.trust.records import canonical, sha256_text
 R = TypeVar("R")
 
 
-def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
-
-
 def to_plain(recipe: object) -> Any:
     """The recipe (a frozen dataclass tree) as plain JSON values. An int given for a float becomes that float, so that equal
     recipes have equal digests; a value of the wrong type raises `RunError`."""
-    cls = type(recipe)
-    text = _adapter(cls).dump_json(recipe, warnings=False).decode()
-    return _adapter(cls).dump_python(from_json(cls, text), mode="json")
+    adapter = TypeAdapter(type(recipe))
+    text = adapter.dump_json(recipe, warnings=False).decode()
+    return adapter.dump_python(from_json(type(recipe), text), mode="json")
 
 
 def to_json(recipe: object) -> str:
@@ -39,12 +35,13 @@ def from_json(cls: type[R], text: str) -> R:
 
     Raises `RunError` naming the key and its near matches if a key is unknown, missing or has a value of another type.
     """
+    adapter = TypeAdapter(cls)
     try:
-        recipe: R = _adapter(cls).validate_json(text, strict=True)
+        recipe = adapter.validate_json(text, strict=True)
     except ValidationError as error:
         raise _explained(cls, text, error) from error
     # What the type did not take up is missing when it is written out again: this finds unknown keys at any depth.
-    _check_keys(cls, json.loads(text), _adapter(cls).dump_python(recipe, mode="json"), "")
+    _check_keys(cls, json.loads(text), adapter.dump_python(recipe, mode="json"), "")
     return recipe
 
 

@@ -17,17 +17,24 @@ RESULT = "result.mkv"
 def footage(run: Run) -> Clip:
     """The finished frames of a swap run, lossless. Raises RunError for any other run."""
     path = _result(run)
+    source, target = people(run)
     return Clip(
         Grant(
             path=path,
             sha256=sha256_file(path),
-            subject=f"{run.summary['source']} on {run.summary['target']}",
+            subject=f"{source.subject} on {target.subject}",
             basis="derived",
             basis_text=f"made by run {run.id}",
             entry=f"runs/{run.id}",
-            parents=(run.inputs["source"], run.inputs["target"]),
+            parents=(*_origins(source), *_origins(target)),
         )
     )
+
+
+def _origins(person: Person) -> tuple[str, ...]:
+    """What the gate judges a derived file by: actors and admitted files, through any number of swaps."""
+    party = party_of(person)
+    return party.grant.parents if party.grant is not None and party.grant.basis == "derived" else (party.origin,)
 
 
 def people(run: Run) -> tuple[Person, Person]:
@@ -39,7 +46,9 @@ def people(run: Run) -> tuple[Person, Person]:
 def lineage(run: Run) -> Lineage:
     """Whose face is on whom in a swap run: what the gate is asked and the mark says."""
     source, target = people(run)
-    return Lineage(run=run.id, source=party_of(source), target=party_of(target), trained=run.inputs["swapper"] != "warp")
+    return Lineage(
+        run=run.id, source=party_of(source), target=party_of(target), trained=run.inputs["swapper"] != "warp", inputs=run.inputs
+    )
 
 
 def export(run: Run, path: str | Path) -> Path:

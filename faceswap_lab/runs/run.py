@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self
+from typing import IO, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -26,6 +26,9 @@ from faceswap_lab.runs.recipe import R, from_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.records import acquire, canonical, put_in_place, sha256_file, sha256_text, sync_folder, write_whole
+
+if TYPE_CHECKING:
+    from faceswap_lab.faces.footage import Clip
 
 FORMAT = 1
 """Version of the folder's layout. A reader refuses a newer one."""
@@ -75,7 +78,7 @@ class Run:
     # --- making and finding ---------------------------------------------------------------------------------------------
 
     @classmethod
-    def start(cls, root: Path, verb: str, recipe_json: str, inputs: Mapping[str, str], *, again: bool = False) -> Self:
+    def start(cls, root: Path, verb: str, recipe_json: str, inputs: Mapping[str, str], *, again: bool = False) -> "Run":
         """The run of this verb, recipe, inputs (name to origin or digest) and code version.
 
         An identical finished run is returned as it is, an identical unfinished one to be resumed; else, or with `again`, a new
@@ -90,7 +93,7 @@ class Run:
             same = [run for run in map(cls, folders) if run.record.key == key]
             if same:
                 return max(same, key=lambda run: (run.finished, run.record.created))
-        head = audit.append(root, {"action": f"{verb} started", "key": key, "inputs": dict(inputs)}).head
+        head = audit.append(root, {"action": f"{verb} started", "key": key, "inputs": _briefly(inputs)}).head
         record = {
             "format": FORMAT,
             "verb": verb,
@@ -106,7 +109,7 @@ class Run:
         return cls(_make_folder(root, stem, record))
 
     @classmethod
-    def open(cls, name: str, root: Path | None = None) -> Self:
+    def open(cls, name: str, root: Path | None = None) -> "Run":
         """The run of this id, or of an id that only one run's begins with. Raises `RunError` naming what is near otherwise."""
         folders = {folder.name: folder for folder in _folders(root or lab_root())}
         if name in folders:
@@ -123,7 +126,7 @@ class Run:
     @classmethod
     def find(
         cls, root: Path | None = None, *, verb: str | None = None, finished: bool | None = None, uses: str | None = None
-    ) -> list[Self]:
+    ) -> list["Run"]:
         """Runs, newest first; of one verb, finished or not, with the origin, digest or run id `uses` among their inputs."""
         runs = [cls(folder) for folder in _folders(root or lab_root())]
         kept = [
@@ -188,7 +191,7 @@ class Run:
 
     # --- working on it --------------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Run":
         try:
             self._lock = acquire(self.path / "lock", wait=False)
         except BlockingIOError as error:
@@ -269,7 +272,9 @@ class Run:
         self.emit("finished", **summary)
         self.flush()
         made = {name: sha256_file(path) for name, path in self.artifacts().items()}
-        line = audit.append(self.root, {"action": f"{self.verb} finished", "run": self.id, "key": self.key, "artifacts": made})
+        line = audit.append(
+            self.root, {"action": f"{self.verb} finished", "run": self.id, "key": self.key, "artifacts": _briefly(made)}
+        )
         changes = {
             "status": "finished",
             "finished": _now(),
@@ -320,6 +325,33 @@ class Run:
             )
         return place
 
+    # --- what its verb made ---------------------------------------------------------------------------------------------
+
+    def footage(self) -> "Clip":
+        """The frames of a swap run, lossless. Raises `RunError` for any other run."""
+        from faceswap_lab.runs import results
+
+        return results.footage(self)
+
+    def export(self, path: str | Path) -> Path:
+        """Let a swap run's result out: through the gate, marked and logged. `.mp4`, or `.png` and `.jpg` for a still."""
+        from faceswap_lab.runs import results
+
+        return results.export(self, path)
+
+    @property
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """Scores of an evaluate run, each with value, floor and ceiling. Raises `RunError` for any other run."""
+        from faceswap_lab.runs import results
+
+        return results.scores(self)
+
+    def gain(self, name: str) -> float:
+        """How far a score of an evaluate run is above its floor, or below it where lower is better."""
+        score = self.scores[name]
+        above: float = score["value"] - score["floor"]
+        return above if score["higher_is_better"] else -above
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path,)
 
@@ -361,6 +393,12 @@ class Run:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _briefly(digests: Mapping[str, str]) -> dict[str, str]:
+    """As a line of the log holds them: many are one digest of all, which `run.json` can be checked against."""
+    text = canonical(dict(digests))
+    return dict(digests) if len(text) <= 8_192 else {f"sha256 of {len(digests)}": sha256_text(text)}
 
 
 def _folders(root: Path) -> list[Path]:

@@ -67,7 +67,7 @@ def swap(
     refuses the pair, FaceError if the source shows no face.
     """
     recipe = recipe or SwapRecipe()
-    if not isinstance(target, Footage):
+    if isinstance(target, Sequence):
         return [
             swap(each, source=source, swapper=swapper, corrections=corrections, recipe=recipe, device=device, again=again)
             for each in target

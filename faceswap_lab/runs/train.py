@@ -131,4 +131,4 @@ def _keep(run: Run, state: TrainState) -> None:
 
 
 def _spent(run: Run, kind: str) -> float:
-    return round(sum(event["seconds"] for event in run.events(kind)), 2)
+    return round(sum(float(event["seconds"]) for event in run.events(kind)), 2)

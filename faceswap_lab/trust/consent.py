@@ -26,7 +26,6 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-import faceswap_lab
 from faceswap_lab.errors import ManifestError
 
 Use = Literal["anonymise", "swap-source", "swap-target", "train", "evaluate"]
@@ -84,7 +83,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    version: Literal[1]
+    version: Annotated[int, Field(ge=1, le=1)]
     subject: Line
     source: Line
     licence: Line
@@ -167,7 +166,7 @@ def read_manifests(root: Path) -> Iterator[tuple[str, Manifest, list[Entry]]]:
 
 def manifest_files(root: Path) -> dict[str, Path]:
     """Name to `.toml` file. The lab's own stand before those of the same name that an installed package brings along."""
-    folders = (Path(faceswap_lab.__file__).parent / "data_manifests", root / "data_manifests")
+    folders = (Path(__file__).parents[1] / "data_manifests", root / "data_manifests")
     found = {path.stem: path for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}
     return dict(sorted(found.items()))
 
@@ -180,7 +179,8 @@ def read_manifest(path: Path) -> tuple[Manifest, list[Entry]]:
     except tomllib.TOMLDecodeError as error:
         raise _fault(path, None, str(error), "correct the TOML") from error
     except ValidationError as error:
-        first = error.errors()[0]
+        # An unknown key first: it is the misspelling behind a missing one.
+        first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         keys = [str(part) for part in first["loc"] if isinstance(part, str)]
         message = f"{'.'.join(keys) or 'the manifest'}: {first['msg'].lower()}"
         raise _fault(path, _line_of(text, keys), message, "correct it; data_manifests/README.md lists the keys") from error
@@ -216,10 +216,12 @@ def uri_problem(uri: str) -> str:
     path = parts.path if "://" in uri else uri
     if not uri or uri != uri.strip() or any(ord(char) < 32 for char in uri):
         return "empty, padded or with control characters"
-    if "://" in uri and not (parts.scheme and parts.netloc):
+    if "://" in uri and not (parts.scheme and re.match(r"\w", parts.netloc)):
         return "a scheme without a place"
-    if "://" not in uri and (uri.startswith(("/", "~")) or "\\" in uri or re.match(r"[A-Za-z]:", uri)):
-        return "not a relative path with forward slashes"
+    if parts.scheme == "package" and not parts.netloc.isidentifier():
+        return "no name of a package"
+    if "://" not in uri and (uri.startswith(("/", "~")) or "\\" in uri or ":" in uri):
+        return "not a relative path with forward slashes and without a colon"
     if ".." in path.split("/") or "%2e" in path.lower():
         return "it leaves its folder"
     return ""

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from faceswap_lab.errors import ConsentError
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent import (
@@ -46,7 +48,7 @@ def declare(root: Path, *, path: Path, sha256: str, who: str, basis: str, uses: 
 
     A manifest of the same person with the same words gets another row; else a new one is named after the person.
     """
-    manifest = _manifest(who, basis, frozenset(uses), source or path.name, today)
+    manifest = _manifest(who, basis, frozenset(uses), source or "declared when it was let in", today)
     # Nothing under `runs/` enters git, so the lock file lies there.
     with locked(root / "runs" / ".admission.lock"):
         if found := find_entry(root, sha256):
@@ -89,13 +91,13 @@ def _manifest(who: str, basis: str, uses: frozenset[str], source: str, today: da
             got=f"{subject!r} with {text!r}",
             remedy="say who is seen, or that nobody is",
         )
-    return Manifest(
-        version=1,
-        subject=subject,
-        source=" ".join(source.split()),
-        licence=text,
-        consent=Consent.model_validate({"kind": kind, "text": text, "date": today, "uses": sorted(uses)}),
-    )
+    try:
+        consent = Consent.model_validate({"kind": kind, "text": text, "date": today, "uses": sorted(uses)})
+        return Manifest(version=1, subject=subject, source=" ".join(source.split()), licence=text, consent=consent)
+    except ValidationError as error:
+        first = error.errors()[0]
+        got = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+        raise ConsentError(expected="a declaration that a manifest can hold", got=got, remedy="say it in other words") from error
 
 
 def _refuse_withdrawn(root: Path, subject: str) -> None:

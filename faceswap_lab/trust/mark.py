@@ -13,12 +13,11 @@ from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
-import faceswap_lab
 from faceswap_lab.errors import MediaError
 from faceswap_lab.faces import frame as stills
 from faceswap_lab.faces import video
 from faceswap_lab.trust.gate import Leave, Party
-from faceswap_lab.trust.records import canonical
+from faceswap_lab.trust.records import VERSION, canonical
 
 TOOL = "faceswap_lab"
 
@@ -50,7 +49,9 @@ def metadata_of(lineage: Lineage, leave: Leave) -> dict[str, str]:
 
 def sentence(lineage: Lineage, leave: Leave) -> str:
     """For people."""
-    by = f"by {TOOL} {faceswap_lab.__version__}"
+    by = f"by {TOOL} {VERSION}"
+    if lineage.source == lineage.target and lineage.source.is_actor:
+        return f"Synthetic: generated {by}. It shows {lineage.source.subject}, a computer-made person; nobody real is shown."
     if not leave.real_target and not leave.real_source:
         return (
             f"Synthetic: AI-generated {by}. The face of {lineage.source.subject} on {lineage.target.subject}; nobody real is shown."
@@ -65,7 +66,7 @@ def details(lineage: Lineage, leave: Leave) -> dict[str, Any]:
     target = {"subject": lineage.target.subject, "origin": lineage.target.origin}
     return {
         "tool": TOOL,
-        "version": faceswap_lab.__version__,
+        "version": VERSION,
         "run": lineage.run,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "digital_source_type": SOURCE_TYPES + _source_type(lineage, leave),

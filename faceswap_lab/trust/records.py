@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +15,9 @@ if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
+
+VERSION = version("faceswap-lab")
+"""This package's version. Asked of the installation: the top of the package imports every layer, and no layer imports it."""
 
 _CHUNK = 1 << 20
 

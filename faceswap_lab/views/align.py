@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import anywidget
 import numpy as np
@@ -28,6 +28,7 @@ _PICTURE_BUDGET = 500_000
 _KEPT_FRAMES = 64
 
 
+@runtime_checkable
 class Detector(Protocol):
     """Anything that finds faces, such as `models.opencv.OfflineEngine`."""
 
@@ -126,9 +127,10 @@ class AlignView(anywidget.AnyWidget):
     def figure(self, *, columns: int = 4) -> figures.SelfShowing:
         """`picture` as a matplotlib Figure."""
         with self._changing:
-            count = min(columns, self.num_frames)
-            spread = [round((place + 0.5) * self.num_frames / count - 0.5) for place in range(count)]
-            chosen = sorted(list(dict.fromkeys([self.frame, *self._corrected(), *spread]))[:count])
+            fixed = list(dict.fromkeys([self.frame, *self._corrected()]))[:columns]
+            free = columns - len(fixed)
+            spread = [round((place + 0.5) * self.num_frames / free - 0.5) for place in range(free)]
+            chosen = sorted({*fixed, *spread})
             points = [self._points(index) for index in chosen]
             labels = [self._label(index) for index in chosen]
             return figures.marked([self._read(index) for index in chosen], points, labels=labels)

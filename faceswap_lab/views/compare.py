@@ -21,15 +21,25 @@ MODES = ("wipe", "blink", "side-by-side")
 _STATIC = Path(__file__).parent / "static"
 _PICTURE_BUDGET = 500_000
 _KEPT_PICTURES = 64
+_JOINED = "  ·  "
 
 
 @runtime_checkable
 class Filmed(Protocol):
     """Something that has footage without being it, such as a finished swap."""
 
-    @property
     def footage(self) -> Footage:
         """What to show."""
+        ...
+
+
+@runtime_checkable
+class Scored(Protocol):
+    """Something that has scores, such as a finished evaluation: by name `{"value": ..., "floor": ..., "unit": ...}`."""
+
+    @property
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """Values by name."""
         ...
 
 
@@ -146,18 +156,34 @@ class CompareView(anywidget.AnyWidget):
         return f"CompareView({', '.join(self.names)}; {self.num_frames} frame{'s' if self.num_frames != 1 else ''})"
 
 
-def compare(*, scores: Mapping[str, float] | str | None = None, **footages: Footage | Filmed) -> CompareView:
-    """Show footages on top of each other: `compare(target=take, swap=result, truth=truth)`.
+def compare(*, scores: Scored | Mapping[str, float] | str | None = None, **footages: Footage | Filmed) -> CompareView:
+    """Show footages on top of each other: `compare(target=take, swap=result, truth=truth, scores=scores)`.
 
-    The wipe starts between the last two given: the swap and its truth, where there is one. `scores` are printed beneath.
+    The wipe starts between the last two given: the swap and its truth, where there is one. `scores` are printed beneath: a finished
+    evaluation's with their floors, or numbers by name, or any line of text.
     """
     names = list(footages)
-    caption = scores if isinstance(scores, str) else "  ·  ".join(f"{name} {value:.4g}" for name, value in (scores or {}).items())
-    return CompareView(footages, caption=caption, left=names[-2] if len(names) > 1 else None, right=names[-1] if names else None)
+    left, right = (names[-2], names[-1]) if len(names) > 1 else (None, None)
+    return CompareView(footages, caption=_caption(scores), left=left, right=right)
 
 
-def _footage(name: str, value: Footage | Filmed) -> Footage:
-    found = value if isinstance(value, Footage) else getattr(value, "footage", None)
+def _caption(scores: Scored | Mapping[str, float] | str | None) -> str:
+    if scores is None or isinstance(scores, str):
+        return scores or ""
+    if isinstance(scores, Mapping):
+        return _JOINED.join(f"{name} {value:.4g}" for name, value in scores.items())
+    return _JOINED.join(_score(name, score) for name, score in scores.scores.items())
+
+
+def _score(name: str, score: Mapping[str, Any]) -> str:
+    unit = f" {score['unit']}" if score.get("unit") else ""
+    floor = "" if score.get("floor") is None else f" (floor {score['floor']:.3g})"
+    value = "not measured" if score["value"] is None else f"{score['value']:.3g}{unit}"
+    return f"{name} {value}{floor}"
+
+
+def _footage(name: str, value: object) -> Footage:
+    found = value if isinstance(value, Footage) else value.footage() if isinstance(value, Filmed) else None
     if not isinstance(found, Footage):
         raise TypeError(f"{name} is no footage: {type(value).__name__}")
     if not len(found):

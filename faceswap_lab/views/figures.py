@@ -6,7 +6,7 @@ One palette for all. `svg` swaps its colours for CSS variables, so that a figure
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.views import images
+from faceswap_lab.views.images import AnyImage
 
 PAPER, INK, MUTED, HAIRLINE = "#ffffff", "#1d2129", "#69707d", "#d9dce2"
 SERIES = ("#2b6a99", "#c2641d", "#3c8757", "#8a5a9e", "#a2473f")
@@ -49,11 +50,11 @@ class SelfShowing(Figure):
         return png(self)
 
 
-def difference(first: Image, second: Image) -> Float32[np.ndarray, "h w"]:
+def difference(first: AnyImage, second: AnyImage) -> Float32[np.ndarray, "_ _"]:
     """Mean absolute difference over the three channels, in levels 0..255. It sees colour and shape alike, and no identity."""
     if first.shape != second.shape:
         raise ValueError(f"pictures of {first.shape[:2]} and {second.shape[:2]} pixels do not compare")
-    delta: Float32[np.ndarray, "h w"] = np.abs(first.astype(np.float32) - second.astype(np.float32)).mean(axis=2)
+    delta: Float32[np.ndarray, "_ _"] = np.abs(first.astype(np.float32) - second.astype(np.float32)).mean(axis=2)
     return delta
 
 
@@ -82,7 +83,7 @@ def strip(frames: Sequence[Frame], labels: Sequence[str] = ()) -> SelfShowing:
 
 
 def comparison(
-    columns: Mapping[str, Sequence[Image]], *, labels: Sequence[str] = (), difference_of: tuple[str, str] | None = None
+    columns: Mapping[str, Sequence[AnyImage]], *, labels: Sequence[str] = (), difference_of: tuple[str, str] | None = None
 ) -> SelfShowing:
     """One row per frame, one column per name in `columns`, and a heat map of where the two of `difference_of` differ.
 
@@ -171,6 +172,7 @@ def marked(frames: Sequence[Frame], points: Sequence[Float[np.ndarray, "_ 2"]], 
     return figure
 
 
+@runtime_checkable
 class TrainingStep(Protocol):
     """What `curve` reads of a training step."""
 
@@ -193,8 +195,10 @@ def curve(steps: Sequence[TrainingStep], *, ylabel: str = "loss") -> SelfShowing
     )
 
 
-def lines(steps: Sequence[int], losses: Mapping[str, Sequence[float]], *, ylabel: str = "loss") -> SelfShowing:
-    """Values over training steps, each line named at its end. The axis is logarithmic where values span more than tenfold."""
+def lines(
+    steps: Sequence[int], losses: Mapping[str, Sequence[float]], *, ylabel: str = "loss", xlabel: str = "step"
+) -> SelfShowing:
+    """Values over steps or frames, each line named at its end. The axis is logarithmic where values span more than tenfold."""
     if not steps or not losses or any(len(values) != len(steps) for values in losses.values()):
         raise ValueError("each loss needs one value a step, and one step at least")
     with rc_context(_STYLE):
@@ -209,7 +213,7 @@ def lines(steps: Sequence[int], losses: Mapping[str, Sequence[float]], *, ylabel
         axis.yaxis.set_minor_formatter(NullFormatter())
     for colour, (_name, values) in zip(_cycle(len(losses)), losses.items(), strict=True):
         axis.plot(steps, values, color=colour, linewidth=1.6, solid_capstyle="round", marker="o" if len(steps) == 1 else None)
-    axis.set_xlabel("step")
+    axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.grid(axis="y", color=HAIRLINE, linewidth=0.6)
     axis.set_axisbelow(True)
@@ -287,7 +291,7 @@ def _grid(
     return figure, axes
 
 
-def _show(axis: Axes, image: Image) -> None:
+def _show(axis: Axes, image: AnyImage) -> None:
     axis.imshow(image)
 
 

@@ -5,16 +5,18 @@ import io
 from typing import Literal
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image as Pillow
 
-from faceswap_lab.faces.frame import Image
+AnyImage = UInt8[np.ndarray, "_ _ 3"]
+"""An RGB picture among others of other sizes: where `Image` stands twice in a signature, both have one size."""
 
 Kind = Literal["jpeg", "png"]
 _QUALITIES = (90, 82, 72, 60)
 _SMALLEST_SIDE = 32
 
 
-def fit_side(image: Image, side: int) -> Image:
+def fit_side(image: AnyImage, side: int) -> AnyImage:
     """`image` with its longer side at most `side` pixels; never enlarged, aspect kept to the pixel."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
@@ -24,7 +26,7 @@ def fit_side(image: Image, side: int) -> Image:
     return np.asarray(Pillow.fromarray(image).resize(shape, Pillow.Resampling.LANCZOS))
 
 
-def jpeg(image: Image, *, budget: int | None = None, side: int | None = None, quality: int = 88) -> bytes:
+def jpeg(image: AnyImage, *, budget: int | None = None, side: int | None = None, quality: int = 88) -> bytes:
     """A JPEG of an RGB array, 4:4:4 so that lips and irises keep their colour.
 
     With a `budget` in bytes, quality falls first and size second, until it fits; `side` caps the longer side in pixels.
@@ -41,7 +43,7 @@ def jpeg(image: Image, *, budget: int | None = None, side: int | None = None, qu
         small = _smaller(small, budget)
 
 
-def png(image: Image, *, budget: int | None = None, side: int | None = None) -> bytes:
+def png(image: AnyImage, *, budget: int | None = None, side: int | None = None) -> bytes:
     """A PNG of an RGB array: exact without a `budget`; with one, 256 colours first and a smaller picture second, until it fits.
 
     Raises ValueError if not even a picture of 32 pixels fits.
@@ -57,7 +59,7 @@ def png(image: Image, *, budget: int | None = None, side: int | None = None) -> 
         small = _smaller(small, budget)
 
 
-def _smaller(image: Image, budget: int | None) -> Image:
+def _smaller(image: AnyImage, budget: int | None) -> AnyImage:
     if max(image.shape[:2]) <= _SMALLEST_SIDE:
         raise ValueError(f"no picture fits in {budget} bytes")
     return fit_side(image, max(_SMALLEST_SIDE, int(max(image.shape[:2]) * 0.8)))
@@ -73,7 +75,7 @@ def data_uri(data: bytes, mime: str) -> str:
     return f"data:{mime};base64,{base64_text(data)}"
 
 
-def image_uri(image: Image, kind: Kind = "jpeg", *, budget: int | None = None, side: int | None = None) -> str:
+def image_uri(image: AnyImage, kind: Kind = "jpeg", *, budget: int | None = None, side: int | None = None) -> str:
     """An RGB array as a data URI."""
     data = jpeg(image, budget=budget, side=side) if kind == "jpeg" else png(image, budget=budget, side=side)
     return data_uri(data, f"image/{kind}")

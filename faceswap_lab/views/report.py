@@ -17,8 +17,8 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-from faceswap_lab.faces.frame import Image
 from faceswap_lab.views import figures, images
+from faceswap_lab.views.images import AnyImage
 
 _CSS = Path(__file__).parent / "static" / "report.css"
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -69,7 +69,7 @@ class Paragraph:
 class Picture:
     """An RGB picture with its caption; `alt` is what a screen reader says."""
 
-    image: Image
+    image: AnyImage
     caption: str
     alt: str = ""
     width: int | None = None
@@ -79,7 +79,7 @@ class Picture:
 class Comparison:
     """One row per frame, one column per name, and a heat map of where the two of `difference_of` differ (0..64 levels)."""
 
-    columns: Mapping[str, Sequence[Image]]
+    columns: Mapping[str, Sequence[AnyImage]]
     labels: Sequence[str]
     caption: str
     difference_of: tuple[str, str] | None = None
@@ -100,7 +100,7 @@ class Video:
 
     data: bytes
     caption: str
-    poster: Image | None = None
+    poster: AnyImage | None = None
 
     def __post_init__(self) -> None:
         if len(self.data) > _LARGEST_CLIP:
@@ -283,8 +283,9 @@ def _scores(block: Scores) -> str:
 <tbody>
 {rows}
 </tbody></table></div>
-<p class="small">Floor: the target as it is, no swap at all. Ceiling: the true answer under the same measure, or its best possible value.
-The bar shows how much of the way from floor to ceiling this swap went; it compares swaps of one benchmark, not of two.</p>"""
+<p class="small">Floor: the target as it is, no swap at all. Ceiling: the true answer under the same measure, or its
+best possible value. The bar shows how much of the way from floor to ceiling this swap went; it compares swaps of one
+benchmark, not of two.</p>"""
 
 
 def _score(row: ScoreRow) -> str:
@@ -379,7 +380,7 @@ def _paragraphs(text: str) -> str:
     return "".join(f"<p>{escape(part.strip())}</p>" for part in re.split(r"\n\s*\n", text) if part.strip())
 
 
-def _uri(image: Image, *, side: int) -> str:
+def _uri(image: AnyImage, *, side: int) -> str:
     return images.image_uri(image, "jpeg", budget=_PICTURE_BUDGET, side=side)
 
 

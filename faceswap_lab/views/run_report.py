@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from faceswap_lab.actors.truth import Take
+from faceswap_lab.actors.take import Take
 from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame, Image

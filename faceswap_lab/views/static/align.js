@@ -54,7 +54,7 @@ function render({ model, el }) {
   const timeline = element("div", { class: "fa-timeline" }, [scrubber, readout]);
   timeline.hidden = last < 1;
   const root = element("div", { class: "fl-align", role: "group", "aria-label": "Face alignment" }, [bar, svg, timeline]);
-  root.style.setProperty("--fa-width", `${Math.max(360, Math.min(width, 720))}px`);
+  root.style.setProperty("--fa-width", `${Math.max(512, Math.min(width, 720))}px`);
   el.append(root);
 
   const urls = new Map();

@@ -116,8 +116,6 @@ function render({ model, el }) {
   const tagLeft = element("span", { class: "fl-tag fl-tag-left" });
   const tagRight = element("span", { class: "fl-tag fl-tag-right" });
   const stage = element("div", { class: "fl-stage" }, [under, over, divider, tagLeft, tagRight]);
-  stage.style.setProperty("--fl-aspect", `${width} / ${height}`);
-  stage.style.setProperty("--fl-width", `${Math.max(320, Math.min(width, 760))}px`);
 
   const scrubber = element("input", { type: "range", min: "0", max: String(last), step: "1", "aria-label": "Frame" });
   const readout = element("output", { class: "fl-readout" });
@@ -128,6 +126,9 @@ function render({ model, el }) {
   const root = element("div", { class: "fl-compare", role: "group", "aria-label": `Comparison of ${names.join(", ")}` }, [
     toolbar, stage, timeline, caption,
   ]);
+  // Small frames are enlarged to be looked at, tall ones kept on the screen.
+  root.style.setProperty("--fl-aspect", `${width} / ${height}`);
+  root.style.setProperty("--fl-width", `${Math.round(Math.min(Math.max(width, 512), 760, (640 * width) / height))}px`);
   el.append(root);
 
   const pictures = new Pictures(model, paint);

@@ -1,0 +1,63 @@
+# Every target first calls `setup`, which does nothing when nothing changed. Paths are relative, so a folder name may hold spaces.
+#
+#   make setup    virtual environment in .venv, everything installed, weights fetched and verified
+#   make demo     the main job: train, swap, measure, report; the last line is one JSON object
+#   make lab      JupyterLab with the notebooks
+#   make test     the test suite          (make test ARGS="tests/test_views.py -k wipe")
+#   make lint     format, lint, types, layers
+#   make bench    the benchmarks, in their quick form
+#
+# PYTHON is the interpreter that makes .venv; EXTRA is cpu or gpu (found out by itself).
+
+PYTHON ?= python3
+EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+BIN := .venv/bin
+STAMP := .venv/.setup-stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo lab test lint format bench clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup: $(STAMP)
+	@cat $(STAMP)
+	@$(BIN)/faceswap-lab models fetch
+
+# The stamp holds what check.py said of the environment, so that an unchanged one is described without looking again. The rival of the
+# wanted onnxruntime goes first: taken out later, it would take the shared folder with it.
+$(STAMP): pyproject.toml environments/constraints.txt environments/check.py
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing .[$(EXTRA),dev] into .venv; the first time this takes some minutes"
+	@$(BIN)/python -m pip uninstall --yes -qq onnxruntime$(if $(filter cpu,$(EXTRA)),-gpu)
+	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[$(EXTRA),dev]' -c environments/constraints.txt
+	@$(BIN)/python environments/check.py > $(STAMP).new
+	@mv $(STAMP).new $(STAMP)
+
+demo: setup
+	$(BIN)/faceswap-lab quickstart $(ARGS)
+
+lab: setup
+	$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup
+	@for file in benchmarks/*.py; do \
+	  test -e "$$file" || { echo "there is no benchmark yet"; break; }; \
+	  $(BIN)/python "$$file" --quick $(ARGS) || exit 1; \
+	done
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,71 @@
+"""The recast: the target's picture with the source's face, and nothing else changed."""
+
+import cv2
+import numpy as np
+import pytest
+
+from faceswap_lab.actors.cast import Actor
+from faceswap_lab.actors.figure import build_figure, texture_rows
+from faceswap_lab.actors.rig import load_rig
+from faceswap_lab.actors.take import Take
+from faceswap_lab.actors.truth import build_recast
+
+SIZE = 128
+
+
+def still(actor: int, kind: str = "still") -> Take:
+    return Actor(actor).perform(kind, seconds=1, size=SIZE, seed=5)
+
+
+@pytest.mark.parametrize("tone", ["source", "target"])
+def test_recasting_a_person_as_itself_changes_nothing(tone: str) -> None:
+    clip = still(7, "range")
+    assert np.array_equal(clip.recast(Actor(7), tone=tone)[0].image, clip[0].image)
+
+
+@pytest.mark.parametrize(("target", "source"), [(21, 7), (3, 12)])
+@pytest.mark.parametrize("index", [0, 6])
+def test_only_the_face_and_what_it_shades_changes(target: int, source: int, index: int) -> None:
+    clip = still(target, "range")
+    before, after = clip.rendered(index), clip.recast(Actor(source)).rendered(index)
+    touched = np.maximum(before.face_mask, after.face_mask) > 0
+    near = cv2.dilate(touched.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    changed = (before.image != after.image).any(2)
+    assert changed[before.face_mask > 0.9].mean() > 0.8
+    nothing_there = np.isinf(before.depth) & np.isinf(after.depth)
+    assert not changed[nothing_there & ~near].any(), "background and noise are the target's"
+    outside = changed & ~near
+    assert outside.sum() < 0.05 * touched.sum(), "beyond the face only its shadow may move"
+
+
+def test_performance_camera_and_light_are_the_targets() -> None:
+    clip = still(21, "range")
+    swap = clip.recast(Actor(7))
+    assert all(swap.view(i) == clip.view(i) for i in range(5))
+    assert np.array_equal(swap.rendered(0).head_to_camera, clip.rendered(0).head_to_camera)
+    assert np.array_equal(swap.rendered(0).camera, clip.rendered(0).camera)
+
+
+def test_geometry_is_the_sources_inside_and_the_targets_outside() -> None:
+    rig, rows = load_rig(), texture_rows(SIZE)
+    target, source, swap = build_figure(21, rows), build_figure(7, rows), build_recast(21, 7, "source", rows)
+    inside, outside = rig.face_weight == 1, rig.face_weight == 0
+    assert inside.sum() > 3000
+    assert float((swap.points - source.points)[inside].abs().max()) < 1e-6
+    assert float((swap.points - target.points)[outside].abs().max()) == 0
+    eyes_and_mouth = rig.wedge_vertex[rig.tri[(rig.tri_part >= 1) & (rig.tri_part <= 6)]].unique()
+    assert bool(inside[eyes_and_mouth].all())
+
+
+def test_tone_says_whose_skin_it_is() -> None:
+    clip = still(0)
+    light, dark = (Actor(s).traits.melanin for s in (5, 0))
+    assert light < 0.4 < dark
+    own, source, target = (c.rendered(0) for c in (clip, clip.recast(Actor(5)), clip.recast(Actor(5), tone="target")))
+    inside = own.face_mask > 0.95
+
+    def brightness(truth: object) -> float:
+        return float(truth.image[inside].mean())  # type: ignore[attr-defined]
+
+    assert brightness(source) > brightness(own) + 25
+    assert abs(brightness(target) - brightness(own)) < 20

@@ -1,0 +1,128 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from faceswap_lab.faces.corrections import Correction, Corrections
+from faceswap_lab.faces.face import Faces
+
+points5 = hnp.arrays(np.float64, (5, 2), elements=st.floats(-1e6, 1e6))
+changes = st.lists(st.tuples(st.sampled_from(["actor:3/speech:1", "sha256:ab", "é"]), st.integers(0, 9), points5), max_size=8)
+POINTS = np.arange(10.0).reshape(5, 2)
+
+
+def faces(*rows: tuple[int, float]) -> Faces:
+    """A face for each (frame index, shift)."""
+    keypoints = np.stack([POINTS + shift for _, shift in rows]).astype(np.float32)
+    boxes = np.concatenate([keypoints.min(1), keypoints.max(1)], 1)
+    return Faces(
+        frame_index=np.array([index for index, _ in rows]), boxes=boxes, keypoints=keypoints, scores=np.ones(len(rows), np.float32)
+    )
+
+
+@given(changes)
+def test_json_round_trip_is_exact_and_order_does_not_matter(rows):
+    latest = {(origin, index): points for origin, index, points in rows}
+    made = Corrections()
+    for origin, index, points in rows:
+        made = made.with_points(origin, index, points)
+    backwards = Corrections()
+    for (origin, index), points in reversed(latest.items()):
+        backwards = backwards.with_points(origin, index, points)
+    assert Corrections.from_json(made.to_json()) == made == backwards
+    assert made.digest() == backwards.digest()
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert len(made) == len(latest)
+    for (origin, index), points in latest.items():
+        np.testing.assert_array_equal(made.points(origin, index), points)
+
+
+def test_changing_gives_new_corrections():
+    empty = Corrections()
+    one = empty.with_points("a", 3, POINTS)
+    assert len(empty) == 0
+    assert one.without("a", 3) == empty
+    assert one.digest() != empty.digest()
+    assert one.points("a", 4) is None
+    assert one.with_points("a", 3, POINTS + 1).digest() != one.digest()
+
+
+def test_apply_moves_only_the_nearest_face_of_that_frame():
+    found = faces((2, 0.0), (2, 100.0), (3, 0.0))
+    corrected = Corrections().with_points("a", 2, POINTS + 104).apply("a", found)
+    np.testing.assert_array_equal(corrected.keypoints[1], (POINTS + 104).astype(np.float32))
+    np.testing.assert_array_equal(corrected.keypoints[[0, 2]], found.keypoints[[0, 2]])
+    np.testing.assert_array_equal(found.keypoints, faces((2, 0.0), (2, 100.0), (3, 0.0)).keypoints)
+    assert corrected.keypoints.dtype == found.keypoints.dtype
+
+
+def test_apply_leaves_other_footage_and_frames_alone():
+    found = faces((2, 0.0))
+    assert Corrections().with_points("a", 2, POINTS + 1).apply("b", found) is found
+    assert Corrections().with_points("a", 5, POINTS + 1).apply("a", found) is found
+
+
+def test_apply_comes_before_what_depends_on_the_points():
+    found = faces((2, 0.0))
+    described = Faces(
+        frame_index=found.frame_index,
+        boxes=found.boxes,
+        keypoints=found.keypoints,
+        scores=found.scores,
+        embeddings=np.ones((1, 4), np.float32),
+        embedder="x",
+    )
+    with pytest.raises(ValueError, match="before landmarks and embeddings"):
+        Corrections().with_points("a", 2, POINTS).apply("a", described)
+
+
+def test_a_face_that_no_detector_saw_can_be_added():
+    corrections = Corrections().with_points("a", 7, POINTS)
+    added = corrections.added("a", 7)
+    assert added.frame_index.tolist() == [7]
+    low, high = added.boxes[0, :2], added.boxes[0, 2:]
+    assert (added.keypoints[0] > low).all()
+    assert (added.keypoints[0] < high).all()
+    assert len(corrections.added("a", 8)) == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_points_that_are_no_numbers_are_refused(bad):
+    points = POINTS.copy()
+    points[2, 1] = bad
+    with pytest.raises(ValueError, match="5 finite points"):
+        Corrections().with_points("a", 0, points)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.update(format=2),
+        lambda d: d.update(extra=1),
+        lambda d: d.pop("corrections"),
+        lambda d: d["corrections"][0].update(extra=1),
+        lambda d: d["corrections"][0].pop("index"),
+        lambda d: d["corrections"][0].update(index=True),
+        lambda d: d["corrections"][0].update(index=-1),
+        lambda d: d["corrections"][0].update(origin=""),
+        lambda d: d["corrections"][0].update(points=[[0, 0]] * 4),
+        lambda d: d["corrections"][0].update(points=[[0, "0"]] * 5),
+        lambda d: d["corrections"][0].update(points=[[0, float("nan")]] * 5),
+        lambda d: d["corrections"].append(d["corrections"][0]),
+    ],
+)
+def test_json_of_another_shape_is_refused(change):
+    loaded = json.loads(Corrections().with_points("a", 0, POINTS).to_json())
+    change(loaded)
+    with pytest.raises(ValueError):  # noqa: PT011 - each shape has its own message
+        Corrections.from_json(json.dumps(loaded))
+
+
+def test_entries_are_sorted_and_single():
+    one = Correction(origin="a", index=1, points=tuple((float(x), float(y)) for x, y in POINTS))
+    with pytest.raises(ValueError, match="one for each"):
+        Corrections(entries=(one, one))

@@ -1,0 +1,303 @@
+"""Run folders: whole or resumable after any kill, found by what they did, worked on by one process."""
+
+import json
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from faceswap_lab.errors import RunError
+from faceswap_lab.runs import run as run_module
+from faceswap_lab.runs.root import lab_root
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import audit
+
+RECIPE = '{"steps": 3, "rate": 0.1}'
+
+
+def start(root: Path, verb: str = "train", recipe: str = RECIPE, again: bool = False, **inputs: str) -> Run:
+    return Run.start(root, verb, recipe, inputs or {"source": "actor:7"}, again=again)
+
+
+def finished(root: Path, verb: str = "train", **inputs: str) -> Run:
+    run = start(root, verb, **inputs)
+    with run:
+        run.emit("step", step=1, loss=0.5)
+        with run.write("weights.bin") as path:
+            path.write_bytes(b"weights")
+        run.finish(loss=0.5)
+    return run
+
+
+def test_a_run_from_start_to_finish(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    again = Run.open(run.id, tmp_path)
+    assert again.finished
+    assert again.summary == {"loss": 0.5}
+    assert again.inputs == {"source": "actor:7"}
+    assert json.loads(again.recipe_json) == json.loads(RECIPE)
+    assert again.artifact("weights.bin").read_bytes() == b"weights"
+    assert [event["kind"] for event in again.events()] == ["opened", "step", "artifact", "finished"]
+    assert [event["n"] for event in again.events()] == [0, 1, 2, 3]
+    assert again.record.environment["packages"]["torch"]
+    assert again.root == tmp_path.resolve()
+
+
+def test_the_key_is_verb_recipe_inputs_and_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = start(tmp_path)
+    assert start(tmp_path, recipe='{"rate": 0.1,   "steps": 3}') == first, "spelling is no difference"
+    others = [start(tmp_path, verb="swap"), start(tmp_path, recipe='{"steps": 4}'), start(tmp_path, source="actor:8")]
+    monkeypatch.setattr(run_module, "code_version", lambda: "another")
+    others.append(start(tmp_path))
+    assert len({run.key for run in [first, *others]}) == 5
+
+
+def test_an_identical_call_finds_its_run(tmp_path: Path) -> None:
+    unfinished = start(tmp_path)
+    assert start(tmp_path) == unfinished
+    done = finished(tmp_path)
+    assert done == unfinished
+    second = start(tmp_path, again=True)
+    third = start(tmp_path, again=True)
+    assert [second.id, third.id] == [f"{done.id}-2", f"{done.id}-3"]
+    assert {second.key, third.key} == {done.key}
+    assert start(tmp_path) == done, "a finished one stands before an unfinished one"
+    with second:
+        second.finish()
+    assert start(tmp_path) == second, "the newest finished one"
+
+
+def test_two_keys_that_begin_alike_are_two_runs(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    path = run.path / "run.json"
+    path.write_text(path.read_text().replace(run.key, run.key[:8] + "0" * 56))
+    other = start(tmp_path)
+    assert other.id == f"{run.id}-2"
+    assert not other.finished
+    assert start(tmp_path) == other
+
+
+def test_open_by_beginning(tmp_path: Path) -> None:
+    one, two = finished(tmp_path), finished(tmp_path, verb="swap")
+    assert Run.open(one.id[:9], tmp_path) == one
+    assert Run.open("swap", tmp_path) == two
+    with pytest.raises(RunError, match=one.id):
+        Run.open(one.id[:-1] + "~", tmp_path)
+    finished(tmp_path, source="actor:9")
+    with pytest.raises(RunError, match="give more"):
+        Run.open("train", tmp_path)
+    with pytest.raises(RunError, match="no runs below"):
+        Run.open("train", tmp_path / "elsewhere")
+
+
+def test_find(tmp_path: Path) -> None:
+    one = finished(tmp_path)
+    two = start(tmp_path, verb="swap", swapper=one.id)
+    assert Run.find(tmp_path) == [two, one]
+    assert Run.find(tmp_path, verb="train") == [one]
+    assert Run.find(tmp_path, finished=False) == [two]
+    assert Run.find(tmp_path, uses=one.id) == [two]
+
+
+def interrupted(run: Run) -> None:
+    with run:
+        for step in (3, 4):
+            run.emit("step", step=step, loss=0.0)
+        raise KeyboardInterrupt
+
+
+def test_resuming_goes_on_behind_the_last_event(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    with run:
+        for step in (1, 2, 3):
+            run.emit("step", step=step, loss=1 / step)
+        run.flush()
+        run.emit("step", step=4, loss=9.0)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(Run.open(run.id, tmp_path))
+    assert [event["step"] for event in run.events("step")] == [1, 2, 3, 4, 3, 4]
+    assert [(event["step"], event["loss"]) for event in run.events("step", unique="step")] == [
+        (1, 1.0),
+        (2, 0.5),
+        (3, 0.0),
+        (4, 0.0),
+    ]
+    assert [event["n"] for event in run.events()] == list(range(8))
+
+
+def test_writing_needs_the_lock(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    with pytest.raises(RunError, match="with run"):
+        run.emit("step")
+    with pytest.raises(RunError, match="with run"), run.write("a"):
+        pass
+    with run, pytest.raises(RunError, match="free"), Run.open(run.id, tmp_path):
+        pass
+    with run:
+        run.finish()
+    with pytest.raises(RunError, match="a finished run"), run:
+        pass
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    code = "import sys; from pathlib import Path; from faceswap_lab.runs.run import Run\nwith Run(Path(sys.argv[1])): pass"
+    with run:
+        other = subprocess.run([sys.executable, "-c", code, str(run.path)], capture_output=True, text=True, check=False)
+        assert "RunError" in other.stderr
+        assert "free" in other.stderr
+    other = subprocess.run([sys.executable, "-c", code, str(run.path)], capture_output=True, text=True, check=False)
+    assert other.returncode == 0, other.stderr
+
+
+def test_an_artifact_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    with run:
+        with run.write("state.pt") as path:
+            assert path.suffix == ".pt"
+            path.write_bytes(b"old")
+        with pytest.raises(ZeroDivisionError), run.write("state.pt") as path:
+            path.write_bytes(bytes([1 // (not path.write_bytes(b"half"))]))
+        assert run.artifact("state.pt").read_bytes() == b"old"
+        with run.write("pictures/one.png") as path:
+            path.write_bytes(b"x")
+    assert list(run.artifacts()) == ["pictures/one.png", "state.pt"]
+    assert not [path for path in run.path.rglob("*") if ".part" in path.name or path.suffix == ".tmp"]
+
+
+def test_an_altered_artifact_is_refused(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    (run.path / "artifacts" / "weights.bin").write_bytes(b"Weights")
+    with pytest.raises(RunError, match="another SHA-256"):
+        run.artifact("weights.bin")
+    with pytest.raises(RunError, match=r"weights\.bin"):
+        run.artifact("no.bin")
+    assert not run.has("no.bin")
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/../../x", "", ".", ".hidden", "a/.part-b"])
+def test_artifacts_stay_in_their_folder(tmp_path: Path, name: str) -> None:
+    run = start(tmp_path)
+    with run, pytest.raises(ValueError, match="inside"), run.write(name):
+        pass
+
+
+def test_torn_and_foreign_records(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    path = run.path / "run.json"
+    whole = path.read_text()
+    for text, named in [
+        (whole[: len(whole) // 2], "restore"),
+        ("", "restore"),
+        ("[]", "restore"),
+        (whole.replace('"format": 1', '"format": 2'), "install a newer"),
+        (whole.replace('"verb"', '"vreb"'), "restore"),
+        (whole.replace('"finished",', '"perhaps",'), "restore"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(RunError, match=named):
+            Run.open(run.id, tmp_path)
+        with pytest.raises(RunError, match=named):
+            start(tmp_path)
+
+
+def test_runs_keep_the_heads_of_the_log(tmp_path: Path) -> None:
+    finished(tmp_path)
+    finished(tmp_path, verb="swap")
+    heads = Run.heads(tmp_path)
+    assert audit.verify(tmp_path, heads=heads).whole
+    log = audit.path_of(tmp_path)
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    assert audit.verify(tmp_path).whole
+    assert audit.verify(tmp_path, heads=heads).bad_line == 4
+
+
+def test_pickles_as_a_reader(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    with run:
+        run.emit("step", step=1)
+        copy = pickle.loads(pickle.dumps(run))
+        assert copy == run
+        with pytest.raises(RunError, match="only reads"):
+            copy.emit("step", step=2)
+
+
+def test_shows_itself_small_and_escaped(tmp_path: Path) -> None:
+    run = start(tmp_path, **{f"input{number}": "<script>" + "x" * 10_000 for number in range(100)})
+    with run:
+        run.finish(**{f"figure{number}": "y" * 10_000 for number in range(100)})
+    html = run._repr_html_()
+    assert run.id in html
+    assert "<script>" not in html
+    assert len(html) < 100_000
+
+
+def test_events_hold_numbers_that_json_knows(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    with run:
+        with pytest.raises(ValueError, match="JSON"):
+            run.emit("step", loss=float("inf"))
+        with pytest.raises(ValueError, match="own fields"):
+            run.emit("step", time=3)
+    assert [event["n"] for event in run.events()] == [0]
+
+
+def test_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FACESWAP_LAB_ROOT", raising=False)
+    deep = tmp_path / "lab" / "a" / "b"
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    assert lab_root() == deep
+    (tmp_path / "lab" / "data_manifests").mkdir()
+    assert lab_root() == tmp_path / "lab"
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
+    assert lab_root() == tmp_path
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from faceswap_lab.runs import run as module
+module.environment = lambda: {}
+module.FLUSH_AFTER_S = 0.0
+run = module.Run.start(Path(sys.argv[1]), "train", '{"steps": 3}', {"source": "actor:7"})
+print(run.id, flush=True)
+with run:
+    start = int(run.artifact("state.txt").read_text()) if run.has("state.txt") else 0
+    for step in range(start + 1, 1_000_000):
+        run.emit("step", step=step)
+        with run.write("state.txt") as path:
+            path.write_text(str(step))
+        print(step, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
+def test_kills_leave_a_run_that_goes_on(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    for _ in range(10):
+        process = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        printed = [process.stdout.readline(), process.stdout.readline()]
+        time.sleep(chance.uniform(0, 0.03))
+        os.kill(process.pid, signal.SIGKILL)
+        printed += process.stdout.read().splitlines()
+        process.wait()
+        process.stdout.close()
+        (run,) = Run.find(tmp_path)
+        assert run.id == printed[0].strip()
+        # The artifact is whole and was on record before it got its name; it is the confirmed step's or the next one's.
+        state = int(run.artifact("state.txt").read_text())
+        assert state - int(printed[-1]) in (0, 1)
+        events = run.events()
+        assert [event["n"] for event in events] == list(range(len(events)))
+        steps = [event["step"] for event in run.events("step", unique="step")]
+        assert sorted(steps) == list(range(1, max(steps) + 1))
+        assert max(steps) - state in (0, 1)
+    assert audit.verify(tmp_path, heads=Run.heads(tmp_path)).whole

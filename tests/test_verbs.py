@@ -1,0 +1,203 @@
+"""The verbs end to end on actors, small: what they make, that they can be asked again, stopped and refused."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from faceswap_lab.actors.cast import Actor
+from faceswap_lab.errors import ConsentError, RunError
+from faceswap_lab.faces.frame import read_still
+from faceswap_lab.models.train import Step
+from faceswap_lab.runs import crops, people, recipes, results
+from faceswap_lab.runs import train as train_module
+from faceswap_lab.runs.evaluate import evaluate
+from faceswap_lab.runs.run import Run
+from faceswap_lab.runs.swap import swap
+from faceswap_lab.runs.train import train
+from faceswap_lab.trust import audit, consent
+from faceswap_lab.trust.mark import read_mark
+from faceswap_lab.views.run_report import report
+
+pytestmark = [pytest.mark.weights, pytest.mark.slow]
+
+HERO, DOUBLE = Actor(7), Actor(21)
+MANIFESTS = Path(__file__).parent.parent / "data_manifests"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "data_manifests").mkdir()
+    for path in MANIFESTS.glob("astronaut.*"):
+        (folder / "data_manifests" / path.name).write_bytes(path.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACESWAP_LAB_ROOT", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def trained(root: Path) -> Run:
+    return train(recipes.smoke(), source=HERO, target=DOUBLE, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def result(trained: Run) -> Run:
+    take = DOUBLE.perform("speech", seconds=0.2, size=160, seed=3)
+    return swap(take, source=HERO, swapper=trained, device="cpu")
+
+
+def test_an_identical_call_returns_its_run_and_again_makes_another(trained: Run) -> None:
+    assert train(recipes.smoke(), source=HERO, target=DOUBLE, device="cpu") == trained
+    assert trained.summary["supervision"] == "from truth"
+    other = train(recipes.smoke(), source=HERO, target=DOUBLE, device="cpu", again=True)
+    assert other.id != trained.id
+    first, second = (train_module.swapper_of(run, torch.device("cpu"))._net.state_dict() for run in (trained, other))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = replace(recipes.smoke(), checkpoint_every=2)
+    whole = train(recipe, source=HERO, target=DOUBLE, device="cpu")
+    steps = train_module.train_steps
+
+    def stopped(*args: object) -> Iterator[Step]:
+        for step in steps(*args):  # type: ignore[arg-type]
+            yield step
+            if step.number == 4:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "train_steps", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, source=HERO, target=DOUBLE, device="cpu", again=True)
+    (unfinished,) = Run.find(verb="train", finished=False)
+    resumed = train(recipe, source=HERO, target=DOUBLE, device="cpu", again=False)
+    assert resumed == whole, "the finished one is the answer to the plain call"
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "start", classmethod(lambda *_, **__: Run.open(unfinished.id)))
+        resumed = train(recipe, source=HERO, target=DOUBLE, device="cpu")
+    assert resumed.id == unfinished.id
+    assert resumed.events("resumed")[-1]["step"] == 4
+    first, second = (train_module.swapper_of(run, torch.device("cpu"))._net.state_dict() for run in (whole, resumed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_people_without_truth_are_trained_without(root: Path) -> None:
+    recipe = replace(recipes.smoke(), supervision="none", net=replace(recipes.smoke().net, normalise=True))
+    run = train(recipe, source=HERO, target=DOUBLE, device="cpu")
+    assert run.summary["supervision"] == "without truth"
+    portraits = crops.load(run.artifact(train_module.CROPS))
+    assert portraits[0].others is None
+    with pytest.raises(ValueError, match="two actors"):
+        crops.supervised(recipes.PairRecipe(supervision="truth"), HERO, DOUBLE.perform("speech"))
+
+
+def test_training_crops_show_the_right_person(trained: Run) -> None:
+    """A crop's truth is the same crop but for the face: outside the mask they are equal, inside they are not."""
+    hero, double = crops.load(trained.artifact(train_module.CROPS))
+    for portraits in (hero, double):
+        assert portraits.others is not None
+        assert portraits.wanted is not None
+        assert portraits.wanted_mask is not None
+        differs = (portraits.others.int() - portraits.wanted.int()).abs().amax(1).float()
+        inside = portraits.wanted_mask[:, 0] > 250
+        outside = portraits.wanted_mask[:, 0] == 0
+        assert differs[inside].mean() > 10 * max(0.2, float(differs[outside].mean()))
+
+
+def test_a_swap_changes_the_face_and_nothing_else(result: Run) -> None:
+    source, target = results.people(result)
+    assert (source, target.subject) == (HERO, DOUBLE.subject)
+    shown = result.footage()
+    assert len(shown) == len(target) == 5
+    for before, after in zip(target.frames(), shown.frames(), strict=True):
+        assert after.time_s == pytest.approx(before.time_s, abs=1e-6)
+        changed = np.abs(before.image.astype(int) - after.image).max(2) > 0
+        assert changed.any()
+        assert not changed[:8].any()
+        assert not changed[-8:].any()
+
+
+def test_scores_stand_between_floor_and_ceiling(result: Run) -> None:
+    source, target = results.people(result)
+    run = evaluate(result, truth=target.recast(source))
+    assert run.scores["ssim_face"]["ceiling"] == pytest.approx(1)
+    assert run.scores["psnr_face"]["ceiling"] is None
+    assert run.scores["id_nearer_source"]["floor"] <= 0.2 <= run.scores["id_nearer_source"]["ceiling"]
+    assert run.scores["landmark_error"]["ceiling"] > 0
+    with pytest.raises(ValueError, match="not the truth"):
+        evaluate(result, truth=target.recast(Actor(9)))
+
+
+def test_the_target_itself_scores_the_floor_and_the_truth_the_ceiling(result: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = results.people(result)
+    truth = target.recast(source)
+    monkeypatch.setattr(results, "footage", lambda _: target)
+    floor = evaluate(result, truth=truth, again=True).scores
+    assert all(score["value"] == pytest.approx(score["floor"]) for score in floor.values())
+    monkeypatch.setattr(results, "footage", lambda _: truth)
+    ceiling = evaluate(result, truth=truth, again=True).scores
+    assert all(score["value"] == pytest.approx(score["ceiling"]) for name, score in ceiling.items() if name != "psnr_face")
+
+
+def test_what_leaves_is_marked_and_logged(result: Run, root: Path, tmp_path: Path) -> None:
+    clip = result.export(tmp_path / "swap.mp4")
+    (mark,) = read_mark(clip) or [{}]
+    assert mark["source"]["subject"] == "actor:7"
+    assert mark["run"] == result.id
+    page = report(result, path=tmp_path / "report.html")
+    assert read_mark(page)
+    assert audit.verify(root, heads=Run.heads()).whole
+
+
+def test_a_result_can_be_swapped_again(result: Run) -> None:
+    twice = swap(result.footage(), source=Actor(9), swapper="warp", device="cpu")
+    assert twice.summary["num_frames"] == 5
+
+
+def test_a_trained_pair_refuses_strangers(trained: Run, root: Path) -> None:
+    with pytest.raises(ConsentError, match="actor:9"):
+        swap(DOUBLE.perform("still", seconds=0.04, size=160), source=Actor(9), swapper=trained, device="cpu")
+    with pytest.raises(RunError, match="train run"):
+        swap(DOUBLE.perform("still", seconds=0.04, size=160), source=HERO, swapper=Run.find(verb="swap")[0], device="cpu")
+
+
+def test_the_photograph_may_be_anonymised_and_nothing_else(root: Path, tmp_path: Path) -> None:
+    photo = people.admit(consent.locate(root, "package://skimage/data/astronaut.png"))
+    run = swap(photo, source=HERO, swapper="warp", device="cpu")
+    before, after = photo[0].image, run.footage()[0].image
+    changed = np.argwhere(np.abs(before.astype(int) - after).max(2) > 0)
+    top, left = changed.min(0)
+    bottom, right = changed.max(0)
+    assert 30 < bottom - top < 256
+    assert 30 < right - left < 256
+    out = run.export(tmp_path / "anonymous.png")
+    assert "Collins" not in json.dumps(read_mark(out))
+    np.testing.assert_array_equal(read_still(out), after)
+    with pytest.raises(ConsentError):
+        swap(DOUBLE.perform("still", seconds=0.04, size=160), source=photo, swapper="warp", device="cpu")
+    with pytest.raises(ConsentError):
+        train(recipes.smoke(), source=HERO, target=photo, device="cpu")
+    with pytest.raises(ConsentError):
+        evaluate(run)
+
+
+def test_a_real_file_without_an_entry_is_refused(root: Path, tmp_path: Path) -> None:
+    Pillow.new("RGB", (64, 64), (9, 9, 9)).save(tmp_path / "unknown.png")
+    with pytest.raises(ConsentError, match=r"unknown\.png"):
+        people.admit(tmp_path / "unknown.png")
+
+
+def test_a_clip_without_a_face_stays_as_it_is_and_says_so(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Pillow.new("RGB", (64, 64), (90, 120, 60)).save(tmp_path / "meadow.png")
+    clip = people.admit(tmp_path / "meadow.png", who="nobody", basis="public domain (made here)", uses=["anonymise"])
+    run = swap(clip, source=HERO, swapper="warp", device="cpu")
+    assert run.summary["frames_without_face"] == [0]
+    assert "no face" in capsys.readouterr().out
+    np.testing.assert_array_equal(run.footage()[0].image, clip[0].image)

@@ -1,0 +1,268 @@
+import weakref
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faceswap_lab.errors import MediaError
+from faceswap_lab.faces.frame import Frame, write_still
+from faceswap_lab.faces.video import encode, read_metadata
+from tests.media import number_of, numbered, open_clip, sound_packets, write_video
+
+
+def footage(count=10, *, fps=25.0, height=48, width=64, start_s=0.0):
+    return [
+        Frame(image=numbered(n, height, width), origin="actor:7/speech", index=n, time_s=start_s + n / fps) for n in range(count)
+    ]
+
+
+def noise(count, height, width):
+    rng = np.random.default_rng(4)
+    return [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(count)]
+
+
+@pytest.mark.parametrize("size", [(48, 64), (33, 47), (1, 1)])
+@pytest.mark.parametrize("fps", [25, Fraction(24000, 1001), 30000 / 1001, 12.5, 240])
+def test_lossless_returns_every_bit_and_every_time(tmp_path, size, fps):
+    images = noise(7, *size)
+    frames = [Frame(image=image, origin="x", index=n, time_s=n / float(fps)) for n, image in enumerate(images)]
+    assert encode(tmp_path / "a.mkv", frames, fps=fps, lossless=True) == tmp_path / "a.mkv"
+    clip = open_clip(tmp_path / "a.mkv")
+    for frame, image in zip(clip.frames(), images, strict=True):
+        np.testing.assert_array_equal(frame.image, image)
+    np.testing.assert_allclose([f.time_s for f in clip.frames()], [f.time_s for f in frames], atol=1e-9)
+    assert clip.fps == pytest.approx(float(fps), rel=1e-9)
+
+
+@pytest.mark.parametrize("fps", [25, 24, 23.976023976023978, Fraction(24000, 1001), 29.97002997002997, 60, 12.5])
+def test_lossy_keeps_order_times_and_rate(tmp_path, fps):
+    encode(tmp_path / "a.mp4", footage(40, fps=float(fps)), fps=fps)
+    clip = open_clip(tmp_path / "a.mp4")
+    frames = list(clip.frames())
+    assert [number_of(frame.image) for frame in frames] == list(range(40))
+    np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(40) / float(fps), atol=1e-9)
+    assert clip.fps == pytest.approx(float(fps), rel=1e-9)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert float(container.streams.video[0].duration * container.streams.video[0].time_base) == pytest.approx(
+            40 / float(fps), abs=1e-4
+        )
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=12), st.sampled_from([25, 30000 / 1001, 7.3]))
+def test_variable_rates_are_kept_to_the_millisecond_exactly(tmp_path_factory, gaps, fps):
+    times = np.cumsum([0, *gaps]) / 1000
+    path = tmp_path_factory.mktemp("vfr") / "a.mp4"
+    encode(path, [Frame(image=numbered(n), origin="x", index=n, time_s=float(t)) for n, t in enumerate(times)], fps=fps)
+    clip = open_clip(path)
+    np.testing.assert_allclose([frame.time_s for frame in clip.frames()], times, atol=1e-9)
+    assert [number_of(frame.image) for frame in clip.frames()] == list(range(len(times)))
+
+
+def test_times_count_from_the_first_frame(tmp_path):
+    encode(tmp_path / "a.mp4", footage(5, start_s=12.4), fps=25)
+    np.testing.assert_allclose([frame.time_s for frame in open_clip(tmp_path / "a.mp4").frames()], np.arange(5) / 25, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 120, 90), (90, 60, 45), (255, 255, 255), (0, 0, 0)]
+)
+def test_lossy_colours_are_bt709_as_tagged(tmp_path, colour):
+    image = np.full((64, 64, 3), colour, np.uint8)
+    encode(tmp_path / "a.mp4", [Frame(image=image, origin="x", index=n, time_s=n / 25) for n in range(3)], fps=25)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        decoded = next(container.decode(video=0))
+        planes = decoded.to_ndarray()
+    y, cb, cr = planes[:64].mean(), planes[64:80].mean(), planes[80:].mean()
+    r, g, b = np.array(colour) / 255
+    luma = 0.2126 * r + 0.7152 * g + 0.0722 * b
+    assert (y, cb, cr) == pytest.approx(
+        (16 + 219 * luma, 128 + 224 * (b - luma) / 1.8556, 128 + 224 * (r - luma) / 1.5748), abs=1.01
+    )
+    frame = open_clip(tmp_path / "a.mp4")[1]
+    assert np.abs(frame.image.astype(int) - colour).max() <= 2
+    tags = frame.colour
+    assert (tags.primaries, tags.transfer, tags.matrix, tags.range) == ("bt709", "bt709", "bt709", "tv")
+
+
+def test_lossy_is_close(tmp_path):
+    frames = footage(10, height=96, width=128)
+    encode(tmp_path / "a.mp4", frames, fps=25)
+    for before, after in zip(frames, open_clip(tmp_path / "a.mp4").frames(), strict=True):
+        error = before.image.astype(float) - after.image
+        assert 10 * np.log10(255**2 / (error**2).mean()) > 35
+
+
+def test_odd_sides_grow_by_one_repeated_pixel(tmp_path):
+    encode(tmp_path / "a.mp4", footage(3, height=49, width=67), fps=25)
+    clip = open_clip(tmp_path / "a.mp4")
+    assert clip.size == (50, 68)
+    picture = clip[2].image.astype(int)
+    assert np.abs(picture[-1] - picture[-2]).mean() < 4
+    assert np.abs(picture[:49, :67] - numbered(2, 49, 67)).mean() < 4
+
+
+def test_the_player_can_start_before_the_file_is_whole(tmp_path):
+    encode(tmp_path / "a.mp4", footage(), fps=25)
+    content = (tmp_path / "a.mp4").read_bytes()
+    assert 0 < content.find(b"moov") < content.find(b"mdat")
+
+
+@pytest.mark.parametrize("fps", [5, 25])
+def test_a_keyframe_comes_each_second(tmp_path, fps):
+    encode(tmp_path / "a.mp4", footage(60, fps=fps), fps=fps)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        keys = [float(p.pts * p.time_base) for p in container.demux(video=0) if p.size and p.is_keyframe]
+    assert np.diff(keys).max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_metadata_comes_back_whole_and_is_there_for_others_too(tmp_path, name):
+    metadata = {"made": "synthetic", "Subject": "actor:7 – ä", "run.id": "swap-3f9a"}
+    encode(tmp_path / name, footage(), fps=25, metadata=metadata, lossless=name.endswith("mkv"))
+    assert read_metadata(tmp_path / name) == metadata
+    with av.open(str(tmp_path / name)) as container:
+        seen = {key.lower(): value for key, value in container.metadata.items()}
+    assert seen["made"] == "synthetic"
+    assert "swap-3f9a" in seen["comment"]
+    encode(tmp_path / name, footage(), fps=25, lossless=name.endswith("mkv"))
+    assert read_metadata(tmp_path / name) == {}
+
+
+def test_metadata_of_stills_is_read_by_the_same_function(tmp_path):
+    write_still(tmp_path / "a.png", numbered(1), metadata={"made": "synthetic"})
+    assert read_metadata(tmp_path / "a.png") == {"made": "synthetic"}
+
+
+@pytest.mark.parametrize("kind", ["a.mp4", "a.mkv", "a.ts"])
+def test_sound_is_copied_packet_by_packet(tmp_path, kind):
+    source = tmp_path / kind
+    write_video(source, num_frames=50, sound_s=2.0)
+    clip = open_clip(source)
+    encode(tmp_path / "out.mp4", clip.frames(), fps=clip.fps, audio_from=source)
+    before, after = sound_packets(source), sound_packets(tmp_path / "out.mp4")
+    if kind == "a.ts":
+        # A transport stream repeats a 7-byte ADTS header before each packet, which .mp4 keeps once for all.
+        before = [(when, content[7:]) for when, content in before]
+    copied = [content for _, content in after]
+    start = 0 if copied[0] == before[0][1] else 1
+    assert copied == [content for _, content in before][start : start + len(copied)]
+    assert len(before) - len(after) <= 2
+    times = np.array([float(when) for when, _ in after])
+    expected = np.array([float(when) for when, _ in before[start : start + len(copied)]]) - first_picture_s(source)
+    np.testing.assert_allclose(times - first_picture_s(tmp_path / "out.mp4"), expected, atol=0.001)
+    result = open_clip(tmp_path / "out.mp4")
+    assert result.has_audio
+    np.testing.assert_allclose([frame.time_s for frame in result.frames()], np.arange(50) / 25, atol=1e-9)
+
+
+def first_picture_s(path):
+    with av.open(str(path)) as container:
+        return min(float(packet.pts * packet.time_base) for packet in container.demux(video=0) if packet.size)
+
+
+def waveform(path, start_s, seconds):
+    """Mono samples from `start_s` of the presentation on, as a player would hear them."""
+    with av.open(str(path)) as container:
+        blocks = [(f.pts / f.sample_rate, f.to_ndarray()[0]) for f in container.decode(audio=0)]
+    out = np.zeros(round(seconds * 44_100), np.float32)
+    for when, block in blocks:
+        at = round((when - start_s) * 44_100)
+        low, high = max(at, 0), min(at + len(block), len(out))
+        if low < high:
+            out[low:high] = block[low - at : high - at]
+    return out
+
+
+def test_sound_of_a_range_stays_in_step(tmp_path):
+    write_video(tmp_path / "a.mp4", num_frames=75, sound_s=3.0)
+    clip = open_clip(tmp_path / "a.mp4")
+    encode(tmp_path / "part.mp4", clip.frames(25, 50), fps=25, audio_from=clip.path)
+    whole, part = waveform(tmp_path / "a.mp4", 1.0, 0.9), waveform(tmp_path / "part.mp4", 0.0, 0.9)
+    # The tone's amplitude rises, so a shift by a period is seen too.
+    later = slice(2048, None)
+    assert np.abs(whole[later]).max() > 0.1
+    assert np.abs(whole[later] - part[later]).max() < 0.01
+    content = [c for _, c in sound_packets(tmp_path / "part.mp4")]
+    assert set(content) <= {c for _, c in sound_packets(tmp_path / "a.mp4")}
+    np.testing.assert_allclose([frame.time_s for frame in open_clip(tmp_path / "part.mp4").frames()], np.arange(25) / 25, atol=1e-9)
+    assert sum(t >= 1.1 for t, _ in sound_packets(tmp_path / "part.mp4")) == 0
+
+
+def test_sound_goes_into_lossless_files_as_well(tmp_path):
+    write_video(tmp_path / "a.mkv", num_frames=25, sound_s=1.0, sound_codec="pcm_s16le")
+    frames = list(open_clip(tmp_path / "a.mkv").frames())
+    encode(tmp_path / "b.mkv", frames, fps=25, audio_from=tmp_path / "a.mkv", lossless=True)
+    assert [c for _, c in sound_packets(tmp_path / "b.mkv")] == [c for _, c in sound_packets(tmp_path / "a.mkv")]
+    np.testing.assert_allclose([f.time_s for f in open_clip(tmp_path / "b.mkv").frames()], np.arange(25) / 25, atol=1e-9)
+
+
+def left_over(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_sound_that_mp4_cannot_hold_is_refused_with_a_command(tmp_path):
+    write_video(tmp_path / "a.mkv", num_frames=5, sound_s=0.2, sound_codec="pcm_s16le")
+    with pytest.raises(MediaError, match=r"pcm_s16le.*ffmpeg -i a\.mkv"):
+        encode(tmp_path / "b.mp4", footage(), fps=25, audio_from=tmp_path / "a.mkv")
+    write_video(tmp_path / "silent.mp4", num_frames=5)
+    with pytest.raises(MediaError, match="sound track"):
+        encode(tmp_path / "b.mp4", footage(), fps=25, audio_from=tmp_path / "silent.mp4")
+    assert left_over(tmp_path) == ["a.mkv", "silent.mp4"]
+
+
+def broken():
+    yield from footage(3)
+    raise RuntimeError("the swapper failed")
+
+
+@pytest.mark.parametrize(
+    ("frames", "error"),
+    [
+        (broken, RuntimeError),
+        (list, MediaError),
+        (lambda: [*footage(3), *footage(1, height=50)], ValueError),
+        (lambda: [*footage(3), *footage(3)], ValueError),
+    ],
+)
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_failed_encode_leaves_the_old_file_and_nothing_else(tmp_path, frames, error, lossless):
+    path = tmp_path / ("a.mkv" if lossless else "a.mp4")
+    path.write_bytes(b"the old one")
+    with pytest.raises(error):
+        encode(path, frames(), fps=25, lossless=lossless)
+    assert path.read_bytes() == b"the old one"
+    assert left_over(tmp_path) == [path.name]
+
+
+def test_wrong_arguments_are_refused(tmp_path):
+    for fps in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="above 0"):
+            encode(tmp_path / "a.mp4", footage(), fps=fps)
+    for name, lossless in (("a.mkv", False), ("a.mp4", True), ("a", False)):
+        with pytest.raises(MediaError, match="name ending in"):
+            encode(tmp_path / name, footage(), fps=25, lossless=lossless)
+    with pytest.raises(ValueError, match="metadata key"):
+        encode(tmp_path / "a.mp4", footage(), fps=25, metadata={"a=b": "c"})
+    with pytest.raises(MediaError):
+        encode(tmp_path / "absent" / "a.mp4", footage(), fps=25)
+    assert left_over(tmp_path) == []
+
+
+def test_few_frames_are_held_at_a_time(tmp_path):
+    alive, most = set(), 0
+
+    def counted():
+        nonlocal most
+        for number in range(60):
+            image = numbered(number)
+            alive.add(number)
+            weakref.finalize(image, alive.discard, number)
+            most = max(most, len(alive))
+            yield Frame(image=image, origin="x", index=number, time_s=number / 25)
+
+    encode(tmp_path / "a.mp4", counted(), fps=25)
+    assert most <= 5
