@@ -174,7 +174,7 @@ def test_landmarks_are_where_an_independent_camera_sees_the_vertices(actor: int,
 
 @pytest.mark.parametrize("actor", [7, 21, 3])
 def test_a_marked_spot_is_drawn_at_its_landmark(actor: int) -> None:
-    """Paints the texture black but for a small disc around one landmark, and finds the disc in the picture."""
+    """Paints the texture black but for a disc of two texels around one landmark, and finds the disc in the picture."""
     size, rows = 256, 1024
     rig, figure = load_rig(), build_figure(actor, rows)
     flat = replace(Performance(kind="still", seed=0).view(0, 0.0), noise=0.0, actions={})
@@ -185,7 +185,7 @@ def test_a_marked_spot_is_drawn_at_its_landmark(actor: int) -> None:
     for landmark in (k for k in (27, 28, 33, 57, 21) if visible[k]):
         place = place_of[int(rig.landmark_vertices[landmark])] * torch.tensor([width, height])
         y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-        disc = (((x - place[0]) ** 2 + (y - place[1]) ** 2) < 16).float()
+        disc = (((x - place[0]) ** 2 + (y - place[1]) ** 2) < 5).float()
         pictures = []
         for spot in (0.0, 1.0):
             texture = figure.texture.clone()

@@ -89,9 +89,11 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(trained: Run, monke
 
 
 def test_people_without_truth_are_trained_without(root: Path) -> None:
-    recipe = replace(recipes.smoke(), supervision="none", net=replace(recipes.smoke().net, normalise=True))
+    recipe = replace(recipes.smoke(), supervision="none")
     run = train(recipe, source=HERO, target=DOUBLE, device="cpu")
     assert run.summary["supervision"] == "without truth"
+    config = train_module.swapper_of(run, torch.device("cpu"))._net.config
+    assert (config.skips, config.normalise) == (False, True)
     portraits = crops.load(run.artifact(train_module.CROPS))
     assert portraits[0].others is None
     with pytest.raises(ValueError, match="two actors"):

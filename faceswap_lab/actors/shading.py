@@ -23,7 +23,7 @@ from faceswap_lab.actors.skin import HEAD_MIDDLE
 
 _SCLERA, _TEETH, _TONGUE, _LINING = (0.60, 0.555, 0.52), (0.60, 0.55, 0.46), (0.34, 0.115, 0.10), (0.22, 0.055, 0.05)
 _WRAP = (0.36, 0.19, 0.13)
-_BELOW_COLLAR_Z = 0.567
+_NECK_AXIS_Y, _COLLAR_RADIUS_M, _COLLAR_TOP_Z = -0.012, 0.082, 0.598
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,13 +77,13 @@ def material_of(rig: Rig, figure: Figure, surface: Surface) -> Material:
     x, y, z = surface.template.unbind(1)
     is_skin = surface.part == SKIN
     in_texture = ((surface.place > 0) & (surface.place < 1)).all(1)
-    collar = _BELOW_COLLAR_Z + 0.25 * (x.abs() - 0.07).clamp_min(0) - 0.35 * (-0.06 - y).clamp_min(0)
-    shirt = is_skin & (z < collar)
+    from_neck = (x * x + (y - _NECK_AXIS_Y) ** 2).sqrt()
+    shirt = is_skin & (z < _COLLAR_TOP_Z) & (from_neck > _COLLAR_RADIUS_M)
     plain = is_skin & ~in_texture
     albedo[plain] = figure.skin
     albedo[shirt] = figure.shirt
     hair = torch.where(plain | shirt | ~is_skin, 0.0, hair)
-    gloss = (0.60 + 0.30 * torch.exp(-((x / 0.03) ** 2))) * (1 + 0.22 * relief) + 0.35 * lips
+    gloss = (0.60 + 0.30 * torch.exp(-((x / 0.03) ** 2))) * (1 + 0.14 * relief) + 0.35 * lips
     gloss = torch.where(shirt, 0.05, gloss)
     occlusion = surface.occlusion.clone()
     eye = (surface.part == EYE_LEFT) | (surface.part == EYE_RIGHT)
@@ -182,7 +182,7 @@ def _face_camera(surface: Surface, material: Material, towards: Tensor) -> tuple
     """Turns the normals of hair seen from inside, where it is darker."""
     inside = (surface.part == HAIR) & ((surface.normal * towards).sum(1) < 0)
     normal = torch.where(inside[:, None], -surface.normal, surface.normal)
-    return normal, replace(material, occlusion=torch.where(inside, 0.3 * material.occlusion, material.occlusion))
+    return normal, replace(material, occlusion=torch.where(inside, 0.45 * material.occlusion, material.occlusion))
 
 
 def _diffuse(light: Light, material: Material, normal: Tensor, key: Tensor, key_colour: Tensor, lit: Tensor) -> Tensor:

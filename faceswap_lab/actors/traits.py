@@ -10,7 +10,7 @@ import numpy as np
 from faceswap_lab.actors.headpack import load_headpack
 
 MAX_SEED = 2**31
-YOUNG_ADULT, OLDEST = 0.68, 0.93
+YOUNG_ADULT, OLDEST = 0.70, 0.93
 """Bounds of anny's age axis here. Its own anchors are child 1/3, young adult 2/3 and old 1."""
 
 HairStyle = Literal["cropped", "buzz", "bald", "tied", "afro", "bob"]
@@ -172,7 +172,7 @@ def sample_traits(seed: int) -> Traits:
         shirt=_colour(np.array(_SHIRTS[draw.integers(len(_SHIRTS))]) * draw.uniform(0.7, 1.3)),
         hair_style=style,
         hair_thickness_m=thickness,
-        hair_bottom_z=float(draw.uniform(0.600, 0.655)),
+        hair_bottom_z=float(draw.uniform(0.585, 0.635)),
         hair_wave=float(draw.uniform(0.1, 1.0)),
         hairline_m=_sample_hairline(draw, is_male, style, age),
         widow_peak_m=float(draw.uniform(-0.001, 0.006)),

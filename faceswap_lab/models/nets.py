@@ -13,13 +13,16 @@ from torch.nn import functional
 class PairNetConfig:
     """`size` is the crop's side in pixels, a multiple of 16; `width` the channels of the widest feature map; `code` the bottleneck.
 
-    `normalise` brings each input picture to one mean and contrast before the encoder. Without truth to learn from this is what
-    keeps skin tone out of the code: else the encoder stores it and the other decoder renders it as light.
+    `skips` hands the encoder's feature maps to the decoders past the bottleneck. With truth to learn from that brings pose,
+    light and edges through sharply; without it the network would only learn to copy its input.
+    `normalise` brings each input picture to one mean and contrast before the encoder. Without truth this is what keeps skin tone
+    out of the code: else the encoder stores it and the other decoder renders it as light.
     """
 
     size: int = 64
     width: int = 32
     code: int = 256
+    skips: bool = True
     normalise: bool = False
 
     def __post_init__(self) -> None:
@@ -42,44 +45,52 @@ class _Residual(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A picture to a small feature map, through a dense bottleneck that forgets where pixels were."""
+    """A picture to feature maps of half, a quarter, an eighth and a sixteenth its side, and through a dense bottleneck."""
 
     def __init__(self, config: PairNetConfig) -> None:
         super().__init__()
-        c, self.side = config.width, config.size // 16
-        widths = [3, c, 2 * c, 4 * c, 6 * c]
-        steps: list[nn.Module] = []
-        for i, (before, after) in enumerate(pairwise(widths)):
-            steps += [_conv(before, after, 5 if i == 0 else 3, 2), nn.LeakyReLU(0.1)]
-        self.down = nn.Sequential(*steps)
+        self.side = config.size // 16
+        widths = [3, *_widths(config)]
+        self.down = nn.ModuleList(_conv(before, after, 5 if before == 3 else 3, 2) for before, after in pairwise(widths))
         self.channels = widths[-1]
         flat = self.channels * self.side**2
         self.to_code, self.from_code = nn.Linear(flat, config.code), nn.Linear(config.code, flat)
         self.normalise = config.normalise
 
-    def forward(self, x_BCHW: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b c t t"]:
-        """Pixels 0..1 to features 16 times smaller."""
-        if self.normalise:
-            x_BCHW = normalised(x_BCHW)
-        code_BD = self.to_code(self.down(x_BCHW).flatten(1))
-        return functional.leaky_relu(self.from_code(code_BD), 0.1).view(-1, self.channels, self.side, self.side)
+    def forward(self, x_BCHW: Float[Tensor, "b 3 s s"]) -> list[Tensor]:
+        """Pixels 0..1 to feature maps, the finest first; the last has been through the bottleneck and forgot where pixels were."""
+        x = normalised(x_BCHW) if self.normalise else x_BCHW
+        maps = [x]
+        for step in self.down:
+            maps.append(functional.leaky_relu(step(maps[-1]), 0.1))
+        code_BD = self.to_code(maps[-1].flatten(1))
+        maps[-1] = functional.leaky_relu(self.from_code(code_BD), 0.1).view(-1, self.channels, self.side, self.side)
+        return maps
 
 
 class Decoder(nn.Module):
-    """A feature map to a picture and the mask of where it replaces the target, both 0..1."""
+    """Feature maps to a picture and the mask of where it replaces the target, both 0..1."""
 
     def __init__(self, config: PairNetConfig) -> None:
         super().__init__()
-        c = config.width
-        widths = [6 * c, 4 * c, 2 * c, c, c]
-        steps: list[nn.Module] = []
-        for before, after in pairwise(widths):
-            steps += [_conv(before, after * 4), nn.PixelShuffle(2), nn.LeakyReLU(0.1), _Residual(after)]
-        self.up, self.out = nn.Sequential(*steps), _conv(c, 4)
+        widths = [*reversed(_widths(config)), config.width]
+        self.up = nn.ModuleList(_conv(before, after * 4) for before, after in pairwise(widths))
+        self.mix = nn.ModuleList(_Residual(after) for after in widths[1:])
+        arriving = [*reversed(_widths(config)[:-1]), 3]
+        self.join = nn.ModuleList(
+            _conv(skip, after, 3 if skip == 3 else 1) for skip, after in zip(arriving, widths[1:], strict=True) if config.skips
+        )
+        self.out = _conv(config.width, 4)
 
-    def forward(self, x_BCHW: Float[Tensor, "b c t t"]) -> Float[Tensor, "b 4 s s"]:
-        """Features to RGB and mask, 0..1."""
-        return torch.sigmoid(self.out(self.up(x_BCHW)))
+    def forward(self, maps: list[Tensor]) -> Float[Tensor, "b 4 s s"]:
+        """Feature maps, the finest first, to RGB and mask, 0..1."""
+        x = maps[-1]
+        for level, (up, mix) in enumerate(zip(self.up, self.mix, strict=True)):
+            x = functional.pixel_shuffle(up(x), 2)
+            if len(self.join):
+                x = x + self.join[level](maps[-2 - level])
+            x = mix(functional.leaky_relu(x, 0.1))
+        return torch.sigmoid(self.out(x))
 
 
 class PairNet(nn.Module):
@@ -96,6 +107,11 @@ class PairNet(nn.Module):
         """`person` as x's face, 0..1."""
         drawn: Tensor = self.decoders[person](self.encoder(x_BCHW.contiguous(memory_format=torch.channels_last)))
         return drawn
+
+
+def _widths(config: PairNetConfig) -> list[int]:
+    """Channels of the encoder's feature maps, the finest first."""
+    return [factor * config.width for factor in (1, 2, 4, 6)]
 
 
 def normalised(x_BCHW: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:

@@ -19,10 +19,12 @@ from faceswap_lab.models.pair import TEMPLATE
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.stream import largest
 from faceswap_lab.models.train import Portraits
-from faceswap_lab.runs.people import Person, footage_of
+from faceswap_lab.runs.people import Person
 from faceswap_lab.runs.progress import Progress
-from faceswap_lab.runs.recipes import PairRecipe
+from faceswap_lab.runs.recipes import CropData, PairRecipe
 
+_TAKE = 10  # frames of each speech take, 0.4 s apart
+_FEWEST = 4
 _KEYS = ("own", "own_mask", "others", "wanted", "wanted_mask")
 
 
@@ -36,42 +38,48 @@ def supervised(recipe: PairRecipe, source: Person, target: Person) -> bool:
 
 def gather(recipe: PairRecipe, source: Person, target: Person, engine: Engine, line: Progress) -> tuple[Portraits, Portraits]:
     """Crops of (source, target). Frames without a face are left out. Raises FaceError if fewer than 4 are left of either."""
-    size = recipe.net.size
     people = (source, target)
-    takes = [
-        footage_of(
-            person,
-            performance=recipe.data.performance,
-            num_frames=recipe.data.num_views,
-            seed=recipe.data.seed + number,
-            size=recipe.data.render_size,
-        )
-        for number, person in enumerate(people)
-    ]
     with_truth = supervised(recipe, source, target)
     shelves = [_Shelf(), _Shelf()]
     done = 0
-    for number, take in enumerate(takes):
+    for number, person in enumerate(people):
         other = people[1 - number]
-        truth = take.recast(other, tone=recipe.tone) if with_truth and isinstance(take, Take) and isinstance(other, Actor) else None
-        for frame_number in _places(take, recipe.data.num_views):
-            row = _one(take, truth, frame_number, engine, size)
-            done += 1
-            line.update(done)
-            if row is None:
-                continue
-            shelves[number].add(own=row.picture, own_mask=row.mask)
-            if row.truth is not None and row.truth_mask is not None:
-                # This frame shows `number`; its truth shows the other person, whose decoder learns from it.
-                shelves[1 - number].add(others=row.picture, wanted=row.truth, wanted_mask=row.truth_mask)
+        for take in _takes(person, recipe.data, number):
+            truth = (
+                take.recast(other, tone=recipe.tone) if with_truth and isinstance(take, Take) and isinstance(other, Actor) else None
+            )
+            for place in _places(take, recipe.data.num_views):
+                row = _one(take, truth, place, engine, recipe.net.size)
+                done += 1
+                line.update(done)
+                if row is None:
+                    continue
+                shelves[number].add(own=row.picture, own_mask=row.mask)
+                if row.truth is not None and row.truth_mask is not None:
+                    # This frame shows `number`; its truth shows the other person, whose decoder learns from it.
+                    shelves[1 - number].add(others=row.picture, wanted=row.truth, wanted_mask=row.truth_mask)
     for person, shelf in zip(people, shelves, strict=True):
-        if (count := shelf.count("own")) < 4:
+        if (count := shelf.count("own")) < _FEWEST:
             raise FaceError(
-                expected=f"at least 4 frames with a face of {person.subject}",
+                expected=f"at least {_FEWEST} frames with a face of {person.subject}",
                 got=str(count),
                 remedy="give footage in which the face is at least 40 pixels wide and mostly seen from the front",
             )
     return shelves[0].portraits(), shelves[1].portraits()
+
+
+def _takes(person: Person, data: CropData, number: int) -> Iterator[Footage]:
+    """What a person is seen in: their footage, or for an actor a take of everything and many short ones of speech."""
+    if not isinstance(person, Actor):
+        yield person
+        return
+    num_speech = round(data.num_views * data.speech_share)
+    seed = data.seed + 500 * number
+    if num_range := data.num_views - num_speech:
+        yield person.perform("range", seconds=num_range / 25, fps=25, seed=seed, size=data.render_size)
+    for take, start in enumerate(range(0, num_speech, _TAKE), 1):
+        count = min(_TAKE, num_speech - start)
+        yield person.perform("speech", seconds=count / 2.5, fps=2.5, seed=seed + take, size=data.render_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -62,13 +62,16 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], *, run: Run) -> dict
             )
         except PapermillExecutionError as error:
             failure = error  # raised below: the copy with the traceback is worth keeping
+        done = nbformat.read(output, as_version=4)  # type: ignore[no-untyped-call]
+        # Saved widget state makes exporters load scripts from a CDN; the static pictures are in the outputs.
+        done.metadata.pop("widgets", None)
+        nbformat.write(done, output)  # type: ignore[no-untyped-call]
     if failure is not None:
         raise RunError(
             expected=f"{path.stem} to run to its end",
             got=f"{failure.ename} in cell {failure.cell_index}: {failure.evalue}",
             remedy=f"the executed copy has the traceback: {run.artifact('notebook.ipynb')}",
         ) from failure
-    done = nbformat.read(run.artifact("notebook.ipynb"), as_version=4)  # type: ignore[no-untyped-call]
     for cell in reversed(done.cells):
         for output_item in cell.get("outputs", []):
             if SUMMARY_TYPE in output_item.get("data", {}):

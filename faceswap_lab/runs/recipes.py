@@ -12,12 +12,14 @@ from faceswap_lab.models.train import TrainConfig
 class CropData:
     """Where training crops come from: `num_views` frames of each person, spread evenly over footage or rendered for actors.
 
-    Actors perform `performance` at `render_size` pixels; `seed` is kept apart from the seeds that scores are taken on.
+    Actors are rendered at `render_size` pixels. A share `speech_share` of their frames is speech, ten frames from each of many
+    takes, for light and camera stay the same within a take; the rest ("range") covers pose, expression, light and camera.
+    Performance seeds start at `seed`, far from those that scores are taken on.
     """
 
     num_views: int = 240
-    performance: str = "range"
     render_size: int = 192
+    speech_share: float = 0.5
     seed: int = 1000
 
 
@@ -25,6 +27,7 @@ class CropData:
 class PairRecipe:
     """Train a pair swapper. `supervision` "truth" needs two actors, "none" takes anybody, "auto" takes truth where it exists.
 
+    Without truth the network is trained with `net.skips` off and `net.normalise` on, whatever `net` says (see PairNetConfig).
     A checkpoint is kept every `checkpoint_every` steps; resuming from it gives what an unbroken run gives.
     """
 

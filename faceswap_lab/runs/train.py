@@ -1,6 +1,7 @@
 """The verb `train`: two people and a recipe in, a Run with a pair swapper's weights out."""
 
 import io
+from dataclasses import replace
 from time import perf_counter
 
 import torch
@@ -40,7 +41,7 @@ def train(recipe: PairRecipe, *, source: Person, target: Person, device: str = "
     with run:
         run.emit("device", device=devices.describe(where))
         people = _crops(run, recipe, source, target)
-        state = _state(run, recipe, where)
+        state = _state(run, recipe, crops.supervised(recipe, source, target), where)
         seconds = _loop(run, recipe, state, people)
         card = Card(
             name=run.id,
@@ -88,8 +89,8 @@ def _crops(run: Run, recipe: PairRecipe, source: Person, target: Person) -> tupl
     return crops.load(run.artifact(CROPS))
 
 
-def _state(run: Run, recipe: PairRecipe, where: torch.device) -> TrainState:
-    state = TrainState.fresh(recipe.net, recipe.train, where)
+def _state(run: Run, recipe: PairRecipe, with_truth: bool, where: torch.device) -> TrainState:
+    state = TrainState.fresh(replace(recipe.net, skips=with_truth, normalise=not with_truth), recipe.train, where)
     if run.has(CHECKPOINT):
         # Only this run's own file, whose digest `artifact` checks; tensors and numbers only.
         state.load_state_dict(torch.load(run.artifact(CHECKPOINT), map_location=where, weights_only=True))
