@@ -163,20 +163,20 @@ def _train(options: argparse.Namespace) -> Answer:
 def _swap(options: argparse.Namespace) -> Answer:
     from faceswap_lab.faces.footage import Footage
     from faceswap_lab.runs import results
-    from faceswap_lab.runs.people import admit
+    from faceswap_lab.runs.people import admit, party_of
     from faceswap_lab.runs.swap import swap
+    from faceswap_lab.trust import doors
 
     source = _person(options.source)
     if options.target.startswith("actor:"):
         text = options.target if "/" in options.target else f"{options.target}/speech"
         target = _person(text)
     else:
-        target = admit(options.target, who=options.who, basis=options.basis, uses=["anonymise"] if options.who else [])
+        uses = doors.target_uses(party_of(source)) if options.who or options.basis else ()
+        target = admit(options.target, who=options.who, basis=options.basis, uses=uses)
     assert isinstance(target, Footage)
     run = swap(target, source=source, swapper=options.swapper, device=options.device, again=options.again)
-    suffix = Path(options.target).suffix.lower() if len(target) == 1 and not options.target.startswith("actor:") else ".mp4"
-    suffix = suffix if suffix in (".png", ".jpg", ".jpeg") or len(target) > 1 else ".png"
-    output = options.output or run.path / f"swap{suffix if len(target) == 1 else '.mp4'}"
+    output = options.output or run.path / ("swap.png" if len(target) == 1 else "swap.mp4")
     return _about(run) | {"output": str(results.export(run, output))}
 
 
@@ -217,11 +217,13 @@ def _models_fetch(options: argparse.Namespace) -> Answer:
 
 
 def _models_list(_: argparse.Namespace) -> Answer:
-    from dataclasses import asdict
-
     from faceswap_lab.models import zoo
 
-    return [asdict(status) for status in zoo.verify()]
+    rows = []
+    for status in zoo.verify():
+        card = zoo.MODELS[status.name].card
+        rows.append({"name": card.name, "state": status.state, "for": card.task, "licence": card.licence, "file": str(status.path)})
+    return rows
 
 
 def _models_verify(options: argparse.Namespace) -> Answer:

@@ -40,7 +40,7 @@ out = Path(folder)
 # An actor is a seed. The hero's face goes on the double's performance.
 
 # %%
-hero, double = lab.actor(7), lab.actor(21)
+hero, double = lab.actor(7), lab.actor(32)
 hero
 
 # %%

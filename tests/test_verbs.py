@@ -181,6 +181,9 @@ def test_the_photograph_may_be_anonymised_and_nothing_else(root: Path, tmp_path:
     assert 30 < right - left < 256
     out = run.export(tmp_path / "anonymous.png")
     assert "Collins" not in json.dumps(read_mark(out))
+    page = report(run, path=tmp_path / "report.html").read_text()
+    assert "Collins" not in page
+    assert photo.origin.removeprefix("sha256:") not in page
     np.testing.assert_array_equal(read_still(out), after)
     with pytest.raises(ConsentError):
         swap(DOUBLE.perform("still", seconds=0.04, size=160), source=photo, swapper="warp", device="cpu")

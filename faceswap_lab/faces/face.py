@@ -45,6 +45,17 @@ class Faces:
         rows = slice(which, which + 1 or None) if isinstance(which, int) else which
         return replace(self, **{name: getattr(self, name)[rows] for name in self._array_names()})
 
+    def _repr_html_(self) -> str:
+        """A table of at most 50 rows."""
+        rows = ""
+        for i in range(min(len(self), 50)):
+            box = ", ".join(f"{side:.0f}" for side in self.boxes[i])
+            rows += f"<tr><td>{self.frame_index[i]}</td><td>{self.scores[i]:.2f}</td><td>{box}</td></tr>"
+        with_what = [f"{self.point_set} landmarks"] if self.point_set else []
+        with_what += [f"embeddings of {self.embedder}"] if self.embedder else []
+        count = f"{len(self)} face{'' if len(self) == 1 else 's'}{' with ' + ' and '.join(with_what) if with_what else ''}"
+        return f"<table><caption>{count}</caption><tr><th>frame</th><th>score</th><th>box</th></tr>{rows}</table>"
+
     def _array_names(self) -> list[str]:
         return [f.name for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)]
 

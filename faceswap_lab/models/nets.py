@@ -19,7 +19,7 @@ class PairNetConfig:
     out of the code: else the encoder stores it and the other decoder renders it as light.
     """
 
-    size: int = 64
+    size: int = 96
     width: int = 32
     code: int = 256
     skips: bool = True
@@ -73,14 +73,14 @@ class Decoder(nn.Module):
 
     def __init__(self, config: PairNetConfig) -> None:
         super().__init__()
-        widths = [*reversed(_widths(config)), config.width]
+        widths = [*reversed(_widths(config)), config.width // 2]
         self.up = nn.ModuleList(_conv(before, after * 4) for before, after in pairwise(widths))
         self.mix = nn.ModuleList(_Residual(after) for after in widths[1:])
         arriving = [*reversed(_widths(config)[:-1]), 3]
         self.join = nn.ModuleList(
             _conv(skip, after, 3 if skip == 3 else 1) for skip, after in zip(arriving, widths[1:], strict=True) if config.skips
         )
-        self.out = _conv(config.width, 4)
+        self.out = _conv(config.width // 2, 4)
 
     def forward(self, maps: list[Tensor]) -> Float[Tensor, "b 4 s s"]:
         """Feature maps, the finest first, to RGB and mask, 0..1."""

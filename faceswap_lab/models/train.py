@@ -25,11 +25,11 @@ class TrainConfig:
     """
 
     steps: int = 900
-    batch: int = 16
-    rate: float = 1e-3
+    batch: int = 8
+    rate: float = 1.5e-3
     warmup: int = 30
     weight_decay: float = 1e-4
-    ema: float = 0.995
+    ema: float = 0.99
     self_share: float = 0.25
     mask_weight: float = 0.5
     seed: int = 0

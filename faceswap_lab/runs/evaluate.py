@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from time import perf_counter
 
+import cv2
 import numpy as np
 
 from faceswap_lab.actors.cast import Actor
@@ -128,13 +129,14 @@ class _Judge:
         row: dict[str, float] = {}
         if not region.any():
             return row
+        whole = _without_holes(region)
         apart = float(np.linalg.norm(rendered.keypoints5[0] - rendered.keypoints5[1]))
         for role, frame in (("value", swapped), ("floor", before), ("ceiling", right)):
             face = largest(self.engine.detect(frame))
             figures = self.identity(frame, face)
             figures["psnr"] = metrics.psnr(frame.image, right.image, region)
             figures["ssim"] = metrics.ssim(frame.image, right.image, region)
-            figures["seam"] = metrics.seam(frame.image, region)
+            figures["seam"] = metrics.seam(frame.image, whole)
             figures["landmarks"] = metrics.landmark_error(face.keypoints[0], rendered.keypoints5, apart) if len(face) else math.nan
             row |= {f"{role}.{name}": figure for name, figure in figures.items()}
         row["background"] = float(np.abs(swapped.image.astype(int) - before.image)[~_grown(region)].max(initial=0))
@@ -142,9 +144,13 @@ class _Judge:
 
 
 def _grown(region: np.ndarray) -> np.ndarray:
-    import cv2
-
     return np.asarray(cv2.dilate(region.astype(np.uint8), np.ones((31, 31), np.uint8)), bool)
+
+
+def _without_holes(region: np.ndarray) -> np.ndarray:
+    """The region with what it surrounds: a seam runs around the face, not around the teeth, which may be the same in both."""
+    outlines, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.zeros(region.shape, np.uint8), outlines, -1, 1, cv2.FILLED), bool)
 
 
 _NAMES = {

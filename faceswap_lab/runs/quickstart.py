@@ -16,7 +16,6 @@ def quickstart(*, recipe: str = "quickstart", device: str = "auto", again: bool 
     run = Run.start(lab_root(), "quickstart", asked, {"notebook": sha256_file(path)}, again=again)
     if not run.finished:
         with run:
-            folder = run.path / "artifacts"
-            found = run_notebook(path, {"recipe": recipe, "device": device, "folder": str(folder)}, run=run)
+            found = run_notebook(path, {"recipe": recipe, "device": device, "folder": str(run.path)}, run=run)
             run.finish(**found)
     return {"run": run.id, **run.summary}

@@ -17,8 +17,8 @@ class CropData:
     Performance seeds start at `seed`, far from those that scores are taken on.
     """
 
-    num_views: int = 240
-    render_size: int = 192
+    num_views: int = 160
+    render_size: int = 160
     speech_share: float = 0.5
     seed: int = 1000
 
@@ -56,7 +56,7 @@ class EvaluateRecipe:
 
 
 def pair(
-    steps: int = 900, *, size: int = 64, num_views: int = 240, supervision: Literal["auto", "truth", "none"] = "auto"
+    steps: int = 900, *, size: int = 96, num_views: int = 160, supervision: Literal["auto", "truth", "none"] = "auto"
 ) -> PairRecipe:
     """The pair swapper's recipe: `steps` of training on `num_views` views of each person at `size` pixels."""
     base = PairRecipe(supervision=supervision)
@@ -87,7 +87,7 @@ class Plan:
 
 def plan(name: str) -> Plan:
     """`"quickstart"`: about six minutes on two cores. `"smoke"`: everything runs, nothing is learned."""
-    plans = {"quickstart": Plan(pair=pair(), seconds=4, size=256), "smoke": Plan(pair=smoke(), seconds=0.24, size=160)}
+    plans = {"quickstart": Plan(pair=pair(1600), seconds=4, size=256), "smoke": Plan(pair=smoke(), seconds=0.24, size=160)}
     if name not in plans:
         raise ValueError(f"recipe must be one of {', '.join(plans)}, got {name!r}")
     return plans[name]

@@ -1,6 +1,7 @@
 """`report`: what a set of runs found, as one self-contained page that leaves through the door."""
 
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from faceswap_lab.runs import results
 from faceswap_lab.runs.people import reopened
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
-from faceswap_lab.trust.gate import check_swap
+from faceswap_lab.trust.gate import Leave, check_swap
 from faceswap_lab.trust.mark import metadata_of
 from faceswap_lab.views import figures
 from faceswap_lab.views.report import (
@@ -44,22 +45,22 @@ _NOTES = {
         and a change of light can cost the same. The truth has no error, so there is no ceiling.""",
     "ssim_face": """Whether local structure is that of the truth, on the same pixels. Blind to slow changes of colour; smoothness
         pleases it.""",
-    "id_similarity": """How near a recogniser puts the face to the source's gallery. A perfect swap does not reach 1: the head, the
+    "id_similarity": """Cosine, as a recogniser sees it, to the source's gallery. A perfect swap does not reach 1: the head, the
         hair and the ears are the target's.""",
-    "id_leak": """How near the same recogniser puts it to the target's gallery. Actors look alike to it, so the truth leaks too.""",
+    "id_leak": """Cosine to the target's gallery. Actors look alike to it, so the truth leaks too.""",
     "id_nearer_source": """Share of frames that are nearer the source's gallery than the target's. No threshold is needed, and none
         would hold on actors.""",
     "landmark_error": """Distance of the detector's five points from the rendered ones, as a share of the eyes' distance. The
         detector is biased; the ceiling is its error on the truth.""",
-    "seam": """Contrast across the edge of the changed region, beyond that of its surroundings. At or below the truth's there is
-        no seam. Blind to a wide, soft halo.""",
+    "seam": """Contrast across the edge of the changed region beyond that of its surroundings, in levels a pixel. At or below
+        the truth's there is no seam. Blind to a wide, soft halo.""",
     "face_found": "Share of frames in which the detector finds a face at all.",
 }
 _TITLES = {
     "psnr_face": "PSNR in the face",
     "ssim_face": "SSIM in the face",
-    "id_similarity": "Identity: source",
-    "id_leak": "Identity: target",
+    "id_similarity": "Likeness to source",
+    "id_leak": "Likeness to target",
     "id_nearer_source": "Nearer the source",
     "landmark_error": "Landmark error",
     "seam": "Seam",
@@ -94,14 +95,16 @@ def report(*runs: Run, path: str | Path | None = None, title: str = "Face swap, 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Shown:
-    """Footage that belongs together, frame by frame."""
+    """Footage that belongs together, frame by frame. Where a real person was anonymised the target is not shown."""
 
     target: Footage
     swap: Footage
     truth: Take | None
+    anonymised: bool
 
     def images(self, index: int) -> dict[str, Image]:
-        columns = {"target": self.target[index].image, "swap": self.swap[index].image}
+        columns = {} if self.anonymised else {"target": self.target[index].image}
+        columns |= {"swap": self.swap[index].image}
         return columns if self.truth is None else columns | {"truth": self.truth[index].image}
 
 
@@ -109,8 +112,13 @@ def _swap_sections(swap: Run, verdict: Run | None) -> Iterator[Section]:
     _, target = results.people(swap)
     assert isinstance(target, Footage)
     truth = reopened(verdict.inputs["truth"]) if verdict is not None and verdict.inputs["truth"] else None
-    shown = _Shown(target=target, swap=results.footage(swap), truth=truth if isinstance(truth, Take) else None)
-    name = f"{swap.summary['source']} on {swap.summary['target']}"
+    shown = _Shown(
+        target=target,
+        swap=results.footage(swap),
+        truth=truth if isinstance(truth, Take) else None,
+        anonymised=_leave(swap).anonymises,
+    )
+    name = f"{swap.summary['source']} on {'a real person' if shown.anonymised else swap.summary['target']}"
     blocks: list[Block] = [] if len(target) == 1 else [_clip(swap, shown)]
     blocks += [_stills(shown, verdict)]
     if missed := swap.summary["frames_without_face"]:
@@ -122,10 +130,14 @@ def _swap_sections(swap: Run, verdict: Run | None) -> Iterator[Section]:
     yield Section(title=name, blocks=blocks)
 
 
+def _leave(swap: Run) -> Leave:
+    lineage = results.lineage(swap)
+    return check_swap(lineage.source, lineage.target, root=swap.root)
+
+
 def _clip(swap: Run, shown: _Shown) -> Video:
     """Target, swap and truth side by side, as one small clip with the mark in it."""
-    lineage = results.lineage(swap)
-    names = ["target", "swap"] + (["truth"] if shown.truth is not None else [])
+    names = list(shown.images(0))
 
     def frames() -> Iterator[Frame]:
         for index in range(len(shown.target)):
@@ -133,7 +145,7 @@ def _clip(swap: Run, shown: _Shown) -> Video:
             wide = np.ascontiguousarray(np.concatenate(list(columns.values()), axis=1))
             yield Frame(image=wide, origin=swap.id, index=index, time_s=shown.target[index].time_s)
 
-    mark = metadata_of(lineage, check_swap(lineage.source, lineage.target, root=swap.root))
+    mark = metadata_of(results.lineage(swap), _leave(swap))
     with tempfile.TemporaryDirectory() as folder:
         data = video.encode(Path(folder) / "clip.mp4", frames(), fps=shown.target.fps, metadata=mark).read_bytes()
     poster = np.ascontiguousarray(np.concatenate(list(shown.images(len(shown.target) // 2).values()), axis=1))
@@ -177,13 +189,14 @@ def _scores(verdict: Run) -> Scores:
             name=_TITLES[name],
             value=score["value"],
             floor=score["floor"],
-            ceiling=score["ceiling"],
-            unit=score["unit"],
+            ceiling=math.inf if name == "psnr_face" else score["ceiling"],
+            unit="dB" if name == "psnr_face" else "",
             better="higher" if score["higher_is_better"] else "lower",
             note=" ".join(_NOTES[name].split()),
             digits=_DIGITS.get(name, 2),
         )
-        for name, score in found.items()
+        for name in _TITLES
+        if (score := found.get(name)) is not None
     ]
     about = f"Means over {verdict.summary['num_frames']} frames. Recogniser: {verdict.summary['embedder']}, galleries of about "
     about += f"{2 * verdict.summary['gallery_size']} pictures each. Run {verdict.id}."
@@ -253,7 +266,8 @@ def _record(runs: Sequence[Run]) -> Section:
     blocks: list[Block] = [Facts(rows=machine), Facts(rows=packages, mono=True)]
     for run in runs:
         rows = {"run": run.id, "key": run.key, "code": run.record.code, "created": run.record.created}
-        rows |= {f"input: {name}": value for name, value in run.inputs.items() if value}
+        hidden = {"target"} if run.verb == "swap" and _leave(run).anonymises else set()
+        rows |= {f"input: {name}": "withheld" if name in hidden else value for name, value in run.inputs.items() if value}
         rows |= {f"made: {name}": f"sha256:{digest}" for name, digest in run.record.artifacts.items()}
         blocks += [Facts(rows=rows, mono=True)]
         if run.verb == "train":

@@ -1,0 +1,56 @@
+"""Make the README's pictures from the newest finished quickstart: `.venv/bin/python docs/make_pictures.py`.
+
+They leave through the door like everything else, so each says in its metadata what it is. Of the photograph only the result is
+kept: no picture of a real person's face lies in the repository.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+import faceswap_lab as lab
+from faceswap_lab.actors.take import Take
+from faceswap_lab.faces.frame import Frame
+from faceswap_lab.runs import results
+from faceswap_lab.runs.people import reopened
+from faceswap_lab.trust import doors
+from faceswap_lab.views import figures
+
+HERE = Path(__file__).parent / "pictures"
+SHARES = (0.0, 0.5, 1.0)
+
+
+def main() -> None:
+    """Frames of the harder direction from the worst to the best, and the photograph after the swap."""
+    verdicts = [run for run in lab.Run.find(verb="evaluate", finished=True) if "psnr_face" in run.scores][:2]
+    verdict = min(verdicts, key=lambda run: run.gain("psnr_face"))
+    swap = lab.Run.open(verdict.inputs["result"])
+    frames = json.loads(verdict.artifact("frames.json").read_text())
+    order = np.argsort([row["value.psnr"] for row in frames])
+    places = [int(order[round(share * (len(order) - 1))]) for share in SHARES]
+    _, target = results.people(swap)
+    truth = reopened(verdict.inputs["truth"])
+    assert isinstance(target, Take)
+    assert isinstance(truth, Take)
+    shown = swap.footage()
+    columns = {
+        name: [footage[place].image for place in places]
+        for name, footage in (("target", target), ("swap", shown), ("truth", truth))
+    }
+    labels = [
+        f"{word}\n{frames[place]['value.psnr']:.1f} dB" for word, place in zip(("worst", "median", "best"), places, strict=True)
+    ]
+    figure = figures.comparison(columns, labels=labels, difference_of=("swap", "truth"))
+    _out(figures.pixels(figure), "demo.png", swap)
+    photograph = next(run for run in lab.Run.find(verb="swap", finished=True) if run.inputs["swapper"] == "warp")
+    _out(photograph.footage()[0].image, "photograph.jpg", photograph)
+
+
+def _out(image: np.ndarray, name: str, run: lab.Run) -> None:
+    done = doors.export(Frame(image=image, origin=run.id), HERE / name, lineage=results.lineage(run), root=run.root)
+    print(done.path)
+
+
+if __name__ == "__main__":
+    main()
