@@ -26,7 +26,7 @@ class HostCanvas:
         pixels = np.zeros((len(faces), size, size, 3), np.uint8)
         for i in range(len(faces)):
             matrices[i] = align.frame_to_crop(faces.keypoints[i], template=template, size=size)
-            pixels[i] = align.crop(self._frame_of(faces.frame_index[i]).image, matrices[i], size)
+            pixels[i] = align.crop(self._frame_of(int(faces.frame_index[i])).image, matrices[i], size)
         landmarks = None
         if faces.landmarks is not None:
             landmarks = np.stack([align.transform_points(m, p) for m, p in zip(matrices, faces.landmarks, strict=True)])
@@ -59,7 +59,7 @@ class HostCanvas:
         yield from self._frames
 
     def _frame_of(self, index: int) -> Frame:
-        return self._frames[self._place[int(index)]]
+        return self._frames[self._place[index]]
 
 
 def border_window(side: int) -> np.ndarray:

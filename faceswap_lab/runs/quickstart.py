@@ -1,6 +1,7 @@
 """The command `quickstart`: the quickstart notebook, run unattended, as a Run with its report."""
 
 import json
+from time import perf_counter
 from typing import Any
 
 from faceswap_lab.runs.notebook import notebook_path, run_notebook
@@ -16,6 +17,8 @@ def quickstart(*, recipe: str = "quickstart", device: str = "auto", again: bool 
     run = Run.start(lab_root(), "quickstart", asked, {"notebook": sha256_file(path)}, again=again)
     if not run.finished:
         with run:
+            start = perf_counter()
             found = run_notebook(path, {"recipe": recipe, "device": device, "folder": str(run.path)}, run=run)
+            found["seconds"] = {**found.get("seconds", {}), "all": round(perf_counter() - start, 1)}
             run.finish(**found)
     return {"run": run.id, **run.summary}

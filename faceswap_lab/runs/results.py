@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.footage import Clip, Grant
@@ -71,11 +72,11 @@ def _result(run: Run) -> Path:
     return run.artifact(RESULT)
 
 
-def scores(run: Run) -> dict[str, dict[str, float]]:
-    """Scores of an evaluate run: name to value, floor, ceiling. Raises RunError for any other run."""
+def scores(run: Run) -> dict[str, dict[str, Any]]:
+    """Scores of an evaluate run: name to value, floor and ceiling (None where infinite). Raises RunError for any other run."""
     if run.verb != "evaluate" or not run.finished:
         raise RunError(
             expected="a finished evaluate run", got=f"{run.id} ({run.record.status})", remedy="give the Run of lab.evaluate"
         )
-    found: dict[str, dict[str, float]] = json.loads(run.artifact("scores.json").read_text())
+    found: dict[str, dict[str, Any]] = json.loads(run.artifact("scores.json").read_text())
     return found

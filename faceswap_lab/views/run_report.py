@@ -53,7 +53,7 @@ _NOTES = {
     "landmark_error": """Distance of the detector's five points from the rendered ones, as a share of the eyes' distance. The
         detector is biased; the ceiling is its error on the truth.""",
     "seam": """Contrast across the edge of the changed region beyond that of its surroundings, in levels a pixel. At or below
-        the truth's there is no seam. Blind to a wide, soft halo.""",
+        the truth's there is no seam; an unswapped face has an edge there too, so it is no floor. Blind to a wide, soft halo.""",
     "face_found": "Share of frames in which the detector finds a face at all.",
 }
 _TITLES = {
@@ -188,7 +188,7 @@ def _scores(verdict: Run) -> Scores:
         ScoreRow(
             name=_TITLES[name],
             value=score["value"],
-            floor=score["floor"],
+            floor=None if name == "seam" else score["floor"],
             ceiling=math.inf if name == "psnr_face" else score["ceiling"],
             unit="dB" if name == "psnr_face" else "",
             better="higher" if score["higher_is_better"] else "lower",
