@@ -37,7 +37,7 @@ def blobs(seed: int, colour: tuple[int, int, int], count: int = 24) -> torch.Ten
 def people(supervised: bool = True) -> tuple[Portraits, Portraits]:
     red_1, blue_1 = blobs(1, (220, 60, 50)), blobs(1, (40, 70, 210))
     red_2, blue_2 = blobs(2, (220, 60, 50)), blobs(2, (40, 70, 210))
-    mask = torch.full((24, 1, 32, 32), 255, dtype=torch.uint8)
+    mask = torch.full((24, 2, 32, 32), 255, dtype=torch.uint8)
     if not supervised:
         return Portraits(own=red_1, own_mask=mask), Portraits(own=blue_2, own_mask=mask)
     return (
@@ -67,15 +67,19 @@ def test_ssim_agrees_with_scikit_image() -> None:
     np.testing.assert_allclose(ours[5:-5, 5:-5], theirs[5:-5, 5:-5], atol=2e-4)
 
 
-def test_the_loss_is_zero_for_the_truth_and_heeds_the_face_most() -> None:
+def test_the_loss_is_zero_for_the_truth_and_heeds_eyes_and_mouth_most_then_the_face() -> None:
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    face = torch.zeros(1, 1, 32, 32)
-    face[..., 8:24, 8:24] = 1
-    assert picture_loss(x, x, face).item() == pytest.approx(0, abs=1e-5)
-    inside, outside = x.clone(), x.clone()
-    inside[..., 14:18, 14:18] += 0.3
-    outside[..., 0:4, 0:4] += 0.3
-    assert picture_loss(inside, x, face) > 3 * picture_loss(outside, x, face)
+    face, focus = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
+    face[..., 8:28, 8:28] = 1
+    focus[..., 9:14, 9:14] = 1
+    assert picture_loss(x, x, face, focus).item() == pytest.approx(0, abs=1e-5)
+
+    def cost(row: int, column: int) -> torch.Tensor:
+        wrong = x.clone()
+        wrong[..., row : row + 4, column : column + 4] += 0.3
+        return picture_loss(wrong, x, face, focus)
+
+    assert cost(10, 10) > 1.5 * cost(22, 22) > 3 * cost(0, 0)
 
 
 def test_normalising_takes_exposure_out() -> None:

@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import ConsentError, RunError
+from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import read_still
 from faceswap_lab.models.train import Step
 from faceswap_lab.runs import crops, people, recipes, results
@@ -98,6 +99,21 @@ def test_people_without_truth_are_trained_without(root: Path) -> None:
     assert portraits[0].others is None
     with pytest.raises(ValueError, match="two actors"):
         crops.supervised(recipes.PairRecipe(supervision="truth"), HERO, DOUBLE.perform("speech"))
+
+
+def test_footage_trains_without_truth(root: Path, tmp_path: Path) -> None:
+    """Clips take the road of real faces: the gate, the detector, the mesh."""
+    take = DOUBLE.perform("speech", seconds=0.32, size=160, seed=8)
+    path = video.encode(tmp_path / "double.mp4", take.frames(), fps=25)
+    clip = people.admit(path, who="synthetic:double", basis="synthetic: an actor filmed here", uses=["train", "anonymise"])
+    recipe = replace(recipes.smoke(), data=replace(recipes.smoke().data, num_views=6))
+    run = train(recipe, source=HERO, target=clip, device="cpu")
+    assert run.summary["supervision"] == "without truth"
+    _, seen = crops.load(run.artifact(train_module.CROPS))
+    face, focus = seen.own_mask[:, 0].float() / 255, seen.own_mask[:, 1].float() / 255
+    assert 0.1 < face.mean() < 0.6
+    assert 0.01 < focus.mean() < 0.2
+    assert (focus * (1 - face)).mean() < 0.1 * focus.mean(), "eyes and mouth lie in the face"
 
 
 def test_training_crops_show_the_right_person(trained: Run) -> None:

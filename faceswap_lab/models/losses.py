@@ -33,10 +33,14 @@ def ssim_map(a_BCHW: Float[Tensor, "b c h w"], b_BCHW: Float[Tensor, "b c h w"])
 
 
 def picture_loss(
-    drawn_BCHW: Float[Tensor, "b 3 h w"], wanted_BCHW: Float[Tensor, "b 3 h w"], face_B1HW: Float[Tensor, "b 1 h w"]
+    drawn_BCHW: Float[Tensor, "b 3 h w"],
+    wanted_BCHW: Float[Tensor, "b 3 h w"],
+    face_B1HW: Float[Tensor, "b 1 h w"],
+    focus_B1HW: Float[Tensor, "b 1 h w"],
 ) -> Float[Tensor, ""]:
-    """3 x L1 + 0.5 x (1 - SSIM), the face counting 1.0 and its surroundings 0.15 (they steady the light and are pasted over)."""
-    weight = 0.15 + 0.85 * face_B1HW
+    """3 x L1 + 0.5 x (1 - SSIM). The face counts 1.0, its surroundings 0.15 (they steady the light and are pasted over), and
+    eyes and mouth 1.0 more: they are a fifteenth of the crop and most of what a person looks at."""
+    weight = 0.15 + 0.85 * face_B1HW + focus_B1HW
     l1 = ((drawn_BCHW - wanted_BCHW).abs() * weight).mean()
     dissimilarity = ((1 - ssim_map(drawn_BCHW, wanted_BCHW)) * weight).mean()
     return 3 * l1 + 0.5 * dissimilarity

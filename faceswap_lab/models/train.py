@@ -26,7 +26,7 @@ class TrainConfig:
 
     steps: int = 900
     batch: int = 8
-    rate: float = 1.5e-3
+    rate: float = 2e-3
     warmup: int = 30
     weight_decay: float = 1e-4
     ema: float = 0.99
@@ -47,14 +47,15 @@ class TrainConfig:
 class Portraits:
     """One person's training crops. `others` shows the other person, `wanted` this one in the same frames (truth), row by row.
 
-    `own` are this person's own pictures with their face masks. Without truth `others` and `wanted` are None.
+    `own` are this person's own pictures. Masks have two channels: the face, and eyes and mouth. Without truth `others` and
+    `wanted` are None.
     """
 
     own: UInt8[Tensor, "n 3 s s"]
-    own_mask: UInt8[Tensor, "n 1 s s"]
+    own_mask: UInt8[Tensor, "n 2 s s"]
     others: UInt8[Tensor, "m 3 s s"] | None = None
     wanted: UInt8[Tensor, "m 3 s s"] | None = None
-    wanted_mask: UInt8[Tensor, "m 1 s s"] | None = None
+    wanted_mask: UInt8[Tensor, "m 2 s s"] | None = None
 
     def to(self, device: torch.device) -> "Portraits":
         """The same on another device."""
@@ -99,7 +100,10 @@ class TrainState:
             torch.manual_seed(config.seed)
             net = PairNet(net_config)
         net.to(device)
-        optimiser = torch.optim.AdamW(net.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+        # MPS has no fused AdamW; the fused one halves the optimiser's share of a step elsewhere.
+        optimiser = torch.optim.AdamW(
+            net.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=device.type != "mps"
+        )
         # Random numbers come from the host even when pixels live on a GPU: one small generator whose state is easily kept.
         random = torch.Generator().manual_seed(config.seed + 1)
         return cls(net=net, average=copy.deepcopy(net).requires_grad_(False), optimiser=optimiser, random=random)
@@ -166,8 +170,8 @@ def _one_step(
         with torch.autocast(device.type, torch.bfloat16):
             drawn = state.net(x, person)
         drawn = drawn.float()
-        parts[f"picture_{person}"] = picture_loss(drawn[:, :3], wanted, mask)
-        parts[f"mask_{person}"] = config.mask_weight * mask_loss(drawn[:, 3:], mask)
+        parts[f"picture_{person}"] = picture_loss(drawn[:, :3], wanted, mask[:, :1], mask[:, 1:])
+        parts[f"mask_{person}"] = config.mask_weight * mask_loss(drawn[:, 3:], mask[:, :1])
     loss = torch.stack(list(parts.values())).sum()
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -179,7 +183,7 @@ def _one_step(
 
 
 def _batch(portraits: Portraits, config: TrainConfig, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Input, wanted picture and face mask, 0..1, moved about together; without truth the input is also warped."""
+    """Input, wanted picture and masks, 0..1, moved about together; without truth the input is also warped."""
 
     def pick(count: int, *stacks: Tensor) -> Tensor:
         rows = torch.randint(len(stacks[0]), (count,), generator=random).to(stacks[0].device)

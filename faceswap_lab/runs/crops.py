@@ -25,6 +25,9 @@ from faceswap_lab.runs.recipes import CropData, PairRecipe
 
 _TAKE = 10  # frames of each speech take, 0.4 s apart
 _FEWEST = 4
+# Right eye, left eye and mouth in iBUG's 68 points and in MediaPipe's mesh.
+_FOCUS_68 = (tuple(range(36, 42)), tuple(range(42, 48)), tuple(range(48, 60)))
+_FOCUS_468 = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380), (61, 37, 0, 267, 291, 314, 17, 84))
 _KEYS = ("own", "own_mask", "others", "wanted", "wanted_mask")
 
 
@@ -98,11 +101,13 @@ def _one(take: Footage, truth: Take | None, number: int, engine: Engine, size: i
     matrix = align.frame_to_crop(face.keypoints[0], template=TEMPLATE, size=size)
     picture = align.crop(frame.image, matrix, size)
     if isinstance(take, Take):
-        mask = _whole(take.rendered(number).face_mask, matrix, size)
+        mask = _rendered_mask(take, number, matrix, size)
     else:
-        points = engine.landmarks(frame, face).landmarks
-        assert points is not None
-        mask = blend.landmark_hull_mask(align.transform_points(points[0], matrix), size=size, feather=0.05 * size)
+        dense = engine.landmarks(frame, face).landmarks
+        assert dense is not None
+        points = align.transform_points(matrix, dense[0])
+        whole = blend.landmark_hull_mask(points, size=size, feather=0.05 * size)
+        mask = np.stack([whole, _focus(points, _FOCUS_468, size)], axis=2)
     if truth is None:
         return _Row(picture=picture, mask=mask)
     rendered = truth.rendered(number)
@@ -110,15 +115,29 @@ def _one(take: Footage, truth: Take | None, number: int, engine: Engine, size: i
         picture=picture,
         mask=mask,
         truth=align.crop(rendered.image, matrix, size),
-        truth_mask=_whole(rendered.face_mask, matrix, size),
+        truth_mask=_rendered_mask(truth, number, matrix, size),
     )
 
 
-def _whole(mask: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """The region to paste, in crop pixels: all that the truth changes, so that the mask fades beyond it rather than inside it."""
-    cut = align.warp(mask, matrix, (size, size), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT)
-    whole: np.ndarray = np.clip(3 * cut, 0, 1).astype(np.float32)
-    return whole
+def _rendered_mask(take: Take, number: int, matrix: np.ndarray, size: int) -> np.ndarray:
+    """(size, size, 2): the region to paste, and eyes and mouth.
+
+    The region is all that the truth changes, so that the mask fades beyond it rather than inside it.
+    """
+    rendered = take.rendered(number)
+    cut = align.warp(rendered.face_mask, matrix, (size, size), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT)
+    focus = _focus(align.transform_points(matrix, rendered.landmarks68), _FOCUS_68, size)
+    return np.stack([np.clip(3 * cut, 0, 1).astype(np.float32), focus], axis=2)
+
+
+def _focus(points: np.ndarray, groups: tuple[tuple[int, ...], ...], size: int) -> np.ndarray:
+    """(size, size) float32: 1 on the hulls of the groups of points (crop pixels), grown a little, with a soft edge."""
+    mask = np.zeros((size, size), np.uint8)
+    for group in groups:
+        cv2.fillConvexPoly(mask, cv2.convexHull(points[list(group)].round().astype(np.int32)), 255)
+    reach = max(1, round(0.03 * size))
+    grown = cv2.dilate(mask, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    return cv2.GaussianBlur(grown, (0, 0), reach / 2).astype(np.float32) / 255
 
 
 def _places(take: Footage, limit: int) -> Iterator[int]:

@@ -153,15 +153,16 @@ def _without_holes(region: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.drawContours(np.zeros(region.shape, np.uint8), outlines, -1, 1, cv2.FILLED), bool)
 
 
+# Column, name, unit ("" for cosines, shares of frames, and shares of the eyes' distance), whether higher is better.
 _NAMES = {
     "psnr": ("psnr_face", "dB", True),
     "ssim": ("ssim_face", "", True),
-    "to_source": ("id_similarity", "cosine", True),
-    "to_target": ("id_leak", "cosine", False),
-    "nearer": ("id_nearer_source", "share of frames", True),
-    "landmarks": ("landmark_error", "of the eyes' distance", False),
-    "seam": ("seam", "levels a pixel", False),
-    "found": ("face_found", "share of frames", True),
+    "to_source": ("id_similarity", "", True),
+    "to_target": ("id_leak", "", False),
+    "nearer": ("id_nearer_source", "", True),
+    "landmarks": ("landmark_error", "", False),
+    "seam": ("seam", "levels/px", False),
+    "found": ("face_found", "", True),
 }
 
 

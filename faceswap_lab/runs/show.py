@@ -16,17 +16,32 @@ def run_html(record: Record, artifacts: list[str]) -> str:
     """Id, status, inputs, key figures and artifacts as one table; long values are shortened, so it stays under 100 KB."""
     rows = [("status", record.status), ("created", record.created), ("code", record.code)]
     rows += [(f"input {name}", value) for name, value in list(record.inputs.items())[:MAX_ROWS]]
-    rows += [(name, _figure(value)) for name, value in list(record.summary.items())[:MAX_ROWS]]
+    figures = {name: value for name, value in record.summary.items() if name != "scores"}
+    rows += [(name, _figure(value)) for name, value in list(figures.items())[:MAX_ROWS]]
     rows.append(("artifacts", ", ".join(artifacts[:MAX_ROWS]) or "none yet"))
     cells = "".join(
         f"<tr><th style='text-align:left'>{_short(name)}</th><td style='text-align:left'>{_short(value)}</td></tr>"
         for name, value in rows
     )
-    return f"<div><strong>{_short(record.id)}</strong><table>{cells}</table></div>"
+    return f"<div><strong>{_short(record.id)}</strong>{_scores(record.summary.get('scores'))}<table>{cells}</table></div>"
+
+
+def _scores(scores: object) -> str:
+    """An evaluation's scores, each between its floor and its ceiling."""
+    if not isinstance(scores, dict):
+        return ""
+    head = "<tr><th style='text-align:left'>score</th><th>floor</th><th>value</th><th>ceiling</th></tr>"
+    rows = ""
+    for name, score in list(scores.items())[:MAX_ROWS]:
+        cells = "".join(f"<td>{_figure(score.get(role))}</td>" for role in ("floor", "value", "ceiling"))
+        rows += f"<tr><th style='text-align:left'>{_short(str(name))}</th>{cells}</tr>"
+    return f"<table>{head}{rows}</table>"
 
 
 def _figure(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_figure(inner)}" for name, inner in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def _short(text: str) -> str:
