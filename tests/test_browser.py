@@ -24,7 +24,7 @@ from PIL import Image
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.video import encode
 from faceswap_lab.views import figures
-from faceswap_lab.views.report import Comparison, Drawing, Section, Video, write_report
+from faceswap_lab.views.report import Comparison, Drawing, Section, Video, render_report
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -339,7 +339,8 @@ def test_the_report_opens_by_itself_and_plays_its_clip(browser, tmp_path: Path, 
         ),
         Drawing(figure=figures.lines([1, 2], {"loss": [1.0, 0.5]}), caption="A curve.", alt="A curve"),
     ]
-    path = write_report(tmp_path / "report.html", title="Test", intro="A test.", sections=[Section(title="All", blocks=blocks)])
+    path = tmp_path / "report.html"
+    path.write_text(render_report(title="Test", intro="A test.", sections=[Section(title="All", blocks=blocks)]), encoding="utf-8")
     asked: list[str] = []
     said: list[str] = []
     with browser.new_context(viewport={"width": 1200, "height": 900}, color_scheme=scheme) as context:

@@ -6,9 +6,7 @@ Whoever calls this has taken the pictures through the gate already: this module 
 
 import json
 import math
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -160,33 +158,6 @@ class Section:
     folded: bool = False
 
 
-def write_report(
-    path: Path,
-    *,
-    title: str,
-    intro: str,
-    sections: Sequence[Section],
-    key_numbers: Sequence[KeyNumber] = (),
-    notice: str = NOTICE,
-    machine_notice: Mapping[str, object] | None = None,
-) -> Path:
-    """Write the page to `path` (parent folders are made, the file is replaced whole) and return it.
-
-    `notice` stands visibly at the top and the foot; the same and `machine_notice` (actors, run, version, ...) are JSON in
-    `<meta name="synthetic-media">`. Raises ValueError for an empty notice: no page leaves unmarked.
-    """
-    page = render_report(
-        title=title, intro=intro, sections=sections, key_numbers=key_numbers, notice=notice, machine_notice=machine_notice
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(page)
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(path)
-    return path
-
-
 def render_report(
     *,
     title: str,
@@ -196,7 +167,11 @@ def render_report(
     notice: str = NOTICE,
     machine_notice: Mapping[str, object] | None = None,
 ) -> str:
-    """The page as text; see `write_report`."""
+    """The page as text. It reaches the disk through `trust.doors.export_file` only, which asks the gate, marks and logs.
+
+    `notice` stands visibly at the top and the foot; the same and `machine_notice` (actors, run, version, ...) are JSON in
+    `<meta name="synthetic-media">`. Raises ValueError for an empty notice: no page leaves unmarked.
+    """
     if not notice.strip():
         raise ValueError("a report carries a notice that its media are synthetic")
     machine = {"synthetic": True, "notice": notice, "generator": "faceswap_lab", **(machine_notice or {})}
