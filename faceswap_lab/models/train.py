@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -21,6 +21,7 @@ from faceswap_lab.models.nets import PairNet, PairNetConfig
 class TrainConfig:
     """How long and how: `batch` pictures for each decoder a step; the rate falls from `rate` along a cosine after `warmup` steps.
 
+    `precision` "auto" multiplies in bfloat16 where the device does so natively, else in float32; weights and losses are float32.
     `self_share` of a supervised batch is the person's own pictures, so that a decoder also knows its owner's face.
     """
 
@@ -32,6 +33,7 @@ class TrainConfig:
     ema: float = 0.99
     self_share: float = 0.25
     mask_weight: float = 0.5
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: int = 0
     report_every: int = 20
 
@@ -167,7 +169,7 @@ def _one_step(
     parts: dict[str, Tensor] = {}
     for person, portraits in enumerate(people):
         x, wanted, mask = _batch(portraits, config, state.random)
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision_on(device, config) == "bf16"):
             drawn = state.net(x, person)
         drawn = drawn.float()
         parts[f"picture_{person}"] = picture_loss(drawn[:, :3], wanted, mask[:, :1], mask[:, 1:])
@@ -180,6 +182,17 @@ def _one_step(
     with torch.no_grad():
         torch._foreach_lerp_(list(state.average.parameters()), list(state.net.parameters()), 1 - keep)
     return {"loss": loss, **parts}
+
+
+def precision_on(device: torch.device, config: TrainConfig) -> str:
+    """What the config's precision comes to on `device`. A CPU without bfloat16 arithmetic would emulate it, far slower."""
+    if config.precision != "auto":
+        return config.precision
+    if device.type == "cpu":
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # no public question exists
+    else:
+        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if native else "fp32"
 
 
 def _batch(portraits: Portraits, config: TrainConfig, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,7 @@ from faceswap_lab.models import device as devices
 from faceswap_lab.models.opencv import OfflineEngine
 from faceswap_lab.models.pair import PairSwapper
 from faceswap_lab.models.protocols import Card
-from faceswap_lab.models.train import Portraits, Step, TrainState
+from faceswap_lab.models.train import Portraits, Step, TrainState, precision_on
 from faceswap_lab.models.train import train as train_steps
 from faceswap_lab.runs import crops
 from faceswap_lab.runs.people import Person, party_of, record_of
@@ -57,6 +57,7 @@ def train(recipe: PairRecipe, *, source: Person, target: Person, device: str = "
         run.finish(
             device=devices.describe(where),
             steps=recipe.train.steps,
+            precision=precision_on(where, recipe.train),
             loss=loss,
             supervision=_how(recipe, source, target),
             num_pictures=[len(portraits.own) for portraits in people],
