@@ -113,7 +113,7 @@ def test_footage_trains_without_truth(root: Path, tmp_path: Path) -> None:
     face, focus = seen.own_mask[:, 0].float() / 255, seen.own_mask[:, 1].float() / 255
     assert 0.1 < face.mean() < 0.6
     assert 0.01 < focus.mean() < 0.2
-    assert (focus * (1 - face)).mean() < 0.1 * focus.mean(), "eyes and mouth lie in the face"
+    assert (focus <= face + 1 / 255).all(), "eyes and mouth lie in the face, also of a turned head"
 
 
 def test_training_crops_show_the_right_person(trained: Run) -> None:

@@ -107,7 +107,7 @@ def _one(take: Footage, truth: Take | None, number: int, engine: Engine, size: i
         assert dense is not None
         points = align.transform_points(matrix, dense[0])
         whole = blend.landmark_hull_mask(points, size=size, feather=0.05 * size)
-        mask = np.stack([whole, _focus(points, _FOCUS_468, size)], axis=2)
+        mask = np.stack([whole, whole * _focus(points, _FOCUS_468, size)], axis=2)
     if truth is None:
         return _Row(picture=picture, mask=mask)
     rendered = truth.rendered(number)
@@ -127,7 +127,8 @@ def _rendered_mask(take: Take, number: int, matrix: np.ndarray, size: int) -> np
     rendered = take.rendered(number)
     cut = align.warp(rendered.face_mask, matrix, (size, size), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT)
     focus = _focus(align.transform_points(matrix, rendered.landmarks68), _FOCUS_68, size)
-    return np.stack([np.clip(3 * cut, 0, 1).astype(np.float32), focus], axis=2)
+    whole = np.clip(3 * cut, 0, 1).astype(np.float32)
+    return np.stack([whole, whole * focus], axis=2)
 
 
 def _focus(points: np.ndarray, groups: tuple[tuple[int, ...], ...], size: int) -> np.ndarray:
