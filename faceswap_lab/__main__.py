@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"faceswap-lab: {error}", file=sys.stderr)
         return _exit_code(error)
     print(json.dumps(answer) if options.json else _readable(answer))
-    return 1 if isinstance(answer, dict) and answer.get("ok") is False else 0
+    if not isinstance(answer, dict):
+        return 0
+    return int(answer.get("exit_code", 1 if answer.get("ok") is False else 0))
 
 
 def _exit_code(error: Exception) -> int:
@@ -46,11 +48,17 @@ def _exit_code(error: Exception) -> int:
 
 def _readable(answer: Answer) -> str:
     if isinstance(answer, list):
-        return "\n".join("  ".join(str(value) for value in row.values()) for row in answer) or "nothing"
-    return "\n".join(f"{name:<22} {_short(value)}" for name, value in answer.items())
+        return "\n".join("  ".join(_short(name, value) for name, value in row.items()) for row in answer) or "nothing"
+    return "\n".join(f"{name:<22} {_short(name, value)}" for name, value in answer.items())
 
 
-def _short(value: Any) -> str:
+def _short(name: str, value: Any) -> str:
+    if name == "bytes":
+        from faceswap_lab.runs.doctor import size_text
+
+        return size_text(value)
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        return "\n" + "\n".join(f"  {line}" for line in _readable(value).splitlines())
     return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
@@ -62,16 +70,40 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    quickstart = _add(commands, "quickstart", _quickstart, "run the quickstart notebook: train, swap, measure, report", verb=True)
+    quickstart = _add(
+        commands,
+        "quickstart",
+        _quickstart,
+        "run the quickstart notebook: train, swap, measure, report",
+        "faceswap-lab quickstart",
+        "faceswap-lab quickstart --recipe smoke --json",
+        verb=True,
+    )
     quickstart.add_argument("--recipe", default="quickstart", choices=["quickstart", "smoke"], help="smoke: seconds, and mush")
 
-    train = _add(commands, "train", _train, "train a swapper of two people", verb=True)
+    train = _add(
+        commands,
+        "train",
+        _train,
+        "train a swapper of two people",
+        "faceswap-lab train --source actor:7 --target actor:32 --steps 900",
+        "faceswap-lab train --source actor:7 --target actor:32 --recipe recipe.json --device cuda",
+        verb=True,
+    )
     train.add_argument("--source", required=True, metavar="WHO", help="actor:7, or a file with a manifest entry")
     train.add_argument("--target", required=True, metavar="WHO")
     train.add_argument("--steps", type=int, default=None, help="default: the recipe's")
     train.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe as JSON (`runs show` prints one)")
 
-    swap = _add(commands, "swap", _swap, "put a source's face on a clip or a still", verb=True)
+    swap = _add(
+        commands,
+        "swap",
+        _swap,
+        "put a source's face on a clip or a still",
+        "faceswap-lab swap --source actor:7 --target actor:32/speech:3 --swapper train-3f9a",
+        'faceswap-lab swap --source actor:7 --target clip.mp4 --who "Jo Doe" --basis "consent: signed 2026-03-01" -o swap.mp4',
+        verb=True,
+    )
     swap.add_argument("--source", required=True, metavar="WHO", help="actor:7, or a file with a manifest entry")
     swap.add_argument("--target", required=True, metavar="FILE", help="a clip or still, or actor:21/speech")
     swap.add_argument("--swapper", default="warp", metavar="RUN", help="a train run's id; default: warp, which needs no training")
@@ -79,31 +111,86 @@ def _parser() -> argparse.ArgumentParser:
     swap.add_argument("--basis", help='why this is allowed: "public domain (NASA)", "consent: signed 2026-03-01"')
     swap.add_argument("--output", "-o", type=Path, help="where the result goes; default: beside the run")
 
-    evaluate = _add(commands, "evaluate", _evaluate, "score a swap beside floor and ceiling", verb=True)
+    evaluate = _add(
+        commands,
+        "evaluate",
+        _evaluate,
+        "score a swap beside floor and ceiling",
+        "faceswap-lab evaluate swap-52c1",
+        "faceswap-lab evaluate swap-52c1 --tone target --json",
+        verb=True,
+    )
     evaluate.add_argument("run", help="a swap run's id")
     evaluate.add_argument("--tone", default="source", choices=["source", "target"], help="whose skin tone the truth has")
 
-    report = _add(commands, "report", _report, "write one self-contained page about runs")
+    report = _add(
+        commands,
+        "report",
+        _report,
+        "write one self-contained page about runs",
+        "faceswap-lab report train-3f9a swap-52c1 evaluate-77ab -o report.html",
+    )
     report.add_argument("runs", nargs="+", metavar="RUN", help="ids of train, swap and evaluate runs")
     report.add_argument("--output", "-o", type=Path, default=Path("report.html"))
 
     models = _group(commands, "models", "weights")
-    fetch = _add(models, "fetch", _models_fetch, "fetch the offline engine's weights and check them")
+    fetch = _add(
+        models,
+        "fetch",
+        _models_fetch,
+        "fetch the offline engine's weights and check them",
+        "faceswap-lab models fetch",
+        "faceswap-lab models fetch facemesh-468",
+    )
     fetch.add_argument("names", nargs="*", help="default: all")
-    _add(models, "list", _models_list, "what there is, with licences")
-    _add(models, "verify", _models_verify, "check every weight file's digest")
+    _add(models, "list", _models_list, "what there is, with licences", "faceswap-lab models list --json")
+    _add(models, "verify", _models_verify, "check every weight file's digest", "faceswap-lab models verify")
 
     actors = _group(commands, "actors", "synthetic people")
-    show = _add(actors, "show", _actors_show, "draw an actor's portrait")
+    show = _add(actors, "show", _actors_show, "draw an actor's portrait", "faceswap-lab actors show 7 -o hero.png")
     show.add_argument("seed", type=int)
     show.add_argument("--output", "-o", type=Path, default=None)
 
     runs = _group(commands, "runs", "run folders")
-    _add(runs, "list", _runs_list, "every run, newest first").add_argument("--verb")
-    _add(runs, "show", _runs_show, "one run").add_argument("run")
+    _add(
+        runs, "list", _runs_list, "every run, newest first", "faceswap-lab runs list", "faceswap-lab runs list --verb train --json"
+    ).add_argument("--verb")
+    prune = _add(
+        runs,
+        "prune",
+        _runs_prune,
+        "list the runs that may go; with --yes remove them (never one that another is made from, nor one at work)",
+        "faceswap-lab runs prune --unfinished",
+        "faceswap-lab runs prune --unfinished --older-than 30 --yes",
+    )
+    prune.add_argument("--unfinished", action="store_true", help="runs that were not finished")
+    prune.add_argument(
+        "--older-than", type=float, metavar="DAYS", help="runs last worked on so long ago; with both, both must hold"
+    )
+    prune.add_argument("--yes", action="store_true", help="remove them; without it they are only listed")
+    export = _add(
+        runs,
+        "export",
+        _runs_export,
+        "write a run's record, recipe, events and small texts as .zip: no pixels, no weights",
+        "faceswap-lab runs export train-3f9a -o train.zip",
+    )
+    export.add_argument("run", help="a run's id, or its beginning")
+    export.add_argument("--output", "-o", type=Path, metavar="FILE.zip", help="default: the run's id in the current folder")
+    _add(runs, "show", _runs_show, "one run", "faceswap-lab runs show train-3f9a").add_argument("run")
+
+    doctor = _add(
+        commands,
+        "doctor",
+        _doctor,
+        "what this machine and this lab have, what they lack, and what to do about it",
+        "faceswap-lab doctor",
+        "faceswap-lab doctor --device cuda --json",
+    )
+    doctor.add_argument("--device", default="auto", help="one that must be there: auto, cpu, cuda, cuda:1, mps")
 
     audit = _group(commands, "audit", "the audit log")
-    _add(audit, "verify", _audit_verify, "check the chain against itself and against the runs")
+    _add(audit, "verify", _audit_verify, "check the chain against itself and against the runs", "faceswap-lab audit verify")
     return parser
 
 
@@ -112,9 +199,16 @@ def _group(commands: Any, name: str, text: str) -> Any:
 
 
 def _add(
-    commands: Any, name: str, command: Callable[[argparse.Namespace], Answer], text: str, *, verb: bool = False
+    commands: Any, name: str, command: Callable[[argparse.Namespace], Answer], text: str, *examples: str, verb: bool = False
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    """A command, with the `examples` that its help ends with: whole lines that can be typed."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog="\n  ".join(["for example:", *examples]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON value")
     if verb:
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
@@ -245,10 +339,17 @@ def _actors_show(options: argparse.Namespace) -> Answer:
 
 
 def _runs_list(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.keep import size_of
     from faceswap_lab.runs.run import Run
 
     return [
-        {"run": run.id, "status": run.record.status, "created": run.record.created, "folder": str(run.path)}
+        {
+            "run": run.id,
+            "status": run.record.status,
+            "created": run.record.created,
+            "bytes": size_of(run.path),
+            "folder": str(run.path),
+        }
         for run in Run.find(verb=options.verb)
     ]
 
@@ -258,6 +359,44 @@ def _runs_show(options: argparse.Namespace) -> Answer:
 
     run = Run.open(options.run)
     return {**run.record.model_dump(mode="json"), "folder": str(run.path)}
+
+
+def _runs_prune(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import keep
+
+    work = keep.prune if options.yes else keep.plan
+    done = work(_root(), unfinished=options.unfinished, older_than_days=options.older_than)
+    rows = {
+        name: [{"run": each.id, "bytes": each.num_bytes, "why": each.why} for each in some]
+        for name, some in (("goes", done.goes), ("stays", done.stays))
+    }
+    hint = {} if options.yes or not done.goes else {"next": "nothing was removed; to remove what goes, add --yes"}
+    return {"removed": options.yes, "bytes": done.num_bytes, **rows, **hint}
+
+
+def _runs_export(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import keep
+    from faceswap_lab.runs.run import Run
+
+    run = Run.open(options.run)
+    made = keep.export(run, options.output or Path(f"{run.id}.zip"))
+    return {"run": run.id, "output": str(made.path), "members": list(made.members), "left_out": made.left_out}
+
+
+def _doctor(options: argparse.Namespace) -> Answer:
+    from dataclasses import asdict
+
+    from faceswap_lab.runs import doctor
+
+    found = doctor.examine(options.device)
+    code = doctor.exit_code(found)
+    if options.json:
+        return {"ok": code == 0, "exit_code": code, "findings": [asdict(finding) for finding in found]}
+    for finding in found:
+        print(f"{finding.state:<8} {finding.name:<12} {finding.found}")
+        if finding.remedy:
+            print(f"{'':<21} -> {finding.remedy}")
+    return {"exit_code": code}
 
 
 def _audit_verify(_: argparse.Namespace) -> Answer:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import date
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -378,7 +379,7 @@ def test_a_file_without_a_mark_does_not_appear(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(doors, "metadata_of", lambda *_: {})
     with pytest.raises(ProvenanceError, match="mark"):
         export(Film(1), tmp_path / "out.png", lineage=lineage(), root=tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"], "the lock of exports, and nothing else"
 
 
 def test_a_file_without_a_log_line_does_not_appear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,7 +389,7 @@ def test_a_file_without_a_log_line_does_not_appear(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(audit, "append", full)
     with pytest.raises(OSError, match="no space"):
         export(Film(1), tmp_path / "out.png", lineage=lineage(), root=tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"], "the lock of exports, and nothing else"
 
 
 def test_only_an_older_export_is_replaced(tmp_path: Path) -> None:
@@ -435,3 +436,23 @@ def test_portraits_are_of_actors_only(tmp_path: Path) -> None:
     with pytest.raises(ConsentError):
         export_portrait(PICTURE, tmp_path / "ann.png", root=tmp_path, subject="Ann")
     assert not (tmp_path / "ann.png").exists()
+
+
+def test_an_export_clears_what_a_killed_one_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_out, hidden = doors._let_out, []
+
+    def seen(temporary: Path, *rest: Any) -> doors.Exported:
+        hidden.append(temporary)
+        return let_out(temporary, *rest)
+
+    monkeypatch.setattr(doors, "_let_out", seen)
+    export_portrait(PICTURE, tmp_path / "actor.png", root=tmp_path, subject="actor:7")
+    left = [hidden[0], hidden[0].with_name(f".{hidden[0].stem}.0123abcd.png")]
+    others = [tmp_path / name for name in (".mine.png", ".actor.0123abcd.png", "actor-2.png")]
+    for path in left + others:
+        path.write_bytes(b"half")
+    export_portrait(PICTURE, tmp_path / "actor.png", root=tmp_path, subject="actor:7")
+    assert hidden[1] == hidden[0], "the name is known, so that the next export finds it"
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
+    assert read_mark(tmp_path / "actor.png")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import av
 import numpy as np
@@ -19,7 +19,7 @@ from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from faceswap_lab.errors import MediaError
-from faceswap_lab.faces.frame import ColourTags, Frame, Image
+from faceswap_lab.faces.frame import MAX_PIXELS, ColourTags, Frame, Image
 
 # Playlists and the like are left out: they make the reader open other files than the one that was admitted.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,nut,asf,mxf,ivf,h264,hevc,m4v"
@@ -73,7 +73,8 @@ def ffmpeg_errors(path: Path) -> Iterator[None]:
 
 def open_container(path: Path) -> Any:
     """A PyAV container to be closed by the caller. FFmpeg's own errors come through: see `ffmpeg_errors`."""
-    return av.open(str(path.resolve()), options={"format_whitelist": _CONTAINERS})
+    # Many a camera writes its titles in another encoding than UTF-8; they are not what the file is opened for.
+    return av.open(str(path.resolve()), options={"format_whitelist": _CONTAINERS}, metadata_errors="replace")
 
 
 def damaged(path: Path, what: str) -> MediaError:
@@ -105,6 +106,8 @@ def read_index(path: Path) -> Index:
         has_audio, tells_duration = bool(container.streams.audio), container.format.name.startswith(_EXACT_DURATION)
         duration = float(container.duration / av.time_base) if container.duration and tells_duration else 0.0
         declared = stream.frames
+        if container.format.name.startswith("matroska") and _ends_early(path):
+            raise damaged(path, "it is shorter than it says")
         packets, counted, end = _packets(path, container, stream)
     shown = sorted(pts for pts, _ in packets)
     # The last frame's own duration may be unknown; it is hardly longer than twice the longest other.
@@ -125,10 +128,38 @@ def read_index(path: Path) -> Index:
     return Index(pts=pts, times_s=times, keyframes=keyframes, fps=_mean_rate(times, rate), size=_size(path), has_audio=has_audio)
 
 
+def _ends_early(path: Path) -> bool:
+    """Whether a Matroska file lacks bytes that its Segment element counts (RFC 9559). Live recordings do not count."""
+    with path.open("rb") as file:
+        _, header = _element(file)
+        file.seek(header or 0, 1)
+        identity, length = _element(file)
+        return identity == b"\x18\x53\x80\x67" and length is not None and file.tell() + length > path.stat().st_size
+
+
+def _element(file: IO[bytes]) -> tuple[bytes, int | None]:
+    """ID and length of an EBML element's data, which follows (RFC 8794, section 4); None for an unknown length."""
+    identity = _variable(file)
+    coded = _variable(file)
+    bits = 7 * len(coded)
+    value = int.from_bytes(coded) & ((1 << bits) - 1)
+    return identity, None if not coded or value == (1 << bits) - 1 else value
+
+
+def _variable(file: IO[bytes]) -> bytes:
+    """A number of one to eight bytes, whose first says by its leading zeros how many follow."""
+    first = file.read(1)
+    return first + file.read(8 - first[0].bit_length()) if first else b""
+
+
 def _size(path: Path) -> tuple[int, int]:
     """(height, width) of the first frame as shown, which a file's head alone does not tell."""
     with opened(path) as container:
-        decoded = next(container.decode(video_stream(path, container)), None)
+        stream = video_stream(path, container)
+        if stream.width * stream.height > MAX_PIXELS:
+            expected, got = f"frames of at most {MAX_PIXELS // 1_000_000} million pixels", f"{path.name}, which claims more"
+            raise MediaError(expected=expected, got=got, remedy="shrink the clip if you trust its origin")
+        decoded = next(container.decode(stream), None)
         if decoded is None:
             raise damaged(path, "no frame can be decoded")
         return to_frame(path, decoded, origin="", index=0, time_s=0.0).size

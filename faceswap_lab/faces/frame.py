@@ -240,7 +240,7 @@ def metadata_from_json(text: str) -> dict[str, str] | None:
     """What `metadata_to_json` wrote, or None if `text` is another program's comment."""
     try:
         loaded = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(loaded, dict) or not all(isinstance(value, str) for value in loaded.values()):
         return None
@@ -256,3 +256,11 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete `path` and what killed writers of it left under the names of `written_whole`. The caller keeps other writers away."""
+    name = re.compile(rf"\.{re.escape(path.stem)}\.[0-9a-f]{{8}}{re.escape(path.suffix)}")
+    for found in path.parent.iterdir():
+        if found == path or name.fullmatch(found.name):
+            found.unlink(missing_ok=True)

@@ -41,7 +41,18 @@ def _origins(person: Person) -> tuple[str, ...]:
 def people(run: Run) -> tuple[Person, Person]:
     """(source, target) of a swap run, opened again."""
     _result(run)
-    return reopened(run.inputs["source"]), reopened(run.inputs["target"])
+    return _person(run, "source"), _person(run, "target")
+
+
+def _person(run: Run, side: str) -> Person:
+    try:
+        return reopened(run.inputs[side])
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise RunError(
+            expected=f"a record of the {side} of {run.id}",
+            got=f"{run.inputs.get(side, 'none')[:200]} ({error})",
+            remedy="restore run.json from a backup, or swap with again=True",
+        ) from error
 
 
 def lineage(run: Run) -> Lineage:

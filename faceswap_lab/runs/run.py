@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.runs.environment import code_version, environment
@@ -55,7 +55,7 @@ class Record(BaseModel):
     finished: str = ""
     summary: dict[str, Any] = {}
     artifacts: dict[str, str] = {}
-    audit_count: int = 0
+    audit_count: Annotated[int, Field(ge=0)] = 0
     audit_hash: str = audit.START
 
 
@@ -215,7 +215,7 @@ class Run:
             raise RunError(expected=f"run {self.id} unfinished", got="a finished run", remedy="start another with again=True")
         segments = self._segments()
         self._next_segment = int(segments[-1].stem) + 1 if segments else 1
-        self._next_event = sum(1 for _ in self._lines())
+        self._next_event = sum(1 for _ in self._recorded())
         self._buffer.clear()
         self.emit("opened", environment=environment())
         self.flush()
@@ -292,12 +292,15 @@ class Run:
         """Events on the disk, oldest first, of one kind or all.
 
         A resumed training passes some steps twice; with `unique` (such as `"step"`) only the last event of each value of that
-        field stands.
+        field stands. Raises `RunError` for a segment that was altered.
         """
-        events = [event for event in map(json.loads, self._lines()) if kind is None or event["kind"] == kind]
+        events = [event for event in self._recorded() if kind is None or event["kind"] == kind]
         if unique is None:
             return events
-        latest = {event[unique]: event["n"] for event in events}
+        try:
+            latest = {event[unique]: event["n"] for event in events}
+        except (KeyError, TypeError) as error:
+            raise self._altered(f"a plain {unique!r} in each event", f"one without ({error})") from error
         return [event for event in events if latest[event[unique]] == event["n"]]
 
     def artifacts(self) -> dict[str, Path]:
@@ -316,7 +319,7 @@ class Run:
         if not place.is_file():
             made = ", ".join(self.artifacts()) or "nothing yet"
             raise RunError(expected=f"artifact {name!r} in run {self.id}", got=made, remedy="resume the run, or name one of these")
-        known = {event["sha256"] for event in self.events("artifact") if event["name"] == name}
+        known = [event.get("sha256") for event in self.events("artifact") if event.get("name") == name]
         if sha256_file(place) not in known:
             raise RunError(
                 expected=f"artifact {name!r} of run {self.id} as it was written",
@@ -386,9 +389,24 @@ class Run:
     def _segments(self) -> list[Path]:
         return sorted((self.path / "events").glob("[0-9]*.jsonl"))
 
-    def _lines(self) -> Iterator[str]:
+    def _recorded(self) -> Iterator[dict[str, Any]]:
+        """Every event on the disk. Segments are renamed whole, so not even a kill leaves half a line or a gap in the numbers."""
+        number = 0
         for segment in self._segments():
-            yield from segment.read_text(encoding="utf-8").splitlines()
+            try:
+                # Not splitlines: JSON leaves some of the characters that it splits at as they are.
+                events = [json.loads(line) for line in segment.read_text(encoding="utf-8").split("\n") if line]
+            except (OSError, ValueError, RecursionError) as error:
+                raise self._altered(f"a readable {segment.name}", str(error)) from error
+            for event in events:
+                if not isinstance(event, dict) or event.get("n") != number or not isinstance(event.get("kind"), str):
+                    raise self._altered(f"event {number} in {segment.name}", canonical(event)[:100])
+                number += 1
+                yield event
+
+    def _altered(self, expected: str, got: str) -> RunError:
+        remedy = "restore its events from a backup, or run again with again=True"
+        return RunError(expected=f"{expected} of run {self.id}", got=got, remedy=remedy)
 
 
 def _now() -> str:
@@ -455,7 +473,7 @@ def _read_record(folder: Path) -> Record:
                 remedy="install a newer faceswap_lab",
             )
         return Record.model_validate_json(text)
-    except (OSError, ValueError, KeyError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, RecursionError, ValidationError) as error:
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(
             expected=f"a readable {path}", got=what, remedy=f"restore it from a backup, or move {folder.name} away and run again"

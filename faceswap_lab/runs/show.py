@@ -33,6 +33,8 @@ def _scores(scores: object) -> str:
     head = "<tr><th style='text-align:left'>score</th><th>floor</th><th>value</th><th>ceiling</th></tr>"
     rows = ""
     for name, score in list(scores.items())[:MAX_ROWS]:
+        if not isinstance(score, dict):
+            continue
         cells = "".join(f"<td>{_figure(score.get(role))}</td>" for role in ("floor", "value", "ceiling"))
         rows += f"<tr><th style='text-align:left'>{_short(str(name))}</th>{cells}</tr>"
     return f"<table>{head}{rows}</table>"

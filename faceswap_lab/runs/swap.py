@@ -11,7 +11,7 @@ from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import video
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Footage
-from faceswap_lab.faces.frame import Frame
+from faceswap_lab.faces.frame import Frame, remove_leftovers
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.opencv import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper
@@ -124,6 +124,7 @@ def _perform(
             yield each.frame
 
     with run.write(RESULT) as path:
+        remove_leftovers(path)
         video.encode(path, finished(), fps=target.fps or 1.0, size=target.size, lossless=True)
     line.close()
     seconds = perf_counter() - start

@@ -42,6 +42,9 @@ PICTURE_ONLY = frozenset({"public domain", "licence"})
 
 SPLITS = ("train", "val", "test")
 
+MAX_TOML = 16_384
+"""Characters. The reader's time grows with the square of a hostile manifest's length; an honest one has a tenth of this."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 Line = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^\S.*$")]
 
@@ -63,8 +66,8 @@ class Consent(BaseModel):
     @classmethod
     def _once(cls, value: object) -> object:
         """TOML has lists; each name may stand there once."""
-        if not isinstance(value, list) or len(set(map(str, value))) != len(value):
-            raise ValueError("must be a list without repetition")
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value) or len(set(value)) != len(value):
+            raise ValueError("must be a list of names without repetition")
         return frozenset(value)
 
     @model_validator(mode="after")
@@ -175,10 +178,15 @@ def manifest_files(root: Path) -> dict[str, Path]:
 def read_manifest(path: Path) -> tuple[Manifest, list[Entry]]:
     """One manifest and its rows. Raises `ManifestError` naming file, line and remedy at the first fault."""
     text = _text(path)
+    if len(text) > MAX_TOML:
+        raise _fault(path, None, f"{len(text)} characters; at most {MAX_TOML}", "list files in the csv")
     try:
-        manifest = Manifest.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        given = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        # Not only TOMLDecodeError: a number of a thousand digits and brackets without end have errors of their own.
         raise _fault(path, None, str(error), "correct the TOML") from error
+    try:
+        manifest = Manifest.model_validate(given)
     except ValidationError as error:
         # An unknown key first: it is the misspelling behind a missing one.
         first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
@@ -201,8 +209,12 @@ def locate(root: Path, uri: str) -> Path:
         raise ManifestError(expected="a file on this machine", got=uri, remedy="fetch it, and admit it from where it lies")
     folder, inside = root, uri
     if parts.scheme:
-        spec = importlib.util.find_spec(parts.netloc)
-        if spec is None or spec.origin is None:
+        try:
+            spec = importlib.util.find_spec(parts.netloc)
+        except ValueError:  # a module that was made in memory
+            spec = None
+        # What is built into Python has an origin that is no place.
+        if spec is None or spec.origin is None or not spec.has_location:
             raise ManifestError(expected=f"the installed package {parts.netloc}", got="none", remedy=f"install {parts.netloc}")
         folder, inside = Path(spec.origin).parent, parts.path.lstrip("/")
     place = (folder / inside).resolve()
@@ -213,7 +225,10 @@ def locate(root: Path, uri: str) -> Path:
 
 def uri_problem(uri: str) -> str:
     """What is wrong with a row's uri: it is `scheme://…`, or a relative path with forward slashes below the root. Empty if fine."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        return str(error).lower()
     path = parts.path if "://" in uri else uri
     if not uri or uri != uri.strip() or any(ord(char) < 32 for char in uri):
         return "empty, padded or with control characters"

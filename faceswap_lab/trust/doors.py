@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from faceswap_lab.errors import ConsentError, MediaError, ProvenanceError
 from faceswap_lab.faces import frame as stills
 from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Clip, Footage, Grant
+from faceswap_lab.faces.footage import digest as digest_of
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent import Entry, find_entry
 from faceswap_lab.trust.declare import FORMS, declare
 from faceswap_lab.trust.gate import Leave, Party, check_evaluate, check_swap, check_train, target_uses
 from faceswap_lab.trust.mark import Lineage, marked_html, metadata_of, read_mark
-from faceswap_lab.trust.records import put_in_place, sha256_file
+from faceswap_lab.trust.records import locked, put_in_place, sha256_file, sha256_text
 
 __all__ = [
     "Exported",
@@ -66,10 +66,10 @@ def admit(
     manifest and logged. Raises `MediaError` if there is no such file, `ConsentError` (and logs the refusal) if nobody's leave
     covers it.
     """
-    if not path.is_file():
+    if not _is_file(path):
         raise MediaError(expected="a picture or clip", got=f"no file {path}", remedy="check the path")
     wanted = frozenset(uses)
-    digest = sha256_file(path)
+    digest = digest_of(path)
     try:
         entry = find_entry(root, digest) or _declared(root, path, digest, who, basis, wanted, source, today or date.today())
         _agrees(entry, who, wanted, today or date.today())
@@ -107,7 +107,7 @@ def export(
     Raises `ConsentError` if an entry was withdrawn or has expired since, `ProvenanceError` if the mark does not read back.
     """
     leave = _leave(lineage, path, root, today)
-    with _outgoing(path) as temporary:
+    with _outgoing(path, root) as temporary:
         _write_marked(made, temporary, metadata_of(lineage, leave), audio_from=audio_from, lossless=lossless)
         return _let_out(temporary, path, [(lineage, leave)], root)
 
@@ -118,7 +118,7 @@ def export_file(html: str, path: Path, *, lineages: Sequence[Lineage], root: Pat
     Errors as for `export`; ValueError for a page without a `<head>` or without lineages.
     """
     leaves = [(lineage, _leave(lineage, path, root, today)) for lineage in lineages]
-    with _outgoing(path) as temporary:
+    with _outgoing(path, root) as temporary:
         temporary.write_text(marked_html(html, leaves), encoding="utf-8")
         return _let_out(temporary, path, leaves, root)
 
@@ -128,6 +128,13 @@ def export_portrait(image: Image, path: Path, *, root: Path, subject: str) -> Ex
     actor = Party(subject=subject)
     lineage = Lineage(run="", source=actor, target=actor, trained=False)
     return export(Frame(image=image, origin=subject), path, lineage=lineage, root=root)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that this system cannot hold
+        return False
 
 
 def _declared(
@@ -177,20 +184,31 @@ def _leave(lineage: Lineage, path: Path, root: Path, today: date | None) -> Leav
 
 
 @contextmanager
-def _outgoing(path: Path) -> Iterator[Path]:
-    """A hidden name beside the destination, with its suffix; removed again unless it was put in place."""
+def _outgoing(path: Path, root: Path) -> Iterator[Path]:
+    """A hidden name beside the destination, with its suffix; removed again unless it was put in place.
+
+    One export of this lab to a name at a time: what lies there under the hidden name is then of a process that was killed.
+    """
+    place = sha256_text(f"{root.resolve()}\0{path.resolve()}")[:16]
+    temporary = path.with_name(f".{path.stem}.{place}{path.suffix}")
+    with locked(root / "runs" / ".exports" / f"{place}.lock"):
+        _refuse_others(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stills.remove_leftovers(temporary)
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _refuse_others(path: Path) -> None:
+    """Only an older export may be replaced."""
     if path.exists() and read_mark(path) is None:
         raise MediaError(
             expected="a new name, or an older export to replace",
             got=f"{path.name}, which is another file",
             remedy="choose another name",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{uuid4().hex[:8]}{path.suffix}")
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_marked(made: Footage | Frame, path: Path, metadata: dict[str, str], *, audio_from: Path | None, lossless: bool) -> None:

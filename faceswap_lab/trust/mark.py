@@ -97,7 +97,7 @@ def read_mark(path: Path) -> list[dict[str, Any]] | None:
         text = _metadata(path).get(DETAILS, "")
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     items = value if isinstance(value, list) else [value]
     ours = bool(items) and all(isinstance(item, dict) and item.get("tool") == TOOL for item in items)

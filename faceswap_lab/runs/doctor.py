@@ -1,0 +1,398 @@
+"""What this machine and this lab have, what they lack, and what to do about it: the question `faceswap-lab doctor`.
+
+Each `judge_*` is a pure function of what was seen, so that a test shows it a machine without a GPU or libGL. `examine` looks.
+Nothing is fetched, changed or written; no check needs the network.
+"""
+
+import importlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Literal
+
+from faceswap_lab.errors import DeviceError, LabError
+from faceswap_lab.runs.root import lab_root
+
+State = Literal["ok", "warning", "problem"]
+Mode = Literal["r", "w"]
+
+PYTHON = ((3, 11), (3, 14))
+"""First version that serves, and first that does not: `requires-python` of the package."""
+
+CODECS: tuple[tuple[str, Mode], ...] = (("h264", "r"), ("libx264", "w"), ("ffv1", "r"), ("ffv1", "w"), ("aac", "r"), ("aac", "w"))
+"""What clips are read with, runs are kept in and exports are written with; r decodes, w encodes."""
+
+GIB = 2**30
+LITTLE_DISK, NO_DISK = 2 * GIB, GIB // 4
+LITTLE_MEMORY = 2 * GIB
+"""A quickstart keeps about 0.2 GiB on the disk; its process needs about 2 GiB of memory with torch loaded."""
+
+REINSTALL = "remove the folder .venv and run `make setup`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at. `remedy` is empty where there is nothing to do; `missing` marks absent weights or devices."""
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What torch was built for and what it sees. `devices` maps the name of each that can be picked to it in words."""
+
+    torch: str
+    cuda: str
+    driver: bool
+    devices: Mapping[str, str]
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """0 without problems (warnings are none), 4 if weights or a device that was asked for are missing, else 1."""
+    problems = [finding for finding in findings if finding.state == "problem"]
+    return 4 if any(finding.missing for finding in problems) else 1 if problems else 0
+
+
+def examine(device: str = "auto") -> list[Finding]:
+    """Look at everything; a check that cannot be made is itself a finding. `device` is the one that must be there.
+
+    Raises ValueError for a device's name that torch does not know.
+    """
+    root = lab_root()
+    checks: list[tuple[str, Callable[[], Finding]]] = [
+        ("python", lambda: judge_python(sys.version_info[:3])),
+        ("torch", lambda: judge_torch(_hardware())),
+        ("device", lambda: judge_device(_hardware(), device, _refusal(device))),
+        ("onnxruntime", _onnxruntime),
+        ("opencv", lambda: judge_owner("opencv", "cv2", _owners("cv2"))),
+        ("libGL", lambda: judge_opencv(partial(importlib.import_module, "cv2"))),
+        ("codecs", lambda: judge_codecs(_has_codec())),
+        ("weights", _weights),
+        ("head pack", _head_pack),
+        ("lab root", lambda: _root(root)),
+        ("audit log", lambda: _audit_log(root)),
+        ("memory", lambda: judge_memory(_memory())),
+        ("cores", lambda: judge_cores(_cores(), os.environ.get("OMP_NUM_THREADS", ""))),
+    ]
+    return [looked_at(name, look) for name, look in checks]
+
+
+def looked_at(name: str, look: Callable[[], Finding]) -> Finding:
+    """What `look` finds; where it fails, that is the finding: with a LabError's own remedy, or with the library that is broken."""
+    try:
+        return look()
+    except ImportError as error:
+        said = _first_line(error)
+        return Finding(name=name, state="problem", found=f"cannot be looked at: {said}", remedy=_mend_import(said))
+    except LabError as error:
+        return Finding(name=name, state="problem", found=f"expected {error.expected}; got {error.got}", remedy=error.remedy)
+    except OSError as error:
+        remedy = "let this user read and write there, or set FACESWAP_LAB_ROOT and FACESWAP_LAB_CACHE to other folders"
+        return Finding(name=name, state="problem", found=f"cannot be looked at: {_first_line(error)}", remedy=remedy)
+
+
+# --- judging what was seen ------------------------------------------------------------------------------------------------
+
+
+def judge_python(version: Sequence[int]) -> Finding:
+    """`version` as (major, minor, micro)."""
+    first, beyond = PYTHON
+    said = ".".join(map(str, version))
+    if first <= tuple(version[:2]) < beyond:
+        return Finding(name="python", state="ok", found=said)
+    remedy = f"make .venv anew with Python {_dotted(first)} or newer, below {_dotted(beyond)}: `make setup PYTHON=python3.12`"
+    return Finding(name="python", state="problem", found=said, remedy=remedy)
+
+
+def judge_torch(seen: Hardware) -> Finding:
+    """A CPU build beside an NVIDIA driver, or a CUDA build that sees no GPU, is a warning."""
+    build = f"the build for CUDA {seen.cuda}" if seen.cuda else "the CPU build"
+    found = f"torch {seen.torch}, {build}"
+    if seen.driver and not seen.cuda:
+        remedy = "there is an NVIDIA driver: to use its GPU, remove .venv and run `make setup EXTRA=gpu`"
+        return Finding(name="torch", state="warning", found=f"{found}, beside an NVIDIA driver", remedy=remedy)
+    return Finding(name="torch", state="ok", found=found)
+
+
+def judge_device(seen: Hardware, asked: str, refusal: DeviceError | None) -> Finding:
+    """`refusal` is why `asked` cannot be picked. Without a GPU everything runs, slowly: that is a warning and says so."""
+    found = "; ".join(seen.devices.values())
+    if refusal is not None:
+        return Finding(
+            name="device",
+            state="problem",
+            found=f"no {asked}: {refusal.got}; there is {found}",
+            remedy=f"{_to_get_a_gpu(seen)}; or leave out --device",
+            missing=True,
+        )
+    if list(seen.devices) == ["cpu"]:
+        remedy = f"nothing, if minutes for a small training are well; else {_to_get_a_gpu(seen)}"
+        return Finding(name="device", state="warning", found=f"{found}, no GPU", remedy=remedy)
+    return Finding(name="device", state="ok", found=found)
+
+
+def judge_owner(name: str, package: str, owners: Sequence[str], *, extra: str = "") -> Finding:
+    """Exactly one distribution may own the importable `package`; two overwrite each other's files."""
+    if len(owners) == 1:
+        return Finding(name=name, state="ok", found=f"{owners[0]}{extra}")
+    found = f"{len(owners)} distributions own {package}/: {', '.join(owners)}" if owners else f"nothing owns {package}/"
+    return Finding(name=name, state="problem", found=found, remedy=f"{REINSTALL}; install nothing else that brings {package}")
+
+
+def judge_onnxruntime(owners: Sequence[str], providers: Sequence[str], *, gpu: bool) -> Finding:
+    """With a CUDA device (`gpu`) the providers should hold CUDA's."""
+    finding = judge_owner("onnxruntime", "onnxruntime", owners, extra=f" with {', '.join(providers)}")
+    if finding.state == "ok" and gpu and "CUDAExecutionProvider" not in providers:
+        remedy = "for ONNX models on the GPU remove .venv and run `make setup EXTRA=gpu`"
+        return Finding(name="onnxruntime", state="warning", found=finding.found, remedy=remedy)
+    return finding
+
+
+def judge_opencv(load: Callable[[], object]) -> Finding:
+    """`load` imports cv2, which needs the system's libGL and GLib."""
+    try:
+        load()
+    except ImportError as error:
+        said = _first_line(error)
+        return Finding(name="libGL", state="problem", found=f"cv2 cannot be imported: {said}", remedy=_mend_import(said))
+    return Finding(name="libGL", state="ok", found="cv2 can be imported")
+
+
+def judge_codecs(has: Callable[[str, Mode], bool]) -> Finding:
+    """`has(name, mode)` says whether PyAV's FFmpeg has the codec; the modes are those of `CODECS`."""
+    what: dict[Mode, str] = {"r": "decoder", "w": "encoder"}
+    lacking = [f"{name} {what[mode]}" for name, mode in CODECS if not has(name, mode)]
+    if not lacking:
+        return Finding(name="codecs", state="ok", found=", ".join(f"{name} {what[mode]}" for name, mode in CODECS))
+    remedy = "install PyAV's own wheel, which brings them: `pip install --force-reinstall --only-binary=:all: av`"
+    return Finding(name="codecs", state="problem", found=f"no {', no '.join(lacking)}", remedy=remedy)
+
+
+def judge_weights(states: Mapping[str, str]) -> Finding:
+    """Name of each model to "ok", "missing" or "altered"."""
+    wrong = {name: state for name, state in states.items() if state != "ok"}
+    if not wrong:
+        return Finding(name="weights", state="ok", found=f"{', '.join(states)}, as their digests say")
+    found = ", ".join(f"{name} {state}" for name, state in wrong.items())
+    return Finding(name="weights", state="problem", found=found, remedy="run `faceswap-lab models fetch`", missing=True)
+
+
+def judge_head_pack(pack: Path, *, baked: bool, writable: bool) -> Finding:
+    """`writable` is about the folder that holds the pack, or would. An unbaked pack is baked by the first actor, in seconds."""
+    if baked:
+        return Finding(name="head pack", state="ok", found=str(pack))
+    if writable:
+        return Finding(name="head pack", state="ok", found="not baked yet; the first actor that is drawn does so in seconds")
+    return Finding(
+        name="head pack",
+        state="problem",
+        found=f"not baked, and {pack.parent} cannot be written",
+        remedy="set FACESWAP_LAB_CACHE to a folder that can be written (then `faceswap-lab models fetch` anew)",
+    )
+
+
+def judge_root(root: Path, *, writable: bool, free: int, runs: int) -> Finding:
+    """`free` bytes on the root's disk and bytes that its `runs` take."""
+    found = f"{root}, {size_text(runs)} of runs, {size_text(free)} free"
+    if not writable:
+        remedy = "set FACESWAP_LAB_ROOT to a folder that can be written"
+        return Finding(name="lab root", state="problem", found=f"{found}, cannot be written", remedy=remedy)
+    if free < LITTLE_DISK:
+        remedy = "make room: `faceswap-lab runs list` has sizes, `faceswap-lab runs prune --unfinished` lists what is half done"
+        return Finding(name="lab root", state="problem" if free < NO_DISK else "warning", found=found, remedy=remedy)
+    return Finding(name="lab root", state="ok", found=found)
+
+
+def judge_audit(*, lines: int, bad_line: int | None, reason: str) -> Finding:
+    """The verdict of `audit.verify`: lines that hold, and the first that does not."""
+    if bad_line is None:
+        return Finding(name="audit log", state="ok", found=f"{lines} lines, whole")
+    remedy = f"compare audit.jsonl with a backup; lines 1 to {lines} hold"
+    return Finding(name="audit log", state="problem", found=f"line {bad_line}: {reason}", remedy=remedy)
+
+
+def judge_memory(available: int | None) -> Finding:
+    """Bytes that this process may still take; None where the system does not say."""
+    if available is None:
+        return Finding(name="memory", state="ok", found="this system does not say how much is available")
+    found = f"{size_text(available)} available"
+    if available < LITTLE_MEMORY:
+        remedy = f"close other programs or raise the container's limit: {size_text(LITTLE_MEMORY)} is what a quickstart takes"
+        return Finding(name="memory", state="warning", found=found, remedy=remedy)
+    return Finding(name="memory", state="ok", found=found)
+
+
+def judge_cores(cores: float, omp: str) -> Finding:
+    """Cores that this process may use (a container's quota can be a fraction) and the text of OMP_NUM_THREADS."""
+    number = f"{cores:g} core{'' if cores == 1 else 's'}"
+    if not omp:
+        return Finding(name="cores", state="ok", found=f"{number}, OMP_NUM_THREADS not set")
+    found = f"{number}, OMP_NUM_THREADS={omp}"
+    right = max(1, int(cores))
+    # OpenMP allows a list, one number a level of nesting; the first is what counts here.
+    first = omp.split(",")[0].strip()
+    if not first.isdecimal() or not 1 <= int(first) <= right:
+        remedy = f"set OMP_NUM_THREADS={right}, or unset it: more threads than cores wait for each other"
+        return Finding(name="cores", state="warning", found=found, remedy=remedy)
+    return Finding(name="cores", state="ok", found=found)
+
+
+def size_text(num_bytes: float) -> str:
+    """Bytes for people: "0 B", "3.9 MiB", "1.2 GiB"."""
+    for unit in ("B", "KiB", "MiB"):
+        if num_bytes < 1024:
+            return f"{num_bytes:.0f} B" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1024
+    return f"{num_bytes:.1f} GiB"
+
+
+def _to_get_a_gpu(seen: Hardware) -> str:
+    if seen.driver and not seen.cuda:
+        return "install the CUDA build: remove .venv and run `make setup EXTRA=gpu`"
+    if seen.driver:
+        return "ask `nvidia-smi` whether the driver sees the GPU and is new enough for this build, and unset CUDA_VISIBLE_DEVICES"
+    return "use a machine with an NVIDIA GPU and its driver (a container must be started with `--gpus all`)"
+
+
+def _mend_import(said: str) -> str:
+    if any(library in said for library in ("libGL", "libgthread", "libglib", "libEGL")):
+        return "install the system's libraries: on Debian or Ubuntu `apt-get install libgl1 libglib2.0-0`"
+    return f"the installation is not whole: {REINSTALL}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
+
+
+# --- looking --------------------------------------------------------------------------------------------------------------
+# What needs torch or OpenCV is imported where it is used: a doctor must be able to speak when those are broken.
+
+
+def _hardware() -> Hardware:
+    import torch
+
+    from faceswap_lab.models import device
+    from faceswap_lab.models.train import TrainConfig, precision_on
+
+    names = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    names += ["mps"] if torch.backends.mps.is_available() else []
+    places = ("/dev/nvidiactl", "/dev/dxg", "/proc/driver/nvidia/version")
+    devices = {}
+    for name in names:
+        where = device.pick(name)
+        devices[name] = f"{device.describe(where)}, trains in {precision_on(where, TrainConfig())}"
+    driver = any(Path(place).exists() for place in places)
+    return Hardware(torch=torch.__version__, cuda=torch.version.cuda or "", driver=driver, devices=devices)
+
+
+def _refusal(name: str) -> DeviceError | None:
+    from faceswap_lab.models import device
+
+    try:
+        device.pick(name)
+    except DeviceError as error:
+        return error
+    return None
+
+
+def _owners(package: str) -> list[str]:
+    """Names of the installed distributions that bring the importable `package`."""
+    return sorted(set(packages_distributions().get(package, ())))
+
+
+def _onnxruntime() -> Finding:
+    import onnxruntime
+    import torch
+
+    return judge_onnxruntime(_owners("onnxruntime"), onnxruntime.get_available_providers(), gpu=torch.cuda.is_available())
+
+
+def _has_codec() -> Callable[[str, Mode], bool]:
+    from av.codec import Codec
+    from av.codec.codec import UnknownCodecError
+
+    def has(name: str, mode: Mode) -> bool:
+        try:
+            Codec(name, mode)
+        except UnknownCodecError:
+            return False
+        return True
+
+    return has
+
+
+def _weights() -> Finding:
+    from faceswap_lab.models import zoo
+
+    return judge_weights({status.name: status.state for status in zoo.verify()})
+
+
+def _head_pack() -> Finding:
+    from faceswap_lab.actors import assets, headpack
+
+    pack = headpack.cache_folder() / f"headpack-{headpack.FORMAT}-anny{assets.anny_version()}.npz"
+    return judge_head_pack(pack, baked=pack.is_file(), writable=_writable(pack.parent))
+
+
+def _root(root: Path) -> Finding:
+    from faceswap_lab.runs.keep import size_of
+
+    nearest = _nearest(root)
+    free = shutil.disk_usage(nearest).free
+    writable = _writable(root) and _writable(root / "runs")
+    return judge_root(root, writable=writable, free=free, runs=size_of(root / "runs"))
+
+
+def _audit_log(root: Path) -> Finding:
+    from faceswap_lab.runs.run import Run
+    from faceswap_lab.trust import audit
+
+    verdict = audit.verify(root, heads=Run.heads(root))
+    return judge_audit(lines=verdict.count, bad_line=verdict.bad_line, reason=verdict.reason)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists: what would be asked for leave to make it."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+
+
+def _writable(folder: Path) -> bool:
+    nearest = _nearest(folder)
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+
+
+def _memory() -> int | None:
+    """What the kernel says is available, or what a container's limit leaves of it; None outside Linux."""
+    told = Path("/proc/meminfo")
+    if not told.exists():
+        return None
+    fields = dict(line.split(":", 1) for line in told.read_text().splitlines())
+    available = int(fields["MemAvailable"].split()[0]) * 1024
+    limit, used = (_control_group(name) for name in ("memory.max", "memory.current"))
+    return min(available, int(limit) - int(used)) if limit.isdecimal() and used.isdecimal() else available
+
+
+def _cores() -> float:
+    """Cores that this process may be put on, or the container's quota if that is less."""
+    allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    quota, _, period = _control_group("cpu.max").partition(" ")
+    return min(allowed, int(quota) / int(period)) if quota.isdecimal() and period.isdecimal() else allowed
+
+
+def _control_group(name: str) -> str:
+    """A limit of the container that this runs in (control groups, version 2); empty where there is none."""
+    place = Path("/sys/fs/cgroup") / name
+    return place.read_text().strip() if place.is_file() else ""

@@ -1,0 +1,387 @@
+"""Keeping runs in bounds: what they weigh, which can go, and one of them as a small archive for somebody else."""
+
+import json
+import os
+import re
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from faceswap_lab.errors import ConsentError, MediaError, RunError
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.consent import Entry, find_entry
+from faceswap_lab.trust.records import acquire, canonical, put_in_place, sha256_file, sync_folder
+
+GONE = ".gone-"
+"""A run that is being removed has this before its id; no reader takes such a folder for a run."""
+
+TEXTS = frozenset({".json", ".jsonl", ".csv", ".txt", ".md", ".toml"})
+MAX_TEXT = 1 << 20
+"""Bytes of an artifact that an archive still takes."""
+
+_AT_WORK = "a process works on it"
+_ARCHIVE = b"faceswap-lab run"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+# Points of a face are kept with a swap for its report; those of a real person are biometric data.
+_BIOMETRIC = frozenset({"keypoints", "landmarks", "embeddings"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """A run (or what a stopped prune left of one) with its bytes, and why it goes or stays."""
+
+    id: str
+    path: Path
+    num_bytes: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a prune would remove, and what was asked for and stays all the same."""
+
+    goes: tuple[Weighed, ...]
+    stays: tuple[Weighed, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that would be free."""
+        return sum(each.num_bytes for each in self.goes)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below `folder`, links not followed; 0 if there is no such folder. A file that goes meanwhile counts 0."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(place) / name).lstat().st_size
+            except FileNotFoundError:
+                continue  # a worker renames its temporary files at any moment
+    return total
+
+
+# --- pruning --------------------------------------------------------------------------------------------------------------
+
+
+def plan(root: Path, *, unfinished: bool = False, older_than_days: float | None = None, now: datetime | None = None) -> Plan:
+    """Which runs would go: the unfinished, those whose last work is older, or with both those that are both.
+
+    A run that a staying run was made from stays, and one that a process works on stays. What a stopped prune left goes always.
+    Raises ValueError if neither is asked for or the age is negative, RunError if a run cannot be read: nobody knows what that
+    one was made from.
+    """
+    if not unfinished and older_than_days is None:
+        raise ValueError("say which runs may go: unfinished ones, those older than some days, or those that are both")
+    if older_than_days is not None and not older_than_days >= 0:
+        raise ValueError(f"an age in days is 0 or more, not {older_than_days}")
+    runs = Run.find(root)
+    now = now or datetime.now(UTC)
+    wanted = {run.path: why for run in runs if (why := _why(run, unfinished, older_than_days, now))}
+    stays: dict[Path, str] = {}
+    for run in runs:
+        if run.path in wanted and (reason := _held(run, root)):
+            stays[run.path] = reason
+    _spread(runs, wanted, stays)
+    by_path = {run.path: run for run in runs}
+    goes = [_weighed(by_path[path], why) for path, why in wanted.items() if path not in stays]
+    left = [
+        Weighed(id=path.name, path=path, num_bytes=size_of(path), why="left by a prune that was stopped") for path in _gone(root)
+    ]
+    return Plan(goes=(*goes, *left), stays=tuple(_weighed(by_path[path], why) for path, why in stays.items()))
+
+
+def prune(root: Path, *, unfinished: bool = False, older_than_days: float | None = None, now: datetime | None = None) -> Plan:
+    """Remove what `plan` says, each logged, renamed out of the way and then deleted; returns what went and what stayed.
+
+    A kill leaves every run whole or gone; what it left to delete goes with the next prune. Raises RunError if another prune is at
+    work, and as `plan`.
+    """
+    (root / "runs").mkdir(parents=True, exist_ok=True)
+    try:
+        one_at_a_time = acquire(root / "runs" / ".prune.lock", wait=False)
+    except BlockingIOError as error:
+        raise RunError(expected="no other prune at work", got="one in another process", remedy="wait for it") from error
+    with one_at_a_time:
+        found = plan(root, unfinished=unfinished, older_than_days=older_than_days, now=now)
+        goes, stays = [], list(found.stays)
+        for each in found.goes:
+            gone = each.path if each.id.startswith(GONE) else _set_aside(root, each)
+            if gone is None:
+                stays.append(Weighed(id=each.id, path=each.path, num_bytes=each.num_bytes, why=_AT_WORK))
+                continue
+            _delete(gone)
+            goes.append(each)
+    return Plan(goes=tuple(goes), stays=tuple(stays))
+
+
+def _why(run: Run, unfinished: bool, older_than_days: float | None, now: datetime) -> str:
+    """Why this run is asked to go; empty if it is not."""
+    if unfinished and run.finished:
+        return ""
+    reasons = ["unfinished"] if unfinished else []
+    if older_than_days is not None:
+        age = now - _last_work(run)
+        if age < timedelta(days=older_than_days):
+            return ""
+        reasons.append(f"last worked on {age.total_seconds() / 86_400:.1f} days ago")
+    return ", ".join(reasons)
+
+
+def _last_work(run: Run) -> datetime:
+    """When it was finished, or when the last event of an unfinished one was."""
+    events = [] if run.finished else run.events()
+    return datetime.fromisoformat(run.record.finished or (events[-1]["time"] if events else run.record.created))
+
+
+def _held(run: Run, root: Path) -> str:
+    if run.path.parent != (root / "runs").resolve():
+        return "its folder is a link to another place"
+    if not (run.path / "lock").exists():
+        return ""
+    try:
+        acquire(run.path / "lock", wait=False).close()
+    except BlockingIOError:
+        return _AT_WORK
+    except OSError as error:
+        return f"its lock cannot be opened: {error.strerror}"
+    return ""
+
+
+def _spread(runs: list[Run], wanted: dict[Path, str], stays: dict[Path, str]) -> None:
+    """Adds to `stays` what the staying were made from, and what those were made from."""
+    waiting = [run for run in runs if run.path not in wanted or run.path in stays]
+    while waiting:
+        user = waiting.pop()
+        for run in runs:
+            if run.path in wanted and run.path not in stays and _made_from(user, run):
+                stays[run.path] = f"{user.id} was made from it and stays"
+                waiting.append(run)
+
+
+def _made_from(user: Run, run: Run) -> bool:
+    """Whether an input of `user` names the run, a file in its folder, or the digest of what it made."""
+    named = re.compile(rf"(?<![\w-]){re.escape(run.id)}(?![\w-])")
+    digests = set(run.record.artifacts.values())
+    return any(named.search(value) or any(digest in value for digest in digests) for value in user.inputs.values())
+
+
+def _weighed(run: Run, why: str) -> Weighed:
+    return Weighed(id=run.id, path=run.path, num_bytes=size_of(run.path), why=why)
+
+
+def _gone(root: Path) -> list[Path]:
+    return sorted(path for path in (root / "runs").glob(f"{GONE}*") if path.is_dir() and not path.is_symlink())
+
+
+def _set_aside(root: Path, each: Weighed) -> Path | None:
+    """Log and rename a run under its lock; None if a process took it up meanwhile."""
+    try:
+        lock = acquire(each.path / "lock", wait=False)
+    except BlockingIOError:
+        return None
+    gone = each.path.with_name(f"{GONE}{each.id}-{uuid4().hex[:8]}")
+    with lock:
+        # Logged first: a line without effect is followed by a second one, a run that is gone without a line has no explanation.
+        audit.append(root, {"action": "pruned", "ids": [each.id], "bytes": each.num_bytes, "why": each.why})
+        if sys.platform == "win32":
+            # Windows renames no folder with an open file in it: the lock goes first, and who takes it then makes the rename fail.
+            lock.close()
+        with _removing(each.path):
+            each.path.rename(gone)
+    sync_folder(gone.parent)
+    return gone
+
+
+def _delete(gone: Path) -> None:
+    with _removing(gone):
+        shutil.rmtree(gone)
+
+
+@contextmanager
+def _removing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            expected=f"leave to remove {path}",
+            got=str(error),
+            remedy="close what has its files open, or give this user the right to write there; then prune again",
+        ) from error
+
+
+# --- exporting ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """What `export` wrote: its members, and the artifacts that it left out with the reason."""
+
+    path: Path
+    sha256: str
+    members: tuple[str, ...]
+    left_out: dict[str, str]
+
+
+def export(run: Run, path: Path, *, today: date | None = None) -> Archive:
+    """Write a run's record, recipe, events and small text artifacts as `.zip`; never pixels, never weights or training states.
+
+    Where anybody else than actors is seen in what the run was made from, their entries must stand, and names, files' paths, points
+    of faces and free texts are left out. The same run gives the same bytes. An older archive of that name is replaced. Raises
+    ValueError for another suffix, MediaError if the name is another file's, ConsentError if an entry is gone or stands no more.
+    """
+    if path.suffix.lower() != ".zip":
+        raise ValueError(f"a run is exported as .zip, not {path.name!r}")
+    veil = _veil(run, today or date.today())
+    texts, left_out = _texts(run, veil)
+    with _outgoing(path) as temporary:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            archive.comment = _ARCHIVE
+            for name, text in texts.items():
+                member = zipfile.ZipInfo(f"{run.id}/{name}", _EPOCH)
+                member.external_attr = 0o644 << 16
+                archive.writestr(member, text, compress_type=zipfile.ZIP_DEFLATED)
+        digest = sha256_file(temporary)
+        audit.append(run.root, {"action": "run exported", "run": run.id, "file": path.name, "sha256": digest})
+        put_in_place(temporary, path)
+    return Archive(path=path, sha256=digest, members=tuple(texts), left_out=left_out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Veil:
+    """What must not leave, and what stands for it. `people` says whether anybody else than actors is seen."""
+
+    words: dict[str, str]
+    people: bool
+
+    def over(self, value: Any) -> Any:
+        """A JSON value without them."""
+        if isinstance(value, dict):
+            return {self.over(name): self.over(inner) for name, inner in value.items() if not (self.people and name in _BIOMETRIC)}
+        if isinstance(value, list):
+            return [self.over(inner) for inner in value]
+        return self.over_text(value) if isinstance(value, str) else value
+
+    def over_text(self, text: str) -> str:
+        """A text without them: the longest first, so that none is cut by another; whole words only, for a name may be short."""
+        for word in sorted(self.words, key=len, reverse=True):
+            # As it is, and as JSON inside JSON spells it.
+            for spelling in {word, json.dumps(word)[1:-1], json.dumps(word, ensure_ascii=False)[1:-1]}:
+                text = re.sub(rf"(?<!\w){re.escape(spelling)}(?!\w)", self.words[word], text, flags=re.IGNORECASE)
+        return text
+
+
+def _veil(run: Run, today: date) -> _Veil:
+    words = {str(run.root): "LAB"}
+    runs = Run.find(run.root)
+    files = dict(_files(run, runs))
+    for digest, place in files.items():
+        entry = _standing(run.root, digest, today)
+        if not entry.synthetic:
+            words[entry.subject] = f"person {digest[:12]}"
+        if place:
+            words |= dict.fromkeys((place, Path(place).name), f"file {digest[:12]}")
+    return _Veil(words=words, people=bool(files))
+
+
+def _files(run: Run, runs: list[Run]) -> Iterator[tuple[str, str]]:
+    """(sha256, path) of every admitted file that the run, or a run of `runs` that it was made from, was given."""
+    made = {digest for other in runs for digest in other.record.artifacts.values()}
+    waiting, seen = [run], {run.id}
+    while waiting:
+        user = waiting.pop()
+        for value in user.inputs.values():
+            fields = json.loads(value) if value.startswith("{") else {}
+            digest = str(fields.get("file", "")).removeprefix("sha256:")
+            # What another run made has no entry of its own; that run's own files are asked for.
+            if digest and digest not in made:
+                yield digest, str(fields.get("path", ""))
+        parents = [other for other in runs if other.id not in seen and _made_from(user, other)]
+        seen |= {other.id for other in parents}
+        waiting += parents
+
+
+def _standing(root: Path, digest: str, today: date) -> Entry:
+    entry = find_entry(root, digest)
+    problem = "no entry" if entry is None else entry.standing(today)
+    if entry is None or problem:
+        raise ConsentError(
+            expected=f"a standing manifest entry for the file {digest[:12]}… that the run was made from",
+            got=problem,
+            remedy="export only runs of people who still agree",
+        )
+    return entry
+
+
+def _texts(run: Run, veil: _Veil) -> tuple[dict[str, str], dict[str, str]]:
+    """Members by name, and what is left out with the reason."""
+    texts = {
+        "run.json": _spelled(veil.over(run.record.model_dump(mode="json"))),
+        "recipe.json": _spelled(veil.over(run.record.recipe)),
+        "events.jsonl": "".join(canonical(veil.over(event)) + "\n" for event in run.events()),
+    }
+    left_out = {}
+    for name, path in run.artifacts().items():
+        text, reason = _text_of(path, veil)
+        if reason:
+            left_out[name] = reason
+        else:
+            texts[f"artifacts/{name}"] = text
+    texts["left_out.json"] = _spelled(left_out)
+    return texts, left_out
+
+
+def _text_of(path: Path, veil: _Veil) -> tuple[str, str]:
+    """An artifact as it may leave, or why it may not."""
+    if path.suffix.lower() not in TEXTS:
+        return "", "no plain text: pixels, weights and pages with pictures stay"
+    if path.stat().st_size > MAX_TEXT:
+        return "", f"more than {MAX_TEXT} bytes"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return "", "not UTF-8"
+    if re.search(r"data:image/|image/(png|jpe?g|webp|gif)|;base64,", text):
+        return "", "holds a picture"
+    if path.suffix.lower() != ".json":
+        return (text, "") if not veil.people else ("", "a free text of a run in which a person is seen")
+    try:
+        return canonical(veil.over(json.loads(text))), ""
+    except ValueError as error:
+        return "", f"no JSON: {error}"
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+@contextmanager
+def _outgoing(path: Path) -> Iterator[Path]:
+    """A hidden name beside the destination; removed again unless it was put in place."""
+    if path.exists() and not _is_archive(path):
+        raise MediaError(
+            expected="a new name, or an older archive of a run to replace",
+            got=f"{path.name}, which is another file",
+            remedy="choose another name",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _is_archive(path: Path) -> bool:
+    if not (path.is_file() and zipfile.is_zipfile(path)):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return archive.comment == _ARCHIVE

@@ -1,0 +1,271 @@
+"""The doctor: each absence is named with the remedy that mends it, and asking changes nothing."""
+
+import argparse
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faceswap_lab import __main__ as command_line
+from faceswap_lab.errors import DeviceError, RunError
+from faceswap_lab.models import zoo
+from faceswap_lab.runs import doctor
+from faceswap_lab.runs.doctor import Finding, Hardware
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import audit
+
+ROOT = Path(__file__).parent.parent
+CPU_ONLY = Hardware(torch="2.13.0+cpu", cuda="", driver=False, devices={"cpu": "cpu (x86_64)"})
+CPU_BUILD_BESIDE_GPU = Hardware(torch="2.13.0+cpu", cuda="", driver=True, devices={"cpu": "cpu (x86_64)"})
+BLIND_CUDA = Hardware(torch="2.13.0", cuda="13.0", driver=True, devices={"cpu": "cpu (x86_64)"})
+WITH_GPU = Hardware(torch="2.13.0", cuda="13.0", driver=True, devices={"cpu": "cpu (x86_64)", "cuda:0": "cuda:0 (H100)"})
+NO_CUDA = DeviceError(expected="the device cuda", got="0 CUDA devices", remedy="choose another")
+
+
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings}
+
+
+def no_libgl() -> object:
+    raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+
+
+def test_three_absences_have_three_remedies() -> None:
+    gpu = doctor.judge_device(CPU_ONLY, "cuda", NO_CUDA)
+    libgl = doctor.judge_opencv(no_libgl)
+    weights = doctor.judge_weights({"yunet": "ok", "sface": "missing"})
+    assert "NVIDIA GPU and its driver" in gpu.remedy
+    assert "apt-get install libgl1 libglib2.0-0" in libgl.remedy
+    assert "faceswap-lab models fetch" in weights.remedy
+    assert "sface missing" in weights.found
+    assert "yunet" not in weights.found
+    assert "0 CUDA devices" in gpu.found
+    assert [doctor.exit_code([each]) for each in (gpu, libgl, weights)] == [4, 1, 4]
+    assert doctor.exit_code([libgl, weights]) == 4
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "torch_remedy", "device_remedy"),
+    [
+        (CPU_ONLY, "warning", "", "with an NVIDIA GPU"),
+        (CPU_BUILD_BESIDE_GPU, "warning", "EXTRA=gpu", "EXTRA=gpu"),
+        (BLIND_CUDA, "warning", "", "nvidia-smi"),
+        (WITH_GPU, "ok", "", ""),
+    ],
+)
+def test_no_gpu_is_a_warning_with_the_remedy_of_its_cause(
+    seen: Hardware, state: str, torch_remedy: str, device_remedy: str
+) -> None:
+    device, build = doctor.judge_device(seen, "auto", None), doctor.judge_torch(seen)
+    assert device.state == state
+    assert build.state == ("warning" if torch_remedy else "ok")
+    for finding, remedy in ((device, device_remedy), (build, torch_remedy)):
+        assert (remedy in finding.remedy) if remedy else not finding.remedy
+    assert doctor.exit_code([device, build]) == 0
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [((3, 10, 14), "problem"), ((3, 11, 0), "ok"), ((3, 13, 9), "ok"), ((3, 14, 0), "problem")]
+)
+def test_python_is_in_range(version: tuple[int, ...], state: str) -> None:
+    assert doctor.judge_python(version).state == state
+
+
+def test_the_range_of_python_is_that_of_the_package() -> None:
+    low, high = (".".join(map(str, bound)) for bound in doctor.PYTHON)
+    assert f'requires-python = ">={low},<{high}"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("owners", [[], ["opencv-python", "opencv-python-headless"]])
+def test_nothing_but_one_owner_will_do(owners: list[str]) -> None:
+    finding = doctor.judge_owner("opencv", "cv2", owners)
+    assert finding.state == "problem"
+    assert "make setup" in finding.remedy
+    assert all(name in finding.found for name in owners)
+    assert doctor.judge_owner("opencv", "cv2", ["opencv-python"]).state == "ok"
+
+
+def test_onnxruntime_of_the_cpu_beside_a_gpu_is_a_warning() -> None:
+    assert doctor.judge_onnxruntime(["onnxruntime"], ["CPUExecutionProvider"], gpu=True).state == "warning"
+    assert doctor.judge_onnxruntime(["onnxruntime"], ["CPUExecutionProvider"], gpu=False).state == "ok"
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert doctor.judge_onnxruntime(["onnxruntime-gpu"], both, gpu=True).state == "ok"
+    assert doctor.judge_onnxruntime(["onnxruntime", "onnxruntime-gpu"], both, gpu=True).state == "problem"
+
+
+@pytest.mark.parametrize("gone", doctor.CODECS)
+def test_each_missing_codec_is_named(gone: tuple[str, str]) -> None:
+    finding = doctor.judge_codecs(lambda name, mode: (name, mode) != gone)
+    assert finding.state == "problem"
+    assert finding.found == f"no {gone[0]} {'decoder' if gone[1] == 'r' else 'encoder'}"
+
+
+def test_a_codec_that_does_not_exist_is_found_missing() -> None:
+    has = doctor._has_codec()
+    assert has("h264", "r")
+    assert not has("no_such_codec", "r")
+    assert not has("libx264", "r"), "an encoder's name decodes nothing"
+
+
+def test_head_pack_needs_a_baked_file_or_a_folder_to_bake_into(tmp_path: Path) -> None:
+    pack, cases = tmp_path / "pack.npz", ((True, False), (False, True), (False, False))
+    states = [doctor.judge_head_pack(pack, baked=baked, writable=writable).state for baked, writable in cases]
+    assert states == ["ok", "ok", "problem"]
+
+
+@pytest.mark.parametrize(
+    ("writable", "free", "state"),
+    [(True, 50 * doctor.GIB, "ok"), (True, doctor.GIB, "warning"), (True, 1000, "problem"), (False, 50 * doctor.GIB, "problem")],
+)
+def test_root(tmp_path: Path, writable: bool, free: int, state: str) -> None:
+    finding = doctor.judge_root(tmp_path, writable=writable, free=free, runs=3 * doctor.GIB)
+    assert finding.state == state
+    assert "3.0 GiB of runs" in finding.found
+    assert bool(finding.remedy) == (state != "ok")
+
+
+@pytest.mark.parametrize(("available", "state"), [(None, "ok"), (8 * doctor.GIB, "ok"), (doctor.GIB, "warning")])
+def test_memory(available: int | None, state: str) -> None:
+    assert doctor.judge_memory(available).state == state
+
+
+@pytest.mark.parametrize(
+    ("cores", "omp", "state"),
+    [
+        (2, "", "ok"),
+        (2, "2", "ok"),
+        (2.0, "2,1", "ok"),
+        (2, "4", "warning"),
+        (1.5, "2", "warning"),
+        (0.5, "1", "ok"),
+        (2, "many", "warning"),
+        (2, "0", "warning"),
+    ],
+)
+def test_threads_fit_the_cores(cores: float, omp: str, state: str) -> None:
+    assert doctor.judge_cores(cores, omp).state == state
+
+
+@given(st.integers(0, 2**50), st.integers(0, 2**50))
+def test_sizes_keep_their_order(one: int, other: int) -> None:
+    units = {"B": 0, "KiB": 1, "MiB": 2, "GiB": 3}
+    small, large = (doctor.size_text(size).split() for size in sorted((one, other)))
+    assert (units[small[1]], float(small[0])) <= (units[large[1]], float(large[0]))
+    value = float(large[0]) * 1024 ** units[large[1]]
+    assert abs(value - max(one, other)) <= 0.051 * 1024 ** units[large[1]]
+
+
+def test_a_look_that_fails_is_a_finding_with_its_remedy() -> None:
+    def labs() -> Finding:
+        raise RunError(expected="a readable run", got="a torn one", remedy="restore it")
+
+    def disk() -> Finding:
+        raise PermissionError(13, "Permission denied")
+
+    found = doctor.looked_at("audit log", labs)
+    assert (found.state, found.found, found.remedy) == ("problem", "expected a readable run; got a torn one", "restore it")
+    assert "FACESWAP_LAB_ROOT" in doctor.looked_at("lab root", disk).remedy
+    assert "libgl1" in doctor.looked_at("weights", lambda: no_libgl()).remedy  # type: ignore[arg-type,return-value]
+    with pytest.raises(ZeroDivisionError):
+        doctor.looked_at("cores", lambda: 1 // 0)  # type: ignore[arg-type,return-value]
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path / "lab"))
+    monkeypatch.setenv("FACESWAP_LAB_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("FACESWAP_LAB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "lab"
+
+
+def test_asking_writes_nothing_and_calls_nobody(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the doctor called somebody")
+
+    for call in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, call, refuse)
+    doctor.examine()
+    assert list(lab.parent.iterdir()) == []
+
+
+def test_findings_that_are_not_ok_have_a_remedy(lab: Path) -> None:
+    found = doctor.examine()
+    assert [finding.name for finding in found if finding.state != "ok" and not finding.remedy] == []
+    assert len(by_name(found)) == len(found) == 13
+
+
+def test_missing_weights_are_exit_code_4_and_altered_ones_are_named(lab: Path, capsys: pytest.CaptureFixture) -> None:
+    assert command_line.main(["doctor", "--json"]) == 4
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ok"] is False
+    assert [f["name"] for f in answer["findings"] if f["missing"]] == ["weights"]
+    model = next(iter(zoo.MODELS.values()))
+    zoo.weights_folder().mkdir()
+    (zoo.weights_folder() / model.file).write_bytes(b"other")
+    assert f"{model.card.name} altered" in by_name(doctor.examine())["weights"].found
+
+
+def test_a_device_that_was_asked_for_must_be_there(lab: Path, capsys: pytest.CaptureFixture) -> None:
+    assert command_line.main(["doctor", "--device", "cuda:99"]) == 4
+    assert "no cuda:99" in capsys.readouterr().out
+    assert command_line.main(["doctor", "--device", "abacus"]) == 2
+
+
+def test_a_cut_log_and_an_unreadable_run_are_found(lab: Path) -> None:
+    for seed in "78":
+        Run.start(lab, "train", "{}", {"source": f"actor:{seed}"})
+    assert by_name(doctor.examine())["audit log"].found == "2 lines, whole"
+    log = audit.path_of(lab)
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(lines[0])
+    cut = by_name(doctor.examine())["audit log"]
+    assert cut.state == "problem"
+    assert "tail is cut" in cut.found
+    next((lab / "runs").glob("train-*/run.json")).write_text("{")
+    torn = by_name(doctor.examine())["audit log"]
+    assert "run.json" in torn.found
+    assert "backup" in torn.remedy
+
+
+def test_the_doctor_speaks_where_cv2_cannot_be_loaded(tmp_path: Path) -> None:
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')\n")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "FACESWAP_LAB_ROOT": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "faceswap_lab", "doctor", "--json"], capture_output=True, text=True, env=env, cwd=ROOT, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    found = {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert found["libGL"]["state"] == found["weights"]["state"] == "problem"
+    assert "apt-get install libgl1" in found["libGL"]["remedy"]
+    assert found["codecs"]["state"] == found["python"]["state"] == "ok"
+
+
+# --- help teaches by example ----------------------------------------------------------------------------------------------
+
+
+def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        yield parser
+    for group in groups:
+        for inner in group.choices.values():
+            yield from leaves(inner)
+
+
+@pytest.mark.parametrize("leaf", [pytest.param(leaf, id=leaf.prog) for leaf in leaves(command_line._parser())])
+def test_help_ends_with_examples_that_parse(leaf: argparse.ArgumentParser) -> None:
+    examples = [line.strip() for line in (leaf.epilog or "").splitlines()[1:]]
+    assert examples
+    assert leaf.format_help().endswith("\n".join(f"  {line}" for line in examples) + "\n"), "long lines must not be wrapped"
+    for line in examples:
+        assert line.startswith(f"{leaf.prog}")
+        chosen = command_line._parser().parse_args(shlex.split(line)[1:])
+        assert chosen.command is leaf.get_default("command")

@@ -1,0 +1,370 @@
+"""Pruning takes nothing that is needed or at work and survives a kill; an archive holds no pixel, no weight and no name."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image as Pillow
+
+from faceswap_lab import __main__ as command_line
+from faceswap_lab.errors import ConsentError, MediaError, RunError
+from faceswap_lab.runs import keep
+from faceswap_lab.runs.people import record_of
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import audit, doors
+from faceswap_lab.trust.records import sha256_file
+
+ROOT = Path(__file__).parent.parent
+LATER = datetime.now(UTC) + timedelta(days=40)
+
+
+def made(root: Path, verb: str = "train", *, done: bool = True, files: Mapping[str, bytes] | None = None, **inputs: str) -> Run:
+    run = Run.start(root, verb, '{"steps": 3}', inputs or {"source": "actor:7"}, again=True)
+    with run:
+        run.emit("frame", index=0, keypoints=[[1.0, 2.0]])
+        for name, content in (files or {"pair.safetensors": run.id.encode() * 100}).items():
+            with run.write(name) as path:
+                path.write_bytes(content)
+        if done:
+            run.finish(loss=0.5)
+    return Run.open(run.id, root)
+
+
+def ids(weighed: tuple[keep.Weighed, ...]) -> set[str]:
+    return {each.id for each in weighed}
+
+
+def left(root: Path) -> set[str]:
+    return {run.id for run in Run.find(root)}
+
+
+# --- pruning --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_removes_nothing_and_weighs_what_would_go(tmp_path: Path) -> None:
+    kept, half = made(tmp_path), made(tmp_path, done=False)
+    found = keep.plan(tmp_path, unfinished=True)
+    assert ids(found.goes) == {half.id}
+    assert found.num_bytes == sum(path.stat().st_size for path in half.path.rglob("*") if path.is_file()) > 900
+    assert found.goes[0].why == "unfinished"
+    assert left(tmp_path) == {kept.id, half.id}
+    assert [entry.event["action"] for entry in audit.read(tmp_path)].count("pruned") == 0
+
+
+def test_pruning_removes_logs_and_leaves_the_log_whole(tmp_path: Path) -> None:
+    kept, half = made(tmp_path), made(tmp_path, done=False)
+    done = keep.prune(tmp_path, unfinished=True)
+    assert ids(done.goes) == {half.id}
+    assert left(tmp_path) == {kept.id}
+    assert not half.path.exists()
+    assert not list((tmp_path / "runs").glob(".gone-*"))
+    last = audit.read(tmp_path)[-1].event
+    assert (last["action"], last["ids"]) == ("pruned", [half.id])
+    assert audit.verify(tmp_path, heads=Run.heads(tmp_path)).whole
+    assert keep.prune(tmp_path, unfinished=True).goes == ()
+
+
+def test_age_counts_from_the_last_work_and_narrows_unfinished(tmp_path: Path) -> None:
+    done, half = made(tmp_path), made(tmp_path, done=False)
+    assert keep.plan(tmp_path, older_than_days=1).goes == ()
+    assert ids(keep.plan(tmp_path, older_than_days=39, now=LATER).goes) == {done.id, half.id}
+    assert keep.plan(tmp_path, older_than_days=41, now=LATER).goes == ()
+    assert ids(keep.plan(tmp_path, unfinished=True, older_than_days=39, now=LATER).goes) == {half.id}
+    record = json.loads((half.path / "run.json").read_text())
+    old = (datetime.now(UTC) - timedelta(days=100)).isoformat()
+    (half.path / "run.json").write_text(json.dumps(record | {"created": old}))
+    assert keep.plan(tmp_path, unfinished=True, older_than_days=50).goes == (), "worked on today, whenever it was started"
+
+
+@pytest.mark.parametrize("asked", [{}, {"older_than_days": -1.0}, {"older_than_days": float("nan")}])
+def test_what_may_go_must_be_said(tmp_path: Path, asked: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"say which runs|0 or more"):
+        keep.plan(tmp_path, **asked)
+
+
+@settings(max_examples=15, deadline=None)
+@given(shape=st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, 5), max_size=2)), min_size=2, max_size=6))
+def test_exactly_what_no_kept_run_was_made_from_goes(
+    tmp_path_factory: pytest.TempPathFactory, shape: list[tuple[bool, set[int]]]
+) -> None:
+    """The oracle: a run stays if it is finished or if a staying one names it, however far down."""
+    root = tmp_path_factory.mktemp("lab")
+    runs: list[Run] = []
+    parents: list[set[int]] = []
+    for number, (done, wanted) in enumerate(shape):
+        parents.append({parent for parent in wanted if parent < number})
+        inputs = {f"input{parent}": runs[parent].id for parent in parents[-1]} | {"source": f"actor:{number}"}
+        runs.append(made(root, done=done, **inputs))
+    staying = {number for number, (done, _) in enumerate(shape) if done}
+    for number in reversed(range(len(shape))):
+        staying |= parents[number] if number in staying else set()
+    assert keep.prune(root, unfinished=True).stays == keep.plan(root, unfinished=True).stays
+    assert left(root) == {runs[number].id for number in staying}
+
+
+def test_an_id_is_not_taken_for_another_that_begins_with_it(tmp_path: Path) -> None:
+    first, second = made(tmp_path, done=False), made(tmp_path, done=False)
+    assert second.id == f"{first.id}-2"
+    made(tmp_path, "swap", swapper=second.id)
+    found = keep.plan(tmp_path, unfinished=True)
+    assert ids(found.goes) == {first.id}
+    assert ids(found.stays) == {second.id}
+
+
+def test_a_file_of_a_run_holds_it_too(tmp_path: Path) -> None:
+    by_path, by_digest, free = (made(tmp_path, "swap", source=f"actor:{seed}") for seed in (1, 2, 3))
+    fields = {"file": "sha256:" + "0" * 64, "path": str(by_path.path / "artifacts" / "result.mkv")}
+    digest = next(iter(by_digest.record.artifacts.values()))
+    user = made(tmp_path, "swap", target=json.dumps(fields), source=json.dumps({"file": f"sha256:{digest}", "path": "copy.mkv"}))
+    runs = [by_path, by_digest, free]
+    assert [run.id for run in runs if keep._made_from(user, run)] == [by_path.id, by_digest.id]
+
+
+def test_a_run_at_work_stays_until_the_process_lets_go(tmp_path: Path) -> None:
+    run = made(tmp_path, done=False)
+    with run:
+        assert ids(keep.prune(tmp_path, unfinished=True).stays) == {run.id}
+        assert left(tmp_path) == {run.id}
+    assert ids(keep.prune(tmp_path, unfinished=True).goes) == {run.id}
+
+
+def test_a_run_taken_up_between_plan_and_removal_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = made(tmp_path, done=False)
+    monkeypatch.setattr(keep, "_held", lambda *_: "")
+    with run:
+        done = keep.prune(tmp_path, unfinished=True)
+    assert (ids(done.goes), ids(done.stays), left(tmp_path)) == (set(), {run.id}, {run.id})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there an open file keeps its folder from being renamed")
+def test_the_lock_is_held_until_the_run_is_out_of_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, rename = made(tmp_path, done=False), Path.rename
+
+    def while_renaming(path: Path, to: Path) -> Path:
+        with pytest.raises(RunError, match="works on it"), run:
+            pass
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", while_renaming)
+    assert ids(keep.prune(tmp_path, unfinished=True).goes) == {run.id}
+
+
+def test_one_prune_at_a_time(tmp_path: Path) -> None:
+    made(tmp_path, done=False)
+    with keep.acquire(tmp_path / "runs" / ".prune.lock"), pytest.raises(RunError, match="another process"):
+        keep.prune(tmp_path, unfinished=True)
+
+
+def test_what_a_link_leads_to_stays(tmp_path: Path) -> None:
+    elsewhere = made(tmp_path / "other", done=False)
+    (tmp_path / "lab" / "runs").mkdir(parents=True)
+    (tmp_path / "lab" / "runs" / elsewhere.id).symlink_to(elsewhere.path)
+    assert ids(keep.prune(tmp_path / "lab", unfinished=True).stays) == {elsewhere.id}
+    assert elsewhere.path.exists()
+
+
+def test_nothing_goes_while_a_run_cannot_be_read(tmp_path: Path) -> None:
+    half, torn = made(tmp_path, done=False), made(tmp_path)
+    (torn.path / "run.json").write_text("{")
+    with pytest.raises(RunError, match="restore it"):
+        keep.prune(tmp_path, unfinished=True)
+    assert half.path.exists()
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from faceswap_lab.runs import keep
+root, stage = Path(sys.argv[1]), sys.argv[2]
+rename, unlink = Path.rename, os.unlink
+def die(*_, **__): os._exit(9)
+def rename_then_die(path, to): rename(path, to); os._exit(9)
+def unlink_then_die(*given, **named): unlink(*given, **named); os._exit(9)
+if stage == "before the rename": Path.rename = die
+if stage == "after the rename": Path.rename = rename_then_die
+if stage == "while deleting": os.unlink = unlink_then_die
+keep.prune(root, unfinished=True)
+"""
+
+
+@pytest.mark.parametrize("stage", ["before the rename", "after the rename", "while deleting"])
+def test_a_kill_leaves_every_run_whole_or_gone(tmp_path: Path, stage: str) -> None:
+    kept = made(tmp_path)
+    halves = [made(tmp_path, done=False) for _ in range(3)]
+    killed = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path), stage], cwd=ROOT, check=False)
+    assert killed.returncode == 9
+    seen = Run.find(tmp_path)
+    assert len(seen) == (4 if stage == "before the rename" else 3)
+    for run in seen:
+        assert run.artifact("pair.safetensors").read_bytes() == run.id.encode() * 100
+    assert audit.verify(tmp_path, heads=Run.heads(tmp_path)).whole
+    logged = {name for entry in audit.read(tmp_path) for name in entry.event.get("ids", [])}
+    assert {run.id for run in halves} - left(tmp_path) <= logged, "nothing goes without a line"
+    keep.prune(tmp_path, unfinished=True)
+    assert left(tmp_path) == {kept.id}
+    assert not list((tmp_path / "runs").glob(".gone-*"))
+
+
+def test_sizes_are_sums_of_files_and_follow_no_link(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "one").write_bytes(b"1" * 1000)
+    (tmp_path / "a" / "b" / "two").write_bytes(b"2" * 234)
+    (tmp_path / "large").write_bytes(b"0" * 10_000)
+    assert keep.size_of(tmp_path / "a") == 1234
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "large")
+    assert 1234 < keep.size_of(tmp_path / "a") < 2000
+    assert keep.size_of(tmp_path / "none") == 0
+
+
+# --- exporting ------------------------------------------------------------------------------------------------------------
+
+FILES = {
+    "pair.safetensors": b"weights",
+    "crops.safetensors": b"crops",
+    "checkpoint.pt": b"state",
+    "result.mkv": b"pixels",
+    "notebook.ipynb": b'{"cells": []}',
+    "scores.json": b'{"psnr": {"value": 27.5}}',
+    "notes.txt": b"seen by Jo Doe",
+    "pictured.json": b'{"image/png": "iVBORw0"}',
+    "binary.txt": b"\xff\xfe\x00",
+    "torn.json": b'{"a": ',
+    "large.csv": b"1,2\n" * (keep.MAX_TEXT // 4 + 1),
+}
+
+
+def members(path: Path) -> dict[str, str]:
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        return {name.partition("/")[2]: archive.read(name).decode() for name in archive.namelist()}
+
+
+def test_an_archive_holds_the_record_and_texts_and_nothing_else(tmp_path: Path) -> None:
+    run = made(tmp_path, files=FILES)
+    done = keep.export(run, tmp_path / "out" / "run.zip")
+    texts = members(done.path)
+    assert set(texts) == {
+        "run.json",
+        "recipe.json",
+        "events.jsonl",
+        "left_out.json",
+        "artifacts/scores.json",
+        "artifacts/notes.txt",
+    }
+    assert set(done.left_out) == set(FILES) - {"scores.json", "notes.txt"}
+    assert json.loads(texts["left_out.json"]) == done.left_out
+    assert json.loads(texts["recipe.json"]) == {"steps": 3}
+    assert json.loads(texts["run.json"])["artifacts"] == run.record.artifacts
+    assert [json.loads(line) for line in texts["events.jsonl"].splitlines()] == run.events()
+    last = audit.read(tmp_path)[-1].event
+    assert last == {"action": "run exported", "run": run.id, "file": "run.zip", "sha256": sha256_file(done.path)}
+
+
+def test_the_same_run_gives_the_same_bytes_and_replaces_only_its_like(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    first, second = keep.export(run, tmp_path / "a.zip"), keep.export(run, tmp_path / "b.zip")
+    assert first.sha256 == second.sha256 == sha256_file(tmp_path / "b.zip")
+    assert keep.export(run, tmp_path / "a.zip").sha256 == first.sha256
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as other:
+        other.writestr("thesis.txt", "years of work")
+    before = (tmp_path / "other.zip").read_bytes()
+    with pytest.raises(MediaError, match="another file"):
+        keep.export(run, tmp_path / "other.zip")
+    assert (tmp_path / "other.zip").read_bytes() == before
+    with pytest.raises(ValueError, match=r"\.zip"):
+        keep.export(run, tmp_path / "a.tar")
+
+
+def test_nothing_appears_without_its_line_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = made(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(audit, "append", full)
+    with pytest.raises(OSError, match="No space"):
+        keep.export(run, tmp_path / "out" / "a.zip")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Run:
+    """A swap onto a person, whose name and path stand in places of every kind."""
+    folder = tmp_path / 'Jo Doe\'s "clips"'
+    folder.mkdir()
+    Pillow.new("RGB", (8, 8)).save(folder / "take-größe.png")
+    clip = doors.admit(
+        folder / "take-größe.png", root=tmp_path, who="Jo Doe", basis="consent: signed 2026-03-01", uses=("anonymise",)
+    )
+    run = Run.start(tmp_path, "swap", '{"steps": 3}', {"source": '{"actor": 7}', "target": record_of(clip)})
+    with run:
+        run.emit("frame", index=0, keypoints=[[123.25, 2.0]], note=f"read {clip.path}")
+        for name, text in {"frames.json": '[{"who": "jo doe", "psnr": 27.5}]', "notes.txt": "Jo Doe smiles"}.items():
+            with run.write(name) as path:
+                path.write_text(text)
+        run.finish(target=clip.subject, nested={"Jo Doe": [record_of(clip)]})
+    return Run.open(run.id, tmp_path)
+
+
+def test_no_name_path_or_point_of_a_person_leaves(real: Run, tmp_path: Path) -> None:
+    scores = made(tmp_path, "evaluate", result=real.id, files={"scores.json": b'{"of": "Jo Doe"}'})
+    for run, kept in ((real, "artifacts/frames.json"), (scores, "artifacts/scores.json")):
+        texts = members(keep.export(run, tmp_path / f"{run.id}.zip").path)
+        assert kept in texts
+        assert "artifacts/notes.txt" not in texts
+        for name, text in texts.items():
+            for secret in ("jo doe", "größe", "u00f6", str(tmp_path).lower(), "keypoints", "123.25"):
+                assert secret not in text.lower(), (name, secret)
+        assert "person" in texts["run.json"] or run is scores
+    assert "27.5" in members(tmp_path / f"{real.id}.zip")["artifacts/frames.json"]
+
+
+def test_points_of_actors_leave(tmp_path: Path) -> None:
+    assert "keypoints" in members(keep.export(made(tmp_path), tmp_path / "a.zip").path)["events.jsonl"]
+
+
+def test_a_run_of_somebody_who_withdrew_does_not_leave(real: Run, tmp_path: Path) -> None:
+    scores = made(tmp_path, "evaluate", result=real.id)
+    manifest = next((tmp_path / "data_manifests").glob("*.toml"))
+    manifest.write_text(manifest.read_text().replace("[consent]", f"[consent]\nwithdrawn = {date.today()}"))
+    for run in (real, scores):
+        with pytest.raises(ConsentError, match="withdrawn"):
+            keep.export(run, tmp_path / "a.zip")
+    assert not (tmp_path / "a.zip").exists()
+
+
+# --- the command line -----------------------------------------------------------------------------------------------------
+
+
+def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
+    kept, half = made(tmp_path), made(tmp_path, done=False)
+
+    def answer(*arguments: str) -> object:
+        assert command_line.main([*arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    listed = answer("runs", "list")
+    assert isinstance(listed, list)
+    assert {row["run"]: row["bytes"] for row in listed} == {run.id: keep.size_of(run.path) for run in (kept, half)}
+    assert command_line.main(["runs", "list"]) == 0
+    assert "KiB" in capsys.readouterr().out
+    asked = answer("runs", "prune", "--unfinished")
+    assert isinstance(asked, dict)
+    assert (asked["removed"], [row["run"] for row in asked["goes"]]) == (False, [half.id])
+    assert half.path.exists()
+    assert command_line.main(["runs", "prune"]) == 2
+    assert "say which runs" in capsys.readouterr().err
+    done = answer("runs", "prune", "--unfinished", "--yes")
+    assert isinstance(done, dict)
+    assert (done["removed"], half.path.exists(), kept.path.exists()) == (True, False, True)
+    sent = answer("runs", "export", kept.id, "-o", str(tmp_path / "a.zip"))
+    assert isinstance(sent, dict)
+    assert set(sent["members"]) == set(members(tmp_path / "a.zip"))
