@@ -73,7 +73,9 @@ def evaluate(result: Run, *, truth: Take | None = None, recipe: EvaluateRecipe |
 
 
 def _belongs(truth: Take, source: Person, target: Person) -> bool:
-    return isinstance(source, Actor) and isinstance(target, Take) and target.recast(source, tone=truth.tone).origin == truth.origin
+    if not (isinstance(source, Actor) and isinstance(target, Take)) or len(truth) != len(target):
+        return False
+    return target.recast(source, tone=truth.tone).origin == truth.origin
 
 
 def _ratio(scores: dict[str, Score]) -> float | None:
@@ -96,8 +98,8 @@ class _Judge:
         for person in (source, target):
             # An actor's gallery comes from a performance of its own, so that no scored frame is compared with itself.
             who = person.actor if isinstance(person, Take) else person
-            shown = footage_of(who, performance="range", num_frames=2 * recipe.gallery_size, seed=recipe.gallery_seed, size=256)
-            galleries.append(gallery_of(shown, engine, num_frames=2 * recipe.gallery_size))
+            shown = footage_of(who, performance="range", num_frames=recipe.gallery_size, seed=recipe.gallery_seed, size=256)
+            galleries.append(gallery_of(shown, engine, num_frames=recipe.gallery_size))
         return cls(engine=engine, source_gallery=galleries[0], target_gallery=galleries[1])
 
     def identity(self, frame: Frame, face: Faces) -> dict[str, float]:
@@ -130,6 +132,7 @@ class _Judge:
         if not region.any():
             return row
         whole = _without_holes(region)
+        # In the picture, not in space: a turned head raises the figure, but value, floor and ceiling alike.
         apart = float(np.linalg.norm(rendered.keypoints5[0] - rendered.keypoints5[1]))
         for role, frame in (("value", swapped), ("floor", before), ("ceiling", right)):
             face = largest(self.engine.detect(frame))
@@ -139,12 +142,7 @@ class _Judge:
             figures["seam"] = metrics.seam(frame.image, whole)
             figures["landmarks"] = metrics.landmark_error(face.keypoints[0], rendered.keypoints5, apart) if len(face) else math.nan
             row |= {f"{role}.{name}": figure for name, figure in figures.items()}
-        row["background"] = float(np.abs(swapped.image.astype(int) - before.image)[~_grown(region)].max(initial=0))
         return row
-
-
-def _grown(region: np.ndarray) -> np.ndarray:
-    return np.asarray(cv2.dilate(region.astype(np.uint8), np.ones((31, 31), np.uint8)), bool)
 
 
 def _without_holes(region: np.ndarray) -> np.ndarray:

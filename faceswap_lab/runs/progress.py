@@ -1,11 +1,7 @@
 """One line that says how far a verb is. It shows only after two seconds: quick things stay silent."""
 
 import sys
-from collections.abc import Iterable, Iterator
 from time import perf_counter
-from typing import TypeVar
-
-T = TypeVar("T")
 
 
 class Progress:
@@ -42,12 +38,3 @@ class Progress:
 def _in_notebook() -> bool:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return type(shell).__name__ == "ZMQInteractiveShell"
-
-
-def tracked(items: Iterable[T], label: str, total: int, *, unit: str) -> Iterator[T]:
-    """`items`, with a progress line."""
-    line = Progress(label, total, unit=unit)
-    for done, item in enumerate(items, 1):
-        yield item
-        line.update(done)
-    line.close()

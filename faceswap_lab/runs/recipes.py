@@ -51,7 +51,7 @@ class SwapRecipe:
 class EvaluateRecipe:
     """Score a swap. `gallery_size` pictures of source and target each make the galleries that identity is read against."""
 
-    gallery_size: int = 8
+    gallery_size: int = 16
     gallery_seed: int = 2000
 
 

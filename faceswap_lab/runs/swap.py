@@ -14,7 +14,7 @@ from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame, remove_leftovers
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.opencv import OfflineEngine
-from faceswap_lab.models.protocols import AnySwapper
+from faceswap_lab.models.protocols import AnySwapper, Source
 from faceswap_lab.models.stream import source_of, swap_frames
 from faceswap_lab.models.warp import WarpSwapper
 from faceswap_lab.runs.people import Person, footage_of, party_of, record_of
@@ -102,10 +102,7 @@ def _perform(
     corrections: Corrections,
 ) -> None:
     run.emit("device", device=devices.describe(where))
-    shown = footage_of(source, performance="still", num_frames=recipe.num_source_frames, seed=0, size=512)
-    known = source_of(shown, engine, num_frames=recipe.num_source_frames)
-    if not known.frames and swapper.needs.source != "trained":
-        raise FaceError(expected=f"a face of {source.subject}", got="none", remedy="give a source picture with one clear face")
+    known = _known(source, swapper, engine, recipe.num_source_frames)
     codes = swapper.encode([known])
     start, num_faces, missed = perf_counter(), 0, []
     line = Progress("swap", len(target), unit="frames")
@@ -141,3 +138,14 @@ def _perform(
         seconds={"swap": round(seconds, 2)},
         actor_source=isinstance(source, Actor),
     )
+
+
+def _known(source: Person, swapper: AnySwapper, engine: OfflineEngine, num_frames: int) -> Source:
+    """What the swapper has to see of the source; one that was trained on them needs only the name."""
+    if swapper.needs.source == "trained":
+        return Source(subject=source.subject, frames=[], faces=[])
+    shown = footage_of(source, performance="still", num_frames=num_frames, seed=0, size=512)
+    known = source_of(shown, engine, num_frames=num_frames)
+    if not known.frames:
+        raise FaceError(expected=f"a face of {source.subject}", got="none", remedy="give a source picture with one clear face")
+    return known

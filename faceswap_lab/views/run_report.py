@@ -198,8 +198,8 @@ def _scores(verdict: Run) -> Scores:
         for name in _TITLES
         if (score := found.get(name)) is not None
     ]
-    about = f"Means over {verdict.summary['num_frames']} frames. Recogniser: {verdict.summary['embedder']}, galleries of about "
-    about += f"{2 * verdict.summary['gallery_size']} pictures each. Run {verdict.id}."
+    about = f"Means over {verdict.summary['num_frames']} frames. Recogniser: {verdict.summary['embedder']}, galleries of at most "
+    about += f"{verdict.summary['gallery_size']} pictures each. Run {verdict.id}."
     return Scores(rows=rows, caption=about)
 
 

@@ -4,7 +4,7 @@ The triangles are read, not imported, from `face_mesh_connections.py` in the whe
 its tessellation are one triangle. The mean head is the generalised Procrustes mean of what the mesh network sees in neutral
 portraits of synthetic actors, turned so that the eyes lie along x and the line from forehead to chin along y.
 
-    python benchmarks/make_mesh468.py mediapipe-0.10.21-….whl
+    python docs/make_mesh468.py mediapipe-0.10.21-….whl
 """
 
 import json
