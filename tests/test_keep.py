@@ -71,6 +71,16 @@ def test_pruning_removes_logs_and_leaves_the_log_whole(tmp_path: Path) -> None:
     assert keep.prune(tmp_path, unfinished=True).goes == ()
 
 
+def test_a_log_cut_behind_the_removal_of_the_last_run_is_found(tmp_path: Path) -> None:
+    made(tmp_path, done=False)
+    keep.prune(tmp_path, unfinished=True)
+    path = tmp_path / "audit.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    verdict = audit.verify(tmp_path, heads=Run.heads(tmp_path))
+    assert not verdict.whole
+    assert "tail is cut" in verdict.reason
+
+
 def test_age_counts_from_the_last_work_and_narrows_unfinished(tmp_path: Path) -> None:
     done, half = made(tmp_path), made(tmp_path, done=False)
     assert keep.plan(tmp_path, older_than_days=1).goes == ()
@@ -124,7 +134,7 @@ def test_a_file_of_a_run_holds_it_too(tmp_path: Path) -> None:
     digest = next(iter(by_digest.record.artifacts.values()))
     user = made(tmp_path, "swap", target=json.dumps(fields), source=json.dumps({"file": f"sha256:{digest}", "path": "copy.mkv"}))
     runs = [by_path, by_digest, free]
-    assert [run.id for run in runs if keep._made_from(user, run)] == [by_path.id, by_digest.id]
+    assert [run.id for run in runs if keep.made_from(user, run)] == [by_path.id, by_digest.id]
 
 
 def test_a_run_at_work_stays_until_the_process_lets_go(tmp_path: Path) -> None:

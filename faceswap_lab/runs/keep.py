@@ -8,17 +8,17 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from faceswap_lab.errors import ConsentError, MediaError, RunError
-from faceswap_lab.runs.run import Run
+from faceswap_lab.runs.run import HEAD, Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent import Entry, find_entry
-from faceswap_lab.trust.records import acquire, canonical, put_in_place, sha256_file, sync_folder
+from faceswap_lab.trust.records import acquire, canonical, put_in_place, sha256_file, sync_folder, write_whole
 
 GONE = ".gone-"
 """A run that is being removed has this before its id; no reader takes such a folder for a run."""
@@ -92,11 +92,12 @@ def plan(root: Path, *, unfinished: bool = False, older_than_days: float | None 
             stays[run.path] = reason
     _spread(runs, wanted, stays)
     by_path = {run.path: run for run in runs}
-    goes = [_weighed(by_path[path], why) for path, why in wanted.items() if path not in stays]
+    goes = [weighed(by_path[path], why) for path, why in wanted.items() if path not in stays]
     left = [
-        Weighed(id=path.name, path=path, num_bytes=size_of(path), why="left by a prune that was stopped") for path in _gone(root)
+        Weighed(id=path.name, path=path, num_bytes=size_of(path), why="left by a prune that was stopped")
+        for path in leftovers(root)
     ]
-    return Plan(goes=(*goes, *left), stays=tuple(_weighed(by_path[path], why) for path, why in stays.items()))
+    return Plan(goes=(*goes, *left), stays=tuple(weighed(by_path[path], why) for path, why in stays.items()))
 
 
 def prune(root: Path, *, unfinished: bool = False, older_than_days: float | None = None, now: datetime | None = None) -> Plan:
@@ -114,13 +115,20 @@ def prune(root: Path, *, unfinished: bool = False, older_than_days: float | None
         found = plan(root, unfinished=unfinished, older_than_days=older_than_days, now=now)
         goes, stays = [], list(found.stays)
         for each in found.goes:
-            gone = each.path if each.id.startswith(GONE) else _set_aside(root, each)
-            if gone is None:
+            if remove(root, each):
+                goes.append(each)
+            else:
                 stays.append(Weighed(id=each.id, path=each.path, num_bytes=each.num_bytes, why=_AT_WORK))
-                continue
-            _delete(gone)
-            goes.append(each)
     return Plan(goes=tuple(goes), stays=tuple(stays))
+
+
+def remove(root: Path, each: Weighed) -> bool:
+    """Log, rename and delete one run (or what a stopped removal left of one); False if a process works on it."""
+    gone = each.path if each.id.startswith(GONE) else _set_aside(root, each)
+    if gone is None:
+        return False
+    _delete(gone)
+    return True
 
 
 def _why(run: Run, unfinished: bool, older_than_days: float | None, now: datetime) -> str:
@@ -162,23 +170,25 @@ def _spread(runs: list[Run], wanted: dict[Path, str], stays: dict[Path, str]) ->
     while waiting:
         user = waiting.pop()
         for run in runs:
-            if run.path in wanted and run.path not in stays and _made_from(user, run):
+            if run.path in wanted and run.path not in stays and made_from(user, run):
                 stays[run.path] = f"{user.id} was made from it and stays"
                 waiting.append(run)
 
 
-def _made_from(user: Run, run: Run) -> bool:
+def made_from(user: Run, run: Run) -> bool:
     """Whether an input of `user` names the run, a file in its folder, or the digest of what it made."""
     named = re.compile(rf"(?<![\w-]){re.escape(run.id)}(?![\w-])")
     digests = set(run.record.artifacts.values())
     return any(named.search(value) or any(digest in value for digest in digests) for value in user.inputs.values())
 
 
-def _weighed(run: Run, why: str) -> Weighed:
+def weighed(run: Run, why: str) -> Weighed:
+    """The run with its bytes and the reason given."""
     return Weighed(id=run.id, path=run.path, num_bytes=size_of(run.path), why=why)
 
 
-def _gone(root: Path) -> list[Path]:
+def leftovers(root: Path) -> list[Path]:
+    """What stopped removals left to delete."""
     return sorted(path for path in (root / "runs").glob(f"{GONE}*") if path.is_dir() and not path.is_symlink())
 
 
@@ -191,7 +201,9 @@ def _set_aside(root: Path, each: Weighed) -> Path | None:
     gone = each.path.with_name(f"{GONE}{each.id}-{uuid4().hex[:8]}")
     with lock:
         # Logged first: a line without effect is followed by a second one, a run that is gone without a line has no explanation.
-        audit.append(root, {"action": "pruned", "ids": [each.id], "bytes": each.num_bytes, "why": each.why})
+        line = audit.append(root, {"action": "pruned", "ids": [each.id], "bytes": each.num_bytes, "why": each.why})
+        # The run takes along the head that it saw: this later one stays, or the log's tail could be cut unnoticed.
+        write_whole(root / "runs" / HEAD, canonical(asdict(line.head)))
         if sys.platform == "win32":
             # Windows renames no folder with an open file in it: the lock goes first, and who takes it then makes the rename fail.
             lock.close()
@@ -304,7 +316,7 @@ def _files(run: Run, runs: list[Run]) -> Iterator[tuple[str, str]]:
             # What another run made has no entry of its own; that run's own files are asked for.
             if digest and digest not in made:
                 yield digest, str(fields.get("path", ""))
-        parents = [other for other in runs if other.id not in seen and _made_from(user, other)]
+        parents = [other for other in runs if other.id not in seen and made_from(user, other)]
         seen |= {other.id for other in parents}
         waiting += parents
 

@@ -1,13 +1,16 @@
 """Notebooks as runs: papermill with strict parameters, and a summary that the notebook hands back."""
 
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import audit
 
 SUMMARY_TYPE = "application/vnd.faceswap-lab.summary+json"
 
@@ -51,15 +54,16 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], *, run: Run) -> dict
     failure: PapermillExecutionError | None = None
     with run.write("notebook.ipynb") as output:
         try:
-            papermill.execute_notebook(
-                str(path),
-                str(output),
-                parameters=dict(parameters),
-                progress_bar=False,
-                stdout_file=sys.stderr,
-                stderr_file=sys.stderr,
-                cwd=str(Path.cwd()),
-            )
+            with _named(run):
+                papermill.execute_notebook(
+                    str(path),
+                    str(output),
+                    parameters=dict(parameters),
+                    progress_bar=False,
+                    stdout_file=sys.stderr,
+                    stderr_file=sys.stderr,
+                    cwd=str(Path.cwd()),
+                )
         except PapermillExecutionError as error:
             failure = error  # raised below: the copy with the traceback is worth keeping
         done = nbformat.read(output, as_version=4)  # type: ignore[no-untyped-call]
@@ -77,3 +81,17 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], *, run: Run) -> dict
             if SUMMARY_TYPE in output_item.get("data", {}):
                 return dict(output_item["data"][SUMMARY_TYPE])
     return {}
+
+
+@contextmanager
+def _named(run: Run) -> Iterator[None]:
+    """The kernel's environment says whose notebook it executes, so that the log's lines do."""
+    before = os.environ.get(audit.WITHIN)
+    os.environ[audit.WITHIN] = run.id
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[audit.WITHIN]
+        else:
+            os.environ[audit.WITHIN] = before

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the folder's layout. A reader refuses a newer one."""
 
+HEAD = ".audit-head.json"
+"""In `runs/`: the audit log's head when the last run was removed."""
+
 FLUSH_AFTER_S = 5.0
 """Events reach the disk at the latest with the first one that comes this long after the last segment."""
 
@@ -140,8 +143,10 @@ class Run:
 
     @classmethod
     def heads(cls, root: Path | None = None) -> list[audit.Head]:
-        """The audit log's heads that runs saw, for `audit.verify`."""
-        return [audit.Head(count=run.record.audit_count, hash=run.record.audit_hash) for run in cls.find(root)]
+        """The audit log's heads that runs saw, and the one that the last removed run left, for `audit.verify`."""
+        heads = [audit.Head(count=run.record.audit_count, hash=run.record.audit_hash) for run in cls.find(root)]
+        left = (root or lab_root()) / "runs" / HEAD
+        return [*heads, audit.Head(**json.loads(left.read_text(encoding="utf-8")))] if left.exists() else heads
 
     # --- what it is -----------------------------------------------------------------------------------------------------
 

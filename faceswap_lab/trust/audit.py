@@ -17,6 +17,9 @@ from typing import IO, Any
 from faceswap_lab.errors import ProvenanceError
 from faceswap_lab.trust.records import canonical, locked, sha256_text, sync_folder
 
+WITHIN = "FACESWAP_LAB_WITHIN"
+"""Set for the kernel of a notebook that a run executes: the lines it causes name that run, which holds what the notebook showed."""
+
 START = "0" * 64
 """What the first line is chained to."""
 
@@ -88,11 +91,12 @@ def append(root: Path, event: Mapping[str, Any]) -> Entry:
     """
     path = path_of(root)
     fresh = not path.exists()
+    within = {"within": os.environ[WITHIN]} if os.environ.get(WITHIN) else {}
     with locked(path) as file:
         head, torn = _last(file)
         if torn:
             head = _set_aside(path, file, head, torn).head
-        entry = _write(file, head, dict(event))
+        entry = _write(file, head, {**event, **within})
     if fresh:
         sync_folder(root)
     return entry
@@ -109,14 +113,14 @@ def head(root: Path) -> Head:
 
 def read(root: Path) -> list[Entry]:
     """All lines, oldest first. Raises `ProvenanceError` if the chain does not verify."""
-    entries, verdict = _walk(root)
+    entries, verdict = walk(root)
     verdict.insist()
     return entries
 
 
 def verify(root: Path, *, heads: Iterable[Head] = ()) -> Verdict:
     """Check the whole chain, and that it still contains every head in `heads` (those stored by runs)."""
-    entries, verdict = _walk(root)
+    entries, verdict = walk(root)
     if not verdict.whole:
         return verdict
     for known in sorted(heads, key=lambda h: h.count):
@@ -131,8 +135,8 @@ def verify(root: Path, *, heads: Iterable[Head] = ()) -> Verdict:
     return verdict
 
 
-def _walk(root: Path) -> tuple[list[Entry], Verdict]:
-    """The lines that hold, up to the first that does not."""
+def walk(root: Path) -> tuple[list[Entry], Verdict]:
+    """The lines that hold, up to the first that does not, and what is wrong there. For those who must not be stopped by it."""
     path = path_of(root)
     data = path.read_bytes() if path.exists() else b""
     if data and not data.endswith(b"\n"):

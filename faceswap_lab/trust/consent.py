@@ -139,6 +139,11 @@ class Entry:
         return ""
 
 
+def same_subject(one: str, other: str) -> bool:
+    """Whether two names mean one person: letters' case aside they are the same."""
+    return one.casefold() == other.casefold()
+
+
 def find_entry(root: Path, sha256: str) -> Entry | None:
     """The entry of the file with this digest, read now from the disk; None if there is none.
 

@@ -20,6 +20,7 @@ from faceswap_lab.trust.consent import (
     Manifest,
     find_entry,
     read_manifests,
+    same_subject,
     uri_problem,
 )
 from faceswap_lab.trust.records import locked, sha256_text, write_whole
@@ -102,7 +103,7 @@ def _manifest(who: str, basis: str, uses: frozenset[str], source: str, today: da
 
 def _refuse_withdrawn(root: Path, subject: str) -> None:
     for name, manifest, _ in read_manifests(root):
-        if manifest.consent.withdrawn and manifest.subject.casefold() == subject.casefold():
+        if manifest.consent.withdrawn and same_subject(manifest.subject, subject):
             raise ConsentError(
                 expected=f"the agreement of {subject}",
                 got=f"manifest {name}: withdrawn on {manifest.consent.withdrawn}",
@@ -142,21 +143,21 @@ def _toml(manifest: Manifest) -> str:
     return "\n".join(
         [
             "version = 1",
-            f"subject = {_string(manifest.subject)}",
-            f"source = {_string(manifest.source)}",
-            f"licence = {_string(manifest.licence)}",
+            f"subject = {toml_string(manifest.subject)}",
+            f"source = {toml_string(manifest.source)}",
+            f"licence = {toml_string(manifest.licence)}",
             "",
             "[consent]",
-            f"kind = {_string(consent.kind)}",
-            f"text = {_string(consent.text)}",
+            f"kind = {toml_string(consent.kind)}",
+            f"text = {toml_string(consent.text)}",
             f"date = {consent.date.isoformat()}",
-            f"uses = [{', '.join(map(_string, sorted(consent.uses)))}]",
+            f"uses = [{', '.join(map(toml_string, sorted(consent.uses)))}]",
             "",
         ]
     )
 
 
-def _string(text: str) -> str:
+def toml_string(text: str) -> str:
     """A TOML basic string."""
     escaped = (
         f"\\u{ord(char):04x}" if ord(char) < 32 or ord(char) == 127 else char

@@ -15,9 +15,9 @@ from faceswap_lab.faces import frame as stills
 from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Clip, Footage, Grant
 from faceswap_lab.faces.footage import digest as digest_of
-from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.faces.frame import ColourTags, Frame, Image
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent import Entry, find_entry
+from faceswap_lab.trust.consent import Entry, find_entry, same_subject
 from faceswap_lab.trust.declare import FORMS, declare
 from faceswap_lab.trust.gate import Leave, Party, check_evaluate, check_swap, check_train, target_uses
 from faceswap_lab.trust.mark import Lineage, marked_html, metadata_of, read_mark
@@ -98,17 +98,21 @@ def export(
     lineage: Lineage,
     root: Path,
     audio_from: Path | None = None,
+    audio_at_s: float = 0.0,
+    colour: ColourTags | None = None,
     lossless: bool = False,
     today: date | None = None,
 ) -> Exported:
     """Let a result out: ask the gate again, encode with the mark, log, and only then put the file in its place.
 
-    The suffix chooses a still (.png, .jpg: one frame) or a clip. An older export of that name is replaced; any other file is not.
+    The suffix chooses a still (.png, .jpg: one frame) or a clip, whose sound and colour tags are as `video.encode` takes them. An
+    older export of that name is replaced; any other file is not.
     Raises `ConsentError` if an entry was withdrawn or has expired since, `ProvenanceError` if the mark does not read back.
     """
     leave = _leave(lineage, path, root, today)
     with _outgoing(path, root) as temporary:
-        _write_marked(made, temporary, metadata_of(lineage, leave), audio_from=audio_from, lossless=lossless)
+        metadata = metadata_of(lineage, leave)
+        _write_marked(made, temporary, metadata, audio_from=audio_from, audio_at_s=audio_at_s, colour=colour, lossless=lossless)
         return _let_out(temporary, path, [(lineage, leave)], root)
 
 
@@ -160,7 +164,7 @@ def _agrees(entry: Entry, who: str | None, uses: frozenset[str], today: date) ->
             got=f"{entry.label}: {problem}",
             remedy="ask them anew, or use an actor",
         )
-    if who is not None and " ".join(who.split()).casefold() != entry.subject.casefold():
+    if who is not None and not same_subject(" ".join(who.split()), entry.subject):
         raise ConsentError(
             expected=f"{entry.subject}, whom {entry.label} names for this file",
             got=repr(who),
@@ -190,7 +194,7 @@ def _outgoing(path: Path, root: Path) -> Iterator[Path]:
     One export of this lab to a name at a time: what lies there under the hidden name is then of a process that was killed.
     """
     place = sha256_text(f"{root.resolve()}\0{path.resolve()}")[:16]
-    temporary = path.with_name(f".{path.stem}.{place}{path.suffix}")
+    temporary = stills.hidden_beside(path, place)
     with locked(root / "runs" / ".exports" / f"{place}.lock"):
         _refuse_others(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,7 +215,16 @@ def _refuse_others(path: Path) -> None:
         )
 
 
-def _write_marked(made: Footage | Frame, path: Path, metadata: dict[str, str], *, audio_from: Path | None, lossless: bool) -> None:
+def _write_marked(
+    made: Footage | Frame,
+    path: Path,
+    metadata: dict[str, str],
+    *,
+    audio_from: Path | None,
+    audio_at_s: float,
+    colour: ColourTags | None,
+    lossless: bool,
+) -> None:
     """All marks, in the one order in which each survives the next: pixels, container, signature.
 
     Only the container's metadata is written today. A mark in the pixels belongs before the encoder, on each frame; a signed
@@ -220,7 +233,17 @@ def _write_marked(made: Footage | Frame, path: Path, metadata: dict[str, str], *
     if path.suffix.lower() not in STILLS:
         if isinstance(made, Frame):
             raise MediaError(expected="a still's suffix (.png, .jpg)", got=path.suffix, remedy="choose one of them")
-        video.encode(path, made.frames(), fps=made.fps, size=made.size, audio_from=audio_from, metadata=metadata, lossless=lossless)
+        video.encode(
+            path,
+            made.frames(),
+            fps=made.fps or 1.0,
+            size=made.size,
+            audio_from=audio_from,
+            audio_at_s=audio_at_s,
+            colour=colour,
+            metadata=metadata,
+            lossless=lossless,
+        )
         return
     if not isinstance(made, Frame) and len(made) != 1:
         raise MediaError(expected="one frame for a still", got=f"{len(made)} frames", remedy="export as .mp4, or export one frame")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from faceswap_lab.errors import ConsentError
 from faceswap_lab.faces.footage import Grant
-from faceswap_lab.trust.consent import Entry, find_entry
+from faceswap_lab.trust.consent import Entry, find_entry, same_subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def check_swap(source: Party, target: Party, *, root: Path, today: date | None =
     _insist(leave.target, "swap-target" if leave.real_source else "anonymise", day)
     for giver in leave.source:
         for taker in leave.target:
-            if not (giver.synthetic or taker.synthetic or _same(giver.subject, taker.subject)):
+            if not (giver.synthetic or taker.synthetic or same_subject(giver.subject, taker.subject)):
                 _insist_named(giver, taker.subject)
                 _insist_named(taker, giver.subject)
     return leave
@@ -145,14 +145,10 @@ def _insist(entries: Iterable[Entry], use: str, day: date) -> None:
 def _insist_named(entry: Entry, other: str) -> None:
     """One real person onto another: the entry must be this person's consent and name the other."""
     consent = entry.manifest.consent
-    if consent.kind != "consent" or not any(_same(other, partner) for partner in consent.partners):
+    if consent.kind != "consent" or not any(same_subject(other, partner) for partner in consent.partners):
         named = ", ".join(sorted(consent.partners)) or "nobody"
         raise ConsentError(
             expected=f"{entry.subject}'s consent that names {other}",
             got=f"{entry.label}, {consent.kind}, which names {named}",
             remedy="use an actor in place of one of the two",
         )
-
-
-def _same(one: str, other: str) -> bool:
-    return one.casefold() == other.casefold()

@@ -1,0 +1,257 @@
+"""When a person takes their consent back: everything made from their pictures is found, listed and, when confirmed, removed.
+
+What is found, and by what:
+  files       by the manifests about the person, and by the faces that a hand named after them in a faceset
+  runs        by the digests of those files in a run's inputs; then whatever was made from such a run, to the end of the chain;
+              and executed notebooks that let one of the files in, by the audit log
+  exports     by the audit log's lines of what left; a copy inside the lab is found by its digest and goes too
+Originals are the owner's: they are listed and stay. Copies outside the lab are listed by name and digest, so that they can be
+called back.
+"""
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from faceswap_lab.errors import ConsentError, ManifestError, RunError
+from faceswap_lab.runs import keep
+from faceswap_lab.runs.keep import Weighed
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.consent import Entry, locate, read_manifests, same_subject
+from faceswap_lab.trust.records import sha256_file
+from faceswap_lab.trust.withdraw import entries_of, withdraw
+
+NAMES = "names.json"
+"""In a faceset run's folder: the names that a hand gave its people, `{"person-2": "Jane Doe"}`."""
+
+FACES = "faces.json"
+"""A faceset run's artifact that lists its faces, each with `person` and the digest of its `source` file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """A file of the person's own: its digest, the manifest row that lists it, and where it lies (None: not on this machine)."""
+
+    sha256: str
+    entry: str
+    uri: str
+    path: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """Something made from the person that was let out. `copies` are files inside the lab with that digest."""
+
+    file: str
+    sha256: str
+    time: str
+    copies: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """What there is of a person. `unsaid` names what could not be looked through, and why."""
+
+    subject: str
+    manifests: tuple[str, ...]
+    originals: tuple[Original, ...]
+    runs: tuple[Weighed, ...]
+    exports: tuple[Left, ...]
+    unsaid: tuple[str, ...] = ()
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that the runs take."""
+        return sum(each.num_bytes for each in self.runs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purged:
+    """What was done: manifests now withdrawn, runs and copies removed, and what stays with the reason."""
+
+    manifests: tuple[str, ...]
+    runs: tuple[Weighed, ...]
+    copies: tuple[Path, ...]
+    stays: tuple[Weighed, ...]
+
+
+def plan(root: Path, subject: str) -> Withdrawal:
+    """Everything of `subject` (a manifest's name of them, letters' case aside) in this lab; nothing is changed.
+
+    Raises ConsentError if no manifest and no faceset knows the person, RunError or ManifestError if a record cannot be read:
+    nobody knows what that one holds.
+    """
+    who = " ".join(subject.split())
+    all_runs = Run.find(root)
+    named = _named(all_runs, who)
+    entries = entries_of(root, who, digests=named)
+    log, verdict = audit.walk(root)
+    if not entries and not _is_known(root, who):
+        _refuse_unknown(root, who)
+    digests = {entry.sha256: entry for entry in entries}
+    why = _derived(all_runs, digests, log)
+    by_id = {run.id: run for run in all_runs}
+    found = [keep.weighed(by_id[name], reason) for name, reason in why.items()]
+    # What was made last goes first: a purge that is stopped leaves no run whose origin cannot be told.
+    found.sort(key=lambda each: by_id[each.id].record.created, reverse=True)
+    return Withdrawal(
+        subject=who,
+        manifests=tuple(sorted({entry.name for entry in entries})),
+        originals=tuple(_original(root, entry) for entry in entries),
+        runs=tuple(found),
+        exports=tuple(_exports(root, log, digests, why)),
+        unsaid=() if verdict.whole else (f"the audit log from line {verdict.bad_line} on: {verdict.reason}",),
+    )
+
+
+def purge(root: Path, subject: str, *, today: date | None = None) -> Purged:
+    """Withdraw the consent, then remove what `plan` finds. From the first moment on the gate refuses all the person's files.
+
+    A run that a process works on stays and is named: stop it and call again, as after any interruption. Raises as `plan`.
+    """
+    found = plan(root, subject)
+    digests = [original.sha256 for original in found.originals]
+    manifests = withdraw(root, found.subject, digests=digests, today=today or date.today())
+    copies = [path for left in found.exports for path in left.copies if _remove_copy(root, path, left)]
+    gone, stays = [], []
+    for each in found.runs:
+        if _held_by_link(root, each):
+            stays.append(_with_reason(each, "its folder is a link to another place: remove what it points to by hand"))
+        elif keep.remove(root, each):
+            gone.append(each)
+        else:
+            stays.append(_with_reason(each, "a process works on it: stop it, then withdraw again"))
+    for path in keep.leftovers(root):
+        keep.remove(root, Weighed(id=path.name, path=path, num_bytes=keep.size_of(path), why="left by a removal that was stopped"))
+    event = {"action": "withdrawal purged", "subject": found.subject, "runs": len(gone), "copies": len(copies), "stays": len(stays)}
+    audit.append(root, event)
+    return Purged(manifests=tuple(manifests), runs=tuple(gone), copies=tuple(copies), stays=tuple(stays))
+
+
+# --- whose files ----------------------------------------------------------------------------------------------------------
+
+
+def _named(runs: Iterable[Run], who: str) -> set[str]:
+    """Digests of the files in which a faceset's hand-given names say that the person is seen."""
+    digests: set[str] = set()
+    for run in runs:
+        if run.verb != "faceset" or not (run.path / NAMES).exists() or not run.has(FACES):
+            continue
+        names = _read(run, run.path / NAMES)
+        theirs = {label for label, name in names.items() if same_subject(str(name), who)}
+        if theirs:
+            digests |= {str(row["source"]) for row in _rows(run) if row["person"] in theirs}
+    return digests
+
+
+def _rows(run: Run) -> list[dict[str, Any]]:
+    found = _read(run, run.artifact(FACES))
+    rows = found["faces"] if isinstance(found, dict) else found
+    return list(rows)
+
+
+def _read(run: Run, path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(expected=f"a readable {path.name} in {run.id}", got=str(error), remedy="restore it from a backup") from error
+
+
+def _is_known(root: Path, who: str) -> bool:
+    return any(same_subject(manifest.subject, who) for _, manifest, _ in read_manifests(root))
+
+
+def _refuse_unknown(root: Path, who: str) -> None:
+    known = sorted({manifest.subject for _, manifest, _ in read_manifests(root)})
+    near = difflib.get_close_matches(who, known, n=3, cutoff=0.5)
+    raise ConsentError(
+        expected="a person whom a manifest or a faceset names",
+        got=who,
+        remedy=f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(known[:10]) or 'none'}",
+    )
+
+
+def _original(root: Path, entry: Entry) -> Original:
+    try:
+        path: Path | None = locate(root, entry.uri)
+    except ManifestError:
+        path = None  # a row about a file elsewhere
+    if path is not None and not (path.is_file() and sha256_file(path) == entry.sha256):
+        path = None
+    return Original(sha256=entry.sha256, entry=entry.label, uri=entry.uri, path=path)
+
+
+# --- what was made from them ----------------------------------------------------------------------------------------------
+
+
+def _derived(runs: list[Run], digests: dict[str, Entry], log: Iterable[audit.Entry]) -> dict[str, str]:
+    """Run id to why it counts: made from one of the files, let one in, or made from a run that counts."""
+    why: dict[str, str] = {}
+    for run in runs:
+        for digest, entry in digests.items():
+            if any(digest in value for value in run.inputs.values()):
+                why.setdefault(run.id, f"made from {entry.label}")
+    ids = {run.id for run in runs}
+    for line in log:
+        within, digest = line.event.get("within"), str(line.event.get("sha256", ""))
+        if within in ids and digest in digests:
+            why.setdefault(str(within), f"its notebook let in {digests[digest].label}")
+    waiting = [run for run in runs if run.id in why]
+    while waiting:
+        parent = waiting.pop()
+        for run in runs:
+            if run.id not in why and keep.made_from(run, parent):
+                why[run.id] = f"made from {parent.id}"
+                waiting.append(run)
+    return why
+
+
+def _exports(root: Path, log: Iterable[audit.Entry], digests: dict[str, Entry], runs: dict[str, str]) -> Iterator[Left]:
+    let_out = [line for line in log if line.event.get("action") == "exported" and _shows(line.event, digests, runs)]
+    copies = _copies(root, {str(line.event["file"]) for line in let_out})
+    for line in let_out:
+        digest, file = str(line.event["sha256"]), str(line.event["file"])
+        same = tuple(path for path, found in copies if found == digest)
+        yield Left(file=file, sha256=digest, time=line.time, copies=same)
+
+
+def _shows(event: dict[str, Any], digests: dict[str, Entry], runs: dict[str, str]) -> bool:
+    shown = event.get("shows", [])
+    text = json.dumps(shown)
+    return any(each.get("run") in runs for each in shown) or any(digest in text for digest in digests)
+
+
+def _copies(root: Path, names: set[str]) -> list[tuple[Path, str]]:
+    """Files of these names below the root, outside run folders and hidden ones, with their digests."""
+    found = []
+    for place, folders, files in os.walk(root):
+        here = Path(place)
+        folders[:] = [name for name in folders if not name.startswith(".") and not (here == root and name == "runs")]
+        found += [(here / name, sha256_file(here / name)) for name in sorted(names & set(files)) if (here / name).is_file()]
+    return found
+
+
+# --- removing -------------------------------------------------------------------------------------------------------------
+
+
+def _remove_copy(root: Path, path: Path, left: Left) -> bool:
+    """Remove a copy if it still is what was let out; logged first."""
+    if not path.is_file() or sha256_file(path) != left.sha256:
+        return False
+    audit.append(root, {"action": "export removed", "file": path.name, "sha256": left.sha256})
+    path.unlink()
+    return True
+
+
+def _held_by_link(root: Path, each: Weighed) -> bool:
+    return each.path.parent != (root / "runs").resolve()
+
+
+def _with_reason(each: Weighed, why: str) -> Weighed:
+    return Weighed(id=each.id, path=each.path, num_bytes=each.num_bytes, why=why)

@@ -1,0 +1,115 @@
+"""A person takes their consent back: from that moment on every gate refuses their files."""
+
+import csv
+import io
+import re
+import tomllib
+from collections.abc import Collection
+from datetime import date
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from faceswap_lab.errors import ManifestError
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.consent import Entry, Manifest, manifest_files, read_manifest, read_manifests, same_subject
+from faceswap_lab.trust.declare import toml_string
+from faceswap_lab.trust.records import locked, sha256_text, write_whole
+
+
+def entries_of(root: Path, subject: str, *, digests: Collection[str] = ()) -> list[Entry]:
+    """Every entry of manifests about `subject` (letters' case aside), and those of the files with these digests.
+
+    Raises `ManifestError` if any manifest cannot be read: nobody knows whom that one is about.
+    """
+    return [
+        entry
+        for _, manifest, entries in read_manifests(root)
+        for entry in entries
+        if same_subject(manifest.subject, subject) or entry.sha256 in digests
+    ]
+
+
+def withdraw(root: Path, subject: str, *, digests: Collection[str] = (), today: date) -> list[str]:
+    """Marks the manifests about `subject` as withdrawn and logs it; the names of all manifests that were changed or made.
+
+    The files with these `digests` show the person in a manifest about others: their rows move to a withdrawn manifest of their own.
+    What is withdrawn already keeps its date, so a call that was stopped may be made again.
+    """
+    changed = []
+    with locked(root / "runs" / ".admission.lock"):
+        for name, manifest, _ in read_manifests(root):
+            if same_subject(manifest.subject, subject) and manifest.consent.withdrawn is None:
+                _mark(root, name, manifest_files(root)[name], today)
+                changed.append(name)
+        others = [entry for entry in entries_of(root, subject, digests=digests) if entry.manifest.consent.withdrawn is None]
+        for name in dict.fromkeys(entry.name for entry in others):
+            changed += [name, _move(root, name, subject, [entry for entry in others if entry.name == name], today)]
+        if changed:
+            audit.append(root, {"action": "consent withdrawn", "subject": subject, "manifests": changed})
+    return changed
+
+
+def _mark(root: Path, name: str, path: Path, today: date) -> None:
+    """Write `withdrawn` into a manifest. One that a package brings along gets a copy in the lab, which stands before it."""
+    place = root / "data_manifests" / f"{name}.toml"
+    text = path.read_text(encoding="utf-8")
+    marked = _with_withdrawal(path, text, today)
+    rows = path.with_suffix(".csv")
+    if place != path and rows.exists():
+        write_whole(place.with_suffix(".csv"), rows.read_text(encoding="utf-8"))
+    write_whole(place, marked)
+
+
+def _with_withdrawal(path: Path, text: str, today: date) -> str:
+    marked = re.sub(r"(?m)^(\s*\[\s*consent\s*\][^\n]*)$", rf"\1\nwithdrawn = {today.isoformat()}", text, count=1)
+    try:
+        if Manifest.model_validate(tomllib.loads(marked)).consent.withdrawn == today:
+            return marked
+    except (ValueError, ValidationError):
+        pass  # told below: the file was readable before, so it is the line that did not fit its form
+    raise ManifestError(
+        expected=f"a [consent] table of its own in {path}",
+        got="another form",
+        remedy=f"write `withdrawn = {today.isoformat()}` into its consent by hand, then go on",
+    )
+
+
+def _move(root: Path, name: str, subject: str, entries: list[Entry], today: date) -> str:
+    """Rows of one manifest into a withdrawn one; its name. A digest that stands in two for a moment is refused by both."""
+    path = manifest_files(root)[name]
+    made = f"{name}-withdrawn-{sha256_text(subject.casefold())[:8]}"
+    place = root / "data_manifests" / f"{made}.toml"
+    toml, known = _withdrawn_text(path, subject, today), []
+    if place.exists():
+        toml, known = place.read_text(encoding="utf-8"), [[entry.uri, entry.sha256] for entry in read_manifest(place)[1]]
+    # The rows before the consent: a manifest without rows is about nobody, rows without a manifest open nothing.
+    moved = [[entry.uri, entry.sha256] for entry in entries if [entry.uri, entry.sha256] not in known]
+    write_whole(place.with_suffix(".csv"), _rows_text([["uri", "sha256"], *known, *moved]))
+    write_whole(place, toml)
+    gone = {entry.sha256 for entry in entries}
+    kept = list(csv.reader(io.StringIO(path.with_suffix(".csv").read_text(encoding="utf-8"), newline=""), strict=True))
+    home = root / "data_manifests" / path.name
+    write_whole(home.with_suffix(".csv"), _rows_text([row for row in kept if row[1] not in gone]))
+    if home != path:
+        write_whole(home, path.read_text(encoding="utf-8"))
+    return made
+
+
+def _withdrawn_text(path: Path, subject: str, today: date) -> str:
+    """The manifest's text about one person of it, withdrawn."""
+    marked = _with_withdrawal(path, path.read_text(encoding="utf-8"), today)
+    synthetic = Manifest.model_validate(tomllib.loads(marked)).consent.kind == "synthetic"
+    who = f"synthetic:{subject}" if synthetic and not subject.startswith("synthetic") else subject
+    named = re.sub(r"(?m)^\s*subject\s*=.*$", lambda _: f"subject = {toml_string(who)}", marked, count=1)
+    if Manifest.model_validate(tomllib.loads(named)).subject != who:
+        raise ManifestError(
+            expected=f"subject on one line in {path}", got="another form", remedy="write the subject on one line, then go on"
+        )
+    return named
+
+
+def _rows_text(rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,225 @@
+"""A withdrawal finds everything made from a person, changes nothing before it is confirmed, and refuses them everywhere after."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceswap_lab.errors import ConsentError, RunError
+from faceswap_lab.faces.footage import Clip
+from faceswap_lab.faces.frame import Frame, write_still
+from faceswap_lab.runs import withdraw
+from faceswap_lab.runs.people import party_of, record_of
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import audit, doors
+from faceswap_lab.trust.consent import find_entry
+from faceswap_lab.trust.doors import Lineage, Party
+from faceswap_lab.trust.records import write_whole
+
+DAY = date(2026, 6, 1)
+USES = ("anonymise", "train", "evaluate", "swap-source")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
+
+
+def picture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+
+def let_in(root: Path, name: str, who: str, basis: str = "consent: signed in May", uses: tuple[str, ...] = USES) -> Clip:
+    """A picture of noise, declared to show `who`: withdrawal asks no pixel."""
+    path = root / "own" / name
+    path.parent.mkdir(exist_ok=True)
+    write_still(path, picture(sum(name.encode())))
+    return doors.admit(path, root=root, who=who, basis=basis, uses=uses, today=DAY)
+
+
+def made(root: Path, verb: str, files: dict[str, str] | None = None, **inputs: str) -> Run:
+    run = Run.start(root, verb, '{"steps": 3}', inputs)
+    with run:
+        for name, content in (files or {"pair.safetensors": run.id}).items():
+            with run.write(name) as path:
+                path.write_text(content)
+        run.finish(loss=0.5)
+    return Run.open(run.id, root)
+
+
+def let_out(root: Path, run: Run, target: Clip, name: str) -> Path:
+    lineage = Lineage(run=run.id, source=Party(subject="actor:7"), target=party_of(target), trained=False, inputs=run.inputs)
+    return doors.export(Frame(image=picture(9), origin="made"), root / name, lineage=lineage, root=root, today=DAY).path
+
+
+def test_everything_made_from_a_person_is_found_and_nothing_else(tmp_path: Path) -> None:
+    jane, john = let_in(tmp_path, "jane.png", "Jane Doe"), let_in(tmp_path, "john.png", "John Roe")
+    trained = made(tmp_path, "train", source="actor:7", target=record_of(jane))
+    swapped = made(tmp_path, "swap", source="actor:7", target="actor:9", swapper=trained.id)
+    scored = made(tmp_path, "evaluate", swap=swapped.record.artifacts["pair.safetensors"])
+    other = made(tmp_path, "train", source="actor:7", target=record_of(john))
+    nobody = made(tmp_path, "train", source="actor:7", target="actor:9")
+    out = let_out(tmp_path, trained, jane, "out.png")
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    found = withdraw.plan(tmp_path, "jane  doe")
+    assert {each.id for each in found.runs} == {trained.id, swapped.id, scored.id}
+    assert [each.id for each in found.runs][-1] == trained.id, "what came first goes last"
+    assert [original.path for original in found.originals] == [tmp_path / "own" / "jane.png"]
+    assert [(left.file, left.copies) for left in found.exports] == [("out.png", (out,))]
+    assert found.num_bytes > 0
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before, "a plan changes nothing"
+
+    done = withdraw.purge(tmp_path, "Jane Doe", today=DAY)
+    assert {each.id for each in done.runs} == {trained.id, swapped.id, scored.id}
+    assert done.copies == (out,)
+    assert not out.exists()
+    assert {run.id for run in Run.find(tmp_path)} == {other.id, nobody.id}
+    assert jane.path.exists(), "originals are their owner's"
+    assert audit.verify(tmp_path, heads=Run.heads(tmp_path)).whole
+    actions = [line.event["action"] for line in audit.read(tmp_path)]
+    assert actions.index("consent withdrawn") < actions.index("export removed") < actions.index("pruned")
+    assert actions[-1] == "withdrawal purged"
+
+
+def test_afterwards_every_gate_refuses_the_person_and_no_other(tmp_path: Path) -> None:
+    jane, john = let_in(tmp_path, "jane.png", "Jane Doe"), let_in(tmp_path, "john.png", "John Roe")
+    withdraw.purge(tmp_path, "Jane Doe", today=DAY)
+    with pytest.raises(ConsentError, match="withdrawn on 2026-06-01"):
+        doors.admit(jane.path, root=tmp_path)
+    with pytest.raises(ConsentError, match="withdrawn"):
+        doors.check_train(party_of(jane), root=tmp_path)
+    with pytest.raises(ConsentError, match="withdrawn"):
+        let_in(tmp_path, "another.png", "Jane DOE")
+    doors.check_train(party_of(john), root=tmp_path)
+
+
+def test_a_second_withdrawal_finds_nothing_more_and_keeps_the_first_date(tmp_path: Path) -> None:
+    let_in(tmp_path, "jane.png", "Jane Doe")
+    withdraw.purge(tmp_path, "Jane Doe", today=DAY)
+    again = withdraw.purge(tmp_path, "Jane Doe", today=date(2027, 1, 1))
+    assert (again.manifests, again.runs, again.copies, again.stays) == ((), (), (), ())
+    assert "withdrawn = 2026-06-01" in (tmp_path / "data_manifests" / "jane-doe.toml").read_text()
+
+
+def test_an_unknown_person_is_an_error_that_names_the_near(tmp_path: Path) -> None:
+    let_in(tmp_path, "jane.png", "Jane Doe")
+    with pytest.raises(ConsentError, match="did you mean Jane Doe"):
+        withdraw.plan(tmp_path, "Jane Do")
+
+
+def test_an_export_that_was_changed_since_is_not_removed(tmp_path: Path) -> None:
+    jane = let_in(tmp_path, "jane.png", "Jane Doe")
+    out = let_out(tmp_path, made(tmp_path, "swap", target=record_of(jane)), jane, "out.png")
+    out.write_bytes(b"somebody's own work by now")
+    assert [left.copies for left in withdraw.plan(tmp_path, "Jane Doe").exports] == [()]
+    withdraw.purge(tmp_path, "Jane Doe", today=DAY)
+    assert out.exists()
+
+
+def test_a_notebook_that_let_a_file_in_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, outside = made(tmp_path, "quickstart", notebook="a"), made(tmp_path, "quickstart", notebook="b")
+    monkeypatch.setenv(audit.WITHIN, inside.id)
+    let_in(tmp_path, "jane.png", "Jane Doe")
+    monkeypatch.delenv(audit.WITHIN)
+    assert {each.id for each in withdraw.plan(tmp_path, "Jane Doe").runs} == {inside.id}
+    assert outside.path.exists()
+
+
+def faceset(root: Path, crowd: list[Clip]) -> Run:
+    """A faceset of two people, the first seen in the first two files, the second in the last; a hand has named them."""
+    rows = [{"person": f"person-{1 + (number == 2)}", "source": clip.grant.sha256} for number, clip in enumerate(crowd)]
+    inputs = {f"file{number}": record_of(clip) for number, clip in enumerate(crowd)}
+    run = made(root, "faceset", {withdraw.FACES: json.dumps({"faces": rows})}, **inputs)
+    (run.path / withdraw.NAMES).write_text(json.dumps({"person-1": "Ann Other", "person-2": "Bo Else"}))
+    return run
+
+
+def test_a_person_named_in_a_crowd_is_found_and_only_their_files_are_closed(tmp_path: Path) -> None:
+    licence, uses = "licence: CC-BY-4.0, a crowd", ("train", "evaluate")
+    crowd = [let_in(tmp_path, f"crowd{number}.png", "a crowd", licence, uses) for number in range(3)]
+    run = faceset(tmp_path, crowd)
+    done = withdraw.purge(tmp_path, "ann other", today=DAY)
+    assert {each.id for each in done.runs} == {run.id}
+    for clip, closed in zip(crowd, (True, True, False), strict=True):
+        entry = find_entry(tmp_path, clip.grant.sha256)
+        assert entry is not None
+        assert (entry.manifest.consent.withdrawn is not None) is closed
+    with pytest.raises(ConsentError, match="withdrawn"):
+        doors.admit(crowd[0].path, root=tmp_path)
+    doors.admit(crowd[2].path, root=tmp_path)
+
+
+def test_rows_move_to_a_withdrawn_manifest_even_after_a_stop_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    licence, uses = "licence: CC-BY-4.0, a crowd", ("train", "evaluate")
+    crowd = [let_in(tmp_path, f"crowd{number}.png", "a crowd", licence, uses) for number in range(3)]
+    faceset(tmp_path, crowd)
+    calls = []
+
+    def stopped(path: Path, text: str) -> None:
+        calls.append(path)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        write_whole(path, text)
+
+    monkeypatch.setattr("faceswap_lab.trust.withdraw.write_whole", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        withdraw.purge(tmp_path, "Ann Other", today=DAY)
+    with pytest.raises(ConsentError, match="one manifest entry"):
+        doors.admit(crowd[0].path, root=tmp_path)
+    monkeypatch.setattr("faceswap_lab.trust.withdraw.write_whole", write_whole)
+    withdraw.purge(tmp_path, "Ann Other", today=DAY)
+    rows = (tmp_path / "data_manifests" / "a-crowd.csv").read_text().splitlines()
+    assert rows[1:] == [f"own/crowd2.png,{crowd[2].grant.sha256}"]
+    with pytest.raises(ConsentError, match="withdrawn"):
+        doors.admit(crowd[1].path, root=tmp_path)
+
+
+def test_a_manifest_that_a_package_brings_is_withdrawn_by_a_copy_in_the_lab(tmp_path: Path) -> None:
+    import skimage
+
+    withdraw.purge(tmp_path, "Eileen Collins", today=DAY)
+    assert "withdrawn = 2026-06-01" in (tmp_path / "data_manifests" / "astronaut.toml").read_text()
+    with pytest.raises(ConsentError, match="withdrawn"):
+        doors.admit(Path(skimage.__file__).parent / "data" / "astronaut.png", root=tmp_path)
+
+
+def test_a_run_at_work_stays_and_is_named(tmp_path: Path) -> None:
+    jane = let_in(tmp_path, "jane.png", "Jane Doe")
+    run = Run.start(tmp_path, "train", "{}", {"target": record_of(jane)})
+    worker = subprocess.Popen(
+        [sys.executable, "-c", f"from faceswap_lab.runs.run import Run; w = Run.open({run.id!r}).__enter__(); print(1); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "FACESWAP_LAB_ROOT": str(tmp_path)},
+    )
+    assert worker.stdout is not None
+    worker.stdout.readline()
+    done = withdraw.purge(tmp_path, "Jane Doe", today=DAY)
+    assert [each.id for each in done.stays if "works on it" in each.why] == [run.id]
+    worker.communicate(b"\n")
+    assert [each.id for each in withdraw.purge(tmp_path, "Jane Doe", today=DAY).runs] == [run.id]
+    assert not Run.find(tmp_path)
+
+
+def test_an_unreadable_run_stops_the_search_before_anything_is_changed(tmp_path: Path) -> None:
+    jane = let_in(tmp_path, "jane.png", "Jane Doe")
+    run = made(tmp_path, "train", target=record_of(jane))
+    (run.path / "run.json").write_text("{")
+    with pytest.raises(RunError, match="readable"):
+        withdraw.purge(tmp_path, "Jane Doe", today=DAY)
+    assert find_entry(tmp_path, jane.grant.sha256).manifest.consent.withdrawn is None  # type: ignore[union-attr]
+
+
+def test_a_damaged_log_does_not_stop_a_withdrawal_and_is_named(tmp_path: Path) -> None:
+    jane = let_in(tmp_path, "jane.png", "Jane Doe")
+    run = made(tmp_path, "train", target=record_of(jane))
+    lines = (tmp_path / "audit.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "audit.jsonl").write_text("".join([lines[0].replace("admission", "emission"), *lines[1:]]))
+    found = withdraw.plan(tmp_path, "Jane Doe")
+    assert "line 1" in found.unsaid[0]
+    assert [each.id for each in withdraw.purge(tmp_path, "Jane Doe", today=DAY).runs] == [run.id]
