@@ -13,8 +13,11 @@ _PLACES = {
     "actor": "faceswap_lab.actors.cast:Actor",
     "admit": "faceswap_lab.runs.people:admit",
     "align": "faceswap_lab.views.align:align",
+    "browse": "faceswap_lab.views.faceset:browse",
     "compare": "faceswap_lab.views.compare:compare",
     "evaluate": "faceswap_lab.runs.evaluate:evaluate",
+    "faceset": "faceswap_lab.runs.library:faceset",
+    "gather": "faceswap_lab.runs.faceset:gather",
     "recipes": "faceswap_lab.runs.recipes",
     "report": "faceswap_lab.views.run_report:report",
     "swap": "faceswap_lab.runs.swap:swap",
@@ -25,15 +28,32 @@ if TYPE_CHECKING:
     from faceswap_lab.actors.cast import Actor as actor  # noqa: N813
     from faceswap_lab.runs import recipes
     from faceswap_lab.runs.evaluate import evaluate
+    from faceswap_lab.runs.faceset import gather
+    from faceswap_lab.runs.library import faceset
     from faceswap_lab.runs.people import admit
     from faceswap_lab.runs.run import Run
     from faceswap_lab.runs.swap import swap
     from faceswap_lab.runs.train import train
     from faceswap_lab.views.align import align
     from faceswap_lab.views.compare import compare
+    from faceswap_lab.views.faceset import browse
     from faceswap_lab.views.run_report import report
 
-__all__ = ["Run", "actor", "admit", "align", "compare", "evaluate", "recipes", "report", "swap", "train"]
+__all__ = [
+    "Run",
+    "actor",
+    "admit",
+    "align",
+    "browse",
+    "compare",
+    "evaluate",
+    "faceset",
+    "gather",
+    "recipes",
+    "report",
+    "swap",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

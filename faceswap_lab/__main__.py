@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceswap_lab import __version__
-from faceswap_lab.errors import ConsentError, DeviceError, LabError, WeightsError
+from faceswap_lab.errors import ConsentError, DeviceError, LabError, WeightsError, storage_error
 
 if TYPE_CHECKING:
+    from faceswap_lab.faces.footage import Clip, Excerpt
     from faceswap_lab.runs.people import Person
     from faceswap_lab.runs.run import Run
 
@@ -32,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LabError, ValueError) as error:
         print(f"faceswap-lab: {error}", file=sys.stderr)
         return _exit_code(error)
+    except OSError as error:
+        print(f"faceswap-lab: {storage_error(error)}", file=sys.stderr)
+        return 1
     print(json.dumps(answer) if options.json else _readable(answer))
     if not isinstance(answer, dict):
         return 0
@@ -54,7 +58,7 @@ def _readable(answer: Answer) -> str:
 
 def _short(name: str, value: Any) -> str:
     if name == "bytes":
-        from faceswap_lab.runs.doctor import size_text
+        from faceswap_lab.runs.quota import size_text
 
         return size_text(value)
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
@@ -102,11 +106,17 @@ def _parser() -> argparse.ArgumentParser:
         "put a source's face on a clip or a still",
         "faceswap-lab swap --source actor:7 --target actor:32/speech:3 --swapper train-3f9a",
         'faceswap-lab swap --source actor:7 --target clip.mp4 --who "Jo Doe" --basis "consent: signed 2026-03-01" -o swap.mp4',
+        "faceswap-lab swap --source actor:7 --target clip.mp4 --start 1.5 --stop frame:100 --select all",
         verb=True,
     )
     swap.add_argument("--source", required=True, metavar="WHO", help="actor:7, or a file with a manifest entry")
     swap.add_argument("--target", required=True, metavar="FILE", help="a clip or still, or actor:21/speech")
     swap.add_argument("--swapper", default="warp", metavar="RUN", help="a train run's id; default: warp, which needs no training")
+    swap.add_argument("--start", metavar="WHEN", help="first frame of the target file: seconds (1.5), or its number (frame:37)")
+    swap.add_argument("--stop", metavar="WHEN", help="where to stop, not included: seconds or frame:N; default: the end")
+    swap.add_argument(
+        "--select", default="largest", choices=["largest", "all"], help="which faces of a frame; default: the largest"
+    )
     swap.add_argument("--who", help="who is seen in the target file, if it has no manifest entry yet")
     swap.add_argument("--basis", help='why this is allowed: "public domain (NASA)", "consent: signed 2026-03-01"')
     swap.add_argument("--output", "-o", type=Path, help="where the result goes; default: beside the run")
@@ -151,6 +161,8 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("seed", type=int)
     show.add_argument("--output", "-o", type=Path, default=None)
 
+    _add_facesets(commands)
+
     runs = _group(commands, "runs", "run folders")
     _add(
         runs, "list", _runs_list, "every run, newest first", "faceswap-lab runs list", "faceswap-lab runs list --verb train --json"
@@ -194,6 +206,65 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_facesets(commands: Any) -> None:
+    facesets = _group(commands, "facesets", "faces gathered from one's own files")
+    add = _add(
+        facesets,
+        "add",
+        _facesets_add,
+        "gather faces from files and folders: admitted, aligned, sorted out with the reason, split",
+        'faceswap-lab facesets add jane ~/photos interview.mp4 --who "Jane Doe" --basis "consent: form signed on 3 May 2026"',
+        'faceswap-lab facesets add cast ~/dataset --people many --who "the cast" --basis "licence: CC-BY-4.0, J. Doe"',
+        'faceswap-lab facesets add ffpp ~/FaceForensics++ --layout ffpp --who "FF++ people" --basis "licence: terms signed by me"',
+    )
+    add.add_argument("name", help="what the set is called")
+    add.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
+    add.add_argument("--who", help="who is seen in files that have no manifest entry yet")
+    add.add_argument("--basis", help='why this is allowed: "consent: signed 2026-03-01", "licence: CC-BY-4.0, J. Doe"')
+    add.add_argument("--uses", default="evaluate,train", help="what such files are declared for; default: evaluate,train")
+    add.add_argument("--people", default="one", choices=["one", "many"], help="one: only the person named; many: all, to be named")
+    add.add_argument(
+        "--layout",
+        default="auto",
+        choices=["auto", "folder", "frames", "deepfacelab", "faceswap", "ffpp"],
+        help="how the files lie; frames: numbered stills of a clip; ffpp: list FaceForensics++ in a manifest and open nothing",
+    )
+    add.add_argument("--every", type=float, default=0.2, metavar="SECONDS", help="how often a clip is looked at; default: 0.2")
+    add.add_argument("--same-person", type=float, metavar="COSINE", help="from when two groups are one person; actors need 0.66")
+    add.add_argument("--which", type=int, default=1, help="with --people one: which group is the person, the largest is 1")
+    add.add_argument("--again", action="store_true", help="a new run even if an identical one is finished")
+    remove = _add(
+        facesets,
+        "remove",
+        _facesets_remove,
+        "list a faceset, or everything made from a person who withdraws; with --yes remove it",
+        "faceswap-lab facesets remove jane",
+        'faceswap-lab facesets remove --subject "Jane Doe" --yes',
+    )
+    remove.add_argument("name", nargs="?", help="a faceset's name or run id")
+    remove.add_argument(
+        "--subject", metavar="WHO", help="the person who withdraws: every run, copy and faceset made from them goes"
+    )
+    remove.add_argument("--yes", action="store_true", help="do it; without it things are only listed")
+    _add(facesets, "list", _facesets_list, "every faceset, newest first", "faceswap-lab facesets list --json")
+    show = _add(
+        facesets, "show", _facesets_show, "people, counts, why faces went, the contact sheet", "faceswap-lab facesets show jane"
+    )
+    show.add_argument("name", help="a faceset's name, or its run's id")
+    name = _add(facesets, "name", _facesets_name, "name a person of a set", 'faceswap-lab facesets name cast person-2 "Jane Doe"')
+    name.add_argument("name", help="a faceset's name, or its run's id")
+    name.add_argument("person", help="the label that `facesets show` prints")
+    name.add_argument("who", help="the name; empty to take it away")
+    check = _add(
+        facesets,
+        "check",
+        _facesets_check,
+        "are the files still there and unchanged, do the consents stand",
+        "faceswap-lab facesets check jane",
+    )
+    check.add_argument("name", help="a faceset's name, or its run's id")
+
+
 def _group(commands: Any, name: str, text: str) -> Any:
     return commands.add_parser(name, help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
 
@@ -218,10 +289,15 @@ def _add(
 
 
 def _person(text: str) -> "Person":
-    """`actor:7`, `actor:7/speech:3`, or a file that has a manifest entry."""
+    """`actor:7`, `actor:7/speech:3`, `faceset:cast/person-2`, or a file that has a manifest entry."""
     from faceswap_lab.actors.cast import Actor
     from faceswap_lab.runs.people import admit
 
+    if text.startswith("faceset:"):
+        from faceswap_lab.runs.library import faceset
+
+        name, _, person = text.removeprefix("faceset:").partition("/")
+        return faceset(name).of(person) if person else faceset(name)
     if not text.startswith("actor:"):
         return admit(text)
     seed, _, performance = text.removeprefix("actor:").partition("/")
@@ -256,22 +332,46 @@ def _train(options: argparse.Namespace) -> Answer:
 
 def _swap(options: argparse.Namespace) -> Answer:
     from faceswap_lab.faces.footage import Footage
+    from faceswap_lab.models.stream import StreamConfig
     from faceswap_lab.runs import results
     from faceswap_lab.runs.people import admit, party_of
+    from faceswap_lab.runs.recipes import SwapRecipe
     from faceswap_lab.runs.swap import swap
     from faceswap_lab.trust import doors
 
     source = _person(options.source)
+    target: Footage | Person
     if options.target.startswith("actor:"):
+        if options.start or options.stop:
+            raise ValueError("--start and --stop cut files; how long an actor performs is said where the performance is made")
         text = options.target if "/" in options.target else f"{options.target}/speech"
         target = _person(text)
     else:
         uses = doors.target_uses(party_of(source)) if options.who or options.basis else ()
-        target = admit(options.target, who=options.who, basis=options.basis, uses=uses)
+        clip = admit(options.target, who=options.who, basis=options.basis, uses=uses)
+        target = _cut(clip, options.start, options.stop) if options.start or options.stop else clip
     assert isinstance(target, Footage)
-    run = swap(target, source=source, swapper=options.swapper, device=options.device, again=options.again)
+    recipe = SwapRecipe(stream=StreamConfig(select=options.select))
+    run = swap(target, source=source, swapper=options.swapper, recipe=recipe, device=options.device, again=options.again)
     output = options.output or run.path / ("swap.png" if len(target) == 1 else "swap.mp4")
     return _about(run) | {"output": str(results.export(run, output))}
+
+
+def _cut(clip: "Clip", start: str | None, stop: str | None) -> "Excerpt":
+    """The excerpt between two moments, each as seconds or as `frame:37`."""
+
+    def number(text: str) -> int:
+        counted = text.removeprefix("frame:")
+        if counted != text:
+            if not counted.isdecimal():
+                raise ValueError(f"a frame is written frame:37, not {text!r}")
+            return int(counted)
+        try:
+            return clip.number_at(float(text))
+        except ValueError as error:
+            raise ValueError(f"a moment is seconds from 0 (1.5) or a frame (frame:37), not {text!r}") from error
+
+    return clip.cut(number(start) if start else 0, number(stop) if stop else None)
 
 
 def _evaluate(options: argparse.Namespace) -> Answer:
@@ -338,8 +438,126 @@ def _actors_show(options: argparse.Namespace) -> Answer:
     return {"actor": actor.subject, "portrait": str(output)}
 
 
+def _facesets_add(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import faceset
+    from faceswap_lab.runs.recipes import FacesetRecipe
+
+    uses = [use.strip() for use in options.uses.split(",") if use.strip()]
+    if options.layout == "ffpp":
+        if len(options.paths) != 1:
+            raise ValueError(f"FaceForensics++ is one folder, got {len(options.paths)}")
+        return faceset.enlist(options.paths[0], who=options.who, basis=options.basis, uses=uses)
+    more = {} if options.same_person is None else {"same_person": options.same_person}
+    recipe = FacesetRecipe(
+        name=options.name, layout=options.layout, people=options.people, every_s=options.every, which=options.which, **more
+    )
+    run = faceset.gather(recipe, *options.paths, who=options.who, basis=options.basis, uses=uses, again=options.again)
+    about = {name: value for name, value in _about(run).items() if name != "identities"}
+    return about | {"next": f"faceswap-lab facesets show {run.id}"}
+
+
+def _facesets_list(_: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.run import Run
+
+    return [
+        {
+            "name": run.record.recipe["name"],
+            "run": run.id,
+            "status": run.record.status,
+            "faces": run.summary.get("num_faces", 0),
+            "people": len(run.summary.get("people", {})),
+            "created": run.record.created,
+        }
+        for run in Run.find(verb="faceset")
+    ]
+
+
+def _facesets_show(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import library
+
+    run = library.run_of(options.name)
+    shown = library.faceset(run)
+    alike = {
+        each["person"]: {"cosine_within": each["within"], "cosine_to_nearest": each["nearest_other"]}
+        for each in run.summary["identities"]
+    }
+    return {
+        "name": shown.name,
+        "run": run.id,
+        "people": [
+            {"person": person, "name": shown.title(person), "faces": count, **alike.get(person, {})}
+            for person, count in shown.people.items()
+        ],
+        "splits": shown.splits,
+        "files": len(shown.sources),
+        "left_out_by_hand": len(library.left_out(run)),
+        "dropped": run.summary["dropped"],
+        "doubts": run.summary["doubts"],
+        "sheet": str(run.artifact(library.SHEET)),
+        "why_each_went": str(run.artifact(library.DROPPED)),
+    }
+
+
+def _facesets_name(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import library
+
+    run = library.run_of(options.name)
+    return {"run": run.id, "names": library.name_person(run, options.person, options.who)}
+
+
+def _facesets_check(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import library
+
+    run = library.run_of(options.name)
+    findings = library.check(run)
+    return {"run": run.id, "ok": all(each["state"] != "problem" for each in findings), "findings": findings}
+
+
+def _facesets_remove(options: argparse.Namespace) -> Answer:
+    if (options.name is None) == (options.subject is None):
+        raise ValueError("say which faceset, or with --subject which person; not both")
+    return _withdrawn(options) if options.subject else _discarded(options)
+
+
+def _discarded(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import keep, library
+
+    run = library.run_of(options.name)
+    gone = (keep.discard if options.yes else keep.check_unused)(run)
+    hint = {} if options.yes else {"next": "nothing was removed; to remove it, add --yes"}
+    return {"removed": options.yes, "run": gone.id, "bytes": gone.num_bytes, **hint}
+
+
+def _withdrawn(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import withdraw
+
+    found = withdraw.plan(_root(), options.subject)
+    copies = [{"copy": str(path)} for left in found.exports for path in left.copies]
+    done = withdraw.purge(_root(), options.subject) if options.yes else None
+    listed = {
+        "subject": found.subject,
+        "manifests": list(found.manifests),
+        "runs": [{"run": each.id, "bytes": each.num_bytes, "why": each.why} for each in found.runs],
+        "exports": [
+            {"file": left.file, "sha256": left.sha256, "time": left.time, "copies": len(left.copies)} for left in found.exports
+        ],
+        "copies": copies,
+        "originals": [{"file": str(each.path or each.uri), "sha256": each.sha256} for each in found.originals],
+        "not_searched": list(found.unsaid),
+    }
+    if done is None:
+        return {
+            "removed": False,
+            **listed,
+            "next": "nothing was changed; to withdraw the consent and remove runs and copies, add --yes",
+        }
+    stays = [{"run": each.id, "why": each.why} for each in done.stays]
+    hint = "originals are yours to remove; ask whoever has an export to delete it"
+    return {"removed": True, "ok": not stays, **listed, "stays": stays, "next": hint}
+
+
 def _runs_list(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs.keep import size_of
+    from faceswap_lab.runs.quota import size_of
     from faceswap_lab.runs.run import Run
 
     return [
@@ -368,9 +586,9 @@ def _runs_prune(options: argparse.Namespace) -> Answer:
     done = work(_root(), unfinished=options.unfinished, older_than_days=options.older_than)
     rows = {
         name: [{"run": each.id, "bytes": each.num_bytes, "why": each.why} for each in some]
-        for name, some in (("goes", done.goes), ("stays", done.stays))
+        for name, some in (("goes", done.goes), ("stays", done.stays), ("leftovers", done.litter))
     }
-    hint = {} if options.yes or not done.goes else {"next": "nothing was removed; to remove what goes, add --yes"}
+    hint = {} if options.yes or not (done.goes or done.litter) else {"next": "nothing was removed; to remove what goes, add --yes"}
     return {"removed": options.yes, "bytes": done.num_bytes, **rows, **hint}
 
 

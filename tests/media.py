@@ -1,5 +1,6 @@
 """Small files for the tests of reading and writing: clips with sound, made on the spot."""
 
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,32 @@ def _write_sound(output: Any, stream: Any, seconds: float) -> None:
     output.mux(stream.encode())
 
 
-def sound_packets(path: Path) -> list[tuple[Fraction, bytes]]:
-    """(time, content) of each packet of the sound track."""
+def write_tracks(path: Path, pictures: Path, tracks: list[tuple[Path, dict[str, str]]]) -> None:
+    """The pictures of one file with the first sound track of each of `tracks`, which gets these tags; all copied."""
+    with ExitStack() as stack, av.open(str(path), "w") as output:
+        inputs = []
+        for source, kind, tags in [(pictures, "video", {}), *((sound, "audio", tags) for sound, tags in tracks)]:
+            container = stack.enter_context(av.open(str(source)))
+            stream = getattr(container.streams, kind)[0]
+            copied = output.add_stream_from_template(stream)
+            copied.metadata.update(tags)
+            inputs.append((container.demux(stream), copied))
+        for packets, copied in inputs:
+            for packet in packets:
+                if packet.size:
+                    packet.stream = copied
+                    output.mux(packet)
+
+
+def sound_packets(path: Path, track: int = 0) -> list[tuple[Fraction, bytes]]:
+    """(time, content) of each packet of a sound track."""
     with av.open(str(path)) as container:
-        stream = container.streams.audio[0]
+        stream = container.streams.audio[track]
         return [(packet.pts * packet.time_base, bytes(packet)) for packet in container.demux(stream) if packet.size]
+
+
+def tags_of(path: Path) -> list[tuple[str, str | None, str | None]]:
+    """Codec, language and title of each sound track; .mp4 calls a title name."""
+    with av.open(str(path)) as container:
+        tags = [(stream.codec_context.name, stream.metadata) for stream in container.streams.audio]
+        return [(codec, each.get("language"), each.get("title") or each.get("name")) for codec, each in tags]

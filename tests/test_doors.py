@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceswap_lab.errors import ConsentError, MediaError, ProvenanceError
+from faceswap_lab.errors import ConsentError, MediaError, ProvenanceError, StorageError
 from faceswap_lab.faces import decode, footage, frame, video
 from faceswap_lab.faces.footage import Grant
 from faceswap_lab.faces.frame import Frame, write_still
@@ -387,7 +387,7 @@ def test_a_file_without_a_log_line_does_not_appear(tmp_path: Path, monkeypatch: 
         raise OSError("no space left")
 
     monkeypatch.setattr(audit, "append", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(StorageError, match="no space"):
         export(Film(1), tmp_path / "out.png", lineage=lineage(), root=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["runs"], "the lock of exports, and nothing else"
 

@@ -1,8 +1,10 @@
 """Pruning takes nothing that is needed or at work and survives a kill; an archive holds no pixel, no weight and no name."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from faceswap_lab import __main__ as command_line
-from faceswap_lab.errors import ConsentError, MediaError, RunError
+from faceswap_lab.errors import ConsentError, MediaError, RunError, StorageError
 from faceswap_lab.runs import keep
 from faceswap_lab.runs.people import record_of
 from faceswap_lab.runs.run import Run
@@ -299,7 +301,7 @@ def test_nothing_appears_without_its_line_in_the_log(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(audit, "append", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageError, match="No space"):
         keep.export(run, tmp_path / "out" / "a.zip")
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -348,6 +350,40 @@ def test_a_run_of_somebody_who_withdrew_does_not_leave(real: Run, tmp_path: Path
         with pytest.raises(ConsentError, match="withdrawn"):
             keep.export(run, tmp_path / "a.zip")
     assert not (tmp_path / "a.zip").exists()
+
+
+# --- leftovers ------------------------------------------------------------------------------------------------------------
+
+
+def test_hidden_leftovers_of_stopped_processes_go_and_nothing_else(tmp_path: Path) -> None:
+    run, other = made(tmp_path), made(tmp_path, done=False, source="actor:9")
+    left = [".run.json.abc.tmp", "events/.000009.jsonl.xy.tmp", "artifacts/.part-pair.safetensors", "artifacts/a/..part-b.0a.mkv"]
+    for folder in (run.path, other.path):
+        for name in left:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(b"x" * 100)
+    young, old = (tmp_path / "runs" / name / "train-1" for name in (".new-young", ".new-old"))
+    for folder in (young, old):
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_bytes(b"y" * 50)
+    long_ago = time.time() - 7200
+    os.utime(old.parent, (long_ago, long_ago))
+    with other:
+        seen = keep.plan(tmp_path, older_than_days=100)
+        assert sorted(each.id for each in seen.litter) == sorted([*(f"{run.id}/{name}" for name in left), ".new-old"])
+        assert seen.num_bytes == 450
+        assert all((run.path / name).exists() for name in left), "a plan removes nothing"
+        went = keep.prune(tmp_path, older_than_days=100)
+        assert went == seen
+    assert not [name for name in left if (run.path / name).exists()]
+    assert all((other.path / name).exists() for name in left), "a process worked on that one"
+    assert young.exists()
+    assert not old.parent.exists()
+    for name in run.record.artifacts:
+        run.artifact(name)
+    went = keep.prune(tmp_path, unfinished=True)
+    assert [each.id for each in went.goes] == [other.id]
+    assert went.litter == ()
 
 
 # --- the command line -----------------------------------------------------------------------------------------------------

@@ -47,6 +47,24 @@ def test_a_misspelt_parameter_raises_before_anything_runs(lab: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.notebook
 @pytest.mark.weights
+def test_the_faceset_notebook_runs_headless_on_stand_in_material(lab: Path) -> None:
+    with Run.start(lab, "notebook", "{}", {"notebook": "10_faceset"}) as run:
+        found = run_notebook(notebook_path("10_faceset"), {"recipe": "smoke", "folder": str(run.path)}, run=run)
+    assert found["stand_in"]
+    assert found["faces"] >= 4
+    assert {"blurred", "too small", "duplicate", "another person"} <= set(found["dropped"])
+    assert Run.open(found["faceset"]).summary["num_faces"] == found["faces"]
+    assert any("image/png" in output.get("data", {}) for output in _outputs(run)), "headless, the view is a picture"
+
+
+def _outputs(run: Run) -> list[dict]:
+    cells = json.loads(run.artifact("notebook.ipynb").read_text())["cells"]
+    return [output for cell in cells for output in cell.get("outputs", [])]
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@pytest.mark.weights
 def test_the_quickstart_runs_headless_and_concludes(lab: Path) -> None:
     from faceswap_lab.runs.quickstart import quickstart
 

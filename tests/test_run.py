@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from faceswap_lab.errors import RunError
+from faceswap_lab.runs import doctor, quota
 from faceswap_lab.runs import run as run_module
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
@@ -205,6 +206,106 @@ def test_torn_and_foreign_records(tmp_path: Path) -> None:
             Run.open(run.id, tmp_path)
         with pytest.raises(RunError, match=named):
             start(tmp_path)
+
+
+@pytest.mark.parametrize("version", ["0", '"x"', "null", "-1", "true", "1.5", "[1]", "missing", "2", "99"])
+def test_formats_that_this_version_does_not_know_are_refused(tmp_path: Path, version: str) -> None:
+    """Format 1 is what `finished` writes and every other test reads."""
+    run = finished(tmp_path)
+    path = run.path / "run.json"
+    whole = path.read_text()
+    assert whole.count('"format": 1,') == 1
+    path.write_text(whole.replace('  "format": 1,\n', "") if version == "missing" else whole.replace("1,", f"{version},", 1))
+    with pytest.raises(RunError) as caught:
+        Run.open(run.id, tmp_path)
+    assert caught.value.expected == "a run folder of format 1"
+    shown = '"none"' if version == "missing" else version
+    assert caught.value.got == f"format {shown} in {path}"
+    assert ("install a newer" in caught.value.remedy) == (version in ("2", "99"))
+    path.write_text(whole)
+    assert Run.open(run.id, tmp_path).summary == {"loss": 0.5}
+
+
+# --- the quota --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [("", None), ("  ", None), ("50 GB", 50 * 10**9), ("1.5GiB", 3 * 2**29), ("800mb", 8 * 10**8), ("12", 12), ("0", 0)],
+)
+def test_a_quota_is_a_size(monkeypatch: pytest.MonkeyPatch, text: str, limit: int | None) -> None:
+    monkeypatch.setenv(quota.VARIABLE, text)
+    assert quota.quota() == limit
+
+
+@pytest.mark.parametrize("text", ["much", "-1 GB", "5 XB", "GB", "1,5 GB"])
+def test_a_quota_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    monkeypatch.setenv(quota.VARIABLE, text)
+    with pytest.raises(ValueError, match="50 GB"):
+        start(tmp_path)
+    found = doctor._root(tmp_path)
+    assert found.state == "problem"
+    assert text in found.found
+
+
+def test_a_verb_does_not_start_above_the_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    big, half = finished(tmp_path), start(tmp_path, source="actor:9")
+    (big.path / "artifacts" / "extra.bin").write_bytes(bytes(300_000))
+    monkeypatch.setenv(quota.VARIABLE, "200 KB")
+    lines = audit.head(tmp_path).count
+    with pytest.raises(RunError, match=r"195\.3 KiB in all") as caught:
+        start(tmp_path, verb="swap")
+    assert caught.value.got.split("biggest: ")[1].startswith(f"{big.id} 29")
+    assert "runs prune" in caught.value.remedy
+    with pytest.raises(RunError, match="in all"), half:
+        pass
+    assert audit.head(tmp_path).count == lines
+    assert len(Run.find(tmp_path)) == 2
+    assert start(tmp_path) == big, "what is done is still given"
+    monkeypatch.setenv(quota.VARIABLE, "1 MB")
+    start(tmp_path, verb="swap")
+
+
+def test_a_verb_stops_that_outgrows_the_quota_and_goes_on_with_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(quota.VARIABLE, "150 KB")
+    run = start(tmp_path)
+
+    def work(size: int) -> None:
+        with run:
+            for content in (b"old" * 20_000, bytes(size)):
+                with run.write("state.bin") as path:
+                    path.write_bytes(content)
+
+    with pytest.raises(RunError, match="in all"):
+        work(160_000)
+    assert run.artifact("state.bin").read_bytes() == b"old" * 20_000
+    work(100_000)
+    assert run.artifact("state.bin").stat().st_size == 100_000, "the older one does not count beside the one that replaces it"
+    monkeypatch.setattr(run_module, "FLUSH_AFTER_S", 0.0)
+    monkeypatch.setenv(quota.VARIABLE, "1 KB")
+    with pytest.raises(RunError, match="in all"):
+        work(1)
+    monkeypatch.setenv(quota.VARIABLE, "200 KB")
+    with pytest.raises(RunError, match="in all"):
+        _emit_much(run)
+
+
+def _emit_much(run: Run) -> None:
+    with run:
+        for _ in range(200):
+            run.emit("frame", keypoints="x" * 1000)
+
+
+def test_the_doctor_shows_use_and_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished(tmp_path)
+    assert "no quota (FACESWAP_LAB_QUOTA" in doctor._root(tmp_path).found
+    used = quota.size_of(tmp_path / "runs")
+    for limit, state in ((used * 2, "ok"), (round(used * 1.05), "warning"), (used - 1, "problem")):
+        monkeypatch.setenv(quota.VARIABLE, str(limit))
+        found = doctor._root(tmp_path)
+        assert found.state == state
+        assert f"quota {quota.size_text(limit)}" in found.found
+        assert ("runs prune" in found.remedy) == (state != "ok")
 
 
 def test_runs_keep_the_heads_of_the_log(tmp_path: Path) -> None:

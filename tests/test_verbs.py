@@ -213,12 +213,3 @@ def test_a_real_file_without_an_entry_is_refused(root: Path, tmp_path: Path) -> 
     Pillow.new("RGB", (64, 64), (9, 9, 9)).save(tmp_path / "unknown.png")
     with pytest.raises(ConsentError, match=r"unknown\.png"):
         people.admit(tmp_path / "unknown.png")
-
-
-def test_a_clip_without_a_face_stays_as_it_is_and_says_so(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Pillow.new("RGB", (64, 64), (90, 120, 60)).save(tmp_path / "meadow.png")
-    clip = people.admit(tmp_path / "meadow.png", who="nobody", basis="public domain (made here)", uses=["anonymise"])
-    run = swap(clip, source=HERO, swapper="warp", device="cpu")
-    assert run.summary["frames_without_face"] == [0]
-    assert "no face" in capsys.readouterr().out
-    np.testing.assert_array_equal(run.footage()[0].image, clip[0].image)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceswap_lab.errors import MediaError
-from faceswap_lab.faces.frame import Frame, write_still
+from faceswap_lab.errors import MediaError, StorageError
+from faceswap_lab.faces.frame import ColourTags, Frame, write_still
 from faceswap_lab.faces.video import encode, read_metadata
-from tests.media import number_of, numbered, open_clip, sound_packets, write_video
+from tests.media import number_of, numbered, open_clip, sound_packets, tags_of, write_tracks, write_video
 
 
 def footage(count=10, *, fps=25.0, height=48, width=64, start_s=0.0):
@@ -167,7 +167,7 @@ def first_picture_s(path):
 def waveform(path, start_s, seconds):
     """Mono samples from `start_s` of the presentation on, as a player would hear them."""
     with av.open(str(path)) as container:
-        blocks = [(f.pts / f.sample_rate, f.to_ndarray()[0]) for f in container.decode(audio=0)]
+        blocks = [(f.time, f.to_ndarray()[0]) for f in container.decode(audio=0)]
     out = np.zeros(round(seconds * 44_100), np.float32)
     for when, block in blocks:
         at = round((when - start_s) * 44_100)
@@ -198,6 +198,78 @@ def test_sound_goes_into_lossless_files_as_well(tmp_path):
     encode(tmp_path / "b.mkv", frames, fps=25, audio_from=tmp_path / "a.mkv", lossless=True)
     assert [c for _, c in sound_packets(tmp_path / "b.mkv")] == [c for _, c in sound_packets(tmp_path / "a.mkv")]
     np.testing.assert_allclose([f.time_s for f in open_clip(tmp_path / "b.mkv").frames()], np.arange(25) / 25, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["a.mkv", "a.mp4"])
+def test_every_sound_track_is_copied_in_order_with_its_language(tmp_path, kind):
+    write_video(tmp_path / "one.mp4", num_frames=50, sound_s=2.0)
+    write_video(tmp_path / "two.mp4", num_frames=5, sound_s=2.0, sound_codec="ac3")
+    write_video(tmp_path / "three.mp4", num_frames=5, sound_s=0.7, sound_codec="aac")
+    tracks = [("three.mp4", "fra", "Commentaire"), ("one.mp4", "deu", "Ton"), ("two.mp4", "jpn", "Oto")]
+    source = tmp_path / kind
+    given = [(tmp_path / name, {"language": language, "title": title}) for name, language, title in tracks]
+    write_tracks(source, tmp_path / "one.mp4", given)
+    clip = open_clip(source)
+    encode(tmp_path / "out.mp4", clip.frames(), fps=25, audio_from=source, audio_at_s=clip.start_s)
+    expected = [(codec, *tags) for codec, (_, *tags) in zip(["aac", "aac", "ac3"], tracks, strict=True)]
+    assert tags_of(source) == tags_of(tmp_path / "out.mp4") == expected
+    for track in range(3):
+        before, after = sound_packets(source, track), sound_packets(tmp_path / "out.mp4", track)
+        assert len(before) - len(after) <= 2
+        assert [content for _, content in after] == [content for _, content in before][-len(after) :][: len(after)]
+    part = clip.cut(25, 50)
+    encode(tmp_path / "part.mp4", part.frames(), fps=25, audio_from=source, audio_at_s=part.start_s)
+    assert tags_of(tmp_path / "part.mp4") == expected[1:], "the first one ends before"
+    assert len(sound_packets(tmp_path / "part.mp4", 0)) < len(sound_packets(source, 1)) / 1.7
+    quiet = clip.cut(49)
+    encode(tmp_path / "quiet.mp4", quiet.frames(), fps=25, audio_from=source, audio_at_s=60.0)
+    assert tags_of(tmp_path / "quiet.mp4") == []
+
+
+def test_a_track_that_mp4_cannot_hold_is_named(tmp_path):
+    write_video(tmp_path / "one.mkv", num_frames=5, sound_s=0.2)
+    write_video(tmp_path / "two.mkv", num_frames=5, sound_s=0.2, sound_codec="pcm_s16le")
+    write_tracks(tmp_path / "a.mkv", tmp_path / "one.mkv", [(tmp_path / "one.mkv", {}), (tmp_path / "two.mkv", {})])
+    with pytest.raises(MediaError, match=r"pcm_s16le in sound track 2 of 2.*-map 0:a"):
+        encode(tmp_path / "b.mp4", footage(), fps=25, audio_from=tmp_path / "a.mkv")
+    assert not (tmp_path / "b.mp4").exists()
+
+
+TAGS = [
+    ColourTags(primaries="bt709", transfer="bt709", matrix="bt709", range="tv"),
+    ColourTags(primaries="smpte170m", transfer="smpte170m", matrix="smpte170m", range="tv"),
+    ColourTags(primaries="bt470bg", transfer="smpte170m", matrix="bt470bg", range="pc"),
+    ColourTags(primaries="bt709", transfer="bt709", matrix="bt709", range="pc"),
+    ColourTags(primaries="bt2020", transfer="bt2020-10", matrix="bt2020nc", range="tv"),
+]
+WEIGHTS = {"bt709": (0.2126, 0.0722), "smpte170m": (0.299, 0.114), "bt470bg": (0.299, 0.114), "bt2020nc": (0.2627, 0.0593)}
+
+
+@pytest.mark.parametrize("tags", TAGS, ids=lambda tags: f"{tags.matrix}-{tags.range}")
+def test_lossy_colours_are_coded_as_the_tags_say(tmp_path, tags):
+    """The planes are those of the definition of Y'CbCr, and the file says which."""
+    colour = (200, 120, 90)
+    image = np.full((64, 64, 3), colour, np.uint8)
+    encode(tmp_path / "a.mp4", [Frame(image=image, origin="x", index=n, time_s=n / 25) for n in range(3)], fps=25, colour=tags)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        planes = next(container.decode(video=0)).to_ndarray()
+    red, blue = WEIGHTS[tags.matrix]
+    r, g, b = np.array(colour) / 255
+    luma = red * r + (1 - red - blue) * g + blue * b
+    pb, pr = (b - luma) / (2 - 2 * blue), (r - luma) / (2 - 2 * red)
+    black, steps, chroma = (0, 255, 255) if tags.range == "pc" else (16, 219, 224)
+    wanted = (black + steps * luma, 128 + chroma * pb, 128 + chroma * pr)
+    assert (planes[:64].mean(), planes[64:80].mean(), planes[80:].mean()) == pytest.approx(wanted, abs=1.01)
+    frame = open_clip(tmp_path / "a.mp4")[1]
+    assert frame.colour == tags
+    assert np.abs(frame.image.astype(int) - colour).max() <= 2
+
+
+def test_what_the_tags_leave_open_is_bt709_limited(tmp_path):
+    for number, tags in enumerate([None, ColourTags(), ColourTags(matrix="gbr", transfer="iec61966-2-1", primaries="bt709")]):
+        encode(tmp_path / f"{number}.mp4", footage(3), fps=25, colour=tags)
+        found = open_clip(tmp_path / f"{number}.mp4")[0].colour
+        assert (found.matrix, found.range, found.primaries) == ("bt709", "tv", "bt709")
 
 
 def left_over(folder):
@@ -247,7 +319,7 @@ def test_wrong_arguments_are_refused(tmp_path):
             encode(tmp_path / name, footage(), fps=25, lossless=lossless)
     with pytest.raises(ValueError, match="metadata key"):
         encode(tmp_path / "a.mp4", footage(), fps=25, metadata={"a=b": "c"})
-    with pytest.raises(MediaError):
+    with pytest.raises(StorageError, match=r"absent.*No such file"):
         encode(tmp_path / "absent" / "a.mp4", footage(), fps=25)
     assert left_over(tmp_path) == []
 

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faceswap_lab import __main__ as command_line
 from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import Frame, write_still
-from faceswap_lab.runs import withdraw
+from faceswap_lab.runs import keep, library, withdraw
 from faceswap_lab.runs.people import party_of, record_of
+from faceswap_lab.runs.recipe import to_json
+from faceswap_lab.runs.recipes import FacesetRecipe
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit, doors
 from faceswap_lab.trust.consent import find_entry
@@ -134,8 +137,8 @@ def faceset(root: Path, crowd: list[Clip]) -> Run:
     """A faceset of two people, the first seen in the first two files, the second in the last; a hand has named them."""
     rows = [{"person": f"person-{1 + (number == 2)}", "source": clip.grant.sha256} for number, clip in enumerate(crowd)]
     inputs = {f"file{number}": record_of(clip) for number, clip in enumerate(crowd)}
-    run = made(root, "faceset", {withdraw.FACES: json.dumps({"faces": rows})}, **inputs)
-    (run.path / withdraw.NAMES).write_text(json.dumps({"person-1": "Ann Other", "person-2": "Bo Else"}))
+    run = made(root, "faceset", {library.FACES: json.dumps(rows)}, **inputs)
+    (run.path / library.NAMES).write_text(json.dumps({"person-1": "Ann Other", "person-2": "Bo Else"}))
     return run
 
 
@@ -223,3 +226,43 @@ def test_a_damaged_log_does_not_stop_a_withdrawal_and_is_named(tmp_path: Path) -
     found = withdraw.plan(tmp_path, "Jane Doe")
     assert "line 1" in found.unsaid[0]
     assert [each.id for each in withdraw.purge(tmp_path, "Jane Doe", today=DAY).runs] == [run.id]
+
+
+# --- the command ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_lists_and_only_with_yes_removes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jane = let_in(tmp_path, "jane.png", "Jane Doe")
+    run = made(tmp_path, "train", target=record_of(jane))
+    out = let_out(tmp_path, run, jane, "out.png")
+    assert command_line.main(["facesets", "remove", "--subject", "Jane Doe", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert listed["removed"] is False
+    assert [each["run"] for each in listed["runs"]] == [run.id]
+    assert listed["copies"] == [{"copy": str(out)}]
+    assert listed["originals"][0]["file"] == str(jane.path)
+    assert run.path.exists()
+    assert command_line.main(["facesets", "remove", "--subject", "Jane Doe", "--yes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["removed"] is True
+    assert not run.path.exists()
+    assert not out.exists()
+    assert command_line.main(["facesets", "remove", "--subject", "Nobody Known"]) == 3
+    assert command_line.main(["facesets", "remove"]) == 2
+
+
+def test_a_faceset_goes_by_its_name_unless_something_was_made_from_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = to_json(FacesetRecipe(name="crowd"))
+    run = Run.start(tmp_path, "faceset", recipe, {"file0": "sha256:" + "0" * 64})
+    with run:
+        with run.write(library.FACES) as path:
+            path.write_text("[]")
+        run.finish(num_faces=0)
+    user = made(tmp_path, "train", source=run.id)
+    assert command_line.main(["facesets", "remove", "crowd", "--yes"]) == 1
+    assert user.id in capsys.readouterr().err
+    keep.discard(user)
+    assert command_line.main(["facesets", "remove", "crowd"]) == 0
+    assert run.path.exists()
+    assert command_line.main(["facesets", "remove", "crowd", "--yes"]) == 0
+    assert not run.path.exists()
+    assert audit.read(tmp_path)[-1].event["ids"] == [run.id]

@@ -24,10 +24,13 @@ from faceswap_lab.faces.frame import MAX_PIXELS, ColourTags, Frame, Image
 # Playlists and the like are left out: they make the reader open other files than the one that was admitted.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,nut,asf,mxf,ivf,h264,hevc,m4v"
 _EXACT_DURATION = ("mov", "matroska", "nut")
-_PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 11: "smpte431", 12: "smpte432"}
-_TRANSFERS = {1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 7: "smpte240m", 8: "linear", 13: "iec61966-2-1"}
-_TRANSFERS |= {14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084", 18: "arib-std-b67"}
-_MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020c"}
+PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 11: "smpte431", 12: "smpte432"}
+TRANSFERS = {1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 7: "smpte240m", 8: "linear", 13: "iec61966-2-1"}
+TRANSFERS |= {14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084", 18: "arib-std-b67"}
+MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020c"}
+YCBCR = frozenset(MATRICES.values()) - {"gbr"}
+"""Matrices by which RGB becomes luma and chroma, in FFmpeg's names."""
+
 _RANGES = {1: "tv", 2: "pc"}
 _TO_SWSCALE = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}
 _HDR = (16, 18)
@@ -275,6 +278,11 @@ class Reader:
         return None
 
 
+def to_swscale(matrix: int) -> Colorspace:
+    """swscale's name of FFmpeg's matrix number; what it has no name of its own for is BT.601's."""
+    return _TO_SWSCALE.get(matrix, Colorspace.ITU601)
+
+
 def to_frame(path: Path, decoded: Any, *, origin: str, index: int, time_s: float) -> Frame:
     """A decoded PyAV frame as upright RGB by its own matrix and range. MediaError for what would lose something in 8-bit RGB.
 
@@ -286,16 +294,16 @@ def to_frame(path: Path, decoded: Any, *, origin: str, index: int, time_s: float
     options: dict[str, Any] = {}
     if not decoded.format.is_rgb:
         options = {
-            "src_colorspace": _TO_SWSCALE.get(matrix, Colorspace.ITU601) if matrix in _MATRICES else untagged,
+            "src_colorspace": to_swscale(matrix) if matrix in MATRICES else untagged,
             "src_color_range": ColorRange.JPEG if is_full else ColorRange.MPEG,
             "dst_color_range": ColorRange.JPEG,
         }
     rgb = decoded.reformat(format="rgb24", interpolation=PRECISE, **options).to_ndarray()
     image: Image = np.ascontiguousarray(np.rot90(rgb, decoded.rotation // 90))
     tags = ColourTags(
-        primaries=_PRIMARIES.get(int(decoded.color_primaries)),
-        transfer=_TRANSFERS.get(int(decoded.color_trc)),
-        matrix=_MATRICES.get(matrix),
+        primaries=PRIMARIES.get(int(decoded.color_primaries)),
+        transfer=TRANSFERS.get(int(decoded.color_trc)),
+        matrix=MATRICES.get(matrix),
         range=_RANGES.get(int(decoded.color_range)),
     )
     return Frame(image=image, origin=origin, index=index, time_s=time_s, colour=tags)

@@ -1,8 +1,9 @@
-"""Frames in order, on demand: the protocol that clips of real files and takes of actors share, and clips."""
+"""Frames in order, on demand: the protocol that clips of real files and takes of actors share, clips, and excerpts of clips."""
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from threading import RLock
@@ -122,6 +123,31 @@ class Clip:
         """Whether the file carries a sound track."""
         return self._opened().has_audio
 
+    @property
+    def start_s(self) -> float:
+        """When the first frame is shown, in seconds from the file's start: sound may begin before it."""
+        return self.times_s[0]
+
+    @property
+    def times_s(self) -> tuple[float, ...]:
+        """When each frame is shown, in seconds from the file's start."""
+        return self._opened().times_s
+
+    def cut(self, start: int = 0, stop: int | None = None) -> "Excerpt":
+        """Frames `start` to `stop` (not included; None: the end) as footage of its own. ValueError if there is no frame between."""
+        return Excerpt(self, start, len(self) if stop is None else stop)
+
+    def cut_seconds(self, start_s: float = 0.0, stop_s: float | None = None) -> "Excerpt":
+        """The frames that begin from `start_s` up to `stop_s` (not included), in seconds from the file's start, as `cut`."""
+        return self.cut(self.number_at(start_s), None if stop_s is None else self.number_at(stop_s))
+
+    def number_at(self, time_s: float) -> int:
+        """Number of the first frame that begins at `time_s` or later; how many there are, if none does. ValueError if negative."""
+        if not time_s >= 0:
+            raise ValueError(f"seconds count from the file's start, got {time_s}")
+        # What a user writes as 0.28 s is the start of frame 7 at 25 a second, which binary fractions may put a hair later.
+        return bisect_left(self.times_s, time_s - 1e-6)
+
     def __len__(self) -> int:
         return len(self._opened().times_s)
 
@@ -213,3 +239,106 @@ class Clip:
             lines.append("not opened yet")
         picture = self._still._repr_html_() if self._still is not None else ""
         return f"<div>{picture}{'<br>'.join(escape(line) for line in lines)}</div>"
+
+
+class Excerpt:
+    """Frames `start` to `stop` (not included) of a clip, as footage of its own, under the clip's grant.
+
+    They are numbered and timed from 0; the pictures are to the bit those of the whole clip. `origin` is the file's with the range.
+    ValueError if the clip has no such frames. A pickled Excerpt is its clip's grant and two numbers.
+    """
+
+    def __init__(self, clip: Clip, start: int, stop: int) -> None:
+        if not 0 <= start < stop <= len(clip):
+            raise ValueError(
+                f"an excerpt of {clip.path.name} has at least one of its frames 0 to {len(clip)}, got {start} to {stop}"
+            )
+        self.clip, self.start, self.stop = clip, start, stop
+
+    @property
+    def grant(self) -> Grant:
+        """The whole clip's."""
+        return self.clip.grant
+
+    @property
+    def path(self) -> Path:
+        """The whole clip's file."""
+        return self.clip.path
+
+    @property
+    def origin(self) -> str:
+        """The file's digest and the range: `"sha256:…#10-50"`."""
+        return f"{self.clip.origin}#{self.start}-{self.stop}"
+
+    @property
+    def subject(self) -> str:
+        """Who is seen, as the grant says."""
+        return self.clip.subject
+
+    @property
+    def fps(self) -> float:
+        """Frames a second; for variable rates the mean of this range. A still has 0."""
+        times = self.times_s
+        return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else self.clip.fps
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels, as shown."""
+        return self.clip.size
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether the file carries a sound track."""
+        return self.clip.has_audio
+
+    @property
+    def start_s(self) -> float:
+        """When the first frame is shown, in seconds from the file's start: where its sound is found."""
+        return self.times_s[0]
+
+    @property
+    def times_s(self) -> tuple[float, ...]:
+        """When each frame is shown, in seconds from the file's start."""
+        return self.clip.times_s[self.start : self.stop]
+
+    def cut(self, start: int = 0, stop: int | None = None) -> "Excerpt":
+        """Frames `start` to `stop` of this excerpt, as `Clip.cut`."""
+        end = len(self) if stop is None else stop
+        if not 0 <= start < end <= len(self):
+            raise ValueError(f"this excerpt has the frames 0 to {len(self)}, got {start} to {end}")
+        return Excerpt(self.clip, self.start + start, self.start + end)
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, index: int) -> Frame:
+        number = index + len(self) if index < 0 else index
+        if not 0 <= number < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        return self._own(self.clip[self.start + number])
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Frames `start` to `stop` (not included; None: the end) in order, decoded one by one. ValueError for a negative start."""
+        end = len(self) if stop is None else min(stop, len(self))
+        if start < 0 or end < 0:
+            raise ValueError(f"frames count from 0, got {start} to {stop}")
+        return map(self._own, self.clip.frames(self.start + start, self.start + end))
+
+    def _own(self, frame: Frame) -> Frame:
+        return replace(frame, origin=self.origin, index=frame.index - self.start, time_s=frame.time_s - self.start_s)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Excerpt._of, (self.grant, self.start, self.stop)
+
+    @classmethod
+    def _of(cls, grant: Grant, start: int, stop: int) -> "Excerpt":
+        """Without opening the file: whoever receives it may only hand it on, and reading checks it anyway."""
+        made = cls.__new__(cls)
+        made.clip, made.start, made.stop = Clip(grant), start, stop
+        return made
+
+    def __repr__(self) -> str:
+        return f"Excerpt({self.path.name!r}, {self.start} to {self.stop}, subject={self.subject!r})"
+
+    def _repr_html_(self) -> str:
+        return f"<div>{self.clip._repr_html_()}frames {self.start} to {self.stop}</div>"

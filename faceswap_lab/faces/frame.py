@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps, PngImagePlugin
 
-from faceswap_lab.errors import MediaError
+from faceswap_lab.errors import MediaError, storing
 
 Image = UInt8[np.ndarray, "h w 3"]
 """RGB, 8 bits a channel, sRGB unless the Frame's colour tags say otherwise. BGR lives only on lines that call OpenCV."""
@@ -39,6 +39,8 @@ _DECODING = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, s
 _BOMBS = (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning)
 _EXIF_DESCRIPTION = 0x010E
 _JPEG_SEGMENT = 65_533
+# What every file system in use takes; some count characters, which are never more.
+_NAME_BYTES = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,20 +249,32 @@ def metadata_from_json(text: str) -> dict[str, str] | None:
     return loaded
 
 
+def hidden_beside(path: Path, tag: str) -> Path:
+    """A hidden name in the same folder, with the suffix and `tag`; the stem is cut so that it is no longer than systems take."""
+    room = _NAME_BYTES - len(f"..{tag}{path.suffix}".encode())
+    stem = path.stem.encode()[: max(0, room)].decode(errors="ignore")
+    return path.with_name(f".{stem}.{tag}{path.suffix}")
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, with its suffix. Renamed to `path` at the end, deleted on any error: never half a file."""
-    temporary = path.with_name(f".{path.stem}.{uuid4().hex[:8]}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """A temporary name beside `path`, with its suffix. Renamed to `path` at the end, deleted on any error: never half a file.
+
+    Raises StorageError for what the system refuses meanwhile.
+    """
+    temporary = hidden_beside(path, uuid4().hex[:8])
+    with storing(path):
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(path: Path) -> None:
     """Delete `path` and what killed writers of it left under the names of `written_whole`. The caller keeps other writers away."""
-    name = re.compile(rf"\.{re.escape(path.stem)}\.[0-9a-f]{{8}}{re.escape(path.suffix)}")
+    before, _, after = re.escape(hidden_beside(path, "0" * 8).name).rpartition("0" * 8)
+    name = re.compile(f"{before}[0-9a-f]{{8}}{after}")
     for found in path.parent.iterdir():
         if found == path or name.fullmatch(found.name):
             found.unlink(missing_ok=True)

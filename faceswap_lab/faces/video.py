@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, pairwise
 from math import ceil, lcm
@@ -10,12 +11,32 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange
 
-from faceswap_lab.errors import MediaError
+from faceswap_lab.errors import MediaError, storage_error
 from faceswap_lab.faces import frame as stills
-from faceswap_lab.faces.decode import PRECISE, ffmpeg_errors, open_container, opened, timeline_start
-from faceswap_lab.faces.frame import Frame, Image, check_metadata, metadata_from_json, metadata_to_json, still_format, written_whole
+from faceswap_lab.faces.decode import (
+    MATRICES,
+    PRECISE,
+    PRIMARIES,
+    TRANSFERS,
+    YCBCR,
+    ffmpeg_errors,
+    open_container,
+    opened,
+    timeline_start,
+    to_swscale,
+)
+from faceswap_lab.faces.frame import (
+    ColourTags,
+    Frame,
+    Image,
+    check_metadata,
+    metadata_from_json,
+    metadata_to_json,
+    still_format,
+    written_whole,
+)
 
 # What players find in an .mp4; other sound would be copied into a file that few can play.
 _SOUND_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
@@ -30,6 +51,8 @@ def encode(
     *,
     fps: float | Fraction,
     audio_from: Path | None = None,
+    audio_at_s: float | None = None,
+    colour: ColourTags | None = None,
     metadata: Mapping[str, str] | None = None,
     lossless: bool = False,
     size: tuple[int, int] | None = None,
@@ -38,12 +61,14 @@ def encode(
 
     Each frame is shown at its own `time_s`, counted from the first frame's: variable rates are kept (.mp4 to 6 microseconds; .mkv
     exactly at a constant rate, else to the millisecond that Matroska holds). `fps` sets the clock's ticks and how long the last
-    frame lasts. Lossy colours are BT.709 limited range, 4:2:0, tagged so; an odd side grows by one repeated row or column.
-    `audio_from` gives its sound track, copied packet by packet without decoding, over the frames' span of time.
+    frame lasts. Lossy colours are 4:2:0, coded by the matrix and range of `colour` and tagged so; what it leaves open is BT.709
+    limited range. An odd side grows by one repeated row or column.
+    `audio_from` gives its sound tracks, all of them with language and title, copied packet by packet without decoding, over the
+    frames' span of time; `audio_at_s` is where on that file's clock the first frame lies (None: at the frame's own time).
     `size` is (height, width); by default the first frame's. Returns `path`, which appears only when it is whole.
 
     ValueError for frames of another size, times that do not rise, or fps not above 0. MediaError for no frames, a suffix that does
-    not fit, or sound that .mp4 cannot hold.
+    not fit, or sound that .mp4 cannot hold. StorageError if the system refuses the file.
     """
     if not fps > 0:
         raise ValueError(f"fps is above 0, got {fps}")
@@ -58,12 +83,16 @@ def encode(
     first = next(remaining, None)
     if first is None:
         raise MediaError(expected="at least one frame", got="none", remedy="choose a longer range of frames")
-    clock = _Clock(fps)
+    form = _Form(size=size or first.size, clock=_Clock(fps), coding=_Coding.of(colour), lossless=lossless)
     with written_whole(path) as temporary, ExitStack() as stack:
-        sound = stack.enter_context(_Sound(audio_from, lossless=lossless)) if audio_from is not None else None
+        at_s = first.time_s if audio_at_s is None else audio_at_s
+        tracks = _tracks(audio_from, at_s, lossless=lossless, stack=stack) if audio_from is not None else []
         try:
-            _write(temporary, chain([first], remaining), sound, checked, size or first.size, clock, lossless=lossless)
+            _write(temporary.absolute(), chain([first], remaining), tracks, checked, form)
         except av.FFmpegError as error:
+            if isinstance(error, OSError):
+                # FFmpeg names the temporary file.
+                raise storage_error(OSError(error.errno, error.strerror), path) from error
             remedy = "check the folder and its free space"
             raise MediaError(expected=f"{path.name} to be written", got=str(error), remedy=remedy) from error
     return path
@@ -99,34 +128,60 @@ class _Clock:
         return round(time_s / self.base)
 
 
-def _write(
-    path: Path,
-    frames: Iterator[Frame],
-    sound: "_Sound | None",
-    metadata: dict[str, str],
-    size: tuple[int, int],
-    clock: _Clock,
-    *,
-    lossless: bool,
-) -> None:
-    options = {} if lossless else {"movflags": "faststart+use_metadata_tags"}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Coding:
+    """FFmpeg's numbers for how lossy pixels are coded and tagged, and swscale's name of the matrix."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+    is_full: bool
+
+    @classmethod
+    def of(cls, tags: ColourTags | None) -> "_Coding":
+        tags = tags or ColourTags()
+        matrix = tags.matrix if tags.matrix in YCBCR else "bt709"
+        return cls(
+            primaries=_number(PRIMARIES, tags.primaries or "bt709"),
+            transfer=_number(TRANSFERS, tags.transfer or "bt709"),
+            matrix=_number(MATRICES, matrix or "bt709"),
+            is_full=tags.range == "pc",
+        )
+
+
+def _number(names: Mapping[int, str], wanted: str) -> int:
+    return next(number for number, name in names.items() if name == wanted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """What every frame of a file shares. `size` is (height, width)."""
+
+    size: tuple[int, int]
+    clock: _Clock
+    coding: _Coding
+    lossless: bool
+
+
+def _write(path: Path, frames: Iterator[Frame], tracks: "list[_Track]", metadata: dict[str, str], form: _Form) -> None:
+    options = {} if form.lossless else {"movflags": "faststart+use_metadata_tags"}
     with av.open(str(path), "w", options=options) as output:
         if metadata:
             output.metadata.update({**metadata, "comment": metadata_to_json(metadata)})
-        stream = _add_stream(output, size, clock, lossless=lossless)
-        if sound is not None:
-            sound.add_to(output)
-        for picture, end_s, start_s in _timed(frames, size, clock, lossless=lossless):
-            if sound is not None:
-                for packet in sound.until(start_s, end_s):
+        stream = _add_stream(output, form)
+        for track in tracks:
+            track.add_to(output)
+        for picture, until_s in _timed(frames, form):
+            for track in tracks:
+                for packet in track.until(until_s):
                     output.mux(packet)
             output.mux(stream.encode(picture))
         output.mux(stream.encode())
 
 
-def _add_stream(output: Any, size: tuple[int, int], clock: _Clock, *, lossless: bool) -> Any:
-    height, width = size
-    if lossless:
+def _add_stream(output: Any, form: _Form) -> Any:
+    (height, width), clock, coding = form.size, form.clock, form.coding
+    if form.lossless:
         # A checksum for each slice, and nothing predicted from the frame before: damage stays where it is.
         stream = output.add_stream("ffv1", rate=clock.rate, options={"level": "3", "slicecrc": "1", "g": "1"})
         stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
@@ -135,96 +190,129 @@ def _add_stream(output: Any, size: tuple[int, int], clock: _Clock, *, lossless: 
         interval = max(1, round(float(clock.rate) * _KEYFRAME_EVERY_S))
         stream = output.add_stream("libx264", rate=clock.rate, options={"crf": "16", "preset": "veryfast", "g": str(interval)})
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
-        primaries, transfer, matrix, levels = 1, 1, 1, 1
+        primaries, transfer, matrix, levels = coding.primaries, coding.transfer, coding.matrix, 2 if coding.is_full else 1
     context = stream.codec_context
     context.color_primaries, context.color_trc, context.colorspace, context.color_range = primaries, transfer, matrix, levels
     context.time_base = clock.base
     return stream
 
 
-def _timed(frames: Iterator[Frame], size: tuple[int, int], clock: _Clock, *, lossless: bool) -> Iterator[tuple[Any, float, float]]:
-    """Each frame as the encoder takes it, when it stops being shown, and when the first one started (s, on the frames' clock)."""
-    origin_s, last_ticks = None, -1
+def _timed(frames: Iterator[Frame], form: _Form) -> Iterator[tuple[Any, float]]:
+    """Each frame as the encoder takes it, and when it stops being shown (s, counted from the first frame's time)."""
+    clock, origin_s, last_ticks = form.clock, None, -1
     for frame, following in pairwise(chain(frames, [None])):
         assert frame is not None
-        if frame.size != size:
-            raise ValueError(f"frame {frame.index} is {frame.size} where the video is {size}")
+        if frame.size != form.size:
+            raise ValueError(f"frame {frame.index} is {frame.size} where the video is {form.size}")
         origin_s = frame.time_s if origin_s is None else origin_s
         ticks = clock.ticks(frame.time_s - origin_s)
         end_s = frame.time_s + float(1 / clock.rate) if following is None else following.time_s
         if ticks <= last_ticks:
             raise ValueError(f"frame {frame.index} at {frame.time_s} s does not come after the one before")
-        picture = _to_yuv(frame.image) if not lossless else _from_rgb(frame.image).reformat(format="bgr0")
+        picture = _from_rgb(frame.image).reformat(format="bgr0") if form.lossless else _to_yuv(frame.image, form.coding)
         picture.pts, picture.time_base = ticks, clock.base
         picture.duration = max(1, clock.ticks(end_s - origin_s) - ticks)
         last_ticks = ticks
-        yield picture, end_s, origin_s
+        yield picture, end_s - origin_s
 
 
 def _from_rgb(image: Image) -> Any:
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
 
 
-def _to_yuv(image: Image) -> Any:
+def _to_yuv(image: Image, coding: _Coding) -> Any:
     height, width = image.shape[:2]
     even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     picture = _from_rgb(even).reformat(
         format="yuv420p",
-        dst_colorspace=Colorspace.ITU709,
+        dst_colorspace=to_swscale(coding.matrix),
         src_color_range=ColorRange.JPEG,
-        dst_color_range=ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG if coding.is_full else ColorRange.MPEG,
         interpolation=PRECISE,
     )
-    picture.color_primaries, picture.color_trc = 1, 1
+    picture.color_primaries, picture.color_trc = coding.primaries, coding.transfer
+    picture.colorspace, picture.color_range = coding.matrix, 2 if coding.is_full else 1
     return picture
 
 
-class _Sound:
-    """The sound track of a file, packet by packet, never decoded. MediaError if there is none or the new file cannot hold it."""
+def _tracks(path: Path, at_s: float, *, lossless: bool, stack: ExitStack) -> "list[_Track]":
+    """Every sound track of a file, to be closed with `stack`. MediaError if there is none or the new file cannot hold one."""
+    with opened(path) as container:
+        codecs = [getattr(stream.codec_context, "name", "an unknown codec") for stream in container.streams.audio]
+    if not codecs:
+        raise MediaError(expected="a sound track to copy", got=f"{path.name} without one", remedy="leave audio_from out")
+    for number, codec in enumerate(codecs):
+        if not lossless and codec not in _SOUND_IN_MP4:
+            which = f" in sound track {number + 1} of {len(codecs)}" if len(codecs) > 1 else ""
+            command = f"ffmpeg -i {path.name} -map 0:v -map 0:a -c:v copy -c:a aac {path.stem}-aac.mp4"
+            got = f"{path.name} with {codec}{which}"
+            raise MediaError(expected="sound that .mp4 holds (AAC, MP3, AC-3, …)", got=got, remedy=f"run {command}")
+    tracks = [stack.enter_context(_Track(path, number, at_s, keeps_early=not lossless)) for number in range(len(codecs))]
+    # .mp4 cannot describe some codecs without a packet of theirs.
+    return [track for track in tracks if not track.is_over]
 
-    def __init__(self, path: Path, *, lossless: bool) -> None:
-        self._path, self._keeps_early = path, not lossless
+
+class _Track:
+    """One sound track of a file, packet by packet, never decoded, from `at_s` (s on the file's clock) on.
+
+    It has the file open for itself: where tracks lie far apart in a file, none waits in memory for another.
+    """
+
+    def __init__(self, path: Path, number: int, at_s: float, *, keeps_early: bool) -> None:
+        self._path, self._keeps_early = path, keeps_early
         with ffmpeg_errors(path):
             self._container = open_container(path)
-        self._start = timeline_start(self._container)
-        self._stream = next(iter(self._container.streams.audio), None)
-        if self._stream is None:
-            self._container.close()
-            raise MediaError(expected="a sound track to copy", got=f"{path.name} without one", remedy="leave audio_from out")
-        codec = self._stream.codec_context.name
-        if not lossless and codec not in _SOUND_IN_MP4:
-            self._container.close()
-            command = f"ffmpeg -i {path.name} -c:v copy -c:a aac {path.stem}-aac.mp4"
-            got = f"{path.name} with {codec}"
-            raise MediaError(expected="sound that .mp4 holds (AAC, MP3, AC-3, …)", got=got, remedy=f"run {command}")
-        self._packets = self._container.demux(self._stream)
-        self._ahead: Any = self._read()
+        self._shift = timeline_start(self._container) + Fraction(at_s)
+        self._stream = self._container.streams.audio[number]
+        self._heard = self._packets()
+        self._ahead: Any = next(self._heard, None)
         self._out: Any = None
 
-    def __enter__(self) -> "_Sound":
+    def __enter__(self) -> "_Track":
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._container.close()
 
     def add_to(self, output: Any) -> None:
-        """Adds a stream of the same codec to `output`."""
+        """Adds a stream of the same codec, language, title and disposition to `output`."""
         self._out = output.add_stream_from_template(self._stream)
+        told = {key.lower(): text for key, text in self._stream.metadata.items()}
+        # .mp4 calls a track's title its name.
+        known = {"language": told.get("language"), "title": told.get("title") or told.get("name")}
+        self._out.metadata.update({key: text for key, text in known.items() if text})
+        self._out.disposition = self._stream.disposition
 
-    def until(self, start_s: float, end_s: float) -> Iterator[Any]:
-        """The packets that begin before `end_s`, on the frames' clock, with times counted from `start_s`."""
-        shift = self._start + Fraction(start_s)
-        while self._ahead is not None and self._ahead.pts * self._ahead.time_base - self._start < end_s:
-            packet, self._ahead = self._ahead, self._read()
-            begins = packet.pts * packet.time_base - shift
-            is_whole_before = self._ahead is not None and self._ahead.pts * self._ahead.time_base - shift < 0
-            # A decoder needs the packet before the first one heard; .mp4 hides it, Matroska would shift the pictures.
-            if is_whole_before or (begins < 0 and not self._keeps_early):
-                continue
-            ticks = round(shift / packet.time_base)
+    @property
+    def is_over(self) -> bool:
+        """Whether no packet is left."""
+        return self._ahead is None
+
+    def until(self, end_s: float) -> Iterator[Any]:
+        """The packets that begin before `end_s`, counted from where the track was begun, with times counted so."""
+        while self._ahead is not None and self._begins(self._ahead) < end_s:
+            packet, self._ahead = self._ahead, next(self._heard, None)
+            ticks = round(self._shift / packet.time_base)
             packet.pts, packet.dts, packet.stream = packet.pts - ticks, packet.pts - ticks, self._out
             yield packet
 
-    def _read(self) -> Any:
+    def _packets(self) -> Iterator[Any]:
+        """Every packet that is heard, and the one before: a decoder needs it. .mp4 hides it, Matroska would shift the pictures."""
+        early: Any = None
         with ffmpeg_errors(self._path):
-            return next((packet for packet in self._packets if packet.size and packet.pts is not None), None)
+            for packet in self._container.demux(self._stream):
+                if not packet.size or packet.pts is None:
+                    continue
+                if self._begins(packet) < 0:
+                    early = packet
+                    continue
+                if early is not None and self._keeps_early:
+                    yield early
+                early = None
+                yield packet
+        if early is not None and self._keeps_early and self._begins(early) + (early.duration or 0) * early.time_base > 0:
+            yield early
+
+    def _begins(self, packet: Any) -> Fraction:
+        when: Fraction = packet.pts * packet.time_base - self._shift
+        return when

@@ -1,7 +1,7 @@
 """The swapper that was trained on two people: it draws either in the other's performance, and refuses everybody else."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
+from torch import Tensor
 
 from faceswap_lab.errors import ConsentError, WeightsError
 from faceswap_lab.models.nets import PairNet, PairNetConfig
@@ -48,18 +49,22 @@ class PairSwapper:
         return Swapped(pixels=drawn[:, :3], mask=drawn[:, 3:])
 
     def save(self, path: Path) -> None:
-        """Write weights, network config and card as one safetensors file."""
+        """Write weights, network config and card as one safetensors file. WeightsError if a weight is not finite."""
         about = {"card": json.dumps(asdict(self.card)), "net": json.dumps(asdict(self._net.config))}
         tensors = {name: tensor.contiguous().cpu() for name, tensor in self._net.state_dict().items()}
-        save_file(tensors, path, metadata=about)
+        _insist_finite(path, tensors)
+        # As bytes and not by safetensors' own writer, whose error for a full disk is no OSError.
+        path.write_bytes(save(tensors, metadata=about))
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> "PairSwapper":
-        """Read what `save` wrote. Raises WeightsError for any other file."""
+        """Read what `save` wrote. Raises WeightsError for any other file, and for weights that are not finite."""
         try:
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            if missing := {"net", "card"} - about.keys():
+                raise ValueError(f"no {' and no '.join(sorted(missing))} in its metadata")
             net = PairNet(PairNetConfig(**json.loads(about["net"])))
             net.load_state_dict(tensors)
             fields = json.loads(about["card"])
@@ -67,7 +72,18 @@ class PairSwapper:
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 expected="a pair swapper's safetensors file with its card",
-                got=f"{path}: {error}",
+                got=f"{path}: {' '.join(str(error).split())[:200]}",
                 remedy="train the pair again",
             ) from error
+        _insist_finite(path, tensors)
         return cls(net.to(device), card)
+
+
+def _insist_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    wrong = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if wrong:
+        raise WeightsError(
+            expected=f"finite weights in {path}",
+            got=f"NaN or infinity in {len(wrong)} of {len(tensors)} tensors, {wrong[0]} among them",
+            remedy="train the pair again, at a lower learning rate (recipe.train.rate) if it was training that made them",
+        )

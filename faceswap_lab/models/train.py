@@ -16,6 +16,8 @@ from faceswap_lab.errors import RunError
 from faceswap_lab.models.losses import mask_loss, picture_loss
 from faceswap_lab.models.nets import PairNet, PairNetConfig
 
+DIVERGED = "lower the learning rate (recipe.train.rate) and train again: that is a new run"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
@@ -123,19 +125,39 @@ class TrainState:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on from `saved`. Raises RunError if it was made with another network."""
+        """Go on from `saved`. Raises RunError if it was made with another network, is incomplete, or holds NaN or infinity."""
         try:
+            insist_finite(saved)
             self.net.load_state_dict(saved["net"])
             self.average.load_state_dict(saved["average"])
             self.optimiser.load_state_dict(saved["optimiser"])
-        except (KeyError, RuntimeError, ValueError) as error:
+            self.random.set_state(saved["random"].cpu())
+            self.step = int(saved["step"])
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise RunError(
                 expected="a checkpoint of this recipe's network",
-                got=str(error).splitlines()[0],
+                got=" ".join(str(error).split())[:200],
                 remedy="train with again=True to start a new run",
             ) from error
-        self.random.set_state(saved["random"].cpu())
-        self.step = int(saved["step"])
+
+
+def insist_finite(saved: dict[str, Any]) -> None:
+    """Raise RunError if a weight, its running average or the optimiser's memory of it is NaN or infinite."""
+    parts = {part: saved[part] for part in ("net", "average")}
+    slots = saved["optimiser"]["state"].items()
+    parts["optimiser"] = {f"{number}.{name}": value for number, slot in slots for name, value in slot.items()}
+    wrong = [
+        f"{part}.{name}"
+        for part, tensors in parts.items()
+        for name, value in tensors.items()
+        if isinstance(value, Tensor) and not value.isfinite().all()
+    ]
+    if wrong:
+        raise RunError(
+            expected=f"finite numbers in the training state at step {saved['step']}",
+            got=f"NaN or infinity in {len(wrong)} tensors, {wrong[0]} among them",
+            remedy=DIVERGED,
+        )
 
 
 def train(state: TrainState, people: tuple[Portraits, Portraits], config: TrainConfig) -> Iterator[Step]:
@@ -156,7 +178,7 @@ def train(state: TrainState, people: tuple[Portraits, Portraits], config: TrainC
                 raise RunError(
                     expected="finite losses",
                     got=f"{means} at step {state.step}",
-                    remedy="lower the learning rate (recipe.train.rate) and train again",
+                    remedy=DIVERGED,
                 )
             pictures = since * config.batch * 2 / (perf_counter() - clock)
             yield Step(number=state.step, losses=means, rate=config.rate_at(state.step - 1), samples_per_s=pictures)

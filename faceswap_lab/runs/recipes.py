@@ -3,9 +3,13 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from faceswap_lab.faces.align import template_points
+from faceswap_lab.faces.quality import LIKE
+from faceswap_lab.models.faceclusters import REAL_PEOPLE
 from faceswap_lab.models.nets import PairNetConfig
 from faceswap_lab.models.stream import StreamConfig
 from faceswap_lab.models.train import TrainConfig
+from faceswap_lab.runs.layouts import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,56 @@ class EvaluateRecipe:
 
     gallery_size: int = 16
     gallery_seed: int = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FacesetRecipe:
+    """Gather faces under `name` from files and clips, a clip looked at every `every_s` seconds.
+
+    `people` "one": the faces are the person whom the files' manifest names, which is the largest group of one identity (the
+    `which`-th largest, counted from 1); everybody else is dropped. "many": every group is kept and can be named. `same_person` is
+    the mean cosine from which two groups are one person: SFace's own figure for real people; synthetic actors look more alike and
+    need `models.faceclusters.ACTORS`.
+    Crops of `size` pixels are cut by `template`. Dropped are faces smaller than `min_side` (pixels of the frame that the template
+    "face" spans, about three times the distance of the eyes), less sharp than `min_sharpness` (see `faces.quality`), turned by more
+    than `max_yaw_deg` (None: any), more than `max_outside` of their points outside the frame, and those that differ from a better
+    one by at most `like`.
+    `shares` go to train, val and test by whole files, long clips by stretches of `stretch_s` seconds; where two splits meet
+    within a clip, `gap_s` seconds on either side are dropped.
+    """
+
+    name: str
+    layout: Layout = "auto"
+    people: Literal["one", "many"] = "one"
+    which: int = 1
+    same_person: float = REAL_PEOPLE
+    every_s: float = 0.2
+    size: int = 256
+    template: str = "whole-face"
+    min_side: float = 64.0
+    min_sharpness: float = 0.5
+    max_yaw_deg: float | None = None
+    max_outside: float = 0.02
+    like: float = LIKE
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    stretch_s: float = 10.0
+    gap_s: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """ValueError for figures that make no set."""
+        if not self.name.strip() or len(self.name) > 100 or any(ord(char) < 32 for char in self.name):
+            raise ValueError(f"a faceset has a name of 1 to 100 printable characters, not {self.name!r}")
+        if min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6 or not self.shares[0]:
+            raise ValueError(f"shares of train, val and test add up to 1, the first above 0; got {self.shares}")
+        for name in ("every_s", "stretch_s", "same_person"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.which < 1 or self.size < 32 or self.gap_s < 0:
+            raise ValueError(
+                f"which counts from 1, size is 32 or more, gap_s not negative; got {self.which}, {self.size}, {self.gap_s}"
+            )
+        template_points(self.template, self.size)
 
 
 def pair(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from faceswap_lab.errors import RunError
-from faceswap_lab.faces.footage import Clip, Grant
+from faceswap_lab.faces.footage import Clip, Excerpt, Grant
 from faceswap_lab.runs.people import Person, party_of, reopened
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
@@ -64,13 +64,24 @@ def lineage(run: Run) -> Lineage:
 
 
 def export(run: Run, path: str | Path) -> Path:
-    """Let a swap run's result out: through the gate, marked and logged, with the target's sound.
+    """Let a swap run's result out: through the gate, marked and logged, with the target's sound, colour tags and range.
 
-    `.mp4` for a clip, `.png` or `.jpg` for a still. Raises ConsentError if what was agreed has since been withdrawn or has run out.
+    `.mp4` for a clip, `.png` or `.jpg` for a still. Every sound track of the target is copied; of an excerpt, the stretch that
+    belongs to its frames. Raises ConsentError if what was agreed has since been withdrawn or has run out.
     """
     _, target = people(run)
-    sound = target.path if isinstance(target, Clip) and target.has_audio else None
-    return doors.export(footage(run), Path(path), lineage=lineage(run), root=run.root, audio_from=sound).path
+    shown, about, destination = footage(run), lineage(run), Path(path)
+    if not isinstance(target, Clip | Excerpt):
+        return doors.export(shown, destination, lineage=about, root=run.root).path
+    return doors.export(
+        shown,
+        destination,
+        lineage=about,
+        root=run.root,
+        audio_from=target.path if target.has_audio else None,
+        audio_at_s=target.start_s,
+        colour=target[0].colour,
+    ).path
 
 
 def _result(run: Run) -> Path:

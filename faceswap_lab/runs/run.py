@@ -12,7 +12,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from faceswap_lab.errors import RunError
+from faceswap_lab.errors import RunError, storing
+from faceswap_lab.runs import quota
 from faceswap_lab.runs.environment import code_version, environment
 from faceswap_lab.runs.recipe import R, from_json
 from faceswap_lab.runs.root import lab_root
@@ -31,7 +32,15 @@ if TYPE_CHECKING:
     from faceswap_lab.faces.footage import Clip
 
 FORMAT = 1
-"""Version of the folder's layout. A reader refuses a newer one."""
+"""Version of the folder's layout. A reader refuses any that it does not know.
+
+How a migration will be done when format 2 comes: `_read_record` looks at `format` before anything else is interpreted, so it is
+there that an older record is brought up, by one pure function for each step (the whole of run.json of format n in, that of n + 1
+out), applied one after the other until `FORMAT`. Readers do so in memory and change nothing on the disk: an older version of the
+lab, or a backup, still reads the folder. Only the process that holds the lock writes the new form, whole, with the first record
+that it writes anyway. Segments of events and artifacts are never rewritten, for their digests are on record; a reader of an event's
+field must take its older spelling too. Each step comes with a run folder of the old format among the tests' golden data.
+"""
 
 HEAD = ".audit-head.json"
 """In `runs/`: the audit log's head when the last run was removed."""
@@ -96,6 +105,7 @@ class Run:
             same = [run for run in map(cls, folders) if run.record.key == key]
             if same:
                 return max(same, key=lambda run: (run.finished, run.record.created))
+        quota.insist(root)
         head = audit.append(root, {"action": f"{verb} started", "key": key, "inputs": _briefly(inputs)}).head
         record = {
             "format": FORMAT,
@@ -218,6 +228,7 @@ class Run:
         self.record = _read_record(self.path)
         if self.finished:
             raise RunError(expected=f"run {self.id} unfinished", got="a finished run", remedy="start another with again=True")
+        quota.insist(self.root)
         segments = self._segments()
         self._next_segment = int(segments[-1].stem) + 1 if segments else 1
         self._next_event = sum(1 for _ in self._recorded())
@@ -234,7 +245,10 @@ class Run:
             lock.close()
 
     def emit(self, kind: str, **fields: Any) -> None:
-        """Add an event (JSON values only). It reaches the disk with the next `flush`."""
+        """Add an event (JSON values only). It reaches the disk with the next `flush`.
+
+        Now and then that is here; RunError then if the lab's runs have outgrown their quota.
+        """
         self._working()
         event = {"n": self._next_event, "time": _now(), "kind": kind}
         if clash := event.keys() & fields.keys():
@@ -243,6 +257,7 @@ class Run:
         self._next_event += 1
         if time.monotonic() - self._flushed_at > FLUSH_AFTER_S:
             self.flush()
+            quota.insist(self.root)
 
     def flush(self) -> None:
         """Write the waiting events as one segment, whole or not at all."""
@@ -256,20 +271,25 @@ class Run:
     @contextmanager
     def write(self, name: str) -> Iterator[Path]:
         """A temporary path to write artifact `name` to; when the block ends well, its SHA-256 is recorded and it is renamed into
-        place, replacing an older one. The temporary name keeps the suffix, by which encoders choose a format."""
+        place, replacing an older one. The temporary name keeps the suffix, by which encoders choose a format.
+
+        StorageError if the system refuses the file, RunError if with it the lab's runs outgrow their quota: the older one stays.
+        """
         self._working()
         place = self._place(name)
-        place.parent.mkdir(parents=True, exist_ok=True)
         temporary = place.with_name(f".part-{place.name}")
-        temporary.unlink(missing_ok=True)
-        try:
-            yield temporary
-            # Recorded before the rename: after a kill in between, the old file still has a digest on record.
-            self.emit("artifact", name=name, sha256=sha256_file(temporary), bytes=temporary.stat().st_size)
-            self.flush()
-            put_in_place(temporary, place)
-        finally:
+        with storing(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
             temporary.unlink(missing_ok=True)
+            try:
+                yield temporary
+                quota.insist(self.root, freed=place.stat().st_size if place.exists() else 0)
+                # Recorded before the rename: after a kill in between, the old file still has a digest on record.
+                self.emit("artifact", name=name, sha256=sha256_file(temporary), bytes=temporary.stat().st_size)
+                self.flush()
+                put_in_place(temporary, place)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def finish(self, **summary: Any) -> None:
         """Close the run with its key figures: artifacts' digests and the audit log's head go into `run.json`."""
@@ -438,9 +458,11 @@ def _folders(root: Path) -> list[Path]:
 def _make_folder(root: Path, stem: str, record: dict[str, Any]) -> Path:
     """A new folder under the first free name; another process may take that name at the same moment."""
     runs = root / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
     number = 1
-    with tempfile.TemporaryDirectory(dir=runs, prefix=".new-", ignore_cleanup_errors=True) as made:
+    with ExitStack() as stack:
+        stack.enter_context(storing(runs))
+        runs.mkdir(parents=True, exist_ok=True)
+        made = stack.enter_context(tempfile.TemporaryDirectory(dir=runs, prefix=".new-", ignore_cleanup_errors=True))
         while True:
             name = stem if number == 1 else f"{stem}-{number}"
             number += 1
@@ -470,12 +492,16 @@ def _read_record(folder: Path) -> Record:
     try:
         text = path.read_text(encoding="utf-8")
         given = json.loads(text)
-        version = given["format"] if isinstance(given, dict) else None
-        if isinstance(version, int) and version > FORMAT:
+        version = given.get("format", "none") if isinstance(given, dict) else "none"
+        # True == 1, and 1.0 == 1, but neither was ever written.
+        if type(version) is not int or version != FORMAT:
+            newer = type(version) is int and version > FORMAT
             raise RunError(
-                expected=f"a run folder of format {FORMAT} or older",
-                got=f"format {version} in {path}",
-                remedy="install a newer faceswap_lab",
+                expected=f"a run folder of format {FORMAT}",
+                got=f"format {json.dumps(version)[:40]} in {path}",
+                remedy="install a newer faceswap_lab"
+                if newer
+                else f"restore it from a backup, or move {folder.name} away and run again",
             )
         return Record.model_validate_json(text)
     except (OSError, ValueError, KeyError, RecursionError, ValidationError) as error:

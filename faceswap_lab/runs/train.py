@@ -1,20 +1,23 @@
 """The verb `train`: two people and a recipe in, a Run with a pair swapper's weights out."""
 
 import io
+import pickle
+import sys
 from dataclasses import replace
 from time import perf_counter
+from typing import Any
 
 import torch
 
-from faceswap_lab.errors import RunError
+from faceswap_lab.errors import LabError, RunError, WeightsError
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.opencv import OfflineEngine
 from faceswap_lab.models.pair import PairSwapper
 from faceswap_lab.models.protocols import Card
-from faceswap_lab.models.train import Portraits, Step, TrainState, precision_on
+from faceswap_lab.models.train import Portraits, Step, TrainState, insist_finite, precision_on
 from faceswap_lab.models.train import train as train_steps
 from faceswap_lab.runs import crops
-from faceswap_lab.runs.people import Person, party_of, record_of
+from faceswap_lab.runs.people import Person, learned_from, party_of, record_of
 from faceswap_lab.runs.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.recipes import PairRecipe
@@ -32,6 +35,7 @@ def train(recipe: PairRecipe, *, source: Person, target: Person, device: str = "
     returns its Run; an interrupted one goes on where it stopped, with the same result as if it had not. Raises ConsentError if
     the gate refuses either person.
     """
+    source, target = learned_from(source), learned_from(target)
     doors.check_train(party_of(source), party_of(target), root=lab_root())
     where = devices.pick(device)
     inputs = {"source": record_of(source), "target": record_of(target)}
@@ -67,12 +71,19 @@ def train(recipe: PairRecipe, *, source: Person, target: Person, device: str = "
 
 
 def swapper_of(run: Run, where: torch.device) -> PairSwapper:
-    """The swapper that a finished `train` run made. Raises RunError for any other run."""
+    """The swapper that a finished `train` run made. Raises RunError for another run, WeightsError for another's weights."""
     if run.verb != "train" or not run.finished:
         raise RunError(
             expected="a finished train run", got=f"{run.id} ({run.record.status})", remedy="give the Run that lab.train returned"
         )
-    return PairSwapper.load(run.artifact(WEIGHTS), where)
+    swapper = PairSwapper.load(run.artifact(WEIGHTS), where)
+    if swapper.card.name != run.id:
+        raise WeightsError(
+            expected=f"the weights that {run.id} trained",
+            got=f"those of {swapper.card.name}, by their card",
+            remedy=f"name {swapper.card.name} itself as the swapper, or train again",
+        )
+    return swapper
 
 
 def _how(recipe: PairRecipe, source: Person, target: Person) -> str:
@@ -94,8 +105,30 @@ def _state(run: Run, recipe: PairRecipe, with_truth: bool, where: torch.device) 
     state = TrainState.fresh(replace(recipe.net, skips=with_truth, normalise=not with_truth), recipe.train, where)
     if run.has(CHECKPOINT):
         # Only this run's own file, whose digest `artifact` checks; tensors and numbers only.
-        state.load_state_dict(torch.load(run.artifact(CHECKPOINT), map_location=where, weights_only=True))
+        state.load_state_dict(_kept(run, where))
         run.emit("resumed", step=state.step)
+    return state
+
+
+def _kept(run: Run, where: torch.device) -> dict[str, Any]:
+    """What `_keep` wrote. Raises RunError for a file that is damaged or of another recipe, people or code."""
+    path = run.artifact(CHECKPOINT)
+    try:
+        saved = torch.load(path, map_location=where, weights_only=True)
+        key, state = saved["key"], saved["state"]
+    except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            expected=f"a training state in {path}",
+            got=(str(error).splitlines() or [type(error).__name__])[0][:200],
+            remedy="remove the file: the same call then begins at step 0; or train with again=True",
+        ) from error
+    if key != run.key:
+        raise RunError(
+            expected=f"a checkpoint of {run.id}",
+            got=f"one of another recipe, people or code (key {str(key)[:8]})",
+            remedy="remove the file: the same call then begins at step 0; or train with again=True",
+        )
+    assert isinstance(state, dict)
     return state
 
 
@@ -115,6 +148,11 @@ def _loop(run: Run, recipe: PairRecipe, state: TrainState, people: tuple[Portrai
         run.emit("interrupted", step=kept, seconds=round(perf_counter() - start, 2))
         print(f"stopped; {run.id} is saved at step {kept}: the same call goes on from there", flush=True)
         raise
+    except LabError:
+        # Diverged, out of room, over the quota: what was kept before is whole.
+        run.emit("interrupted", step=kept, seconds=round(perf_counter() - start, 2))
+        print(f"stopped; what is kept of {run.id} is its state at step {kept}", file=sys.stderr, flush=True)
+        raise
     line.close()
     run.emit("trained", seconds=round(perf_counter() - start, 2))
     run.flush()
@@ -126,8 +164,12 @@ def _note(step: Step) -> str:
 
 
 def _keep(run: Run, state: TrainState) -> None:
+    """Keep a checkpoint; the last good one stays if this one is not finite."""
+    saved = state.state_dict()
+    # Losses were finite before the last step, which may have thrown the weights off.
+    insist_finite(saved)
     file = io.BytesIO()
-    torch.save(state.state_dict(), file)
+    torch.save({"key": run.key, "state": saved}, file)
     with run.write(CHECKPOINT) as path:
         path.write_bytes(file.getbuffer())
 

@@ -21,17 +21,12 @@ from typing import Any
 from faceswap_lab.errors import ConsentError, ManifestError, RunError
 from faceswap_lab.runs import keep
 from faceswap_lab.runs.keep import Weighed
+from faceswap_lab.runs.library import FACES, NAMES
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent import Entry, locate, read_manifests, same_subject
 from faceswap_lab.trust.records import sha256_file
 from faceswap_lab.trust.withdraw import entries_of, withdraw
-
-NAMES = "names.json"
-"""In a faceset run's folder: the names that a hand gave its people, `{"person-2": "Jane Doe"}`."""
-
-FACES = "faces.json"
-"""A faceset run's artifact that lists its faces, each with `person` and the digest of its `source` file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,14 +141,8 @@ def _named(runs: Iterable[Run], who: str) -> set[str]:
         names = _read(run, run.path / NAMES)
         theirs = {label for label, name in names.items() if same_subject(str(name), who)}
         if theirs:
-            digests |= {str(row["source"]) for row in _rows(run) if row["person"] in theirs}
+            digests |= {str(row["source"]) for row in _read(run, run.artifact(FACES)) if row["person"] in theirs}
     return digests
-
-
-def _rows(run: Run) -> list[dict[str, Any]]:
-    found = _read(run, run.artifact(FACES))
-    rows = found["faces"] if isinstance(found, dict) else found
-    return list(rows)
 
 
 def _read(run: Run, path: Path) -> Any:

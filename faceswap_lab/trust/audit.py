@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from faceswap_lab.errors import ProvenanceError
+from faceswap_lab.errors import ProvenanceError, storing
 from faceswap_lab.trust.records import canonical, locked, sha256_text, sync_folder
 
 WITHIN = "FACESWAP_LAB_WITHIN"
@@ -87,19 +87,29 @@ def append(root: Path, event: Mapping[str, Any]) -> Entry:
     """Add one line, flushed to the disk before this returns. Blocks while another process writes.
 
     A last line torn by a kill is put into `audit.torn-<line>.jsonl` and its removal is logged as a line of its own.
-    Raises `ProvenanceError` if the last whole line does not verify: nothing may be chained to it.
+    Raises `ProvenanceError` if the last whole line does not verify: nothing may be chained to it. `StorageError` if the disk is
+    full: what was written of the line is torn then.
     """
+    return append_all(root, [event])[0]
+
+
+def append_all(root: Path, events: Iterable[Mapping[str, Any]]) -> list[Entry]:
+    """As `append`, a line for each event, flushed to the disk together: thousands of files come in at once."""
     path = path_of(root)
     fresh = not path.exists()
     within = {"within": os.environ[WITHIN]} if os.environ.get(WITHIN) else {}
-    with locked(path) as file:
+    entries: list[Entry] = []
+    with storing(path), locked(path) as file:
         head, torn = _last(file)
         if torn:
             head = _set_aside(path, file, head, torn).head
-        entry = _write(file, head, {**event, **within})
+        for event in events:
+            entries.append(_write(file, head, {**event, **within}))
+            head = entries[-1].head
+        _flush(file)
     if fresh:
         sync_folder(root)
-    return entry
+    return entries
 
 
 def head(root: Path) -> Head:
@@ -227,9 +237,12 @@ def _write(file: IO[bytes], last: Head, event: dict[str, Any]) -> Entry:
         raise ValueError(f"an audit event of {len(line)} bytes; at most {MAX_LINE}: log digests, not data")
     file.seek(0, os.SEEK_END)
     file.write(line)
+    return entry
+
+
+def _flush(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
-    return entry
 
 
 def _user() -> str:

@@ -46,6 +46,7 @@ MAX_TOML = 16_384
 """Characters. The reader's time grows with the square of a hostile manifest's length; an honest one has a tenth of this."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_ANY_SHA256 = re.compile(r"(?=([0-9a-f]{64}))")
 Line = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^\S.*$")]
 
 
@@ -149,21 +150,30 @@ def find_entry(root: Path, sha256: str) -> Entry | None:
 
     Raises `ManifestError` if a manifest that lists the digest cannot be trusted, or if two list it.
     """
-    # Only manifests that mention the digest are parsed: a face set may have many rows, and another's fault is not this file's.
-    hits = [
-        entry
-        for path in manifest_files(root).values()
-        if (rows := path.with_suffix(".csv")).is_file() and sha256 in _text(rows).lower()
-        for entry in read_manifest(path)[1]
-        if entry.sha256 == sha256
-    ]
-    if len(hits) > 1:
-        raise ManifestError(
-            expected="one manifest entry for each file",
-            got=f"{' and '.join(hit.label for hit in hits)} for sha256 {sha256[:12]}…",
-            remedy="remove all but one of the rows",
-        )
-    return hits[0] if hits else None
+    return find_entries(root, [sha256]).get(sha256)
+
+
+def find_entries(root: Path, digests: Iterable[str]) -> dict[str, Entry]:
+    """Digest to entry of those files that have one; each manifest is read once, however many are asked for. Errors as
+    `find_entry`."""
+    wanted = set(digests)
+    found: dict[str, Entry] = {}
+    for path in manifest_files(root).values():
+        rows = path.with_suffix(".csv")
+        # Only manifests that mention a digest are parsed: a face set may have many rows, and another's fault is not this file's.
+        if not rows.is_file() or wanted.isdisjoint(_ANY_SHA256.findall(_text(rows).lower())):
+            continue
+        for entry in read_manifest(path)[1]:
+            if entry.sha256 not in wanted:
+                continue
+            if other := found.get(entry.sha256):
+                raise ManifestError(
+                    expected="one manifest entry for each file",
+                    got=f"{other.label} and {entry.label} for sha256 {entry.sha256[:12]}…",
+                    remedy="remove all but one of the rows",
+                )
+            found[entry.sha256] = entry
+    return found
 
 
 def read_manifests(root: Path) -> Iterator[tuple[str, Manifest, list[Entry]]]:

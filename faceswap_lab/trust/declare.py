@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from faceswap_lab.trust.consent import (
     Consent,
     Entry,
     Manifest,
-    find_entry,
+    find_entries,
     read_manifests,
     same_subject,
     uri_problem,
@@ -44,31 +45,67 @@ def parse_basis(basis: str) -> tuple[str, str]:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file to be declared. An empty `uri` is made from the path; `split` is "train", "val", "test" or none."""
+
+    path: Path
+    sha256: str
+    uri: str = ""
+    split: str = ""
+
+
 def declare(root: Path, *, path: Path, sha256: str, who: str, basis: str, uses: Iterable[str], source: str, today: date) -> Entry:
     """Write a manifest entry for a file and log it; the entry. Nothing is written unless the whole declaration is sound.
 
     A manifest of the same person with the same words gets another row; else a new one is named after the person.
     """
+    files = [File(path=path, sha256=sha256)]
+    return declare_all(root, files, who=who, basis=basis, uses=uses, source=source, today=today)[sha256]
+
+
+def declare_all(
+    root: Path, files: Iterable[File], *, who: str, basis: str, uses: Iterable[str], source: str, today: date
+) -> dict[str, Entry]:
+    """As `declare`, for many files of one person: one manifest, a row each; digest to entry. A file with an entry keeps it."""
+    by_digest = {file.sha256: file for file in files}
     manifest = _manifest(who, basis, frozenset(uses), source or "declared when it was let in", today)
     # Nothing under `runs/` enters git, so the lock file lies there.
     with locked(root / "runs" / ".admission.lock"):
-        if found := find_entry(root, sha256):
-            return found
+        known = find_entries(root, by_digest)
+        fresh = [file for digest, file in by_digest.items() if digest not in known]
+        if not fresh:
+            return known
         _refuse_withdrawn(root, manifest.subject)
         name = _name(root, manifest)
         toml = root / "data_manifests" / f"{name}.toml"
         if not toml.exists():
             write_whole(toml, _toml(manifest))
-        event = {"action": "admission declared", "manifest": name, "sha256": sha256, "subject": who, "basis": manifest.consent.text}
-        audit.append(root, event | {"uses": sorted(manifest.consent.uses)})
-        # The row comes last: it is what opens the gate, and by now the declaration is on record.
-        rows = toml.with_suffix(".csv")
-        text = rows.read_text(encoding="utf-8") if rows.exists() else "uri,sha256\n"
-        with_split = text.partition("\n")[0].rstrip("\r").endswith(",split")
-        write_whole(rows, _closed(text) + f"{_quoted(_uri(root, path, sha256, text))},{sha256}{',' if with_split else ''}\n")
-    entry = find_entry(root, sha256)
-    assert entry is not None, "the row was just written"
-    return entry
+        about = {"subject": who, "basis": manifest.consent.text, "uses": sorted(manifest.consent.uses)}
+        event = {"action": "admission declared", "manifest": name, **about}
+        audit.append_all(root, [{**event, "sha256": file.sha256} for file in fresh])
+        # The rows come last: they are what opens the gate, and by now the declaration is on record.
+        _add_rows(root, toml.with_suffix(".csv"), fresh)
+    entries = find_entries(root, by_digest)
+    assert len(entries) == len(by_digest), "the rows were just written"
+    return entries
+
+
+def _add_rows(root: Path, rows: Path, files: Iterable[File]) -> None:
+    """One write for all. The column `split` is added to a list that lacks it where a file has one."""
+    files = list(files)
+    text = _closed(rows.read_text(encoding="utf-8")) if rows.exists() else "uri,sha256\n"
+    head, _, body = text.partition("\n")
+    with_split = head.rstrip("\r").endswith(",split")
+    if not with_split and any(file.split for file in files):
+        text = f"{head.rstrip()},split\n" + "".join(f"{line.rstrip()},\n" for line in body.splitlines() if line.strip())
+        with_split = True
+    taken = {line.partition(",")[0].strip('"') for line in text.splitlines()}
+    for file in files:
+        uri = file.uri or _uri(root, file.path, file.sha256, taken)
+        taken.add(uri)
+        text += f"{_quoted(uri)},{file.sha256}{f',{file.split}' if with_split else ''}\n"
+    write_whole(rows, text)
 
 
 def _manifest(who: str, basis: str, uses: frozenset[str], source: str, today: date) -> Manifest:
@@ -127,11 +164,10 @@ def _name(root: Path, manifest: Manifest) -> str:
     return name
 
 
-def _uri(root: Path, path: Path, sha256: str, rows: str) -> str:
+def _uri(root: Path, path: Path, sha256: str, taken: Container[str]) -> str:
     """Relative below the root; for a file from elsewhere only its name (folders may say more than a manifest should)."""
     place, home = path.resolve(), root.resolve()
     uri = place.relative_to(home).as_posix() if place.is_relative_to(home) else place.name
-    taken = {line.partition(",")[0].strip('"') for line in rows.splitlines()}
     if uri_problem(uri) or uri in taken or '"' in uri:
         suffix = place.suffix.lower() if re.fullmatch(r"\.\w+", place.suffix) else ""
         return f"{sha256[:12]}{suffix}"

@@ -10,27 +10,31 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from faceswap_lab.errors import ConsentError, MediaError, ProvenanceError
+from faceswap_lab.errors import ConsentError, LabError, MediaError, ProvenanceError, storing
 from faceswap_lab.faces import frame as stills
 from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Clip, Footage, Grant
 from faceswap_lab.faces.footage import digest as digest_of
 from faceswap_lab.faces.frame import ColourTags, Frame, Image
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent import Entry, find_entry, same_subject
-from faceswap_lab.trust.declare import FORMS, declare
+from faceswap_lab.trust.consent import Entry, find_entries, find_entry, same_subject
+from faceswap_lab.trust.declare import FORMS, File, declare, declare_all
 from faceswap_lab.trust.gate import Leave, Party, check_evaluate, check_swap, check_train, target_uses
 from faceswap_lab.trust.mark import Lineage, marked_html, metadata_of, read_mark
 from faceswap_lab.trust.records import locked, put_in_place, sha256_file, sha256_text
 
 __all__ = [
     "Exported",
+    "File",
     "Lineage",
     "Party",
+    "Refused",
     "admit",
+    "admit_all",
     "check_evaluate",
     "check_swap",
     "check_train",
+    "enlist",
     "export",
     "export_file",
     "export_portrait",
@@ -74,14 +78,100 @@ def admit(
         entry = find_entry(root, digest) or _declared(root, path, digest, who, basis, wanted, source, today or date.today())
         _agrees(entry, who, wanted, today or date.today())
     except ConsentError as error:
-        audit.append(root, {"action": "admission refused", "sha256": digest, "reason": str(error)[:2000]})
+        audit.append(root, _refusal(digest, error))
         raise
-    audit.append(root, {"action": "admitted", "sha256": digest, "entry": entry.label, "subject": entry.subject})
+    audit.append(root, _admission(entry))
+    return _clip(path, entry)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A file that was not let in, and why. `sha256` is empty where not even its bytes could be read."""
+
+    path: Path
+    sha256: str
+    error: LabError
+
+
+def admit_all(
+    paths: Iterable[Path],
+    *,
+    root: Path,
+    who: str | None = None,
+    basis: str | None = None,
+    uses: Iterable[str] = (),
+    source: str = "",
+    today: date | None = None,
+) -> tuple[list[Clip], list[Refused]]:
+    """As `admit`, for many files: those with an entry come in under it, the others are declared together in one manifest.
+
+    One that is missing, unreadable or refused does not keep the others out: it is among the refused, with its error. Of files with
+    equal bytes the first is let in. `uses` are those that files without an entry are declared for.
+    """
+    day, wanted = today or date.today(), frozenset(uses)
+    digests: dict[str, Path] = {}
+    refused: list[Refused] = []
+    for path in paths:
+        try:
+            digests.setdefault(digest_of(path), path)
+        except MediaError as error:
+            refused.append(Refused(path=path, sha256="", error=error))
+    entries = find_entries(root, digests)
+    errors: dict[str, ConsentError] = {}
+    if strangers := [digest for digest in digests if digest not in entries]:
+        try:
+            _insist_declared(digests[strangers[0]], who, basis, wanted)
+            files = [File(path=digests[digest], sha256=digest) for digest in strangers]
+            entries |= declare_all(root, files, who=who or "", basis=basis or "", uses=wanted, source=source, today=day)
+        except ConsentError as error:
+            errors = dict.fromkeys(strangers, error)
+    allowed = []
+    for digest, path in digests.items():
+        try:
+            if digest in errors:
+                raise errors[digest]
+            _agrees(entries[digest], who, frozenset(), day)
+        except ConsentError as error:
+            refused.append(Refused(path=path, sha256=digest, error=error))
+        else:
+            allowed.append((path, entries[digest]))
+    # All lines before the first Clip is handed out: what is used is on record.
+    lines = [_refusal(each.sha256, each.error) for each in refused if each.sha256] + [_admission(entry) for _, entry in allowed]
+    audit.append_all(root, lines)
+    return [_clip(path, entry) for path, entry in allowed], refused
+
+
+def enlist(
+    files: Iterable[File],
+    *,
+    root: Path,
+    who: str | None,
+    basis: str | None,
+    uses: Iterable[str],
+    source: str = "",
+    today: date | None = None,
+) -> dict[str, Entry]:
+    """Write manifest rows for files of a data set without letting them in: digest to entry. ConsentError as `admit`."""
+    listed, wanted = list(files), frozenset(uses)
+    if listed:
+        _insist_declared(listed[0].path, who, basis, wanted)
+    return declare_all(root, listed, who=who or "", basis=basis or "", uses=wanted, source=source, today=today or date.today())
+
+
+def _refusal(digest: str, error: LabError) -> dict[str, str]:
+    return {"action": "admission refused", "sha256": digest, "reason": str(error)[:2000]}
+
+
+def _admission(entry: Entry) -> dict[str, str]:
+    return {"action": "admitted", "sha256": entry.sha256, "entry": entry.label, "subject": entry.subject}
+
+
+def _clip(path: Path, entry: Entry) -> Clip:
     consent = entry.manifest.consent
     return Clip(
         Grant(
             path=path.resolve(),
-            sha256=digest,
+            sha256=entry.sha256,
             subject=entry.subject,
             basis=consent.kind,
             basis_text=consent.text,
@@ -144,6 +234,13 @@ def _is_file(path: Path) -> bool:
 def _declared(
     root: Path, path: Path, digest: str, who: str | None, basis: str | None, uses: frozenset[str], source: str, today: date
 ) -> Entry:
+    _insist_declared(path, who, basis, uses)
+    assert who is not None
+    assert basis is not None
+    return declare(root, path=path, sha256=digest, who=who, basis=basis, uses=uses, source=source, today=today)
+
+
+def _insist_declared(path: Path, who: str | None, basis: str | None, uses: frozenset[str]) -> None:
     given = {"who": who, "basis": basis, "uses": uses}
     if missing := [name for name, value in given.items() if not value]:
         raise ConsentError(
@@ -151,9 +248,6 @@ def _declared(
             got=f"no entry, and no {' or '.join(missing)}",
             remedy=f"declare them if you may; a basis has one of these forms: {FORMS}",
         )
-    assert who is not None
-    assert basis is not None
-    return declare(root, path=path, sha256=digest, who=who, basis=basis, uses=uses, source=source, today=today)
 
 
 def _agrees(entry: Entry, who: str | None, uses: frozenset[str], today: date) -> None:
@@ -195,7 +289,7 @@ def _outgoing(path: Path, root: Path) -> Iterator[Path]:
     """
     place = sha256_text(f"{root.resolve()}\0{path.resolve()}")[:16]
     temporary = stills.hidden_beside(path, place)
-    with locked(root / "runs" / ".exports" / f"{place}.lock"):
+    with locked(root / "runs" / ".exports" / f"{place}.lock"), storing(path):
         _refuse_others(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         stills.remove_leftovers(temporary)

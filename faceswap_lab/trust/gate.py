@@ -16,7 +16,7 @@ from pathlib import Path
 
 from faceswap_lab.errors import ConsentError
 from faceswap_lab.faces.footage import Grant
-from faceswap_lab.trust.consent import Entry, find_entry, same_subject
+from faceswap_lab.trust.consent import Entry, find_entries, same_subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,22 +107,24 @@ def _entries(party: Party, root: Path) -> tuple[Entry, ...]:
             remedy="let the file in with admit, and pass its Clip",
         )
     if party.grant.basis != "derived":
-        return (_entry(party.grant.sha256, party.subject, root),)
+        return _entries_of([party.grant.sha256], party.subject, root)
     if not party.grant.parents:
         raise ConsentError(expected="what this derived file was made from", got="no parents", remedy="take the result from its Run")
     files = dict.fromkeys(parent for parent in party.grant.parents if not parent.startswith("actor:"))
-    return tuple(_entry(parent, party.subject, root) for parent in files)
+    return _entries_of(files, party.subject, root)
 
 
-def _entry(digest: str, subject: str, root: Path) -> Entry:
-    entry = find_entry(root, bare(digest))
-    if entry is None:
-        raise ConsentError(
-            expected=f"a manifest entry for {subject}",
-            got=f"none for sha256 {bare(digest)[:12]}…",
-            remedy="let the file in again, saying who is seen and on what basis",
-        )
-    return entry
+def _entries_of(files: Iterable[str], subject: str, root: Path) -> tuple[Entry, ...]:
+    digests = [bare(file) for file in files]
+    found = find_entries(root, digests)
+    for digest in digests:
+        if digest not in found:
+            raise ConsentError(
+                expected=f"a manifest entry for {subject}",
+                got=f"none for sha256 {digest[:12]}…",
+                remedy="let the file in again, saying who is seen and on what basis",
+            )
+    return tuple(found[digest] for digest in digests)
 
 
 def _insist(entries: Iterable[Entry], use: str, day: date) -> None:

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+from faceswap_lab.errors import storing
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -42,26 +44,31 @@ def sha256_file(path: Path) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write through a temporary file in the same folder, so that a reader (or a kill) sees the old text or the new, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        put_in_place(Path(temporary), path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    """Write through a temporary file in the same folder, so that a reader (or a kill) sees the old text or the new, never half.
+
+    Raises StorageError if the system refuses; nothing is left then.
+    """
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            put_in_place(Path(temporary), path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Flush a finished file to the disk and rename it; both lie on the same file system."""
-    with temporary.open("r+b") as file:
-        os.fsync(file.fileno())
-    # mkstemp makes files for the owner alone; what is put in place gets the rights any new file would have.
-    if sys.platform != "win32":
-        temporary.chmod(0o666 & ~_umask())
-    temporary.replace(path)
-    sync_folder(path.parent)
+    """Flush a finished file to the disk and rename it; both lie on the same file system. StorageError if the system refuses."""
+    with storing(path):
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        # mkstemp makes files for the owner alone; what is put in place gets the rights any new file would have.
+        if sys.platform != "win32":
+            temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -77,15 +84,16 @@ def sync_folder(folder: Path) -> None:
 def acquire(path: Path, *, wait: bool = True) -> IO[bytes]:
     """Open `path` for appending and reading under an exclusive lock; closing it, or the process's end, lets go.
 
-    Raises `BlockingIOError` if another holds the lock and `wait` is false.
+    Raises `BlockingIOError` if another holds the lock and `wait` is false, StorageError if the system refuses the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+b")
-    try:
-        _lock(file, wait=wait)
-    except BaseException:
-        file.close()
-        raise
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
+        try:
+            _lock(file, wait=wait)
+        except BaseException:
+            file.close()
+            raise
     return file
 
 

@@ -1,0 +1,207 @@
+"""The facesets of a lab: found by name, opened, named by hand, and checked against their files and consents."""
+
+import difflib
+import json
+from collections.abc import Callable, Collection, Iterable
+from datetime import date
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from faceswap_lab.errors import RunError
+from faceswap_lab.faces.faceset import Faceset, Row, in_ranges
+from faceswap_lab.faces.footage import digest
+from faceswap_lab.runs.recipes import FacesetRecipe
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.consent import find_entries
+from faceswap_lab.trust.records import locked, sha256_text, write_whole
+
+FACES, DROPPED, SHEET, CROPS = "faces.json", "dropped.json", "sheet.jpg", "crops"
+NAMES, LEFT_OUT = "names.json", "left_out.json"
+_ROWS = TypeAdapter(list[Row])
+
+
+def run_of(name: str) -> Run:
+    """The newest finished run of this faceset, by the name in its recipe or by the run's id. RunError if there is none."""
+    runs = Run.find(verb="faceset", finished=True)
+    hits = [run for run in runs if run.id == name or run.recipe(FacesetRecipe).name == name]
+    if not hits:
+        hits = [run for run in runs if name and run.id.startswith(name)]
+    if hits:
+        return hits[0]
+    known = list(dict.fromkeys(run.recipe(FacesetRecipe).name for run in runs))
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:5]
+    remedy = f"there are {', '.join(map(repr, near))}" if near else "make one with lab.gather or `facesets add`"
+    raise RunError(expected="the name of a finished faceset", got=repr(name), remedy=remedy)
+
+
+def faceset(name: str | Run, *, today: date | None = None) -> Faceset:
+    """A faceset, by its name, its run or the run's id: what stands of it, without the faces that a hand has left out.
+
+    Faces of a file whose consent no longer stands are not in it, and a printed line says so.
+    """
+    run = run_of(name) if isinstance(name, str) else name
+    whole = whole_set(run)
+    fallen = _fallen(run, whole.sources, today or date.today())
+    marked = left_out(run)
+    standing = whole.where(lambda row: row.source not in fallen).without(marked)
+    for source, why in fallen.items():
+        lost = sum(row.source == source for row in whole.rows)
+        print(f"{run.id}: {lost} faces of the file {source[:12]}… are left out: {why}", flush=True)
+    return standing
+
+
+def whole_set(run: Run) -> Faceset:
+    """Every face that the run kept, whatever was marked or withdrawn since. RunError for a run that is no finished faceset."""
+    if run.verb != "faceset" or not run.finished:
+        raise RunError(
+            expected="a finished faceset run", got=f"{run.id} ({run.record.status})", remedy="give the Run that lab.gather returned"
+        )
+    recipe = run.recipe(FacesetRecipe)
+    try:
+        rows = _ROWS.validate_json(run.artifact(FACES).read_bytes())
+    except ValidationError as error:
+        raise RunError(
+            expected=f"rows of faces in {run.id}", got=str(error).splitlines()[0], remedy="gather the faces anew with again=True"
+        ) from error
+    return Faceset(
+        name=recipe.name,
+        run=run.id,
+        folder=run.path / "artifacts",
+        template=recipe.template,
+        crop_size=recipe.size,
+        rows=tuple(rows),
+        names=MappingProxyType(names(run)),
+        sheet=run.path / "artifacts" / SHEET,
+    )
+
+
+def part_of(run: Run, ranges: str, wanted: str) -> Faceset:
+    """The part of a set that a record speaks of, by numbers and digest. RunError if it is not what it was."""
+    numbers = in_ranges(ranges)
+    found = whole_set(run).where(lambda row: row.number in numbers)
+    if found.digest != wanted:
+        raise RunError(
+            expected=f"{len(numbers)} faces of {run.id} with digest {wanted[:12]}…",
+            got=f"{len(found)} with {found.digest[:12]}…",
+            remedy="restore the run's folder from a backup",
+        )
+    return found
+
+
+# --- what a hand says of it -----------------------------------------------------------------------------------------------
+
+
+def names(run: Run) -> dict[str, str]:
+    """Label to the name that a hand gave it."""
+    return {str(label): str(name) for label, name in _annotation(run, NAMES, {}).items()}
+
+
+def left_out(run: Run) -> frozenset[str]:
+    """Artifact names of the faces that a hand has marked to be left out."""
+    return frozenset(map(str, _annotation(run, LEFT_OUT, [])))
+
+
+def name_person(run: Run, person: str, name: str) -> dict[str, str]:
+    """Give a person of a set a name, or with an empty one take it away; logged. Returns all names.
+
+    Raises RunError for a label that is not in the set, ValueError for a name that is taken or no line of text, and for a set of one
+    person, whom the manifest names.
+    """
+    told = " ".join(name.split())
+    if len(told) > 200 or any(ord(char) < 32 for char in name):
+        raise ValueError(f"a name is one line of at most 200 characters, not {name[:80]!r}")
+    known = whole_set(run).people
+    if run.recipe(FacesetRecipe).people == "one":
+        raise ValueError("a set of one person bears the name that its files' manifest gives: correct it there")
+    if person not in known:
+        raise RunError(expected=f"a person of {run.id}", got=repr(person), remedy=f"there are {', '.join(list(known)[:20])}")
+
+    def change(before: dict[str, str]) -> dict[str, str]:
+        after = {label: other for label, other in before.items() if label != person}
+        if told and told.casefold() in {other.casefold() for other in after.values()} | (
+            {label.casefold() for label in known} - {person}
+        ):
+            raise ValueError(f"{told!r} is another person of this set")
+        return after | ({person: told} if told else {})
+
+    after: dict[str, str] = _annotate(run, NAMES, {}, change)
+    return after
+
+
+def leave_out(run: Run, crops: Collection[str], *, restore: bool = False) -> frozenset[str]:
+    """Mark faces by their artifact names to be left out, or take the marks away; logged. Returns all that are marked."""
+    known = {row.crop for row in whole_set(run).rows}
+    if unknown := sorted(set(crops) - known):
+        raise RunError(expected=f"crops of {run.id}", got=", ".join(unknown[:5]), remedy=f"they are listed in {FACES}")
+    chosen = set(crops)
+    marked = _annotate(run, LEFT_OUT, [], lambda before: sorted(set(before) - chosen if restore else set(before) | chosen))
+    return frozenset(marked)
+
+
+def _annotation(run: Run, name: str, empty: Any) -> Any:
+    path = run.path / name
+    if not path.exists():
+        return empty
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(expected=f"a readable {path}", got=str(error), remedy="correct it, or remove it to start anew") from error
+    if not isinstance(found, type(empty)):
+        raise RunError(expected=f"a {type(empty).__name__} in {path}", got=type(found).__name__, remedy="correct it, or remove it")
+    return found
+
+
+def _annotate(run: Run, name: str, empty: Any, change: Callable[[Any], Any]) -> Any:
+    """One change of an annotation at a time, written whole; the log says that it changed and to which digest."""
+    with locked(run.path / ".annotations.lock"):
+        after = change(_annotation(run, name, empty))
+        text = json.dumps(after, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        audit.append(run.root, {"action": "faceset annotated", "run": run.id, "file": name, "digest": sha256_text(text)})
+        write_whole(run.path / name, text)
+    return after
+
+
+# --- does it still stand --------------------------------------------------------------------------------------------------
+
+
+def _fallen(run: Run, sources: Iterable[str], today: date) -> dict[str, str]:
+    """Source to why its faces may not be used any more."""
+    wanted = list(sources)
+    entries = find_entries(run.root, wanted)
+    why = {source: entries[source].standing(today) if source in entries else "its manifest entry is gone" for source in wanted}
+    return {source: reason for source, reason in why.items() if reason}
+
+
+def check(run: Run, *, today: date | None = None) -> list[dict[str, str]]:
+    """What is wrong with a set: crops that are gone or altered, sources that moved or changed, consents that no longer stand.
+
+    A source that is gone is a warning: the set can still be used, but not made again.
+    """
+    whole = whole_set(run)
+    findings = [
+        {"state": "problem", "what": f"file {source[:12]}…", "found": why}
+        for source, why in _fallen(run, whole.sources, today or date.today()).items()
+    ]
+    for row in whole.rows:
+        path = whole.folder / row.crop
+        if not path.is_file():
+            findings.append({"state": "problem", "what": row.crop, "found": "gone"})
+        elif digest(path) != row.sha256:
+            findings.append({"state": "problem", "what": row.crop, "found": "altered"})
+    used = set(whole.sources)
+    for record in run.inputs.values():
+        fields = json.loads(record) if record.startswith("{") else {}
+        path, source = Path(str(fields.get("path", ""))), str(fields.get("file", "")).removeprefix("sha256:")
+        if source not in used:
+            continue
+        if not path.is_file():
+            findings.append({"state": "warning", "what": str(path), "found": "gone: the set cannot be made again from it"})
+        elif digest(path) != source:
+            findings.append(
+                {"state": "warning", "what": str(path), "found": "another file now: the set cannot be made again from it"}
+            )
+    return findings
