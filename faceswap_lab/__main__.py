@@ -52,8 +52,19 @@ def _exit_code(error: Exception) -> int:
 
 def _readable(answer: Answer) -> str:
     if isinstance(answer, list):
-        return "\n".join("  ".join(_short(name, value) for name, value in row.items()) for row in answer) or "nothing"
-    return "\n".join(f"{name:<22} {_short(name, value)}" for name, value in answer.items())
+        return _table(answer)
+    said = {name: value for name, value in answer.items() if value is not None and value not in ([], {})}
+    return "\n".join(f"{name:<22} {_short(name, value)}" for name, value in said.items())
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Rows under their names, in columns; the last is not padded."""
+    if not rows:
+        return "nothing"
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, *([_short(name, row[name]) if row.get(name) is not None else "-" for name in names] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
 def _short(name: str, value: Any) -> str:

@@ -213,3 +213,17 @@ def test_a_real_file_without_an_entry_is_refused(root: Path, tmp_path: Path) -> 
     Pillow.new("RGB", (64, 64), (9, 9, 9)).save(tmp_path / "unknown.png")
     with pytest.raises(ConsentError, match=r"unknown\.png"):
         people.admit(tmp_path / "unknown.png")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("clip.mp4", r"lab.admit\('clip.mp4'"), (Path("a.png"), "lab.admit"), (7, "an actor, a take, a clip or a faceset, got int")],
+)
+def test_a_source_that_is_nobody_is_told_what_to_write(given: object, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        people.check_person(given, "source")
+
+
+def test_a_recipe_without_steps_is_refused() -> None:
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        recipes.pair(steps=0)

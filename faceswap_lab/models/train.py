@@ -41,6 +41,11 @@ class TrainConfig:
     seed: int = 0
     report_every: int = 20
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "report_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
     def rate_at(self, step: int) -> float:
         """Learning rate of step number `step`, counted from 0."""
         if step < self.warmup:

@@ -36,6 +36,8 @@ def evaluate(result: Run, *, truth: Take | None = None, recipe: EvaluateRecipe |
     Each score stands beside the floor (the target as it is) and the ceiling (the truth itself under the same measure).
     Raises ValueError if the truth is not of this target, ConsentError if a person shown has not agreed to be measured.
     """
+    if not isinstance(result, Run):
+        raise TypeError(f"what is scored is the Run that lab.swap returned, got {type(result).__name__}")
     recipe = recipe or EvaluateRecipe()
     source, target = results.people(result)
     doors.check_evaluate(party_of(source), party_of(target), root=lab_root())

@@ -20,6 +20,14 @@ Person = Actor | Footage
 """Who is put somewhere or learned from: an actor, or footage of one person."""
 
 
+def check_person(value: object, role: str) -> None:
+    """Raise TypeError, saying what to write instead, unless this can be somebody's source or target."""
+    if isinstance(value, str | Path):
+        raise TypeError(f"{role} is a text, {str(value)!r}: write lab.actor(7), or lab.admit({str(value)!r}, …) for a file")
+    if not isinstance(value, Actor | Footage):
+        raise TypeError(f"{role} must be an actor, a take, a clip or a faceset, got {type(value).__name__}")
+
+
 def admit(path: str | Path, *, who: str | None = None, basis: str | None = None, uses: Sequence[str] = ()) -> Clip:
     """Let a real picture or clip in, under its manifest entry or under the one declared here (which is then written).
 

@@ -5,13 +5,14 @@ from time import perf_counter
 
 
 class Progress:
-    """A line on standard error, rewritten in place where that works (a terminal, a notebook), else a new line every few seconds."""
+    """A line on standard error, in a notebook on standard output (Jupyter paints the other red); rewritten in place if possible."""
 
     def __init__(self, label: str, total: int, *, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
         self._start = self._last = perf_counter()
         self._shown = False
-        self._in_place = sys.stderr.isatty() or _in_notebook()
+        self._stream = sys.stdout if _in_notebook() else sys.stderr
+        self._in_place = self._stream.isatty() or _in_notebook()
 
     def update(self, done: int, note: str = "") -> None:
         """`done` of the total are done; `note` is added at the end of the line."""
@@ -26,12 +27,12 @@ class Progress:
         line = f"{self.label}: {done}/{self.total} {self.unit}, {rate:.1f}/s, {left:.0f} s left{'; ' + note if note else ''}"
         end = "" if self._in_place else "\n"
         start = "\r" if self._in_place else ""
-        print(f"{start}{line:<100}", end=end, file=sys.stderr, flush=True)
+        print(f"{start}{line:<100}", end=end, file=self._stream, flush=True)
 
     def close(self) -> float:
         """End the line; returns the seconds since the start."""
         if self._shown and self._in_place:
-            print(file=sys.stderr, flush=True)
+            print(file=self._stream, flush=True)
         return perf_counter() - self._start
 
 

@@ -9,16 +9,20 @@ if TYPE_CHECKING:
     from faceswap_lab.runs.run import Record
 
 MAX_ROWS = 40
+MAX_NAMES = 8
 MAX_CHARS = 400
 
 
 def run_html(record: Record, artifacts: list[str]) -> str:
     """Id, status, inputs, key figures and artifacts as one table; long values are shortened, so it stays under 100 KB."""
     rows = [("status", record.status), ("created", record.created), ("code", record.code)]
-    rows += [(f"input {name}", value) for name, value in list(record.inputs.items())[:MAX_ROWS]]
+    rows += [(f"input {name}", value) for name, value in list(record.inputs.items())[:MAX_NAMES]]
+    if (more := len(record.inputs) - MAX_NAMES) > 0:
+        rows.append(("inputs", f"and {more} more in run.json"))
     figures = {name: value for name, value in record.summary.items() if name != "scores"}
     rows += [(name, _figure(value)) for name, value in list(figures.items())[:MAX_ROWS]]
-    rows.append(("artifacts", ", ".join(artifacts[:MAX_ROWS]) or "none yet"))
+    left = f" and {more} more" if (more := len(artifacts) - MAX_NAMES) > 0 else ""
+    rows.append(("artifacts", (", ".join(artifacts[:MAX_NAMES]) or "none yet") + left))
     cells = "".join(
         f"<tr><th style='text-align:left'>{_short(name)}</th><td style='text-align:left'>{_short(value)}</td></tr>"
         for name, value in rows

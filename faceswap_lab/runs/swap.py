@@ -20,7 +20,7 @@ from faceswap_lab.models.opencv import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper, Source
 from faceswap_lab.models.stream import SwappedFrame, source_of, swap_frames, turn_to_upright
 from faceswap_lab.models.warp import WarpSwapper
-from faceswap_lab.runs.people import Person, footage_of, party_of, record_of
+from faceswap_lab.runs.people import Person, check_person, footage_of, party_of, record_of
 from faceswap_lab.runs.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.recipes import SwapRecipe
@@ -75,11 +75,16 @@ def swap(
     target in no frame: then nothing is kept, and the message says whether turning the picture would help.
     """
     recipe = recipe or SwapRecipe()
-    if isinstance(target, Sequence):
+    check_person(source, "source")
+    if isinstance(target, list | tuple):
         return [
             swap(each, source=source, swapper=swapper, corrections=corrections, recipe=recipe, device=device, again=again)
             for each in target
         ]
+    check_person(target, "target")
+    if isinstance(target, Actor):
+        raise TypeError(f'an actor is no footage: put the face on lab.actor({target.seed}).perform("speech")')
+    assert isinstance(target, Footage)
     doors.check_swap(party_of(source), party_of(target), root=lab_root())
     where = devices.pick(device)
     trained = None if swapper == "warp" else Run.open(swapper) if isinstance(swapper, str) else swapper

@@ -207,6 +207,8 @@ def align(footage: Footage, *, engine: Detector | None = None, corrections: Corr
     `engine` finds the faces, by default the offline engine (YuNet, on the CPU), whose weights load on first use. `corrections` of
     an earlier session can be continued.
     """
+    if not isinstance(footage, Footage):
+        raise TypeError(f"align shows footage, such as a take or an admitted clip, got {type(footage).__name__}")
     if engine is None:
         from faceswap_lab.models.opencv import OfflineEngine
 
