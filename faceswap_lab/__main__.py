@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceswap_lab import __version__
-from faceswap_lab.errors import ConsentError, DeviceError, LabError, WeightsError, storage_error
+from faceswap_lab.errors import ConsentError, DeviceError, LabError, LicenceError, WeightsError, storage_error
 
 if TYPE_CHECKING:
     from faceswap_lab.faces.footage import Clip, Excerpt
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _exit_code(error: Exception) -> int:
-    if isinstance(error, ConsentError):
+    if isinstance(error, ConsentError | LicenceError):
         return 3
     if isinstance(error, WeightsError | DeviceError):
         return 4
@@ -122,12 +122,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     swap.add_argument("--source", required=True, metavar="WHO", help="actor:7, or a file with a manifest entry")
     swap.add_argument("--target", required=True, metavar="FILE", help="a clip or still, or actor:21/speech")
-    swap.add_argument("--swapper", default="warp", metavar="RUN", help="a train run's id; default: warp, which needs no training")
-    swap.add_argument("--start", metavar="WHEN", help="first frame of the target file: seconds (1.5), or its number (frame:37)")
-    swap.add_argument("--stop", metavar="WHEN", help="where to stop, not included: seconds or frame:N; default: the end")
+    swap.add_argument(
+        "--swapper",
+        default="warp",
+        metavar="RUN",
+        help="a train run's id, or inswapper:FILE.onnx; default: warp, needs no training",
+    )
+    swap.add_argument("--engine", default="offline", metavar="NAME", help="offline, or insight: and a pack's folder or name")
     swap.add_argument(
         "--select", default="largest", choices=["largest", "all"], help="which faces of a frame; default: the largest"
     )
+    swap.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        metavar="K",
+        help="detect on each K-th frame and follow the faces between: faster, a new face is found up to K - 1 frames late",
+    )
+    swap.add_argument("--preview", type=int, default=0, metavar="N", help="swap the first N frames only, as a run of its own")
+    swap.add_argument("--start", metavar="WHEN", help="first frame of the target file: seconds (1.5), or its number (frame:37)")
+    swap.add_argument("--stop", metavar="WHEN", help="where to stop, not included: seconds or frame:N; default: the end")
     swap.add_argument("--who", help="who is seen in the target file, if it has no manifest entry yet")
     swap.add_argument("--basis", help='why this is allowed: "public domain (NASA)", "consent: signed 2026-03-01"')
     swap.add_argument("--output", "-o", type=Path, help="where the result goes; default: beside the run")
@@ -142,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         verb=True,
     )
     evaluate.add_argument("run", help="a swap run's id")
+    evaluate.add_argument("--engine", default="offline", metavar="NAME", help="the judge: offline, or insight: and a pack")
     evaluate.add_argument("--tone", default="source", choices=["source", "target"], help="whose skin tone the truth has")
 
     report = _add(
@@ -159,11 +174,13 @@ def _parser() -> argparse.ArgumentParser:
         models,
         "fetch",
         _models_fetch,
-        "fetch the offline engine's weights and check them",
+        "fetch weights and check them: the offline engine's, or restricted ones whose licence you accept",
         "faceswap-lab models fetch",
         "faceswap-lab models fetch facemesh-468",
+        "faceswap-lab models fetch buffalo_l        # shows the licence and refuses",
     )
-    fetch.add_argument("names", nargs="*", help="default: all")
+    fetch.add_argument("names", nargs="*", help="default: all of the offline engine's")
+    fetch.add_argument("--accept-licence", metavar="NAME", help="the name of the licence that you accept; it is logged")
     _add(models, "list", _models_list, "what there is, with licences", "faceswap-lab models list --json")
     _add(models, "verify", _models_verify, "check every weight file's digest", "faceswap-lab models verify")
 
@@ -362,9 +379,10 @@ def _swap(options: argparse.Namespace) -> Answer:
         clip = admit(options.target, who=options.who, basis=options.basis, uses=uses)
         target = _cut(clip, options.start, options.stop) if options.start or options.stop else clip
     assert isinstance(target, Footage)
-    recipe = SwapRecipe(stream=StreamConfig(select=options.select))
+    stream = StreamConfig(select=options.select, every=options.every)
+    recipe = SwapRecipe(stream=stream, engine=options.engine, preview=options.preview)
     run = swap(target, source=source, swapper=options.swapper, recipe=recipe, device=options.device, again=options.again)
-    output = options.output or run.path / ("swap.png" if len(target) == 1 else "swap.mp4")
+    output = options.output or run.path / ("swap.png" if run.summary["num_frames"] == 1 else "swap.mp4")
     return _about(run) | {"output": str(results.export(run, output))}
 
 
@@ -390,13 +408,15 @@ def _evaluate(options: argparse.Namespace) -> Answer:
     from faceswap_lab.actors.take import Take
     from faceswap_lab.runs import results
     from faceswap_lab.runs.evaluate import evaluate
+    from faceswap_lab.runs.recipes import EvaluateRecipe
     from faceswap_lab.runs.run import Run
 
     result = Run.open(options.run)
     source, target = results.people(result)
     known = isinstance(target, Take) and isinstance(source, Actor)
     truth = target.recast(source, tone=options.tone) if isinstance(target, Take) and isinstance(source, Actor) else None
-    answer = _about(evaluate(result, truth=truth, again=options.again))
+    recipe = EvaluateRecipe(engine=options.engine)
+    answer = _about(evaluate(result, truth=truth, recipe=recipe, device=options.device, again=options.again))
     return answer | {"truth": "rendered" if known else "unknown: the target is real footage"}
 
 
@@ -415,27 +435,21 @@ def _about(run: "Run") -> dict[str, Any]:
 
 
 def _models_fetch(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.models import zoo
+    from faceswap_lab.runs import models
 
-    zoo.fetch(options.names or None, progress=lambda line: print(line, file=sys.stderr))
-    return _models_list(options)
+    return models.fetch(options.names, accept_licence=options.accept_licence, progress=lambda line: print(line, file=sys.stderr))
 
 
 def _models_list(_: argparse.Namespace) -> Answer:
-    from faceswap_lab.models import zoo
+    from faceswap_lab.runs import models
 
-    rows = []
-    for status in zoo.verify():
-        card = zoo.MODELS[status.name].card
-        rows.append({"name": card.name, "state": status.state, "for": card.task, "licence": card.licence, "file": str(status.path)})
-    return rows
+    return models.listed()
 
 
 def _models_verify(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.models import zoo
+    from faceswap_lab.runs import models
 
-    for name in zoo.MODELS:
-        zoo.path(name)  # raises, with its remedy, for a file that is missing or altered
+    models.verify()
     return _models_list(options)
 
 

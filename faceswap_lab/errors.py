@@ -3,7 +3,8 @@
     LabError
     ├── FaceError        no face, too many faces, points that make no face
     ├── MediaError       a picture or clip that cannot be read or written
-    ├── WeightsError     weights missing, altered, or not allowed by their licence
+    ├── WeightsError     weights missing, altered, or not what they should be
+    │   └── LicenceError     weights whose licence nobody here has accepted
     ├── DeviceError      a device that was asked for and is not there
     ├── ConsentError     the gate refuses: no entry, expired, or a use nobody agreed to
     │   └── ManifestError    the record of who agreed to what cannot be trusted
@@ -76,7 +77,11 @@ class MediaError(LabError):
 
 
 class WeightsError(LabError):
-    """Weights that are missing, altered, or not allowed by their licence."""
+    """Weights that are missing, altered, or not what they should be."""
+
+
+class LicenceError(WeightsError):
+    """Weights that are restricted by a licence which nobody here has accepted."""
 
 
 class DeviceError(LabError):

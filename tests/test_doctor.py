@@ -34,6 +34,33 @@ def by_name(findings: list[Finding]) -> dict[str, Finding]:
     return {finding.name: finding for finding in findings}
 
 
+def test_what_onnxruntime_cannot_start_on_is_told_though_it_offers_it() -> None:
+    refusal = DeviceError(expected="the device cuda", got="libcudnn.so.9: cannot open shared object file", remedy="choose another")
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    finding = doctor.judge_onnxruntime(["onnxruntime-gpu"], providers, gpu=True, refusal=refusal)
+    assert finding.state == "warning"
+    assert "libcudnn.so.9" in finding.found
+    assert "cuDNN wheels" in finding.remedy
+    assert doctor.judge_onnxruntime(["onnxruntime-gpu"], providers, gpu=True).state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "verdict", "remedy"),
+    [
+        ("", "missing", "ok", ""),
+        ("2.1", "missing", "ok", ""),
+        ("2.1", "ok", "ok", ""),
+        ("", "ok", "warning", "faceswap-lab[insight]"),
+        ("2.1", "altered", "problem", "models fetch buffalo_l"),
+    ],
+)
+def test_insightface_is_optional_and_what_is_there_of_it_must_be_whole(version: str, state: str, verdict: str, remedy: str) -> None:
+    finding = doctor.judge_insightface(version, {"buffalo_l": state, "inswapper_128": "your own file"})
+    assert finding.state == verdict
+    assert remedy in finding.remedy
+    assert ("buffalo_l" in finding.found) == (state != "missing")
+
+
 def no_libgl() -> object:
     raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
 
@@ -199,7 +226,7 @@ def test_asking_writes_nothing_and_calls_nobody(lab: Path, monkeypatch: pytest.M
 def test_findings_that_are_not_ok_have_a_remedy(lab: Path) -> None:
     found = doctor.examine()
     assert [finding.name for finding in found if finding.state != "ok" and not finding.remedy] == []
-    assert len(by_name(found)) == len(found) == 13
+    assert len(by_name(found)) == len(found) == 14
 
 
 def test_missing_weights_are_exit_code_4_and_altered_ones_are_named(lab: Path, capsys: pytest.CaptureFixture) -> None:

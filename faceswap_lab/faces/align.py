@@ -16,6 +16,7 @@ from jaxtyping import Float, Float64, UInt8
 
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces.frame import Image
+from faceswap_lab.faces.scratch import scratch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,15 @@ def _arcface() -> Template:
     return Template(name="arcface", points=tuple(((x + 0.5) / 112, (y + 0.5) / 112) for x, y in pixels))
 
 
+def _arcface_128() -> Template:
+    """insightface's alignment for crops of 128 (`norm_crop2`): ArcFace's points, 8 pixels to the right, and room below the chin.
+
+    For larger crops insightface scales these points from the first pixel's centre, we from the edge: half a pixel apart at 256.
+    """
+    points = tuple((x * 112 + 8, y * 112) for x, y in _arcface().points)
+    return Template(name="arcface-128", points=tuple((x / 128, y / 128) for x, y in points))
+
+
 _FACE = ((0.335, 0.40), (0.665, 0.40), (0.5, 0.585), (0.36, 0.745), (0.64, 0.745))
 
 
@@ -50,6 +60,7 @@ def _whole_face() -> Template:
 TEMPLATES: Mapping[str, Template] = MappingProxyType(
     {
         "arcface": _arcface(),
+        "arcface-128": _arcface_128(),
         "face": Template(name="face", points=_FACE),
         "whole-face": _whole_face(),
     }
@@ -125,17 +136,23 @@ def warp(
     """`image` (h, w) or (h, w, c), uint8 or float32, seen through the affine `matrix` (image pixels to output pixels).
 
     Where the map shrinks, several samples are taken for each output pixel and averaged (a box filter over its footprint): one
-    sample would alias, and OpenCV's INTER_AREA does nothing in `warpAffine`. `size` is the output's (height, width).
+    sample would alias, and OpenCV's INTER_AREA does nothing in `warpAffine`. Each of several is read linearly: cubic ones take
+    three times as long and bring the average 2 dB nearer to the exact one (on a photograph 49 to 56 dB, linear 46 to 54). `size`
+    is the output's (height, width).
     """
     height, width = size
     samples = max(1, round(1 / scale_of(matrix)))
+    if samples == 1:
+        whole: np.ndarray = cv2.warpAffine(image, matrix, (width, height), flags=interpolation, borderMode=border)
+        return whole
     # Fine pixel f * c + (f - 1) / 2 is the centre of coarse pixel c's f fine pixels.
     fine = matrix.astype(np.float64) * samples
     fine[:, 2] += (samples - 1) / 2
-    out: np.ndarray = cv2.warpAffine(image, fine, (width * samples, height * samples), flags=interpolation, borderMode=border)
-    if samples > 1:
-        out = cv2.resize(out, (width, height), interpolation=cv2.INTER_AREA)
-    return out
+    taps = cv2.INTER_LINEAR if interpolation == cv2.INTER_CUBIC else interpolation
+    sampled = scratch("sampled", (height * samples, width * samples, *image.shape[2:]), image.dtype)
+    cv2.warpAffine(image, fine, (width * samples, height * samples), dst=sampled, flags=taps, borderMode=border)
+    averaged: np.ndarray = cv2.resize(sampled, (width, height), interpolation=cv2.INTER_AREA)
+    return averaged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,23 +2,30 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import torch
+from jaxtyping import Float32, UInt8
 
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.face import Faces
-from faceswap_lab.faces.frame import Frame
+from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models.protocols import Crops, Swapped
+
+_NAN = "the swapper's pixels hold NaN"
 
 
 class HostCanvas:
-    """Frames in host memory. `cut` takes aligned faces out, `paste` puts them back, `frames` hands the result on."""
+    """Frames in host memory. `cut` takes aligned faces out, `paste` puts them back, `frames` hands the result on.
 
-    def __init__(self, frames: Sequence[Frame]) -> None:
+    Frames are copied before the first face is pasted into them, unless the caller gives them away with `owned`.
+    """
+
+    def __init__(self, frames: Sequence[Frame], *, owned: bool = False) -> None:
         self._frames = list(frames)
         self._place = {frame.index: place for place, frame in enumerate(self._frames)}
-        self._owned: set[int] = set()  # places whose pixels are our own copy: the caller's frames are never changed
+        self._owned = {place for place, frame in enumerate(self._frames) if owned and frame.image.flags.writeable}
 
     def cut(self, faces: Faces, *, template: str, size: int) -> Crops:
         """One crop a face, in the order of `faces`; `faces.frame_index` holds the frames' own numbers."""
@@ -31,7 +38,8 @@ class HostCanvas:
         if faces.landmarks is not None:
             landmarks = np.stack([align.transform_points(m, p) for m, p in zip(matrices, faces.landmarks, strict=True)])
         return Crops(
-            pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(255),
+            # In numpy: torch would wake its threads for a millisecond's work, and wait for them on a busy machine.
+            pixels=torch.from_numpy(np.divide(pixels, 255, dtype=np.float32)).permute(0, 3, 1, 2),
             frame_to_crop=matrices,
             frame_index=faces.frame_index.astype(np.int64),
             template=template,
@@ -39,20 +47,21 @@ class HostCanvas:
         )
 
     def paste(self, crops: Crops, swapped: Swapped) -> None:
-        """Lay each swapped crop over its frame through its mask, faded out towards the crop's border."""
-        pixels = swapped.pixels.detach().float().clamp(0, 1).mul(255).permute(0, 2, 3, 1).cpu().numpy()
-        side = pixels.shape[1]
-        border = border_window(side)
-        masks = None if swapped.mask is None else swapped.mask.detach().float().clamp(0, 1)[:, 0].cpu().numpy()
+        """Lay each swapped crop over its frame through its mask, faded out towards the crop's border. ValueError for NaN."""
+        levels = _levels(swapped)
+        border = border_window(levels.shape[1])
+        masks = None if swapped.mask is None else swapped.mask.detach().float().cpu().numpy()[:, 0].clip(0, 1)
         for i in range(len(crops)):
-            place = self._place[int(crops.frame_index[i])]
-            frame = self._frames[place]
-            if place not in self._owned:
-                frame = replace(frame, image=frame.image.copy())
-                self._frames[place] = frame
-                self._owned.add(place)
             mask = border if masks is None else border * masks[i]
-            blend.paste_into(frame.image, pixels[i], mask.astype(np.float32), crops.frame_to_crop[i])
+            blend.paste_into(self._own_image(int(crops.frame_index[i])), levels[i], mask, crops.frame_to_crop[i])
+
+    def _own_image(self, index: int) -> Image:
+        place = self._place[index]
+        if place not in self._owned:
+            frame = self._frames[place]
+            self._frames[place] = replace(frame, image=frame.image.copy())
+            self._owned.add(place)
+        return self._frames[place].image
 
     def frames(self) -> Iterator[Frame]:
         """The frames as they now are, in order."""
@@ -62,9 +71,26 @@ class HostCanvas:
         return self._frames[self._place[index]]
 
 
-def border_window(side: int) -> np.ndarray:
+def _levels(swapped: Swapped) -> UInt8[np.ndarray, "n s s 3"]:
+    """A swapper's pixels as levels. From another device they come rounded, one byte a value."""
+    pixels = swapped.pixels.detach()
+    if pixels.device.type != "cpu":
+        pixels = pixels.float().clamp(0, 1)
+        if torch.isnan(pixels.sum()):
+            raise ValueError(_NAN)
+        return np.ascontiguousarray(pixels.mul(255).round_().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+    values = pixels.float().numpy().clip(0, 1)
+    if np.isnan(values.sum()):
+        raise ValueError(_NAN)
+    values *= 255
+    return np.ascontiguousarray(np.rint(values, out=values).astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+@lru_cache(maxsize=8)
+def border_window(side: int) -> Float32[np.ndarray, "side side"]:
     """(side, side) float32: 0 on the outermost pixels, 1 from 6 % of the side inwards: a crop never ends in an edge."""
     distance = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
-    ramp = np.clip(distance / max(1.0, 0.06 * side), 0, 1)
+    ramp = np.clip(distance / max(1.0, 0.06 * side), 0, 1).astype(np.float32)
     window: np.ndarray = np.minimum.outer(ramp, ramp)
+    window.flags.writeable = False
     return window

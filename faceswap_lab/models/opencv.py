@@ -86,7 +86,7 @@ class OfflineEngine:
     def _search(self, image: Image, scale: float) -> Float[np.ndarray, "n 15"]:
         height, width = (max(16, round(side * scale)) for side in image.shape[:2])
         shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        small = image if scale == 1 else cv2.resize(image, (width, height), interpolation=shrink)
+        small = image if (height, width) == image.shape[:2] else cv2.resize(image, (width, height), interpolation=shrink)
         self._yunet.setInputSize((width, height))
         rows: np.ndarray | None = self._yunet.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
         if rows is None:

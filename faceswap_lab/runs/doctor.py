@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import packages_distributions
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -83,6 +83,7 @@ def examine(device: str = "auto") -> list[Finding]:
         ("libGL", lambda: judge_opencv(partial(importlib.import_module, "cv2"))),
         ("codecs", lambda: judge_codecs(_has_codec())),
         ("weights", _weights),
+        ("insightface", _insightface),
         ("head pack", _head_pack),
         ("lab root", lambda: _root(root)),
         ("audit log", lambda: _audit_log(root)),
@@ -154,13 +155,30 @@ def judge_owner(name: str, package: str, owners: Sequence[str], *, extra: str = 
     return Finding(name=name, state="problem", found=found, remedy=f"{REINSTALL}; install nothing else that brings {package}")
 
 
-def judge_onnxruntime(owners: Sequence[str], providers: Sequence[str], *, gpu: bool) -> Finding:
-    """With a CUDA device (`gpu`) the providers should hold CUDA's."""
+def judge_onnxruntime(owners: Sequence[str], providers: Sequence[str], *, gpu: bool, refusal: DeviceError | None = None) -> Finding:
+    """With a CUDA device (`gpu`) the providers should hold CUDA's; `refusal` is why no session starts there all the same."""
     finding = judge_owner("onnxruntime", "onnxruntime", owners, extra=f" with {', '.join(providers)}")
     if finding.state == "ok" and gpu and "CUDAExecutionProvider" not in providers:
         remedy = "for ONNX models on the GPU remove .venv and run `make setup EXTRA=gpu`"
         return Finding(name="onnxruntime", state="warning", found=finding.found, remedy=remedy)
+    if finding.state == "ok" and refusal is not None:
+        remedy = "install the CUDA and cuDNN wheels that this onnxruntime was built for, or one built for torch's CUDA"
+        found = f"{finding.found}, but no session starts on CUDA: {refusal.got}"
+        return Finding(name="onnxruntime", state="warning", found=found, remedy=remedy)
     return finding
+
+
+def judge_insightface(version: str, packs: Mapping[str, str]) -> Finding:
+    """`version` is empty without the library; `packs` maps each restricted set of weights to its state. None of it is needed."""
+    here = [f"{name} {state}" for name, state in packs.items() if state not in ("missing", "your own file")]
+    if altered := [name for name, state in packs.items() if state == "altered"]:
+        remedy = f"run `faceswap-lab models fetch {altered[0]}`, or remove its folder"
+        return Finding(name="insightface", state="problem", found=", ".join(here), remedy=remedy)
+    if here and not version:
+        remedy = "to use it: `pip install 'faceswap-lab[insight]'`"
+        return Finding(name="insightface", state="warning", found=f"not installed, but {', '.join(here)}", remedy=remedy)
+    found = f"insightface {version}" if version else "not installed; the offline engine needs none"
+    return Finding(name="insightface", state="ok", found=", ".join([found, *here]))
 
 
 def judge_opencv(load: Callable[[], object]) -> Finding:
@@ -311,14 +329,30 @@ def _refusal(name: str) -> DeviceError | None:
 
 def _owners(package: str) -> list[str]:
     """Names of the installed distributions that bring the importable `package`."""
-    return sorted(set(packages_distributions().get(package, ())))
+    return sorted(set(metadata.packages_distributions().get(package, ())))
 
 
 def _onnxruntime() -> Finding:
     import onnxruntime
     import torch
 
-    return judge_onnxruntime(_owners("onnxruntime"), onnxruntime.get_available_providers(), gpu=torch.cuda.is_available())
+    from faceswap_lab.models import device
+
+    gpu, providers = torch.cuda.is_available(), onnxruntime.get_available_providers()
+    refusal = None
+    if gpu and device.PROVIDERS["cuda"] in providers:
+        try:
+            device.probe(torch.device("cuda"))
+        except DeviceError as error:
+            refusal = error
+    return judge_onnxruntime(_owners("onnxruntime"), providers, gpu=gpu, refusal=refusal)
+
+
+def _insightface() -> Finding:
+    from faceswap_lab.models import packs
+
+    version = metadata.version("insightface") if _owners("insightface") else ""
+    return judge_insightface(version, {name: packs.state(name) for name in packs.PACKS})
 
 
 def _has_codec() -> Callable[[str, Mode], bool]:

@@ -10,7 +10,19 @@ from typing import Any
 
 from faceswap_lab.trust.records import VERSION
 
-PACKAGES = ("anny", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python", "pillow", "pydantic", "scikit-image", "torch")
+PACKAGES = (
+    "anny",
+    "av",
+    "insightface",
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "opencv-python",
+    "pillow",
+    "pydantic",
+    "scikit-image",
+    "torch",
+)
 """Those whose version can change a result."""
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -14,9 +15,12 @@ from faceswap_lab.actors.take import Take
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
+from faceswap_lab.models import device as devices
 from faceswap_lab.models import metrics
+from faceswap_lab.models.engines import open_engine, providers_of
+from faceswap_lab.models.engines import record_of as engine_record
 from faceswap_lab.models.metrics import Score
-from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.stream import gallery_of, largest
 from faceswap_lab.runs import results
 from faceswap_lab.runs.people import Person, footage_of, party_of, record_of
@@ -30,10 +34,13 @@ from faceswap_lab.trust import doors
 SCORES, PER_FRAME = "scores.json", "frames.json"
 
 
-def evaluate(result: Run, *, truth: Take | None = None, recipe: EvaluateRecipe | None = None, again: bool = False) -> Run:
+def evaluate(
+    result: Run, *, truth: Take | None = None, recipe: EvaluateRecipe | None = None, device: str = "auto", again: bool = False
+) -> Run:
     """Score the swap `result`. With `truth` (`take.recast(source)`) against the right answer; else only what needs none.
 
     Each score stands beside the floor (the target as it is) and the ceiling (the truth itself under the same measure).
+    `device` is where the networks of a judge that is not offline run; the offline one's run on the CPU.
     Raises ValueError if the truth is not of this target, ConsentError if a person shown has not agreed to be measured.
     """
     if not isinstance(result, Run):
@@ -43,18 +50,25 @@ def evaluate(result: Run, *, truth: Take | None = None, recipe: EvaluateRecipe |
     doors.check_evaluate(party_of(source), party_of(target), root=lab_root())
     if truth is not None and not _belongs(truth, source, target):
         raise ValueError(f"{truth.origin} is not the truth of {result.id}: take the swap's own target and recast it as its source")
-    inputs = {"result": result.id, "truth": record_of(truth) if truth is not None else ""}
+    asked = devices.pick(device)
+    where = devices.pick("cpu") if recipe.engine == "offline" else asked
+    engine = open_engine(recipe.engine, where)
+    inputs = {"result": result.id, "truth": record_of(truth) if truth is not None else "", "engine": engine_record(engine)}
     run = Run.start(lab_root(), "evaluate", to_json(recipe), inputs, again=again)
     if run.finished:
         return run
     with run:
         start = perf_counter()
-        judge = _Judge.of(source, target, recipe)
+        providers = providers_of(engine)
+        run.emit("device", device=devices.describe(where), providers=providers)
+        if providers:
+            print(f"{run.id}: on {devices.describe(where)}; {providers}", file=sys.stderr)
+        judge = _Judge.of(source, target, recipe, engine)
         shown = results.footage(result)
         assert isinstance(target, Footage)
         line = Progress("evaluate", len(shown), unit="frames")
         rows: list[dict[str, float]] = []
-        for number, (swapped, before) in enumerate(zip(shown.frames(), target.frames(), strict=True)):
+        for number, (swapped, before) in enumerate(zip(shown.frames(), target.frames(0, len(shown)), strict=True)):
             rows.append(judge.with_truth(swapped, before, truth, number) if truth is not None else judge.alone(swapped, before))
             line.update(number + 1)
         line.close()
@@ -89,13 +103,12 @@ def _ratio(scores: dict[str, Score]) -> float | None:
 class _Judge:
     """The engine and the galleries of source and target that every frame is read against."""
 
-    engine: OfflineEngine
+    engine: Engine
     source_gallery: np.ndarray
     target_gallery: np.ndarray
 
     @classmethod
-    def of(cls, source: Person, target: Person, recipe: EvaluateRecipe) -> "_Judge":
-        engine = OfflineEngine()
+    def of(cls, source: Person, target: Person, recipe: EvaluateRecipe, engine: Engine) -> "_Judge":
         galleries = []
         for person in (source, target):
             # An actor's gallery comes from a performance of its own, so that no scored frame is compared with itself.

@@ -45,15 +45,30 @@ class PairRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapRecipe:
-    """Put a source's face on footage. `num_source_frames` are looked at to know the source."""
+    """Put a source's face on footage. `num_source_frames` are looked at to know the source.
+
+    `engine` finds and names faces: "offline", or "insight:" and a pack's folder or name. `preview` swaps so many first frames only,
+    for a quick look; 0 is all.
+    """
 
     stream: StreamConfig = field(default_factory=StreamConfig)
+    engine: str = "offline"
     num_source_frames: int = 5
+    preview: int = 0
+
+    def __post_init__(self) -> None:
+        if self.preview < 0:
+            raise ValueError(f"a preview has at least 1 frame (0: no preview), got {self.preview}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateRecipe:
-    """Score a swap. `gallery_size` pictures of source and target each make the galleries that identity is read against."""
+    """Score a swap. `gallery_size` pictures of source and target each make the galleries that identity is read against.
+
+    `engine` is the judge, as in `SwapRecipe`; one whose recogniser the swapper was trained with flatters it.
+    """
+
+    engine: str = "offline"
 
     gallery_size: int = 16
     gallery_seed: int = 2000

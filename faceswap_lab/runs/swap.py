@@ -1,8 +1,8 @@
 """The verb `swap`: footage, a source and a swapper in, a Run with the finished frames out."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import overload
@@ -11,15 +11,15 @@ import torch
 
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import FaceError
-from faceswap_lab.faces import video
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
-from faceswap_lab.faces.frame import Frame, remove_leftovers
 from faceswap_lab.models import device as devices
-from faceswap_lab.models.opencv import OfflineEngine
-from faceswap_lab.models.protocols import AnySwapper, Source
-from faceswap_lab.models.stream import SwappedFrame, source_of, swap_frames, turn_to_upright
+from faceswap_lab.models.engines import INSWAPPER, check_points, open_engine, open_swapper, providers_of, swapper_record
+from faceswap_lab.models.engines import record_of as engine_record
+from faceswap_lab.models.protocols import AnySwapper, Engine, Source
+from faceswap_lab.models.stream import SwappedFrame, batches, source_of, swap_frames, turn_to_upright
 from faceswap_lab.models.warp import WarpSwapper
+from faceswap_lab.runs.parts import Part, join_parts, kept, recorded, remove_parts, write_part
 from faceswap_lab.runs.people import Person, check_person, footage_of, party_of, record_of
 from faceswap_lab.runs.progress import Progress
 from faceswap_lab.runs.recipe import to_json
@@ -29,6 +29,9 @@ from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.train import swapper_of
 from faceswap_lab.trust import doors
+
+PART_FRAMES = 200
+"""About how many frames a kill can cost (see `runs.parts`)."""
 
 _MAX_LISTED = 1000
 # ffmpeg's filters for a turn clockwise in degrees.
@@ -69,10 +72,14 @@ def swap(
 ) -> Run | list[Run]:
     """Put `source`'s face on `target` (one footage or several; several give a list of Runs).
 
-    `swapper` is "warp", which needs no training, or the Run or run id that `train` returned. `corrections` are points a hand has
+    `swapper` is "warp", which needs no training, the Run or run id that `train` returned, or "inswapper:FILE.onnx", which needs an
+    engine with the recogniser that the file was trained with (`recipe.engine`). `corrections` are points a hand has
     set (`align(...).corrections`). Frames without a face stay as they are and are counted, and so are the faces that
-    `recipe.stream.select` leaves. Raises ConsentError if the gate refuses the pair, FaceError if the source shows no face, or the
-    target in no frame: then nothing is kept, and the message says whether turning the picture would help.
+    `recipe.stream.select` leaves. With `recipe.preview` only so many first frames are swapped, as a run of its own.
+
+    An interrupted or killed swap goes on when the same call is made again, with the same result as if it had not been. Raises
+    ConsentError if the gate refuses the pair, FaceError if the source shows no face, or the target in no frame; the message then
+    says whether turning the picture would help.
     """
     recipe = recipe or SwapRecipe()
     check_person(source, "source")
@@ -87,19 +94,26 @@ def swap(
     assert isinstance(target, Footage)
     doors.check_swap(party_of(source), party_of(target), root=lab_root())
     where = devices.pick(device)
-    trained = None if swapper == "warp" else Run.open(swapper) if isinstance(swapper, str) else swapper
+    from_file = isinstance(swapper, str) and swapper.startswith(INSWAPPER)
+    trained = None if swapper == "warp" or from_file else Run.open(swapper) if isinstance(swapper, str) else swapper
+    engine = open_engine(recipe.engine, where)
     inputs = {
         "source": record_of(source),
         "target": record_of(target),
-        "swapper": "warp" if trained is None else trained.id,
+        "swapper": trained.id if trained is not None else swapper_record(str(swapper)),
+        "engine": engine_record(engine),
         "corrections": corrections.digest() if corrections else "",
     }
     run = Run.start(lab_root(), "swap", to_json(recipe), inputs, again=again)
     if run.finished:
         return run
     with run:
-        engine = OfflineEngine()
-        machine: AnySwapper = WarpSwapper() if trained is None else swapper_of(trained, where)
+        machine: AnySwapper
+        if trained is not None:
+            machine = swapper_of(trained, where)
+        else:
+            machine = open_swapper(str(swapper), where, engine) if from_file else WarpSwapper()
+        check_points(engine, machine)
         _perform(run, recipe, target, source, machine, engine, where, corrections or Corrections())
     return run
 
@@ -110,75 +124,133 @@ def _perform(
     target: Footage,
     source: Person,
     swapper: AnySwapper,
-    engine: OfflineEngine,
+    engine: Engine,
     where: torch.device,
     corrections: Corrections,
 ) -> None:
-    run.emit("device", device=devices.describe(where))
-    known = _known(source, swapper, engine, recipe.num_source_frames)
-    codes = swapper.encode([known])
-    start, tally = perf_counter(), _Tally()
+    providers = providers_of(engine, swapper)
+    run.emit("device", device=devices.describe(where), providers=providers)
+    if providers:
+        _note(f"{run.id}: on {devices.describe(where)}; {', '.join(f'{name} on {each}' for name, each in providers.items())}")
     # What actors perform is upright.
     turn = turn_to_upright(target, engine) if isinstance(target, Clip | Excerpt) else None
     if turn is not None:
         _note(f"{run.id}: faces are surer when the picture is turned by {turn} degrees clockwise: {_turned(target, turn)}")
-    line = Progress("swap", len(target), unit="frames")
+    num_frames = min(recipe.preview or len(target), len(target))
+    if not run.has(RESULT):
+        done = kept(run)
+        if not done or done[-1].stop < num_frames:
+            codes = swapper.encode([_known(source, swapper, engine, recipe.num_source_frames)])
 
-    def finished() -> Iterator[Frame]:
-        stream = swap_frames(
-            target, engine=engine, swapper=swapper, codes=codes, config=recipe.stream, device=where, corrections=corrections
-        )
-        for done, each in enumerate(stream, 1):
-            tally.add(each)
-            run.emit("frame", index=each.frame.index, keypoints=each.faces.keypoints.round(2).tolist())
-            line.update(done)
-            yield each.frame
-        if not tally.faces:
-            raise _no_face(target, turn)
+            def stream(start: int, spent: dict[str, float]) -> Iterator[SwappedFrame]:
+                return swap_frames(
+                    target,
+                    engine=engine,
+                    swapper=swapper,
+                    codes=codes,
+                    config=recipe.stream,
+                    device=where,
+                    corrections=corrections,
+                    start=start,
+                    stop=num_frames,
+                    spent=spent,
+                )
 
-    with run.write(RESULT) as path:
-        remove_leftovers(path)
-        video.encode(path, finished(), fps=target.fps or 1.0, size=target.size, lossless=True)
+            done = _go_on(run, recipe, target, stream, done, num_frames)
+        if not any(sum(part.num_faces) for part in done):
+            remove_parts(run)
+            raise _no_face(target, turn, num_frames)
+        join_parts(run, RESULT, done)
+    _finish(run, recipe, target, source, where, turn)
+
+
+def _go_on(
+    run: Run,
+    recipe: SwapRecipe,
+    target: Footage,
+    stream: Callable[[int, dict[str, float]], Iterator[SwappedFrame]],
+    done: list[Part],
+    num_frames: int,
+) -> list[Part]:
+    """Write the parts that are missing, with one progress line; an interrupt or an error keeps what was finished before it."""
+    size, first = recipe.stream.batch_size, done[-1].stop if done else 0
+    if first:
+        _note(f"{run.id}: goes on at frame {first} of {num_frames}")
+    part_frames = -(-PART_FRAMES // size) * size
+    spent: dict[str, float] = {}
+    line, start = Progress("swap", num_frames - first, unit="frames"), perf_counter()
+
+    def followed(frames: Iterator[SwappedFrame]) -> Iterator[list[SwappedFrame]]:
+        number = 0
+        for batch in batches(frames, size):
+            for each in batch:
+                run.emit("frame", index=each.frame.index, keypoints=each.faces.keypoints.round(2).tolist())
+            yield batch
+            number += len(batch)
+            line.update(number, _shares(spent))
+
+    frames = stream(first, spent)
+    parts = [*done]
+    try:
+        lists = followed(frames)
+        while part := write_part(
+            run,
+            lists,
+            first=parts[-1].stop if parts else 0,
+            num_frames=part_frames,
+            fps=target.fps or 1.0,
+            size=target.size,
+            spent=spent,
+        ):
+            parts.append(part)
+    except KeyboardInterrupt:
+        num_kept = sum(len(part.times_s) for part in recorded(run))
+        _note(f"stopped; {run.id} keeps its first {num_kept} frames: the same call goes on there")
+        raise
+    finally:
+        frames.close()  # type: ignore[attr-defined]  # a generator: its threads end here
+        run.emit("swapped", seconds=round(perf_counter() - start, 2), stages={name: round(s, 2) for name, s in spent.items()})
     line.close()
-    seconds = perf_counter() - start
-    if tally.missed:
-        _note(f"{run.id}: no face in {tally.missed} of {len(target)} frames; they are as they came")
-    if tally.left:
-        _note(
-            f"{run.id}: {tally.left} faces beside the largest are as they came; select='all' in the recipe's stream swaps them too"
-        )
+    return parts
+
+
+def _finish(run: Run, recipe: SwapRecipe, target: Footage, source: Person, where: torch.device, turn: int | None) -> None:
+    run.flush()
+    parts = recorded(run)
+    num_faces, num_left = ([number for part in parts for number in getattr(part, name)] for name in ("num_faces", "num_left"))
+    missed = [index for index, number in enumerate(num_faces) if not number]
+    seconds = sum(float(event["seconds"]) for event in run.events("swapped"))
+    stages: dict[str, float] = {}
+    for event in run.events("swapped"):
+        for name, value in event["stages"].items():
+            stages[name] = round(stages.get(name, 0.0) + value, 2)
+    if missed:
+        _note(f"{run.id}: no face in {len(missed)} of {len(num_faces)} frames; they are as they came")
+    if sum(num_left):
+        _note(f"{run.id}: {sum(num_left)} faces beside the largest are as they came; select='all' swaps them too (--select all)")
+    remove_parts(run)
     run.finish(
         device=devices.describe(where),
-        num_frames=len(target),
-        num_faces=tally.faces,
-        num_faces_left=tally.left,
-        num_frames_without_face=tally.missed,
-        frames_without_face=tally.first_missed,
+        num_frames=len(num_faces),
+        num_faces=sum(num_faces),
+        num_faces_left=sum(num_left),
+        num_frames_without_face=len(missed),
+        frames_without_face=missed[:_MAX_LISTED],
         turn_to_upright=turn,
+        every=recipe.stream.every,
         source=source.subject,
         target=target.subject,
-        frames_per_s=round(len(target) / seconds, 2),
+        frames_per_s=round(len(num_faces) / max(seconds, 1e-3), 2),
         seconds={"swap": round(seconds, 2)},
+        stage_seconds=stages,
         actor_source=isinstance(source, Actor),
     )
 
 
-@dataclass(slots=True)
-class _Tally:
-    """Faces swapped and left, and frames without one, of which the first are listed by number."""
-
-    faces: int = 0
-    left: int = 0
-    missed: int = 0
-    first_missed: list[int] = field(default_factory=list)
-
-    def add(self, done: SwappedFrame) -> None:
-        self.faces += len(done.faces)
-        self.left += done.num_left
-        if not len(done.faces):
-            self.missed += 1
-            if self.missed <= _MAX_LISTED:
-                self.first_missed.append(done.frame.index)
+def _shares(spent: dict[str, float]) -> str:
+    """Where the time goes, as shares of all stages' busy seconds; they overlap, so the largest is what the others wait for."""
+    total = sum(spent.values()) or 1.0
+    return ", ".join(f"{name} {100 * seconds / total:.0f} %" for name, seconds in spent.items())
 
 
 def _note(text: str) -> None:
@@ -186,12 +258,13 @@ def _note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _no_face(target: Footage, turn: int | None) -> FaceError:
+def _no_face(target: Footage, turn: int | None, num_frames: int) -> FaceError:
     """Says by which turn (degrees clockwise) of the picture a face is found, if by one."""
     remedy = "choose footage with a face of at least 20 pixels, or set its points by hand (lab.align)"
     if turn is not None:
         remedy = f"a face is found when the picture is turned by {turn} degrees clockwise: {_turned(target, turn)}"
-    return FaceError(expected=f"a face in {_name(target)}", got=f"none in any of its {len(target)} frames", remedy=remedy)
+    some = "its" if num_frames == len(target) else "its first"
+    return FaceError(expected=f"a face in {_name(target)}", got=f"none in any of {some} {num_frames} frames", remedy=remedy)
 
 
 def _turned(target: Footage, turn: int) -> str:
@@ -203,12 +276,15 @@ def _name(target: Footage) -> str:
     return target.path.name if isinstance(target, Clip | Excerpt) else target.origin
 
 
-def _known(source: Person, swapper: AnySwapper, engine: OfflineEngine, num_frames: int) -> Source:
+def _known(source: Person, swapper: AnySwapper, engine: Engine, num_frames: int) -> Source:
     """What the swapper has to see of the source; one that was trained on them needs only the name."""
     if swapper.needs.source == "trained":
         return Source(subject=source.subject, frames=[], faces=[])
     shown = footage_of(source, performance="still", num_frames=num_frames, seed=0, size=512)
-    known = source_of(shown, engine, num_frames=num_frames)
+    dense = swapper.needs.source != "embedding"
+    known = source_of(shown, engine, num_frames=num_frames, dense=dense)
+    if not dense:
+        known = replace(known, faces=[engine.embed(frame, face) for frame, face in zip(known.frames, known.faces, strict=True)])
     if not known.frames:
         raise FaceError(expected=f"a face of {source.subject}", got="none", remedy="give a source picture with one clear face")
     return known

@@ -1,0 +1,210 @@
+"""A batch of frames on a GPU: crops are cut and pasted there, for all faces at once, and pixels cross to the host only at the end.
+
+The arithmetic is `align.warp`'s and `blend.paste_into`'s, in torch: the same samples, filters and roundings, so that the two back
+ends agree within a level on anything but noise (OpenCV places samples in its own fixed steps). It runs on any device, the CPU too.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+from torch.nn import functional
+
+from faceswap_lab.faces import align
+from faceswap_lab.faces.blend import SHRINKS
+from faceswap_lab.faces.face import Faces
+from faceswap_lab.faces.frame import Frame
+from faceswap_lab.models.canvas import border_window
+from faceswap_lab.models.protocols import Crops, Swapped
+
+# Beyond the region that is read: what a cubic filter reaches.
+_MARGIN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Box:
+    """Rows and columns of a frame."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class DeviceCanvas:
+    """Frames of one size on `device`. `cut`, `paste` and `frames` as `canvas.HostCanvas`; the caller's frames are never changed.
+
+    Nothing in `cut` and `paste` waits for the device. NaN in a swapper's pixels is therefore found only by `frames` (ValueError).
+    """
+
+    def __init__(self, frames: Sequence[Frame], device: torch.device) -> None:
+        self._given = list(frames)
+        self._place = {frame.index: place for place, frame in enumerate(self._given)}
+        self._device = device
+        self._pixels = self._sent(np.stack([frame.image for frame in self._given]))
+        self._changed: set[int] = set()
+        self._is_bad = torch.zeros((), dtype=torch.bool, device=device)
+
+    def cut(self, faces: Faces, *, template: str, size: int) -> Crops:
+        """One crop a face, in the order of `faces`, on the device; matrices, indices and landmarks stay on the host."""
+        matrices = np.zeros((len(faces), 2, 3), np.float64)
+        for row in range(len(faces)):
+            matrices[row] = align.frame_to_crop(faces.keypoints[row], template=template, size=size)
+        pixels = torch.zeros(len(faces), 3, size, size, device=self._device)
+        samples = np.array([max(1, round(1 / align.scale_of(matrix))) for matrix in matrices], np.int64)
+        for number in np.unique(samples):
+            rows = np.flatnonzero(samples == number)
+            places = [self._place[int(faces.frame_index[row])] for row in rows]
+            pixels[self._sent(rows)] = self._crops(places, matrices[rows], size, int(number))
+        landmarks = None
+        if faces.landmarks is not None:
+            landmarks = np.stack([align.transform_points(m, p) for m, p in zip(matrices, faces.landmarks, strict=True)])
+        return Crops(
+            pixels=pixels,
+            frame_to_crop=matrices,
+            frame_index=faces.frame_index.astype(np.int64),
+            template=template,
+            landmarks=landmarks,
+        )
+
+    def paste(self, crops: Crops, swapped: Swapped) -> None:
+        """Lay each swapped crop over its frame through its mask, faded out towards the crop's border."""
+        pixels = swapped.pixels.detach().float().clamp(0, 1)
+        self._is_bad |= torch.isnan(pixels.sum())
+        levels = pixels.mul(255).round()
+        size = levels.shape[-1]
+        masks = self._sent(border_window(size).copy())[None, None].expand(len(crops), 1, size, size)
+        if swapped.mask is not None:
+            masks = masks * swapped.mask.detach().float().clamp(0, 1)
+        back = [align.invert(matrix) for matrix in crops.frame_to_crop]
+        laid: list[tuple[_Box, Tensor, Tensor] | None] = [None] * len(crops)
+        shrinks = np.array([align.scale_of(matrix) < SHRINKS for matrix in back])
+        for enlarged in (True, False):
+            rows = [row for row in np.flatnonzero(shrinks != enlarged).tolist() if self._reaches(back[row], size)]
+            for row, over in zip(rows, self._overlays(levels, masks, back, rows, enlarged), strict=True):
+                laid[row] = over
+        for row, item in enumerate(laid):
+            if item is not None:
+                self._lay(self._place[int(crops.frame_index[row])], *item)
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames as they now are, in order."""
+        if bool(self._is_bad):
+            raise ValueError("the swapper's pixels hold NaN")
+        for place, frame in enumerate(self._given):
+            yield replace(frame, image=self._pixels[place].cpu().numpy().copy()) if place in self._changed else frame
+
+    # --- cutting --------------------------------------------------------------------------------------------------------------
+
+    def _crops(
+        self, places: Sequence[int], matrices: Float64[np.ndarray, "n 2 3"], size: int, samples: int
+    ) -> Float[Tensor, "n 3 s s"]:
+        """Crops whose pixels are each the mean of `samples` x `samples` reads of the frame."""
+        boxes = [self._box(align.invert(matrix), size) for matrix in matrices]
+        height, width = (max(getattr(box, name) for box in boxes) + 2 * _MARGIN for name in ("height", "width"))
+        regions, to_region = [], np.zeros((len(boxes), 2, 3), np.float64)
+        for row, (place, box, matrix) in enumerate(zip(places, boxes, matrices, strict=True)):
+            part = self._pixels[place, box.top : box.top + box.height, box.left : box.left + box.width].permute(2, 0, 1).float()
+            after = (width - box.width - _MARGIN, height - box.height - _MARGIN)
+            # The frame's edge goes on; what was added beside an inner edge is not read.
+            regions.append(functional.pad(part[None], (_MARGIN, after[0], _MARGIN, after[1]), mode="replicate"))
+            fine = matrix * samples
+            fine[:, 2] += (samples - 1) / 2
+            to_region[row] = align.invert(fine)
+            to_region[row, :, 2] += _MARGIN - np.array([box.left, box.top])
+        limits = np.array([[box.width, box.height] for box in boxes], np.float32) + _MARGIN - 1
+        points = self._points(to_region, size * samples, size * samples)
+        points = torch.minimum(points, self._sent(limits)[:, None, None] + 1).clamp(min=_MARGIN - 1)
+        mode = "bicubic" if samples == 1 else "bilinear"
+        read = _read(torch.cat(regions), points, mode, "border")
+        read = functional.avg_pool2d(read, samples) if samples > 1 else read
+        return read.round().clamp(0, 255) / 255
+
+    # --- pasting --------------------------------------------------------------------------------------------------------------
+
+    def _overlays(
+        self,
+        levels: Float[Tensor, "n 3 s s"],
+        masks: Float[Tensor, "n 1 s s"],
+        back: Sequence[Float64[np.ndarray, "2 3"]],
+        rows: Sequence[int],
+        enlarged: bool,
+    ) -> Iterator[tuple[_Box, Tensor, Tensor]]:
+        """For each row its box in the frame, the patch there and how much of it counts."""
+        if not rows:
+            return
+        size = levels.shape[-1]
+        chosen = self._sent(np.array(rows, np.int64))
+        boxes = [self._box(back[row], size) for row in rows]
+        height, width = (max(getattr(box, name) for box in boxes) for name in ("height", "width"))
+        samples = [1 if enlarged else max(1, round(1 / align.scale_of(back[row]))) for row in rows]
+        most = max(samples)
+        to_crop = np.zeros((len(rows), 2, 3), np.float64)
+        for number, (row, box) in enumerate(zip(rows, boxes, strict=True)):
+            to_crop[number] = align.invert(back[row])
+            to_crop[number, :, 2] += to_crop[number, :, :2] @ [box.left, box.top]
+            # `most` samples a pixel, spread evenly over it.
+            to_crop[number, :, 2] -= to_crop[number, :, :2] @ np.full(2, (most - 1) / 2 / most)
+            to_crop[number, :, :2] /= most
+        points = self._points(to_crop, height * most, width * most)
+        share = _read(masks[chosen], points, "bilinear", "zeros")
+        patch = levels[chosen]
+        if enlarged:
+            around = functional.pad(patch, (1, 1, 1, 1), mode="replicate")
+            patch = functional.interpolate(around, scale_factor=3, mode="bicubic", align_corners=False).round().clamp(0, 255)
+            points = 3 * points + 4
+        over = _read(patch, points, "bilinear", "border")
+        if most > 1:
+            share, over = functional.avg_pool2d(share, most), functional.avg_pool2d(over, most)
+        for number, box in enumerate(boxes):
+            yield box, over[number, :, : box.height, : box.width].round(), share[number, :, : box.height, : box.width]
+
+    def _lay(self, place: int, box: _Box, over: Float[Tensor, "3 h w"], share: Float[Tensor, "1 h w"]) -> None:
+        part = self._pixels[place, box.top : box.top + box.height, box.left : box.left + box.width]
+        under = part.permute(2, 0, 1).float()
+        part.copy_((under + share * (over - under)).round().to(torch.uint8).permute(1, 2, 0))
+        self._changed.add(place)
+
+    # --- places ---------------------------------------------------------------------------------------------------------------
+
+    def _box(self, crop_to_frame: Float64[np.ndarray, "2 3"], size: int) -> _Box:
+        """The part of the frame that a crop of `size` covers, with the reach of a filter; at least one pixel."""
+        corners = np.array([(-1.0, -1.0), (size, -1), (-1, size), (size, size)])
+        points = align.transform_points(crop_to_frame, corners)
+        low, high = np.floor(points.min(0)).astype(int) - _MARGIN, np.ceil(points.max(0)).astype(int) + 1 + _MARGIN
+        limit = np.array(self._pixels.shape[2:0:-1])
+        low = np.clip(low, 0, limit - 1)
+        high = np.clip(high, low + 1, limit)
+        return _Box(top=int(low[1]), left=int(low[0]), height=int(high[1] - low[1]), width=int(high[0] - low[0]))
+
+    def _reaches(self, crop_to_frame: Float64[np.ndarray, "2 3"], size: int) -> bool:
+        points = align.transform_points(crop_to_frame, np.array([(-1.0, -1.0), (size, -1), (-1, size), (size, size)]))
+        limit = np.array(self._pixels.shape[2:0:-1])
+        return bool((points.max(0) > -1).all() and (points.min(0) < limit).all())
+
+    def _points(self, matrices: Float64[np.ndarray, "n 2 3"], height: int, width: int) -> Float[Tensor, "n h w 2"]:
+        """Where each pixel of n pictures of one size goes. Numbers are small, so single precision holds them to 1/1000 pixel."""
+        on_device = self._sent(matrices.astype(np.float32))
+        x = torch.arange(width, device=self._device, dtype=torch.float32)
+        y = torch.arange(height, device=self._device, dtype=torch.float32)
+        across = x[None, None, :, None] * on_device[:, None, None, :, 0]
+        down = y[None, :, None, None] * on_device[:, None, None, :, 1]
+        return across + down + on_device[:, None, None, :, 2]
+
+    def _sent(self, array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if self._device.type == "cuda":
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor.to(self._device)
+
+
+def _read(
+    pictures: Float[Tensor, "n c h w"], points: Float[Tensor, "n hh ww 2"], mode: str, padding: str
+) -> Float[Tensor, "n c hh ww"]:
+    """`pictures` at `points` (x, y), pixel centres at integers."""
+    height, width = pictures.shape[-2:]
+    grid = torch.stack([points[..., 0] * (2 / (width - 1)) - 1, points[..., 1] * (2 / (height - 1)) - 1], dim=-1)
+    return functional.grid_sample(pictures, grid, mode=mode, padding_mode=padding, align_corners=True)

@@ -1,0 +1,75 @@
+"""Engines and swappers by the names that recipes and the command line use."""
+
+from pathlib import Path
+
+import torch
+
+from faceswap_lab.errors import WeightsError
+from faceswap_lab.models import graphs, packs
+from faceswap_lab.models.insight import InsightEngine
+from faceswap_lab.models.inswapper import Inswapper
+from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.protocols import AnySwapper, Engine
+
+INSIGHT, INSWAPPER = "insight:", "inswapper:"
+
+
+def open_engine(name: str, device: torch.device) -> Engine:
+    """`"offline"`, or `"insight:PACK"` with a fetched pack's name or a folder. The offline engine runs on the CPU wherever it is.
+
+    Raises WeightsError if the pack's folder cannot be used; ValueError for another name.
+    """
+    if name == "offline":
+        return OfflineEngine()
+    if not name.startswith(INSIGHT) or name == INSIGHT:
+        raise ValueError(f"no engine is called {name!r}; say offline, or insight: and a pack's folder or name")
+    engine = InsightEngine(_folder(name.removeprefix(INSIGHT)), device)
+    engine.pack  # noqa: B018 (read here, so that what is wrong with a pack shows before any work; networks load on first use)
+    return engine
+
+
+def open_swapper(name: str, device: torch.device, engine: Engine) -> AnySwapper:
+    """`"inswapper:FILE"`, for the embeddings of `engine`. Raises WeightsError if the file is none, ValueError for another name."""
+    return Inswapper.open(_file(name), device, embedder=engine.embedder)
+
+
+def swapper_record(name: str) -> str:
+    """What a swapper without a training run is, for a run's key: a file by its digest, "warp" by its name."""
+    if not name.startswith(INSWAPPER):
+        return name
+    return f"{INSWAPPER}sha256:{graphs.inspect(_file(name)).sha256}"
+
+
+def check_points(engine: Engine, swapper: AnySwapper) -> None:
+    """Raise WeightsError if the swapper needs landmarks that the engine does not mark."""
+    wanted, given = swapper.needs.point_set, engine.point_set if isinstance(engine, InsightEngine) else 468
+    if wanted is not None and wanted != given:
+        raise WeightsError(
+            expected=f"an engine that marks the {wanted} points that the swapper {swapper.card.name} needs",
+            got=f"one that marks {given or 'none'}",
+            remedy="use engine='offline' with this swapper",
+        )
+
+
+def record_of(engine: Engine) -> str:
+    """What the engine is, for a run's key: a pack's digests, or nothing for the offline engine, whose files are pinned here."""
+    return engine.pack.digest if isinstance(engine, InsightEngine) else ""
+
+
+def providers_of(*parts: object) -> dict[str, str]:
+    """What the ONNX networks of packs and files among these run on, as onnxruntime says; the rest is on the CPU or in torch."""
+    found: dict[str, str] = {}
+    for part in parts:
+        if isinstance(part, InsightEngine | Inswapper):
+            found |= part.providers
+    return found
+
+
+def _file(name: str) -> Path:
+    if not name.startswith(INSWAPPER) or name == INSWAPPER:
+        raise ValueError(f"no swapper is called {name!r}; say warp, a train run's id, or inswapper: and an ONNX file")
+    return Path(name.removeprefix(INSWAPPER)).expanduser()
+
+
+def _folder(name: str) -> Path:
+    return packs.path(name) if name in packs.PACKS else Path(name).expanduser()

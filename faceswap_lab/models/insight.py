@@ -1,0 +1,301 @@
+"""insightface's networks behind our protocol, from a folder of ONNX files: the only module that imports that library.
+
+Its own classes prepare the pictures and read the answers, so that a pack means here what it means there. What they do wrong stays
+outside: the loader downloads silently, crashes on a swapper and takes the first of two detectors; a misspelt field is None. Here
+the folder is read first and refused if anything in it is unclear, and sessions are made by `device.onnx_session`.
+"""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime
+import torch
+from jaxtyping import Float
+
+from faceswap_lab.errors import FaceError, WeightsError
+from faceswap_lab.faces import align
+from faceswap_lab.faces.face import Faces, PointSet
+from faceswap_lab.faces.frame import Frame
+from faceswap_lab.models import device as devices
+from faceswap_lab.models import graphs, packs
+from faceswap_lab.models.graphs import Graph
+
+SEARCH_SIZES = ((128, 128), (640, 640))
+"""Width and height that insightface searches a frame at: small for faces that fill it, large for the others."""
+
+_EXTRA = "install it: `pip install 'faceswap-lab[insight]'` (beside onnxruntime-gpu: `pip install --no-deps 'insightface>=2.1'`)"
+_POINTS: Mapping[str, PointSet] = MappingProxyType({"landmark_2d_106": 106, "landmark_3d_68": 68})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class InsightPack:
+    """A folder of networks by what they are for, in insightface's names: detection, recognition, landmark_2d_106, ..."""
+
+    folder: Path
+    networks: Mapping[str, Graph]
+
+    @property
+    def point_set(self) -> PointSet | None:
+        """Which landmarks it can mark: 106 where it has both."""
+        return next((points for task, points in _POINTS.items() if task in self.networks), None)
+
+    @property
+    def embedder(self) -> str:
+        """Name of the recogniser: its file's and the beginning of its digest, for two files of one name don't compare."""
+        graph = self.networks["recognition"]
+        return f"{graph.path.stem}-{graph.sha256[:12]}"
+
+    @property
+    def digest(self) -> str:
+        """What the whole pack is, for a run's record."""
+        return " ".join(f"{task}:{graph.sha256[:16]}" for task, graph in sorted(self.networks.items()))
+
+
+def open_pack(folder: Path) -> InsightPack:
+    """Read every ONNX file of a folder and tell what it is for. Nothing is run.
+
+    Raises WeightsError for a folder without detector or recogniser, with two networks for one task, or with a file that is none of
+    insightface's kinds; LicenceError for files that are known to be restricted while nobody accepted their licence.
+    """
+    if not folder.is_dir():
+        raise WeightsError(
+            expected=f"a folder with an insightface pack at {folder}",
+            got="no such folder",
+            remedy="give the folder that holds the ONNX files, or use the engine `offline`",
+        )
+    if (folder / "manifest.json").exists():
+        raise WeightsError(
+            expected=f"a pack of plain ONNX files in {folder}",
+            got="one with a manifest.json, insightface's newer layout",
+            remedy="copy its ONNX files into a folder of their own, if their licence permits it",
+        )
+    networks: dict[str, Graph] = {}
+    for path in sorted(folder.glob("*.onnx")):
+        graph = graphs.inspect(path)
+        task = task_of(graph)
+        if task in networks:
+            raise WeightsError(
+                expected=f"one {task} network in {folder}",
+                got=f"{networks[task].path.name} and {path.name}",
+                remedy="take one of them out of the folder",
+            )
+        networks[task] = graph
+    if lacking := {"detection", "recognition"} - networks.keys():
+        raise WeightsError(
+            expected=f"a detector and a recogniser in {folder}",
+            got=f"no {' and no '.join(sorted(lacking))} among {[graph.path.name for graph in networks.values()]}",
+            remedy="give the folder of a whole pack, or use the engine `offline`",
+        )
+    packs.insist_accepted(graph.sha256 for graph in networks.values())
+    return InsightPack(folder=folder, networks=MappingProxyType(networks))
+
+
+def task_of(graph: Graph) -> str:
+    """What insightface's router would take a network for, checked further. Raises WeightsError if it is nothing clear."""
+    first, outputs = graph.inputs[0] if graph.inputs else None, graph.outputs
+    if first is None or first.open_shape or not first.fits(None, 3, None, None):
+        raise graphs.refusal(graph.path, "a network that takes pictures (n, 3, h, w)", f"inputs {_shapes(graph.inputs)}")
+    height, width = first.shape[2:]
+    if len(graph.inputs) == 2 and graph.inputs[1].fits(None, None) and len(outputs) == 1:
+        return "swap"
+    if len(graph.inputs) != 1 or first.dtype != "float32":
+        raise graphs.refusal(graph.path, "one input of 32-bit floats", f"inputs {_shapes(graph.inputs)}")
+    if len(outputs) >= 5:
+        _check_detector(graph)
+        return "detection"
+    if len(outputs) != 1:
+        raise graphs.refusal(graph.path, "one output, or a detector's", f"outputs {_shapes(outputs)}")
+    if (height, width) == (192, 192):
+        for task, values in (("landmark_2d_106", 212), ("landmark_3d_68", 3309)):
+            if outputs[0].shape[-1:] == (values,) and outputs[0].fits(None, values):
+                return task
+        raise graphs.refusal(graph.path, "landmarks of 212 or 3309 values", f"outputs {_shapes(outputs)}")
+    if (height, width) == (96, 96):
+        return "genderage"
+    if height is not None and height == width and height % 112 == 0 and outputs[0].fits(None, None):
+        return "recognition"
+    raise graphs.refusal(
+        graph.path,
+        "a detector, landmarks, a recogniser or a swapper",
+        f"inputs {_shapes(graph.inputs)}, outputs {_shapes(outputs)}",
+    )
+
+
+def _check_detector(graph: Graph) -> None:
+    """SCRFD with five keypoints: scores, boxes and points (1, 4, 10 values) of 3 strides, or of 5."""
+    number = len(graph.outputs)
+    if number not in (9, 15):
+        raise graphs.refusal(graph.path, "SCRFD with keypoints: 9 or 15 outputs", f"{number} outputs")
+    for place, output in enumerate(graph.outputs):
+        values = (1, 4, 10)[place * 3 // number]
+        if not (output.fits(None, values) or output.fits(None, None, values)):
+            raise graphs.refusal(graph.path, f"output {place} of a detector with {values} values each", _shapes([output]))
+
+
+def _shapes(ports: Any) -> str:
+    return (
+        ", ".join(f"{port.name} {port.dtype}{['?' if side is None else side for side in port.shape]}" for port in ports) or "none"
+    )
+
+
+class InsightEngine:
+    """Implements `protocols.Engine` over a pack's folder. The folder is read and weights are loaded on first use.
+
+    `score_threshold` (0..1) and `search_sizes` are insightface's defaults, and so are all answers: boxes and points as its
+    `FaceAnalysis` gives them, embeddings of its alignment, scaled to unit length.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        *,
+        score_threshold: float = 0.5,
+        search_sizes: tuple[tuple[int, int], ...] = SEARCH_SIZES,
+    ) -> None:
+        self._folder = folder
+        self._device = device
+        self._score_threshold = score_threshold
+        self._search_sizes = search_sizes
+
+    @cached_property
+    def pack(self) -> InsightPack:
+        """What is in the folder."""
+        return open_pack(self._folder)
+
+    @property
+    def embedder(self) -> str:
+        """Name of the recogniser whose vectors `embed` gives."""
+        return self.pack.embedder
+
+    @property
+    def point_set(self) -> PointSet | None:
+        """Which dense landmarks `landmarks` gives; None: the pack has none."""
+        return self.pack.point_set
+
+    @property
+    def providers(self) -> dict[str, str]:
+        """What each network runs on, as onnxruntime says. Loads them."""
+        loaded = {"detection": self._detector, "recognition": self._recogniser}
+        if self.point_set is not None:
+            loaded["landmarks"] = self._marker
+        return devices.providers(**{name: network.session for name, network in loaded.items()})
+
+    def detect(self, frame: Frame) -> Faces:
+        """All faces with boxes, five keypoints and scores, the surest first."""
+        detector = self._detector
+        smallest = min(min(size) for size in detector.input_sizes)
+        if min(frame.size) * smallest < max(frame.size):
+            return Faces.none()  # so narrow that it has not one row at the smallest size searched: insightface raises
+        with devices.running("a detector that takes pictures of the sizes it is searched with"):
+            rows, points = detector.detect(cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
+        return Faces(
+            frame_index=np.full(len(rows), frame.index, np.int64),
+            boxes=rows[:, :4].astype(np.float32),
+            keypoints=np.asarray(points, np.float32).reshape(-1, 5, 2),
+            scores=rows[:, 4].astype(np.float32),
+        )
+
+    def landmarks(self, frame: Frame, faces: Faces) -> Faces:
+        """The same faces with the pack's 106 points, else its 68 (x and y of a 3-D fit). WeightsError if it has neither."""
+        number = self.point_set
+        if number is None:
+            raise WeightsError(
+                expected=f"landmarks in the pack {self._folder}",
+                got="none",
+                remedy="add 2d106det.onnx, or use the engine `offline`",
+            )
+        if not (np.isfinite(faces.boxes).all() and (faces.boxes[:, 2:] > faces.boxes[:, :2]).all()):
+            raise FaceError(expected="boxes with an area", got="one without", remedy="drop this detection")
+        picture = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+        marker, face = self._marker, _insightface("app.common").Face
+        points = np.zeros((len(faces), number, 2), np.float32)
+        with devices.running("a landmark network that takes crops of 192 pixels"):
+            for row, box in enumerate(faces.boxes):
+                points[row] = marker.get(picture, face(bbox=box))[:, :2]
+        return replace(faces, landmarks=points, point_set=number, visible=None)
+
+    def embed(self, frame: Frame, faces: Faces) -> Faces:
+        """The same faces with unit vectors, from crops on ArcFace's template as insightface cuts them: bilinear, black outside."""
+        picture = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+        size = int(self._recogniser.input_size[0])
+        matrices = [align.frame_to_crop(points, template="arcface", size=112) * (size / 112) for points in faces.keypoints]
+        vectors = self._vectors([cv2.warpAffine(picture, matrix, (size, size), borderValue=0.0) for matrix in matrices])
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        if not (np.isfinite(lengths).all() and (lengths > 0).all()):
+            raise WeightsError(
+                expected=f"vectors with a direction from {self.embedder}", got="zeros or NaN", remedy="use another pack"
+            )
+        return replace(faces, embeddings=vectors / lengths, embedder=self.embedder)
+
+    def _vectors(self, patches: list[np.ndarray]) -> Float[np.ndarray, "n d"]:
+        """The recogniser's answers, at once where the file allows a batch."""
+        port = self.pack.networks["recognition"]
+        width = (port.outputs[0].shape or (0,))[-1] or 0
+        if not patches:
+            return np.zeros((0, width), np.float32)
+        step = len(patches) if port.inputs[0].shape[0] is None else 1
+        recogniser = self._recogniser
+        with devices.running("a recogniser that takes its own crops"):
+            rows = [recogniser.get_feat(patches[start : start + step]) for start in range(0, len(patches), step)]
+        return np.concatenate(rows).astype(np.float32)
+
+    @cached_property
+    def _detector(self) -> Any:
+        graph = self.pack.networks["detection"]
+        with _tried(graph, "a detector whose outputs fit its strides"):
+            made = _insightface("model_zoo.scrfd").SCRFD(str(graph.path), self._session(graph), static_shape_sessions=False)
+            made.prepare(0, input_size=self._search_sizes, det_thresh=self._score_threshold)
+            width, height = made.input_sizes[0]
+            made.detect(np.zeros((height, width, 3), np.uint8))
+        return made
+
+    @cached_property
+    def _marker(self) -> Any:
+        task = next(task for task in _POINTS if task in self.pack.networks)
+        graph, face = self.pack.networks[task], _insightface("app.common").Face(bbox=np.array([32.0, 32, 160, 160]))
+        with _tried(graph, f"landmarks of {_POINTS[task]} points"):
+            made = _insightface("model_zoo.landmark").Landmark(str(graph.path), self._session(graph))
+            if len(found := made.get(np.zeros((192, 192, 3), np.uint8), face)) != _POINTS[task]:
+                raise ValueError(f"{len(found)} points")
+        return made
+
+    @cached_property
+    def _recogniser(self) -> Any:
+        graph = self.pack.networks["recognition"]
+        with _tried(graph, "a recogniser that gives one vector a face"):
+            made = _insightface("model_zoo.arcface_onnx").ArcFaceONNX(str(graph.path), self._session(graph))
+            width, height = made.input_size
+            found = made.get_feat(np.zeros((height, width, 3), np.uint8))
+            if found.ndim != 2 or len(found) != 1:
+                raise ValueError(f"an answer of shape {found.shape}")
+        return made
+
+    def _session(self, graph: Graph) -> onnxruntime.InferenceSession:
+        return devices.onnx_session(graph.path, self._device)
+
+
+@contextmanager
+def _tried(graph: Graph, expected: str) -> Iterator[None]:
+    """Around loading a network and running it on black: a file may leave its outputs' shapes open, or say one and give another."""
+    try:
+        with devices.running(f"{expected} from {graph.path}"):
+            yield
+    except (IndexError, ValueError) as error:
+        raise graphs.refusal(graph.path, expected, str(error)) from error
+
+
+def _insightface(module: str) -> Any:
+    """A module of insightface. Raises WeightsError that names the extra if the library is not installed."""
+    try:
+        return importlib.import_module(f"insightface.{module}")
+    except ImportError as error:
+        raise WeightsError(expected="the library insightface, which reads these packs", got=str(error), remedy=_EXTRA) from error

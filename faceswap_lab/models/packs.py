@@ -1,0 +1,259 @@
+"""Weights that a licence restricts: what they are, what their licence says, who accepted it, and how they are fetched after that.
+
+None of these is shipped, and none is fetched or run before somebody on this machine has accepted its licence by name. What was
+accepted is kept beside the weights; `runs.models` writes it to the audit log as well.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from faceswap_lab.errors import LicenceError, WeightsError
+from faceswap_lab.models import zoo
+from faceswap_lab.models.protocols import Card
+
+_CHUNK = 1 << 20
+_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """Restricted weights. `files` are names and sha256 of what is in it, `card.sha256` is that of the archive at `url`.
+
+    Without a `url` it is fetched from nowhere: accepting its licence lets a file of one's own be used.
+    """
+
+    card: Card
+    terms: str
+    files: Mapping[str, str]
+    instead: str
+    url: str = ""
+    num_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """Who accepted which licence for which weights, and when (ISO 8601, UTC)."""
+
+    name: str
+    licence: str
+    sha256: str
+    who: str
+    when: str
+
+
+_LICENCE = "InsightFace non-commercial research"
+_TERMS = (
+    "InsightFace's trained models, those downloaded by hand and those fetched by its library alike, are available for "
+    "non-commercial research purposes only; anything else needs a licence from its makers. "
+    "See https://github.com/deepinsight/insightface#license"
+)
+
+# Digests as several independent projects pin them (they agree); the archive's is also published with the release.
+_PACKS = (
+    Pack(
+        card=Card(
+            name="buffalo_l",
+            task="detect",
+            licence=_LICENCE,
+            source="InsightFace model zoo: SCRFD-10G, 106 and 68 landmarks, ArcFace ResNet-50 trained on WebFace600K",
+            sha256="80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f",
+            notes="Engine insight:buffalo_l. Never shipped, never fetched unless its licence is accepted.",
+        ),
+        terms=_TERMS,
+        files=MappingProxyType(
+            {
+                "det_10g.onnx": "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
+                "2d106det.onnx": "f001b856447c413801ef5c42091ed0cd516fcd21f2d6b79635b1e733a7109dbf",
+                "1k3d68.onnx": "df5c06b8a0c12e422b2ed8947b8869faa4105387f199c477af038aa01f9a45cc",
+                "w600k_r50.onnx": "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
+                "genderage.onnx": "4fde69b1c810857b88c64a335084f1c3fe8f01246c9a191b48c7bb756d6652fb",
+            }
+        ),
+        instead="the engine `offline` (MIT and Apache-2.0)",
+        url="https://github.com/deepinsight/insightface/releases/download/model-zoo/buffalo_l.zip",
+        num_bytes=288_621_354,
+    ),
+    Pack(
+        card=Card(
+            name="inswapper_128",
+            task="swap",
+            licence=_LICENCE,
+            source="InsightFace; its makers do not offer it for download any more",
+            sha256="e4a3f08c753cb72d04e10aa0f7dbe3deebbf39567d4ead6dce08e98aa49e16af",
+            notes="Swapper inswapper:FILE, for a file of your own. Goes with the recogniser of buffalo_l.",
+        ),
+        terms=_TERMS,
+        files=MappingProxyType({"inswapper_128.onnx": "e4a3f08c753cb72d04e10aa0f7dbe3deebbf39567d4ead6dce08e98aa49e16af"}),
+        instead="the swappers `pair` (trained here) and `warp`",
+    ),
+)
+
+PACKS: Mapping[str, Pack] = MappingProxyType({pack.card.name: pack for pack in _PACKS})
+"""Every restricted set of weights by name."""
+
+
+def folder_of(name: str) -> Path:
+    """Where the files of pack `name` lie once fetched."""
+    return zoo.weights_folder() / "packs" / name
+
+
+def path(name: str) -> Path:
+    """The folder of a fetched pack. Raises LicenceError if nobody accepted its licence, WeightsError if it was not fetched."""
+    check_acceptance(name, None)
+    place = folder_of(name)
+    if not place.is_dir():
+        raise WeightsError(
+            expected=f"the pack {name} at {place}", got="no such folder", remedy=f"run `faceswap-lab models fetch {name}`"
+        )
+    return place
+
+
+def state(name: str) -> str:
+    """ "ok", "missing" or "altered" of a pack's files, each hashed anew; "your own file" for what is fetched from nowhere."""
+    pack = _pack(name)
+    if not pack.url:
+        return "your own file"
+    if not folder_of(name).is_dir():
+        return "missing"
+    places = {folder_of(name) / file: sha256 for file, sha256 in pack.files.items()}
+    return "ok" if all(place.is_file() and _digest(place) == sha256 for place, sha256 in places.items()) else "altered"
+
+
+def accepted(name: str) -> Acceptance | None:
+    """The acceptance on record that still holds: for this licence and these very weights. None if there is none."""
+    pack, place = _pack(name), _record(name)
+    if not place.is_file():
+        return None
+    try:
+        found = Acceptance(**json.loads(place.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise WeightsError(
+            expected=f"a readable acceptance in {place}", got=str(error), remedy="delete that file and accept the licence anew"
+        ) from error
+    return found if (found.licence, found.sha256) == (pack.card.licence, pack.card.sha256) else None
+
+
+def check_acceptance(name: str, licence: str | None) -> None:
+    """Raise LicenceError, with the terms, unless `licence` names the licence of `name` or it was accepted before."""
+    if licence is None and accepted(name) is not None:
+        return
+    if licence is None or licence.strip().casefold() != _pack(name).card.licence.casefold():
+        raise _refused(_pack(name), "none" if licence is None else f"the acceptance of {licence!r}")
+
+
+def accept(acceptance: Acceptance) -> None:
+    """Keep an acceptance beside the weights."""
+    zoo.write(_record(acceptance.name), json.dumps(asdict(acceptance), indent=1).encode())
+
+
+def insist_accepted(digests: Iterable[str]) -> None:
+    """Raise LicenceError if any of these files, wherever it lies, is known to be restricted and nobody accepted its licence."""
+    for pack in PACKS.values():
+        if not set(pack.files.values()).isdisjoint(digests) and accepted(pack.card.name) is None:
+            raise _refused(pack, "none")
+
+
+def licence_of(sha256: str) -> str:
+    """The licence of a file by its digest, or that it is not known here."""
+    known = {digest: pack.card.licence for pack in PACKS.values() for digest in pack.files.values()}
+    return known.get(sha256, "unknown: a file of your own")
+
+
+def fetch(name: str, *, progress: Callable[[str], object] = print) -> Path:
+    """Bring an accepted pack into its folder, all of it or nothing; what is there and intact stays. Returns the folder.
+
+    Raises LicenceError without an acceptance on record, WeightsError if the archive cannot be had or is not the one on the card.
+    """
+    pack = _pack(name)
+    check_acceptance(name, None)
+    if not pack.url:
+        progress(f"{name}: {pack.card.source}; bring a file of your own (sha256 {pack.card.sha256})")
+        return folder_of(name)
+    if state(name) == "ok":
+        progress(f"{name}: already there")
+        return folder_of(name)
+    place = folder_of(name)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{name}.") as scratch:
+        archive, unpacked = Path(scratch) / "pack.zip", Path(scratch) / name
+        progress(f"{name}: downloading {pack.num_bytes / 1e6:.0f} MB from {pack.url}")
+        _download(pack, archive)
+        _unpack(pack, archive, unpacked)
+        if place.exists():
+            shutil.rmtree(place)
+        unpacked.rename(place)
+    return place
+
+
+def _download(pack: Pack, archive: Path) -> None:
+    """At most the expected number of bytes, hashed on the way."""
+    digest, left = hashlib.sha256(), pack.num_bytes
+    try:
+        with urllib.request.urlopen(pack.url, timeout=_TIMEOUT_S) as answer, archive.open("wb") as file:  # noqa: S310 (our own URLs)
+            while left >= 0 and (part := answer.read(_CHUNK)):
+                digest.update(part)
+                file.write(part)
+                left -= len(part)
+    except (urllib.error.URLError, OSError) as error:
+        raise WeightsError(
+            expected=f"{pack.url} to answer", got=str(error), remedy="check the network and its proxy settings, then fetch again"
+        ) from error
+    if left != 0 or digest.hexdigest() != pack.card.sha256:
+        got = f"{pack.num_bytes - left} bytes with {digest.hexdigest()}" if left >= 0 else "more bytes than that"
+        raise WeightsError(
+            expected=f"{pack.num_bytes} bytes with sha256 {pack.card.sha256} from {pack.url}",
+            got=got,
+            remedy="fetch again; if it stays so, the file was changed at its source: do not use it",
+        )
+
+
+def _unpack(pack: Pack, archive: Path, folder: Path) -> None:
+    """The card's files and no others, by their bare names: an archive cannot write outside the folder."""
+    folder.mkdir()
+    with zipfile.ZipFile(archive) as members:
+        places = {Path(name).name: name for name in members.namelist()}
+        for file, sha256 in pack.files.items():
+            if file not in places:
+                raise WeightsError(
+                    expected=f"{file} in the archive", got=", ".join(places), remedy="report this: the pins contradict"
+                )
+            with members.open(places[file]) as inside, (folder / file).open("wb") as out:
+                shutil.copyfileobj(inside, out, _CHUNK)
+            if (got := _digest(folder / file)) != sha256:
+                raise WeightsError(
+                    expected=f"{file} with sha256 {sha256}", got=got, remedy="report this: the pins contradict each other"
+                )
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _record(name: str) -> Path:
+    return zoo.weights_folder() / "accepted" / f"{name}.json"
+
+
+def _refused(pack: Pack, got: str) -> LicenceError:
+    name = pack.card.name
+    return LicenceError(
+        expected=f"that somebody accepts the licence {pack.card.licence!r} of {name}: {pack.terms}",
+        got=got,
+        remedy=f"if it permits what you do, run `faceswap-lab models fetch {name} --accept-licence {pack.card.licence!r}`; "
+        f"else use {pack.instead}",
+    )
+
+
+def _pack(name: str) -> Pack:
+    if name not in PACKS:
+        raise ValueError(f"no restricted weights are called {name!r}; there are {', '.join(PACKS)}")
+    return PACKS[name]

@@ -1,0 +1,160 @@
+"""Work in stages, each in a thread of its own: order is kept, a bounded number of items is under way, the first error stops all.
+
+Threads suffice because what the stages call (OpenCV, onnxruntime, torch, FFmpeg) lets go of Python's lock while it works.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from threading import Condition, Thread
+from time import perf_counter
+from typing import Any
+
+FIRST = "read"
+"""The name under which the time of the source is counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What is done to each item, and the name under which its time is counted."""
+
+    name: str
+    work: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: BaseException
+
+
+_END = object()
+
+
+class _StopError(Exception):
+    """Nobody wants the result any more."""
+
+
+class _Line:
+    """The pipes between the threads, under one lock: items are few and large."""
+
+    def __init__(self, num_pipes: int, under_way: int) -> None:
+        self._changed = Condition()
+        self._pipes: list[deque[Any]] = [deque() for _ in range(num_pipes)]
+        self._free = under_way
+        self._is_stopped = False
+
+    def take_slot(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._free > 0 or self._is_stopped)
+            self._go_on()
+            self._free -= 1
+
+    def free_slot(self) -> None:
+        with self._changed:
+            self._free += 1
+            self._changed.notify_all()
+
+    def put(self, pipe: int, item: Any) -> None:
+        with self._changed:
+            self._go_on()
+            self._pipes[pipe].append(item)
+            self._changed.notify_all()
+
+    def get(self, pipe: int) -> Any:
+        with self._changed:
+            self._changed.wait_for(lambda: self._pipes[pipe] or self._is_stopped)
+            self._go_on()
+            return self._pipes[pipe].popleft()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._is_stopped = True
+            for pipe in self._pipes:
+                pipe.clear()
+            self._changed.notify_all()
+
+    def _go_on(self) -> None:
+        if self._is_stopped:
+            raise _StopError
+
+
+def overlapped(
+    source: Iterable[Any], stages: Sequence[Stage], *, under_way: int = 4, spent: dict[str, float] | None = None
+) -> Iterator[Any]:
+    """Each item of `source` after all `stages`, in order, while the stages work on the items that follow.
+
+    At most `under_way` items exist at once, the one that was yielded last among them. An error of any stage, KeyboardInterrupt too,
+    is raised as itself after the items before it were yielded. When the caller stops early (an error, `close`), each thread ends
+    with the item it is at. Busy seconds are added to `spent` by stage; the source's as "read".
+    """
+    if under_way < 1:
+        raise ValueError(f"at least one item is under way, got {under_way}")
+    times: dict[str, float] = {} if spent is None else spent
+    line = _Line(len(stages) + 1, under_way)
+    threads = [Thread(target=_read, args=(line, source, times), name=FIRST, daemon=True)]
+    for number, stage in enumerate(stages):
+        threads.append(Thread(target=_work, args=(line, number, stage, times), name=stage.name, daemon=True))
+    for thread in threads:
+        thread.start()
+    try:
+        while (item := line.get(len(stages))) is not _END:
+            if isinstance(item, _Failure):
+                raise item.error
+            yield item
+            del item  # the next one may take its memory
+            line.free_slot()
+    finally:
+        line.stop()
+        for thread in threads:
+            thread.join()
+
+
+def _read(line: _Line, source: Iterable[Any], times: dict[str, float]) -> None:
+    iterator = iter(source)
+    try:
+        while True:
+            line.take_slot()
+            start = perf_counter()
+            item = next(iterator, _END)
+            _count(times, FIRST, start)
+            line.put(0, item)
+            if item is _END:
+                return
+            del item
+    except _StopError:
+        return
+    except BaseException as error:
+        _fail(line, 0, error)
+    finally:
+        if isinstance(iterator, Iterator) and hasattr(iterator, "close"):
+            iterator.close()  # files are closed by the thread that read them
+
+
+def _work(line: _Line, number: int, stage: Stage, times: dict[str, float]) -> None:
+    try:
+        while True:
+            item = line.get(number)
+            if item is _END or isinstance(item, _Failure):
+                line.put(number + 1, item)
+                return
+            start = perf_counter()
+            done = stage.work(item)
+            del item
+            _count(times, stage.name, start)
+            line.put(number + 1, done)
+            del done
+    except _StopError:
+        return
+    except BaseException as error:
+        _fail(line, number + 1, error)
+
+
+def _fail(line: _Line, pipe: int, error: BaseException) -> None:
+    try:
+        line.put(pipe, _Failure(error))
+    except _StopError:
+        return
+
+
+def _count(times: dict[str, float], name: str, start: float) -> None:
+    times[name] = times.get(name, 0.0) + perf_counter() - start

@@ -1,0 +1,108 @@
+"""Fetching weights: the free ones at a word, the restricted ones after their licence was accepted, which the audit log keeps."""
+
+import getpass
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from faceswap_lab.errors import WeightsError
+from faceswap_lab.models import packs, zoo
+from faceswap_lab.runs.root import lab_root
+from faceswap_lab.trust import audit
+
+
+def fetch(
+    names: Sequence[str] = (), *, accept_licence: str | None = None, progress: Callable[[str], object] = print
+) -> list[dict[str, Any]]:
+    """Bring weights in, those of the offline engine if no names are given; returns `listed()`.
+
+    `accept_licence` is the name of the licence of the restricted weights among `names`: with it, who accepted what and when is
+    logged before anything is fetched. Raises LicenceError, which shows the terms, without it; ValueError for unknown names.
+    """
+    unknown = [name for name in names if name not in zoo.MODELS and name not in packs.PACKS]
+    if unknown:
+        raise ValueError(f"no model is called {unknown[0]!r}; there are {', '.join([*zoo.MODELS, *packs.PACKS])}")
+    restricted = [name for name in names if name in packs.PACKS]
+    if accept_licence is not None and not restricted:
+        raise ValueError(f"none of these weights has a licence to be accepted; those that have are {', '.join(packs.PACKS)}")
+    for name in restricted:
+        packs.check_acceptance(name, accept_licence)
+    free = [name for name in names if name in zoo.MODELS]
+    if free or not names:
+        zoo.fetch(free or None, progress=progress)
+    for name in restricted:
+        _fetch_restricted(name, accept_licence, progress)
+    return listed()
+
+
+def _fetch_restricted(name: str, accept_licence: str | None, progress: Callable[[str], object]) -> None:
+    pack = packs.PACKS[name]
+    progress(f"{name}: licence {pack.card.licence}; {pack.terms}")
+    if accept_licence is not None:
+        acceptance = packs.Acceptance(
+            name=name,
+            licence=pack.card.licence,
+            sha256=pack.card.sha256,
+            who=_user(),
+            when=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        # Logged first: weights that are here without a line in the log would look like smuggled ones.
+        audit.append(
+            lab_root(),
+            {
+                "action": "licence accepted",
+                "weights": name,
+                "licence": pack.card.licence,
+                "sha256": pack.card.sha256,
+                "who": acceptance.who,
+            },
+        )
+        packs.accept(acceptance)
+    before = packs.state(name)
+    packs.fetch(name, progress=progress)
+    if pack.url and before != "ok":
+        audit.append(lab_root(), {"action": "weights fetched", "weights": name, "sha256": pack.card.sha256, "url": pack.url})
+
+
+def verify() -> None:
+    """Raise WeightsError for a missing or altered file of the offline engine, or an altered one of a pack that was fetched."""
+    for name in zoo.MODELS:
+        zoo.path(name)
+    for name in packs.PACKS:
+        if packs.state(name) == "altered":
+            raise WeightsError(
+                expected=f"the pack {name} as it was fetched",
+                got=f"other or missing files in {packs.folder_of(name)}",
+                remedy=f"run `faceswap-lab models fetch {name}`, or remove that folder",
+            )
+
+
+def listed() -> list[dict[str, Any]]:
+    """All weights this lab knows, with state, task, licence and place; restricted ones say whether their licence was accepted."""
+    rows: list[dict[str, Any]] = []
+    for status in zoo.verify():
+        card = zoo.MODELS[status.name].card
+        rows.append({"name": card.name, "state": status.state, "for": card.task, "licence": card.licence, "file": str(status.path)})
+    for name, pack in packs.PACKS.items():
+        who = packs.accepted(name)
+        said = f"accepted by {who.who}, {who.when}" if who else "not accepted"
+        place = str(packs.folder_of(name)) if pack.url else "your own"
+        rows.append(
+            {
+                "name": name,
+                "state": packs.state(name),
+                "for": pack.card.task,
+                "licence": f"{pack.card.licence}: {said}",
+                "file": place,
+            }
+        )
+    return rows
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        # A container may run under a number that no password file names.
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"

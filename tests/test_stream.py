@@ -1,0 +1,256 @@
+"""The stream against the plain loop, frame by frame and face by face; what it does when it is stopped; what following costs."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from faceswap_lab.actors.cast import Actor
+from faceswap_lab.faces import align, blend, video
+from faceswap_lab.faces.corrections import Corrections
+from faceswap_lab.faces.face import Faces
+from faceswap_lab.faces.footage import Clip, Grant, digest
+from faceswap_lab.faces.frame import Frame
+from faceswap_lab.models import stream
+from faceswap_lab.models.canvas import border_window
+from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.protocols import AnySwapper
+from faceswap_lab.models.stream import StreamConfig, SwappedFrame, largest, source_of, swap_frames
+from faceswap_lab.models.warp import WarpSwapper
+
+pytestmark = pytest.mark.weights
+CPU = torch.device("cpu")
+
+
+class Shown:
+    """Footage of given pictures."""
+
+    subject, fps = "actor:21", 25.0
+
+    def __init__(self, images: list[np.ndarray], origin: str) -> None:
+        self._frames = [Frame(image=image, origin=origin, index=i, time_s=i / 25) for i, image in enumerate(images)]
+        self.origin, self.size = origin, self._frames[0].size
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> Frame:
+        return self._frames[index]
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        return iter(self._frames[start:stop])
+
+
+@pytest.fixture(scope="module")
+def takes() -> list[list[np.ndarray]]:
+    """Four people, seven frames each."""
+    return [[f.image for f in Actor(seed).perform("speech", seconds=0.28, size=192, seed=2).frames()] for seed in (21, 32, 5, 11)]
+
+
+def footage_of(takes: list[list[np.ndarray]], faces: int) -> Shown:
+    """One, four or no faces in a frame; the one is missing in the middle of the clip."""
+    if faces == 4:
+        rows = [np.concatenate([np.concatenate(four[:2], 1), np.concatenate(four[2:], 1)], 0) for four in zip(*takes, strict=True)]
+        return Shown(rows, "test:four")
+    grey = np.full_like(takes[0][0], 90)
+    if faces == 0:
+        return Shown([grey] * 5, "test:none")
+    return Shown([grey if i in (2, 3) else image for i, image in enumerate(takes[0])], "test:one")
+
+
+@pytest.fixture(scope="module")
+def engine() -> OfflineEngine:
+    return OfflineEngine()
+
+
+@pytest.fixture(scope="module")
+def codes(engine: OfflineEngine) -> Any:
+    return WarpSwapper().encode([source_of(Actor(7).perform("still", seconds=0.04, size=160), engine)])
+
+
+def run(footage: Any, engine: Any, codes: Any, swapper: AnySwapper | None = None, **config: Any) -> Iterator[SwappedFrame]:
+    settings = {name: config.pop(name) for name in ("start", "stop", "spent") if name in config}
+    return swap_frames(
+        footage,
+        engine=engine,
+        swapper=swapper or WarpSwapper(),
+        codes=codes,
+        config=StreamConfig(**config),
+        device=CPU,
+        corrections=Corrections(),
+        **settings,
+    )
+
+
+def plain(footage: Shown, engine: OfflineEngine, codes: Any, select: str) -> list[np.ndarray]:
+    """What the stream has to give: nothing batched, nothing shared, pasted in single steps with floats."""
+    swapper, out = WarpSwapper(), []
+    for frame in footage.frames():
+        found = engine.detect(frame)
+        faces = largest(found) if select == "largest" else found
+        image = frame.image.copy()
+        for row in range(len(faces)):
+            face = engine.landmarks(frame, faces[row])
+            assert face.landmarks is not None
+            matrix = align.frame_to_crop(face.keypoints[0], template="face", size=256)
+            crop = align.crop(frame.image, matrix, 256)
+            crops = stream.Crops(
+                pixels=torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255,
+                frame_to_crop=matrix[None],
+                frame_index=np.array([frame.index]),
+                template="face",
+                landmarks=align.transform_points(matrix, face.landmarks[0])[None],
+            )
+            swapped = swapper(crops, codes, np.zeros(1, np.int64))
+            assert swapped.mask is not None
+            mask = border_window(256) * swapped.mask[0, 0].numpy()
+            image = blend.paste(image, swapped.pixels[0].permute(1, 2, 0).numpy() * 255, mask, matrix)
+        out.append(image)
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("faces", [0, 1, 4])
+def test_the_stream_gives_what_the_plain_loop_gives_for_every_batch(
+    faces: int, takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any
+) -> None:
+    footage = footage_of(takes, faces)
+    before = [frame.image.copy() for frame in footage.frames()]
+    for select in ("largest", "all"):
+        expected = plain(footage, engine, codes, select)
+        for batch in (1, 2, 3, 8):
+            got = list(run(footage, engine, codes, batch=batch, select=select))
+            assert [each.frame.index for each in got] == list(range(len(footage)))
+            for each, image in zip(got, expected, strict=True):
+                assert np.abs(each.frame.image.astype(int) - image).max() <= 1
+            counts = {0: {0}, 1: {0, 1}, 4: {4} if select == "all" else {1}}[faces]
+            assert {len(each.faces) for each in got} == counts
+            assert {each.num_left for each in got} == ({3} if (faces, select) == (4, "largest") else {0})
+    changed = [np.abs(each.frame.image.astype(int) - image).max() > 20 for each, image in zip(got, before, strict=True)]
+    assert changed == [faces == 4 or (faces == 1 and i not in (2, 3)) for i in range(len(footage))]
+    for image, frame in zip(before, footage.frames(), strict=True):
+        np.testing.assert_array_equal(image, frame.image, "the target's own frames are not painted on")
+
+
+@pytest.mark.slow
+def test_a_crowd_is_swapped_part_by_part_with_the_same_result(
+    takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    footage = footage_of(takes, 4)
+    whole = [each.frame.image for each in run(footage, engine, codes, select="all")]
+    monkeypatch.setattr(stream, "_FACES_AT_ONCE", 5)
+    for one, other in zip(run(footage, engine, codes, select="all"), whole, strict=True):
+        np.testing.assert_array_equal(one.frame.image, other)
+
+
+def test_a_stream_begun_at_a_batch_gives_the_rest_to_the_bit(
+    takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any
+) -> None:
+    footage = footage_of(takes, 1)
+    whole = [each.frame.image for each in run(footage, engine, codes, batch=2, every=2)]
+    rest = [each.frame.image for each in run(footage, engine, codes, batch=2, every=2, start=4)]
+    part = [each.frame.image for each in run(footage, engine, codes, batch=2, every=2, start=2, stop=5)]
+    assert (len(rest), len(part)) == (len(footage) - 4, 3)
+    assert all(np.array_equal(a, b) for a, b in zip(rest, whole[4:], strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(part, whole[2:5], strict=True))
+
+
+class Failing:
+    """A swapper that gives up at its n-th call."""
+
+    def __init__(self, at: int, error: BaseException) -> None:
+        self._swapper, self._left, self._error = WarpSwapper(), at, error
+        self.card, self.needs, self.encode = self._swapper.card, self._swapper.needs, self._swapper.encode
+
+    def __call__(self, crops: Any, codes: Any, which: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise self._error
+        return self._swapper(crops, codes, which)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("lost the device"), KeyboardInterrupt()])
+def test_an_error_comes_as_itself_after_the_frames_before_it(
+    error: BaseException, takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any
+) -> None:
+    footage = Shown(takes[0], "test:whole")
+    got: list[SwappedFrame] = []
+    with pytest.raises(type(error)) as raised:
+        got.extend(run(footage, engine, codes, Failing(2, error), batch=2))
+    assert raised.value is error
+    assert [each.frame.index for each in got] == [0, 1, 2, 3]
+
+
+def test_times_of_all_stages_are_counted(takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any) -> None:
+    spent: dict[str, float] = {}
+    list(run(Shown(takes[0], "test:whole"), engine, codes, spent=spent))
+    assert set(spent) == {"read", "find", "swap", "paste"}
+    assert min(spent.values()) > 0
+
+
+def test_frames_of_a_clip_are_painted_on_and_those_of_a_still_are_not(
+    takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any, tmp_path: Path
+) -> None:
+    path = video.encode(tmp_path / "clip.mkv", Shown(takes[0], "x").frames(), fps=25, lossless=True)
+    clip = Clip(Grant(path=path, sha256=digest(path), subject="actor:21", basis="synthetic"))
+    expected = [each.frame.image for each in run(Shown(takes[0], clip.origin), engine, codes)]
+    for _ in range(2):
+        for each, image in zip(run(clip, engine, codes), expected, strict=True):
+            np.testing.assert_array_equal(each.frame.image, image)
+    from faceswap_lab.faces.frame import write_still
+
+    still_path = tmp_path / "still.png"
+    write_still(still_path, takes[0][0])
+    still = Clip(Grant(path=still_path, sha256=digest(still_path), subject="actor:21", basis="synthetic"))
+    for _ in range(2):
+        (each,) = run(still, engine, codes)
+        np.testing.assert_array_equal(each.frame.image, expected[0])
+    np.testing.assert_array_equal(still[0].image, takes[0][0])
+
+
+class Counting:
+    """The offline engine, which says on which frames it looked for faces."""
+
+    def __init__(self, engine: OfflineEngine) -> None:
+        self._engine, self.looked, self.embedder = engine, [], engine.embedder
+        self.landmarks, self.embed = engine.landmarks, engine.embed
+
+    def detect(self, frame: Frame) -> Faces:
+        self.looked.append(frame.index)
+        return self._engine.detect(frame)
+
+
+def test_between_detections_faces_are_followed(takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any) -> None:
+    footage = footage_of(takes, 4)
+    counting = Counting(engine)
+    exact = list(run(footage, engine, codes, select="all"))
+    followed = list(run(footage, counting, codes, select="all", batch=4, every=3))
+    assert counting.looked == [0, 3, 6], "a batch of 4 becomes 6, the least multiple of 3"
+    for one, other in zip(followed, exact, strict=True):
+        assert one.frame.index == other.frame.index
+        # The detector puts the surest first, so the order may change from frame to frame.
+        apart = np.linalg.norm(one.faces.keypoints[:, None] - other.faces.keypoints[None], axis=3).mean(2).min(1)
+        eyes = np.linalg.norm(one.faces.keypoints[:, 0] - one.faces.keypoints[:, 1], axis=1)
+        assert (apart / eyes).max() < 0.12
+
+
+def test_a_lost_face_is_detected_anew(takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any) -> None:
+    """A cut to another person elsewhere in the picture, between two detections."""
+    moved = [np.roll(image, 60, axis=1) for image in takes[1]]
+    counting = Counting(engine)
+    got = list(run(Shown([*takes[0][:4], *moved[:4]], "test:cut"), counting, codes, batch=8, every=8))
+    assert counting.looked == [0, 4]
+    exact = run(Shown(moved[:4], "test:cut"), engine, codes)
+    for one, other in zip(got[4:], exact, strict=True):
+        assert np.linalg.norm(one.faces.keypoints - other.faces.keypoints, axis=2).mean() < 6
+
+
+def test_settings_that_make_no_stream_are_refused() -> None:
+    for wrong in ({"batch": 0}, {"every": 0}, {"every": 61}):
+        with pytest.raises(ValueError, match="every is 1 to 60"):
+            replace(StreamConfig(), **wrong)
+    assert replace(StreamConfig(), batch=8, every=5).batch_size == 10
