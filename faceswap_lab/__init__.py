@@ -16,6 +16,7 @@ _PLACES = {
     "compare": "faceswap_lab.views.compare:compare",
     "evaluate": "faceswap_lab.runs.evaluate:evaluate",
     "recipes": "faceswap_lab.runs.recipes",
+    "studio": "faceswap_lab.views.studio:studio",
     "report": "faceswap_lab.views.run_report:report",
     "swap": "faceswap_lab.runs.swap:swap",
     "train": "faceswap_lab.runs.train:train",
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from faceswap_lab.views.align import align
     from faceswap_lab.views.compare import compare
     from faceswap_lab.views.run_report import report
+    from faceswap_lab.views.studio import studio
 
-__all__ = ["Run", "actor", "admit", "align", "compare", "evaluate", "recipes", "report", "swap", "train"]
+__all__ = ["Run", "actor", "admit", "align", "compare", "evaluate", "recipes", "report", "studio", "swap", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -109,7 +109,8 @@ def _write(
     *,
     lossless: bool,
 ) -> None:
-    options = {} if lossless else {"movflags": "faststart+use_metadata_tags"}
+    # Matroska would write a random number into each file: the same frames shall give the same bytes.
+    options = {"fflags": "bitexact"} if lossless else {"movflags": "faststart+use_metadata_tags"}
     with av.open(str(path), "w", options=options) as output:
         if metadata:
             output.metadata.update({**metadata, "comment": metadata_to_json(metadata)})
