@@ -20,6 +20,7 @@ _PLACES = {
     "gather": "faceswap_lab.runs.faceset:gather",
     "recipes": "faceswap_lab.runs.recipes",
     "report": "faceswap_lab.views.run_report:report",
+    "studio": "faceswap_lab.views.studio:studio",
     "swap": "faceswap_lab.runs.swap:swap",
     "train": "faceswap_lab.runs.train:train",
 }
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from faceswap_lab.views.compare import compare
     from faceswap_lab.views.faceset import browse
     from faceswap_lab.views.run_report import report
+    from faceswap_lab.views.studio import studio
 
 __all__ = [
     "Run",
@@ -51,6 +53,7 @@ __all__ = [
     "gather",
     "recipes",
     "report",
+    "studio",
     "swap",
     "train",
 ]

@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Work lives in the verbs; this file only names it.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 refused (consent, licence), 4 missing (weights, device), 130 stopped and saved.
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused (consent, licence, a test person to train on), 4 missing (weights, device),
+130 stopped and saved.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceswap_lab import __version__
-from faceswap_lab.errors import ConsentError, DeviceError, LabError, LicenceError, WeightsError, storage_error
+from faceswap_lab.errors import ConsentError, DeviceError, LabError, LicenceError, SplitError, WeightsError, storage_error
 
 if TYPE_CHECKING:
     from faceswap_lab.faces.footage import Clip, Excerpt
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _exit_code(error: Exception) -> int:
-    if isinstance(error, ConsentError | LicenceError):
+    if isinstance(error, ConsentError | LicenceError | SplitError):
         return 3
     if isinstance(error, WeightsError | DeviceError):
         return 4
@@ -159,6 +160,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--engine", default="offline", metavar="NAME", help="the judge: offline, or insight: and a pack")
     evaluate.add_argument("--tone", default="source", choices=["source", "target"], help="whose skin tone the truth has")
 
+    _render_command(commands)
+
     report = _add(
         commands,
         "report",
@@ -185,6 +188,17 @@ def _parser() -> argparse.ArgumentParser:
     _add(models, "verify", _models_verify, "check every weight file's digest", "faceswap-lab models verify")
 
     actors = _group(commands, "actors", "synthetic people")
+    listed = _add(
+        actors,
+        "list",
+        _actors_list,
+        "people of a split: train, val or test, by seed",
+        "faceswap-lab actors list",
+        "faceswap-lab actors list --split test --count 5 --json",
+    )
+    listed.add_argument("--split", default="train", choices=["train", "val", "test"])
+    listed.add_argument("--start", type=int, default=0, help="leave out so many of the split's people")
+    listed.add_argument("--count", type=int, default=10)
     show = _add(actors, "show", _actors_show, "draw an actor's portrait", "faceswap-lab actors show 7 -o hero.png")
     show.add_argument("seed", type=int)
     show.add_argument("--output", "-o", type=Path, default=None)
@@ -291,6 +305,33 @@ def _add_facesets(commands: Any) -> None:
         "faceswap-lab facesets check jane",
     )
     check.add_argument("name", help="a faceset's name, or its run's id")
+
+
+def _render_command(commands: Any) -> None:
+    render = _add(
+        commands,
+        "render",
+        _render,
+        "render actors with their ground truth into shards (tar files as WebDataset reads them)",
+        "faceswap-lab render --actors 0:100 --views 20 --workers 2",
+        "faceswap-lab render --actors 2000000:2000050 --kind acted --kind turn --clips --seconds 2 --capture phone --recast",
+        verb=True,
+    )
+    render.set_defaults(device="cpu")
+    render.add_argument("--actors", required=True, metavar="FIRST:END", help="seeds, END not included; all of one split")
+    render.add_argument("--views", type=int, default=10, help="samples of each actor")
+    render.add_argument("--kind", action="append", metavar="KIND", help="performance, may be given again: they take turns")
+    render.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")
+    render.add_argument("--light", default="auto")
+    render.add_argument("--capture", default="plain", help="sensor and codec: plain, clean, phone, webcam, broadcast, …")
+    render.add_argument("--prop", default="none", help="what is held in front of the face: none, hand, microphone, cup")
+    render.add_argument("--clips", action="store_true", help="lossless clips in place of stills")
+    render.add_argument("--seconds", type=float, default=1.0, help="length of a clip")
+    render.add_argument("--recast", action="store_true", help="add the true swap with another of these actors to each sample")
+    render.add_argument("--no-maps", action="store_true", help="leave out labels, depth, normals and albedo")
+    render.add_argument("--shard-size", type=int, default=100, help="samples in a shard")
+    render.add_argument("--seed", type=int, default=0, help="of the first performance")
+    render.add_argument("--workers", type=int, default=1, help="processes")
 
 
 def _group(commands: Any, name: str, text: str) -> Any:
@@ -420,6 +461,31 @@ def _evaluate(options: argparse.Namespace) -> Answer:
     return answer | {"truth": "rendered" if known else "unknown: the target is real footage"}
 
 
+def _render(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.render import RenderRecipe, render
+
+    first, _, end = options.actors.partition(":")
+    if not first.isdecimal() or not end.isdecimal():
+        raise ValueError(f"actors are written FIRST:END, such as 0:100, not {options.actors!r}")
+    recipe = RenderRecipe(
+        first=int(first),
+        num_actors=int(end) - int(first),
+        num_views=options.views,
+        kinds=tuple(options.kind or ["range"]),
+        size=options.size,
+        light=options.light,
+        capture=options.capture,
+        prop=options.prop,
+        form="clips" if options.clips else "stills",
+        seconds=options.seconds,
+        recast=options.recast,
+        maps=not options.no_maps,
+        shard_size=options.shard_size,
+        seed=options.seed,
+    )
+    return _about(render(recipe, workers=options.workers, device=options.device, again=options.again))
+
+
 def _report(options: argparse.Namespace) -> Answer:
     from faceswap_lab.runs.run import Run
     from faceswap_lab.views.run_report import report
@@ -451,6 +517,16 @@ def _models_verify(options: argparse.Namespace) -> Answer:
 
     models.verify()
     return _models_list(options)
+
+
+def _actors_list(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.actors.cast import Actor
+    from faceswap_lab.actors.splits import seeds_of
+
+    if options.start < 0 or options.count < 1:
+        raise ValueError(f"start must be at least 0 and count at least 1, got {options.start} and {options.count}")
+    people = [Actor(seed) for seed in seeds_of(options.split)[options.start : options.start + options.count]]
+    return [{"actor": actor.subject, "split": options.split, "who": "man" if actor.traits.is_male else "woman"} for actor in people]
 
 
 def _actors_show(options: argparse.Namespace) -> Answer:

@@ -8,6 +8,7 @@
     ├── DeviceError      a device that was asked for and is not there
     ├── ConsentError     the gate refuses: no entry, expired, or a use nobody agreed to
     │   └── ManifestError    the record of who agreed to what cannot be trusted
+    ├── SplitError       a test person that training code asked for
     ├── ProvenanceError  the audit log or a mark does not verify
     ├── RunError         a run folder that is torn, of another format, or of another recipe
     └── StorageError     a disk that is full, or a file that the system keeps from us
@@ -94,6 +95,10 @@ class ConsentError(LabError):
 
 class ManifestError(ConsentError):
     """A manifest that cannot be read or does not match its files."""
+
+
+class SplitError(LabError):
+    """Training code asked for a person who is kept for testing."""
 
 
 class ProvenanceError(LabError):

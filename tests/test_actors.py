@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faceswap_lab.actors.acting import PROFILE_YAW
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.figure import build_figure, texture_rows
 from faceswap_lab.actors.headpack import EYE_LEFT, EYE_RIGHT, load_headpack
@@ -83,7 +84,7 @@ def test_views_hold_known_actions_within_range(seed: int, index: int, kind: str)
     names = set(load_rig().action_names)
     assert set(view.actions) <= names
     assert all(0 <= value <= 1 for value in view.actions.values())
-    assert abs(view.yaw) <= 1.0
+    assert abs(view.yaw) <= (PROFILE_YAW if kind == "turn" else 1.0)
 
 
 def test_speech_moves_the_mouth_and_blinks() -> None:
@@ -135,6 +136,7 @@ def test_takes_without_frames_are_refused(wrong: dict[str, float]) -> None:
 _DIGEST = """
 import hashlib, torch
 torch.set_num_threads({threads})
+from faceswap_lab.actors.acting import PROFILE_YAW
 from faceswap_lab.actors.cast import Actor
 r = Actor(7).perform("range", seed=3, size=128).rendered(2)
 print(hashlib.sha256(r.image.tobytes() + r.landmarks68.tobytes() + r.face_mask.tobytes() + r.depth.tobytes()).hexdigest())

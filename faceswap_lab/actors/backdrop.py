@@ -1,6 +1,7 @@
 """Backgrounds: soft studio gradients, two-tone rooms out of focus, and blurred lights, from a seed."""
 
 import colorsys
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -54,8 +55,9 @@ def _lights(draw: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarr
     return np.asarray(colour)
 
 
+@lru_cache(maxsize=4)
 def backdrop(seed: int, size: tuple[int, int]) -> Float[Tensor, "3 h w"]:
-    """The picture behind a head, linear RGB 0..1, the same composition at every size."""
+    """The picture behind a head, linear RGB 0..1, the same composition at every size. The last few are kept, so write to none."""
     draw = np.random.default_rng([41, seed])
     y, x = np.meshgrid(np.linspace(-1, 1, _ROWS), np.linspace(-1, 1, _ROWS), indexing="ij")
     make = (_studio, _studio, _room, _lights)[draw.integers(4)] if seed else _portrait

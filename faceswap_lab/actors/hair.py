@@ -15,7 +15,7 @@ COLUMNS, ROWS = 61, 16
 FIRST_TEXTURE_ROW = 2.0
 """The curtain's place in texture coordinates starts here, below the head's texture, which ends at 1."""
 
-_REACH = math.radians(117)
+_REACH = math.radians(104)
 _TOP_Z = 0.800
 
 

@@ -20,7 +20,12 @@ ATLAS_CROP = (0.635, 0.170, 1.0, 0.862)
 
 MASKS = ("face", "lips", "eyelids", "ears", "inside-mouth")
 PARTS = ("body", "helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue")
-SKIN, EYE_LEFT, EYE_RIGHT, TEETH_UPPER, TEETH_LOWER, TONGUE, MOUTH, HAIR = range(8)
+SKIN, EYE_LEFT, EYE_RIGHT, TEETH_UPPER, TEETH_LOWER, TONGUE, MOUTH, HAIR, BROW, LASH, BEARD, GLASSES, LENS, HAT, OCCLUDER = range(
+    15
+)
+"""What a drawn sample belongs to (`Surface.part`): mesh parts, then strands (HAIR ... BEARD), then what is worn. A label map takes
+its "hair", "glasses" (GLASSES and LENS: a dark one) and "hat" from these numbers."""
+
 BUST_BELOW_NECK_M = 0.20
 BUST_HALF_WIDTH_M = 0.24
 

@@ -1,7 +1,7 @@
 """A small deterministic triangle rasteriser in torch: the same bits on every run, on one thread or many, on CPU or CUDA.
 
-Triangles are sorted into classes by the size of their bounding box; each class is tested as one dense block of candidate pixels,
-and the nearest triangle of each pixel is found by an integer minimum, which does not depend on the order of the writes.
+Every triangle is cut into the rows of pixels that it crosses, every row into the pixels between its edges, all triangles at once;
+the nearest triangle of each pixel is found by an integer minimum, which does not depend on the order of the writes.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_SIDES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512, 1024, 2048)
-_CANDIDATES = 1 << 21
 _FACE_BITS = 20
 _DEPTH_STEPS_PER_M = 1 << 22
 _EDGE_SLACK = 1e-5
+_FLAT = 1e-20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,17 +43,17 @@ class _Planes:
 def _planes(xy: Tensor, depth: Tensor, tri: Tensor, size: tuple[int, int], cull: bool, perspective: bool) -> _Planes:
     height, width = size
     corner = xy[tri]
+    (ax, ay), (bx, by), (cx, cy) = (corner[:, k].unbind(1) for k in range(3))
+    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+    seen = (area < -1e-9 if cull else area.abs() > 1e-9).nonzero()[:, 0]
+    corner = corner[seen]
     lowest, highest = corner.amin(1), corner.amax(1)
     first, last = torch.ceil(lowest - 0.5).clamp_min(0), torch.floor(highest - 0.5)
     last = torch.minimum(last, torch.tensor([width - 1.0, height - 1.0], device=xy.device))
-    ax, ay = corner[:, 0].unbind(1)
-    bx, by = corner[:, 1].unbind(1)
-    cx, cy = corner[:, 2].unbind(1)
-    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-    seen = area < -1e-9 if cull else area.abs() > 1e-9
-    face = (seen & (last >= first).all(1) & (depth[tri].amin(1) > 1e-3)).nonzero()[:, 0]
-    ax, ay, bx, by, cx, cy, area = (t[face] for t in (ax, ay, bx, by, cx, cy, area))
-    first, last = first[face], last[face]
+    kept = ((last >= first).all(1) & (depth[tri[seen]].amin(1) > 1e-3)).nonzero()[:, 0]
+    face = seen[kept]
+    corner, first, last, area = corner[kept], first[kept], last[kept], area[face]
+    (ax, ay), (bx, by), (cx, cy) = (corner[:, k].unbind(1) for k in range(3))
     x, y = first[:, 0] + 0.5, first[:, 1] + 0.5
     w0 = ((cx - bx) * (y - by) - (cy - by) * (x - bx)) / area
     w1 = ((ax - cx) * (y - cy) - (ay - cy) * (x - cx)) / area
@@ -69,21 +68,26 @@ def _planes(xy: Tensor, depth: Tensor, tri: Tensor, size: tuple[int, int], cull:
     return _Planes(face, first[:, 0].long(), first[:, 1].long(), box[:, 0], box[:, 1], start, step_x, step_y)
 
 
-def _draw(nearest: Tensor, planes: _Planes, which: Tensor, side: int, image_width: int, perspective: bool) -> None:
-    """Enters the triangles `which`, none wider or higher than `side` pixels, into the buffer of depth-and-number keys."""
-    steps = torch.arange(side, device=nearest.device)
-    grid = steps.float()
-    start, step_x, step_y = planes.start[which], planes.step_x[which], planes.step_y[which]
-    inside = (steps < planes.width[which][:, None])[:, None, :] & (steps < planes.height[which][:, None])[:, :, None]
-    for k in range(3):
-        row = start[:, k, None] + step_y[:, k, None] * grid
-        inside &= row[:, :, None] + (step_x[:, k, None] * grid)[:, None, :] >= -_EDGE_SLACK
-    n, i, j = inside.nonzero(as_tuple=True)
-    value = start[n, 3] + step_y[n, 3] * grid[i] + step_x[n, 3] * grid[j]
+def _draw(nearest: Tensor, planes: _Planes, image_width: int, perspective: bool) -> None:
+    """Enters all triangles, row by row, into the buffer of depth-and-number keys."""
+    rows = torch.repeat_interleave(planes.height)
+    down = torch.arange(len(rows), device=nearest.device) - (planes.height.cumsum(0) - planes.height)[rows]
+    step_x = torch.where(planes.step_x.abs() < _FLAT, _FLAT, planes.step_x)[rows]
+    at_left = torch.addcmul(planes.start[rows], planes.step_y[rows], down.float()[:, None])
+    # Where each edge lets the row begin or end, counted in pixels from the left of the triangle's box.
+    bound = (-_EDGE_SLACK - at_left[:, :3]) / step_x[:, :3]
+    rising = step_x[:, :3] > 0
+    last = (planes.width - 1).float()[rows]
+    begin = torch.where(rising, bound.ceil(), -1.0).amax(1).clamp_min(0).minimum(last + 1)
+    end = torch.where(rising, torch.inf, bound.floor()).amin(1).minimum(last)
+    counts = (end - begin + 1).clamp_min(0).long()
+    row = torch.repeat_interleave(counts)
+    across = torch.arange(len(row), device=nearest.device) - (counts.cumsum(0) - counts - begin.long())[row]
+    value = torch.addcmul(at_left[:, 3][row], step_x[:, 3][row], across.float())
     depth = 1 / value if perspective else value
-    key = ((depth * _DEPTH_STEPS_PER_M).long() << _FACE_BITS) + which[n]
-    pixel = (planes.top[which][n] + i) * image_width + planes.left[which][n] + j
-    nearest.scatter_reduce_(0, pixel, key, "amin", include_self=True)
+    first = planes.top[rows].add_(down).mul_(image_width).add_(planes.left[rows])
+    key = ((depth * _DEPTH_STEPS_PER_M).long() << _FACE_BITS) + rows[row]
+    nearest.scatter_reduce_(0, first[row] + across, key, "amin", include_self=True)
 
 
 def rasterise(
@@ -103,24 +107,21 @@ def rasterise(
     """
     height, width = size
     planes = _planes(xy, depth, tri, size, cull, perspective)
-    extent = torch.maximum(planes.width, planes.height)
     nearest = torch.full((height * width,), torch.iinfo(torch.int64).max, dtype=torch.int64, device=xy.device)
-    smaller = 0
-    for side in _SIDES:
-        which = ((extent > smaller) & (extent <= side)).nonzero()[:, 0]
-        smaller = side
-        if len(which):
-            for block in torch.split(which, max(1, _CANDIDATES // side**2)):
-                _draw(nearest, planes, block, side, width, perspective)
-        if side >= max(size):
-            break
+    if len(planes.face):
+        _draw(nearest, planes, width, perspective)
     pixel = (nearest < torch.iinfo(torch.int64).max).nonzero()[:, 0]
     row = nearest[pixel] & ((1 << _FACE_BITS) - 1)
-    across = (pixel % width - planes.left[row]).float()[:, None]
-    down = (pixel // width - planes.top[row]).float()[:, None]
-    plane = planes.start[row] + planes.step_x[row] * across + planes.step_y[row] * down
+    # One gather of one table: the planes, then the depths of the corners, which perspective needs.
+    columns = [planes.start, planes.step_x, planes.step_y, torch.stack([planes.left, planes.top], 1).float()]
+    if perspective:
+        columns.append(depth[tri[planes.face]])
+    table = torch.cat(columns, 1)[row]
+    across = (pixel % width).float()[:, None] - table[:, 12:13]
+    down = (pixel // width).float()[:, None] - table[:, 13:14]
+    plane = table[:, :4] + table[:, 4:8] * across + table[:, 8:12] * down
     face = planes.face[row]
     if not perspective:
         return Fragments(pixel=pixel, face=face, weights=plane[:, :3], depth=plane[:, 3])
-    weights = plane[:, :3] / (depth[tri[face]] * plane[:, 3:])
+    weights = plane[:, :3] / (table[:, 14:] * plane[:, 3:])
     return Fragments(pixel=pixel, face=face, weights=weights, depth=1 / plane[:, 3])

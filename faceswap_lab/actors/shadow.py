@@ -25,16 +25,26 @@ class DepthMap:
 
     @classmethod
     def from_direction(
-        cls, points: Float[Tensor, "v 3"], tri: Int[Tensor, "t 3"], direction: Float[Tensor, " 3"], *, rows: int
+        cls,
+        points: Float[Tensor, "v 3"],
+        tri: Int[Tensor, "t 3"],
+        direction: Float[Tensor, " 3"],
+        *,
+        rows: int,
+        dust: Float[Tensor, "d 3"] | None = None,
     ) -> "DepthMap":
-        """Draws the mesh as seen along `direction` (unit, towards the light), on rows x rows texels."""
+        """Draws the mesh, and `dust` point by point, as seen along `direction` (unit, towards the light), on rows x rows texels."""
         up = torch.tensor([0.0, 0.0, 1.0] if abs(float(direction[2])) < 0.95 else [1.0, 0.0, 0.0], device=points.device)
         right = F.normalize(torch.linalg.cross(up, direction), dim=0)
         axes = torch.stack([right, torch.linalg.cross(right, direction), -direction], 1)
         place = cls._project(points, axes)
-        drawn = rasterise((place[:, :2] + 1) * (rows / 2), place[:, 2], tri, size=(rows, rows), cull=False, perspective=False)
+        drawn = rasterise((place[:, :2] + 1) * (rows / 2), place[:, 2], tri, size=(rows, rows), perspective=False)
         depth = torch.full((rows * rows,), _EMPTY, device=points.device)
         depth[drawn.pixel] = drawn.depth
+        if dust is not None:
+            grain = cls._project(dust, axes)
+            cell = ((grain[:, :2] + 1) * (rows / 2)).long().clamp(0, rows - 1)
+            depth.scatter_reduce_(0, cell[:, 1] * rows + cell[:, 0], grain[:, 2], "amin", include_self=True)
         return cls(depth.view(1, 1, rows, rows), axes)
 
     @staticmethod
@@ -43,7 +53,7 @@ class DepthMap:
         place = (points - torch.tensor(MIDDLE, device=points.device)) @ axes
         return torch.stack([place[:, 0] / HALF_EXTENT_M, place[:, 1] / HALF_EXTENT_M, place[:, 2] + 2], 1)
 
-    def visible(self, points: Float[Tensor, "p 3"], *, bias_m: float, softness: float = 0.0) -> Float[Tensor, " p"]:
+    def visible(self, points: Float[Tensor, "p 3"], *, bias_m: float | Tensor, softness: float = 0.0) -> Float[Tensor, " p"]:
         """Share of light that reaches each point; `softness` is the radius of the blur in texels of a 384-row map, 0 for none."""
         place = self._project(points, self.axes)
         grid, limit = place[:, :2], place[:, 2] - bias_m

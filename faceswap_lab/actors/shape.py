@@ -13,7 +13,7 @@ from faceswap_lab.actors.traits import Traits
 
 ADULT_ANCHORS = (2 / 3, 1.0)
 MEAN_EYE_DISTANCE_M = 0.0615
-_EYE_DISTANCE_PULL = 0.6
+_EYE_DISTANCE_PULL = 0.5
 
 
 def hats(value: float, anchors: tuple[float, ...]) -> Float[np.ndarray, " n"]:

@@ -21,19 +21,24 @@ HAIRLINE_Y = (-0.175, -0.150, -0.130, -0.105, -0.085, -0.072, -0.062, -0.050, -0
 HAIRLINE_Z = (0.810, 0.808, 0.802, 0.787, 0.764, 0.730, 0.712, 0.735, 0.700, 0.640, 0.622)
 """Height of the hairline over the depth of the head, on the template: forehead, temple, sideburn, ear, nape."""
 
+_GREY = (0.40, 0.39, 0.375)
 HEAD_MIDDLE = (0.0, -0.030, 0.745)
 _FRONT_LEFT, _FRONT_TOP, _FRONT_WIDTH, _FRONT_HEIGHT, _FRONT_STEP = -0.08, 0.82, 0.16, 0.22, 0.0002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Paint:
-    """What is painted, before hair covers skin: reflectances (linear RGB), cover of the hair, lips, and fine relief about 0."""
+    """What is painted, before hair covers skin: reflectances (linear RGB), cover of hair, lips and brows, and the relief.
+
+    The relief is unit noise about 0, then the slopes of the skin's height along x and z.
+    """
 
     skin: Float[Tensor, "3 h w"]
     hair_colour: Float[Tensor, "3 h w"]
     hair: Float[Tensor, "h w"]
     lips: Float[Tensor, "h w"]
-    relief: Float[Tensor, "h w"]
+    brows: Float[Tensor, "h w"]
+    relief: Float[Tensor, "3 h w"]
 
 
 def noise(draw: np.random.Generator, size: tuple[int, int], cells: tuple[float, ...], stretch: float = 1.0) -> Float[Tensor, "h w"]:
@@ -69,18 +74,40 @@ def paint(traits: Traits, texels: TextureMap) -> Paint:
     relief = noise(draw, size, (420, 800))
     strands, hair_cover = _hair(traits, draw, x, y, z)
     hair_cover = hair_cover * (1 - smoothstep(0.2, 0.6, texels.masks["ears"]))
-    lips = smoothstep(0.2, 0.8, texels.masks["lips"])
+    lips = smoothstep(0.12, 0.95, texels.masks["lips"])
     skin = _complexion(traits, draw, size, x, z, front, relief)
     skin = _flush(traits, skin, x, y, z, front, texels)
     skin = _marks(traits, draw, skin, x, z, front)
     skin = _beard(traits, draw, skin, x, y, z, front, lips, texels.masks["face"])
     skin = _lips(traits, skin, lips, relief)
-    skin = _brows(traits, skin, x, z, front)
+    skin, brows = _brows(traits, skin, x, z, front)
     skin = _lashes(traits, skin, x, y, z)
-    colour = torch.tensor(traits.hair)[:, None, None] * (1 + strands).clamp(0.25, 2.2)
-    if traits.hair_style in ("buzz", "bald"):
-        colour = 0.55 * skin + 0.45 * colour
-    return Paint(skin=skin.clamp(0, 1), hair_colour=colour.clamp(0, 1), hair=hair_cover, lips=lips, relief=relief)
+    roots = torch.lerp(torch.tensor(traits.hair), torch.tensor(_GREY), traits.grey)
+    colour = 0.75 * roots[:, None, None] * (1 + strands).clamp(0.25, 2.2)
+    return Paint(
+        skin=skin.clamp(0, 1),
+        hair_colour=colour.clamp(0, 1),
+        hair=hair_cover,
+        lips=lips,
+        brows=brows,
+        relief=_slopes(traits, draw, texels, relief, lips),
+    )
+
+
+def _slopes(traits: Traits, draw: np.random.Generator, texels: TextureMap, relief: Tensor, lips: Tensor) -> Float[Tensor, "3 h w"]:
+    """The relief, and the slopes along x and z of the skin's real height: pores, age's fine lines, upright lines of the lips."""
+    x = texels.position[..., 0]
+    old = smoothstep(0.74, 0.92, torch.tensor(traits.age))
+    pores = 0.000020 * relief + 0.000028 * (0.6 + 0.8 * old) * noise(draw, (x.shape[0], x.shape[1]), (230, 420))
+    wavy = 0.00035 * noise(draw, (x.shape[0], x.shape[1]), (60,))
+    height = pores * (1 - 0.8 * lips) + 0.000075 * lips * torch.sin((x + wavy) * (2 * math.pi / 0.0016))
+    along_u, along_v = (torch.gradient(height, dim=k)[0] for k in (1, 0))
+    du, dv = (torch.gradient(texels.position, dim=k)[0] for k in (1, 0))
+    uu, uv, vv = (du * du).sum(-1), (du * dv).sum(-1), (dv * dv).sum(-1)
+    room = (uu * vv - uv * uv).clamp_min(1e-15)
+    a, b = (vv * along_u - uv * along_v) / room, (uu * along_v - uv * along_u) / room
+    slope_x, slope_z = (a * du[..., k] + b * dv[..., k] for k in (0, 2))
+    return torch.stack([relief, slope_x.clamp(-0.5, 0.5), slope_z.clamp(-0.5, 0.5)])
 
 
 def _times(colour: Tensor, where: Tensor, factor: tuple[float, float, float]) -> Tensor:
@@ -115,7 +142,7 @@ def _flush(traits: Traits, skin: Tensor, x: Tensor, y: Tensor, z: Tensor, front:
 
 
 def _marks(traits: Traits, draw: np.random.Generator, skin: Tensor, x: Tensor, z: Tensor, front: Tensor) -> Tensor:
-    spots = noise(draw, (x.shape[0], x.shape[1]), (260,))
+    spots = noise(draw, (x.shape[0], x.shape[1]), (420, 640))
     skin = _times(skin, smoothstep(1.2, 2.2, spots) * traits.freckles * bump(z, 0.70, 0.03) * front, (0.76, 0.62, 0.52))
     for mole_x, mole_z, radius in traits.moles:
         spot = torch.exp(-(((x - mole_x) ** 2 + (z - mole_z) ** 2) / radius**2)) * front
@@ -134,33 +161,45 @@ def _beard(
     lips: Tensor,
     face: Tensor,
 ) -> Tensor:
-    side = x.abs()
     size = (x.shape[0], x.shape[1])
     if traits.beard <= 0 and traits.stubble <= 0:
         return skin
     uneven = 0.0022 * noise(draw, size, (50, 110))
+    cover = beard_cover(traits, x, y, z, uneven) * (1 - smoothstep(0.1, 0.5, lips))
+    cover = cover * smoothstep(0.02, 0.35, face)
+    follicles = noise(draw, size, (700,)).clamp(0, 2)
+    skin = _times(skin, cover * follicles * 0.28 * traits.stubble * (1 - 0.7 * traits.melanin), (0.45, 0.47, 0.52))
+    shade = traits.stubble * 0.35 * (1 - 0.6 * traits.melanin)
+    skin = _times(skin, cover * shade, (0.66, 0.70, 0.76))
+    if traits.beard <= 0:
+        return skin
+    alpha = (cover * (0.25 + 0.45 * traits.beard)).clamp(0, 0.8)
+    roots = 0.7 * torch.lerp(torch.tensor(traits.hair), torch.tensor(_GREY), traits.grey)[:, None, None]
+    return skin * (1 - alpha) + roots * alpha
+
+
+def beard_cover(traits: Traits, x: Tensor, y: Tensor, z: Tensor, uneven: Tensor) -> Tensor:
+    """Where the beard grows, 0..1, at template places: all of it, or what its style leaves."""
+    side = x.abs()
+    front = smoothstep(-0.085, -0.115, y)
     jaw = smoothstep(0.690, 0.668, z + uneven - 0.30 * (side - 0.03).clamp_min(0)) * smoothstep(0.596, 0.625, z + uneven)
     jaw = jaw * smoothstep(-0.050, -0.068, y)
     bare = bump(side, 0.0, 0.026) * smoothstep(0.642, 0.656, z)
     moustache = bump(z + uneven, 0.6765, 0.0062) * smoothstep(0.034, 0.024, side) * front
     chin = bump(side, 0.0, 0.02) * bump(z, 0.634, 0.014) * front
-    cover = torch.maximum(torch.maximum(jaw * (1 - bare), moustache), chin * jaw) * (1 - smoothstep(0.1, 0.5, lips))
-    cover = cover * smoothstep(0.02, 0.35, face)
-    shade = traits.stubble * 0.35 * (1 - 0.6 * traits.melanin)
-    skin = _times(skin, cover * shade, (0.66, 0.70, 0.76))
-    if traits.beard <= 0:
-        return skin
-    curl = noise(draw, size, (330, 640), 1.6)
-    alpha = (cover * traits.beard * (0.88 + 0.10 * curl)).clamp(0, 0.94)
-    hair = torch.tensor(traits.hair)[:, None, None] * (0.95 + 0.18 * curl).clamp(0.4, 2)
-    return skin * (1 - alpha) + hair * alpha
+    if traits.beard_style == "moustache":
+        return moustache
+    if traits.beard_style == "goatee":
+        near = smoothstep(0.032, 0.024, side + uneven)
+        return torch.maximum(torch.maximum(jaw * (1 - bare), chin * jaw) * near, moustache)
+    return torch.maximum(torch.maximum(jaw * (1 - bare), moustache), chin * jaw)
 
 
 def _lips(traits: Traits, skin: Tensor, lips: Tensor, relief: Tensor) -> Tensor:
     red = traits.lip_redness
     light, dark = (
-        torch.tensor([0.92 - 0.10 * red, 0.62 - 0.24 * red, 0.64 - 0.18 * red]),
-        torch.tensor([1.02, 0.80 - 0.16 * red, 0.84 - 0.1 * red]),
+        torch.tensor([0.82 - 0.08 * red, 0.58 - 0.23 * red, 0.59 - 0.21 * red]),
+        torch.tensor([0.98, 0.80 - 0.18 * red, 0.84 - 0.14 * red]),
     )
     factor = light * (1 - traits.melanin) + dark * traits.melanin
     return skin * (1 + lips * (1 + 0.04 * relief) * (factor[:, None, None] - 1))
@@ -173,7 +212,7 @@ def _front_view(canvas: np.ndarray, x: Tensor, z: Tensor) -> Tensor:
     return F.grid_sample(picture, grid[None], align_corners=False, padding_mode="zeros")[0, 0]
 
 
-def _brow_line(traits: Traits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def brow_line(traits: Traits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x, z and half thickness of a brow from its inner to its outer end, in metres, on the subject's left."""
     brows = traits.brows
     x = np.array([0.012, 0.019, 0.028, 0.038, 0.047, 0.0555]) + np.array([1, 0.8, 0.4, 0.2, 0, 0]) * brows.gap_m
@@ -190,7 +229,7 @@ def _brow_strokes(traits: Traits) -> np.ndarray:
     draw = np.random.default_rng([32, traits.seed])
     shape = (round(_FRONT_HEIGHT / _FRONT_STEP), round(_FRONT_WIDTH / _FRONT_STEP))
     canvas = np.zeros(shape, np.uint8)
-    xs, zs, half = _brow_line(traits)
+    xs, zs, half = brow_line(traits)
     for side in (-1, 1):
         for _ in range(round(330 * traits.brows.density)):
             share = draw.random() ** 0.85
@@ -207,8 +246,9 @@ def _brow_strokes(traits: Traits) -> np.ndarray:
     return cv2.GaussianBlur(canvas, (0, 0), 1.6)
 
 
-def _brows(traits: Traits, skin: Tensor, x: Tensor, z: Tensor, front: Tensor) -> Tensor:
-    xs, zs, half = _brow_line(traits)
+def _brows(traits: Traits, skin: Tensor, x: Tensor, z: Tensor, front: Tensor) -> tuple[Tensor, Tensor]:
+    """The skin with brows on it, and where they are (0..1, for label maps)."""
+    xs, zs, half = brow_line(traits)
     side = x.abs().numpy()
     middle = torch.from_numpy(np.interp(side, xs, zs).astype(np.float32))
     thick = torch.from_numpy(np.interp(side, xs, half, left=0, right=0).astype(np.float32))
@@ -217,9 +257,12 @@ def _brows(traits: Traits, skin: Tensor, x: Tensor, z: Tensor, front: Tensor) ->
     )
     band = torch.exp(-(((z - middle) / (1.05 * thick).clamp_min(1e-4)) ** 2)) * ends
     hairs = _front_view(_brow_strokes(traits), x, z)
-    alpha = ((0.58 * band + 0.85 * hairs) * traits.brows.density).clamp(0, 0.88) * front
-    colour = torch.tensor(traits.hair)[:, None, None] * 0.85 + 0.04 * torch.tensor(traits.skin)[:, None, None]
-    return skin * (1 - alpha) + colour * alpha
+    alpha = ((0.42 * band + 0.40 * hairs) * traits.brows.density).clamp(0, 0.7) * front
+    colour = (
+        torch.lerp(torch.tensor(traits.hair), torch.tensor(_GREY), traits.grey)[:, None, None] * 0.85
+        + 0.04 * torch.tensor(traits.skin)[:, None, None]
+    )
+    return skin * (1 - alpha) + colour * alpha, torch.maximum(band, alpha) * front
 
 
 def _lashes(traits: Traits, skin: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
@@ -239,7 +282,7 @@ def _lashes(traits: Traits, skin: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Te
 
 def strand_pole(traits: Traits) -> tuple[float, float, float]:
     """Where the strands radiate from, as a direction from the middle of the head: the crown, or the knot at the back."""
-    return (0.0, 0.94, 0.34) if traits.hair_style == "tied" else (0.0, 0.38, 0.925)
+    return (0.0, 0.94, 0.34) if traits.cut.flow == "knot" else (0.0, 0.38, 0.925)
 
 
 def strand_noise(traits: Traits, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n"]:
@@ -250,7 +293,7 @@ def strand_noise(traits: Traits, points: Float[Tensor, "*n 3"]) -> Float[Tensor,
     around = torch.atan2((ray * across).sum(-1), ray[..., 0]) / math.pi
     down = torch.acos((ray * pole).sum(-1).clamp(-1, 1)) / math.pi * 2 - 1
     draw = np.random.default_rng([33, traits.seed])
-    curly = traits.hair_style == "afro"
+    curly = traits.cut.style == "afro"
     total = torch.zeros(points.shape[:-1])
     grid = torch.stack([around, down], -1).reshape(1, 1, -1, 2)
     for columns, rows, weight in ((70, 5, 0.9), (190, 9, 1.0), (420, 16, 0.7)):
@@ -264,13 +307,20 @@ def strand_noise(traits: Traits, points: Float[Tensor, "*n 3"]) -> Float[Tensor,
 
 
 def _hair(traits: Traits, draw: np.random.Generator, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Brightness of the strands about 0, and the cover 0..1 with a soft, uneven edge."""
+    """Brightness of the roots about 0, and how much of the scalp they darken, 0..1, with a soft, uneven edge."""
     strands = strand_noise(traits, torch.stack([x, y, z], -1))
     size = (x.shape[0], x.shape[1])
-    above = z - hairline(y, x, traits)
-    edge = 0.0015 * noise(draw, size, (60, 130)) + 0.006 * strands
-    cover = smoothstep(-0.007, 0.012, above + edge)
-    if traits.hair_style == "bald":
-        crown = smoothstep(0.748, 0.715, z) * smoothstep(-0.075, -0.045, y)
-        return strands, cover * crown * 0.55
-    return strands, cover * (0.8 if traits.hair_style == "buzz" else 1.0)
+    edge = 0.0025 * noise(draw, size, (60, 130, 300)) + 0.004 * strands
+    cover = smoothstep(-0.004, 0.022, z - hairline(y, x, traits) + edge) * bare_crown(traits, x, y, z)
+    dense = {"bald": 0.30, "buzz": 0.74, "cropped": 0.9}.get(traits.cut.style, 1.0)
+    return strands, cover * dense
+
+
+def bare_crown(traits: Traits, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """0 where a shaven or balding head has no hair: a growing patch over the crown that joins the forehead."""
+    if traits.cut.style == "bald":
+        return smoothstep(0.752, 0.725, z) * smoothstep(-0.080, -0.050, y)
+    if traits.balding <= 0:
+        return torch.ones_like(x)
+    crown = ((x / 0.055) ** 2 + ((y - 0.005) / 0.060) ** 2).sqrt() + (z < 0.78) * 9.0
+    return 1 - 0.92 * smoothstep(0.35 + traits.balding, 0.05 + 0.75 * traits.balding, crown) * min(1.0, traits.balding * 1.6)

@@ -1,27 +1,35 @@
 """Takes: one actor in one performance, rendered when read, with its ground truth."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
+from faceswap_lab.actors import capture
+from faceswap_lab.actors.capture import CaptureKind, check_capture
 from faceswap_lab.actors.cast import Actor, jpeg_uri
 from faceswap_lab.actors.figure import build_figure, texture_rows
 from faceswap_lab.actors.perform import Performance, View
 from faceswap_lab.actors.render import Rendered, render
+from faceswap_lab.actors.scene import travel
+from faceswap_lab.actors.traits import check_seed
 from faceswap_lab.actors.truth import Tone, build_recast
+from faceswap_lab.actors.wear import Wears, check_wears
 from faceswap_lab.faces.frame import Frame
 
-_MIN_SIDE = 32
+_MIN_SIDE, _MAX_SIDE = 32, 4096
+_MOST_MOMENTS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Take:
     """Footage of an actor. Holds seeds, not meshes: cheap to keep, to hash, to pickle and to send to a worker.
 
-    With a `source` it is a recast: the same take with the source's face, the true result of a face swap.
-    Raises ValueError for no frames, a rate that is not positive, or a side below 32 pixels.
+    With a `source` it is a recast: the same take with the source's face, the true result of a face swap. `capture` and
+    `capture_seed` say what sensor and codec do to the pictures; `shutter` is the share of a frame's time that it is open.
+    Raises ValueError for no frames, a rate that is not positive, a side outside 32..4096 pixels, or a shutter outside 0..1.
     """
 
     actor: Actor
@@ -31,6 +39,10 @@ class Take:
     side: int
     source: Actor | None = None
     tone: Tone = "source"
+    capture: CaptureKind = "plain"
+    capture_seed: int = 0
+    shutter: float = 0.0
+    wears: Wears = "auto"
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -38,16 +50,40 @@ class Take:
             raise ValueError(f"a take needs at least one frame, got {self.num_frames}")
         if not self.fps > 0:
             raise ValueError(f"fps must be positive, got {self.fps}")
-        if self.side < _MIN_SIDE:
-            raise ValueError(f"size must be at least {_MIN_SIDE} pixels, got {self.side}")
+        if not _MIN_SIDE <= self.side <= _MAX_SIDE:
+            raise ValueError(f"size must be within {_MIN_SIDE}..{_MAX_SIDE} pixels, got {self.side}")
+        if not 0 <= self.shutter <= 1:
+            raise ValueError(f"shutter must be within 0..1, got {self.shutter}")
+        check_capture(self.capture)
+        check_wears(self.wears)
+        check_seed(self.capture_seed, "capture seed")
         if self.tone not in ("source", "target"):
             raise ValueError(f"tone must be 'source' or 'target', got {self.tone!r}")
 
     @property
     def origin(self) -> str:
-        """`"actor:21/speech:3@256x256,25fps"`; a recast adds `"/as:7,tone=source"`. The same for every length of a take."""
+        """`"actor:21/speech:3@256x256,25fps"`; options that are not the usual ones follow, then for a recast `"/as:7,tone=source"`.
+
+        The same for every length of a take.
+        """
         who = f"{self.actor.subject}/{self.performance.kind}:{self.performance.seed}@{self.side}x{self.side},{self.fps:g}fps"
+        who += "".join(f",{name}={value}" for name, value in self.options.items())
         return who if self.source is None else f"{who}/as:{self.source.seed},tone={self.tone}"
+
+    @property
+    def options(self) -> dict[str, str | float | int]:
+        """What `Actor.perform` was told beyond kind, seed, length and size, where it is not the usual."""
+        performance = self.performance
+        told: dict[str, tuple[str | float | int | None, str | float | int | None]] = {
+            "light": (performance.light, "auto"),
+            "fov_deg": (performance.fov_deg, None),
+            "prop": (performance.prop, "none"),
+            "capture": (self.capture, "plain"),
+            "capture_seed": (self.capture_seed, 0),
+            "wears": (self.wears, "auto"),
+            "shutter": (self.shutter, 0.5 if performance.kind == "fast" else 0.0),
+        }
+        return {name: value for name, (value, usual) in told.items() if value != usual and value is not None}
 
     @property
     def subject(self) -> str:
@@ -78,7 +114,19 @@ class Take:
 
     def rendered(self, index: int) -> Rendered:
         """Picture and ground truth of a frame. The last few are kept, so that reading both renders once: do not write to them."""
-        return _rendered(self, self._row(index))
+        row = self._row(index)
+        if self.capture == "plain":
+            return _rendered(self, row)
+        group = capture.group_of(self.capture, row)
+        return _captured(self, group.start, min(group.stop, len(self)))[row - group.start]
+
+    def clean(self) -> "Take":
+        """The same take before sensor and codec."""
+        return replace(self, capture="clean", capture_seed=0)
+
+    def on(self, device: str) -> "Take":
+        """The same take, rendered on another device."""
+        return replace(self, device=device)
 
     def recast(self, source: Actor, *, tone: Tone = "source") -> "Take":
         """The true face swap: the source's inner face in this take, everything else as it is.
@@ -100,10 +148,33 @@ class Take:
 def _rendered(take: Take, row: int) -> Rendered:
     rows = texture_rows(take.side)
     if take.source is None:
-        figure = build_figure(take.actor.seed, rows, take.device)
+        figure = build_figure(take.actor.seed, rows, take.device, take.wears)
     else:
-        figure = build_recast(take.actor.seed, take.source.seed, take.tone, rows, take.device)
-    return render(figure, take.view(row), size=take.side)
+        figure = build_recast(take.actor.seed, take.source.seed, take.tone, rows, take.device, take.wears)
+    view, exposure = take.view(row), _exposure(take, row)
+    if take.capture == "clean":
+        view = replace(view, noise=0.0)
+    return render(figure, view, size=take.side, exposure=exposure)
+
+
+@lru_cache(maxsize=2)
+def _captured(take: Take, start: int, stop: int) -> tuple[Rendered, ...]:
+    """Frames that one codec group holds, after sensor and codec; their truth is that of the clean frames."""
+    clean = [_rendered(take.clean(), row) for row in range(start, stop)]
+    images = capture.develop([each.image for each in clean], take.capture, seed=take.capture_seed, first=start, fps=take.fps)
+    return tuple(replace(each, image=image) for each, image in zip(clean, images, strict=True))
+
+
+def _exposure(take: Take, row: int) -> tuple[View, ...]:
+    """Views while the shutter is open, around the frame's time: one for each pixel that the head moves on, at most two dozen."""
+    if take.shutter == 0 or take.performance.kind == "range":
+        return ()
+    time_s, open_s = row / take.fps, take.shutter / take.fps
+    ends = [take.performance.view(row, time_s + side * open_s / 2) for side in (-1, 1)]
+    count = min(_MOST_MOMENTS, math.ceil(travel(*ends, size=take.side)))
+    if count < 2:
+        return ()
+    return tuple(take.performance.view(row, time_s + ((k + 0.5) / count - 0.5) * open_s) for k in range(count))
 
 
 @lru_cache(maxsize=32)

@@ -3,18 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from faceswap_lab.actors.cuts import Cut, sample_cut
 from faceswap_lab.actors.headpack import load_headpack
 
 MAX_SEED = 2**31
-YOUNG_ADULT, OLDEST = 0.70, 0.93
+YOUNG_ADULT, OLDEST = 0.74, 0.93
 """Bounds of anny's age axis here. Its own anchors are child 1/3, young adult 2/3 and old 1."""
 
-HairStyle = Literal["cropped", "buzz", "bald", "tied", "afro", "bob"]
+BeardStyle = Literal["full", "goatee", "moustache"]
 Colour = tuple[float, float, float]
+
+_BEARDS: tuple[BeardStyle, ...] = get_args(BeardStyle)
 
 _HAIR_COLOURS: tuple[Colour, ...] = (
     (0.010, 0.008, 0.0065),
@@ -22,8 +25,7 @@ _HAIR_COLOURS: tuple[Colour, ...] = (
     (0.055, 0.030, 0.016),
     (0.120, 0.068, 0.034),
     (0.240, 0.160, 0.080),
-    (0.130, 0.045, 0.018),
-    (0.330, 0.320, 0.310),
+    (0.160, 0.052, 0.018),
 )
 _IRIS_COLOURS: tuple[Colour, ...] = (
     (0.055, 0.026, 0.012),
@@ -49,26 +51,58 @@ _NEVER_ALONE = ("head-trans", "neck-trans", "mouth-trans-out", "nose-trans-out",
 _RESTRAINED = (
     "mouth-trans",
     "nose-trans",
-    "eye-trans",
+    "nose-point-up",
     "eye-push",
+    "eye-bag",
     "neck",
     "measure",
     "head-scale",
-    "head-fat",
     "forehead-nubian",
     "chin-prognathism",
     "chin-jaw-drop",
-    "ear-wing",
-    "ear-shape",
+    "ear-",
     "nose-flaring",
-    "eye-epicanthus",
-    "eye-bag",
     "nose-compression",
 )
+_FACTORS: tuple[Mapping[str, float], ...] = (
+    {
+        "nose-scale-horiz-incr": 1.0,
+        "nose-width1-incr": 0.6,
+        "nose-width2-incr": 0.8,
+        "nose-width3-incr": 0.9,
+        "nose-nostrils-width-incr": 0.7,
+        "nose-point-width-incr": 0.6,
+        "nose-volume-incr": 0.4,
+    },
+    {"nose-scale-vert-incr": 1.0, "nose-trans-up": -0.6, "nose-point-up": -0.5, "nose-scale-depth-incr": 0.5},
+    {"nose-hump-incr": 1.0, "nose-curve-convex": 0.7, "nose-greek-incr": 0.6, "nose-base-up": -0.4},
+    {"mouth-scale-horiz-incr": 1.0, "mouth-upperlip-width-incr": 0.6, "mouth-lowerlip-width-incr": 0.6},
+    {
+        "mouth-upperlip-height-incr": 1.0,
+        "mouth-lowerlip-height-incr": 1.0,
+        "mouth-upperlip-volume-incr": 0.8,
+        "mouth-lowerlip-volume-incr": 0.8,
+        "mouth-scale-vert-incr": 0.6,
+    },
+    {"eye-scale-incr": 1.0, "eye-height1-incr": 0.6, "eye-height2-incr": 0.8, "eye-height3-incr": 0.6},
+    {"eye-corner2-up": 1.0, "eye-corner1-up": -0.5, "eye-height3-incr": 0.3, "eyebrows-angle-up": 0.5},
+    {"eye-trans-out": 1.0, "nose-width1-incr": 0.5},
+    {"eyebrows-trans-up": 1.0, "eye-eyefold-up": 0.7, "eyebrows-trans-forward": -0.7},
+    {"head-scale-vert-incr": 1.0, "head-scale-horiz-incr": -0.8, "forehead-scale-vert-incr": 0.6, "chin-height-incr": 0.7},
+    {"chin-width-incr": 1.0, "chin-bones-incr": 1.0, "head-fat-incr": 0.5, "chin-prominent-incr": 0.4},
+    {"cheek-volume-incr": 1.0, "head-fat-incr": 0.8, "cheek-inner-incr": 0.6, "cheek-bones-incr": -0.5},
+    {"cheek-bones-incr": 1.0, "cheek-trans-up": 0.8, "forehead-temple-incr": -0.6},
+)
+"""Changes that go together in people: each row is one trait that runs through several of them."""
+
+_OPENING, _LOWEST = ("eye-height", "eye-eyefold-up", "eye-scale"), -0.35
+"""What could close an eye, and how far it may."""
+
+_MOVED_M = 0.0034
 _USUAL: Mapping[bool, Mapping[str, float]] = {
     True: {"chin-bones-incr": 0.15, "chin-width-incr": 0.1, "eyebrows-trans-up": -0.1},
     False: {
-        "eye-scale-incr": 0.28,
+        "eye-scale-incr": 0.12,
         "eye-height2-incr": 0.15,
         "chin-bones-incr": -0.35,
         "chin-width-incr": -0.30,
@@ -114,17 +148,20 @@ class Traits:
     hair: Colour
     iris: Colour
     shirt: Colour
-    hair_style: HairStyle
-    hair_thickness_m: float
-    hair_bottom_z: float
-    hair_wave: float
+    cut: Cut
+    grey: float
+    balding: float
     hairline_m: float
     widow_peak_m: float
     brows: Brows
     beard: float
+    beard_m: float
+    beard_style: BeardStyle
+    lashes: float
     stubble: float
     lip_redness: float
     freckles: float
+    oil: float
     moles: tuple[tuple[float, float, float], ...]
 
 
@@ -142,20 +179,21 @@ def sample_traits(seed: int) -> Traits:
     check_seed(seed)
     draw = np.random.default_rng([11, seed])
     is_male = bool(draw.random() < 0.5)
-    ancestry = draw.dirichlet((0.45, 0.45, 0.45))
+    ancestry = draw.dirichlet((0.35, 0.35, 0.35))
     age = float(YOUNG_ADULT + (OLDEST - YOUNG_ADULT) * draw.beta(1.0, 1.7))
     shape = {
         "gender": float(draw.uniform(0.0, 0.12) if is_male else draw.uniform(0.88, 1.0)),
-        "muscle": float(draw.uniform(0.35, 0.7)),
-        "weight": float(draw.uniform(0.32, 0.78)),
-        "proportions": float(draw.uniform(0.3, 0.85)),
+        "muscle": float(draw.uniform(0.25, 0.8)),
+        "weight": float(draw.uniform(0.2, 0.92)),
+        "proportions": float(draw.uniform(0.2, 0.95)),
     }
     local_changes = _sample_local_changes(np.random.default_rng([12, seed]), is_male)
     melanin = float(
         np.clip(0.06 + 0.84 * ancestry[0] + 0.26 * ancestry[1] * draw.uniform(0.3, 1) + draw.normal(0, 0.06), 0.02, 0.95)
     )
-    hair = _sample_hair_colour(draw, melanin, age)
-    style, thickness = _sample_hair_style(draw, is_male, melanin, age)
+    hair, grey = _sample_hair_colour(draw, melanin, age)
+    old = (age - YOUNG_ADULT) / (OLDEST - YOUNG_ADULT)
+    cut = sample_cut(np.random.default_rng([13, seed]), is_male=is_male, curl=_sample_curl(draw, ancestry), age=old)
     iris_odds = np.array([6, 2, 0.2, 0, 0]) if melanin > 0.35 else np.array([3, 2.5, 1.8, 2.2, 1.3])
     iris = np.array(_IRIS_COLOURS[draw.choice(5, p=iris_odds / iris_odds.sum())]) * draw.uniform(0.8, 1.25)
     bearded = is_male and draw.random() < 0.4
@@ -170,11 +208,10 @@ def sample_traits(seed: int) -> Traits:
         hair=hair,
         iris=_colour(iris),
         shirt=_colour(np.array(_SHIRTS[draw.integers(len(_SHIRTS))]) * draw.uniform(0.7, 1.3)),
-        hair_style=style,
-        hair_thickness_m=thickness,
-        hair_bottom_z=float(draw.uniform(0.585, 0.635)),
-        hair_wave=float(draw.uniform(0.1, 1.0)),
-        hairline_m=_sample_hairline(draw, is_male, style, age),
+        cut=cut,
+        grey=grey,
+        balding=float(np.clip(draw.uniform(-1.2, 0.4) + 1.0 * old, 0, 1)) if is_male else 0.0,
+        hairline_m=float(draw.uniform(-0.012, 0.004) + (0.014 * old * draw.random() if is_male else 0.0)),
         widow_peak_m=float(draw.uniform(-0.001, 0.006)),
         brows=Brows(
             thickness=float(draw.uniform(0.85, 1.2) * (1.05 if is_male else 0.74)),
@@ -184,9 +221,13 @@ def sample_traits(seed: int) -> Traits:
             gap_m=float(draw.uniform(-0.002, 0.002)),
         ),
         beard=float(draw.uniform(0.45, 0.95)) if bearded else 0.0,
+        beard_m=float(draw.uniform(0.003, 0.014)),
+        beard_style=_BEARDS[draw.choice(3, p=(0.6, 0.22, 0.18))],
+        lashes=float(draw.uniform(0.8, 1.0) if is_male else draw.uniform(0.95, 1.3)),
         stubble=float(draw.uniform(0.1, 0.6)) if is_male else 0.0,
         lip_redness=float(draw.uniform(0.05, 0.4) if is_male else draw.uniform(0.3, 0.9)),
         freckles=float(max(0.0, draw.uniform(-1.2, 0.8)) * (1 - melanin)),
+        oil=float(draw.uniform(0.55, 1.25)),
         moles=tuple(_sample_mole(draw) for _ in range(draw.integers(0, 5))),
         **shape,
     )
@@ -202,24 +243,33 @@ def _sample_mole(draw: np.random.Generator) -> tuple[float, float, float]:
 
 
 def _sample_local_changes(draw: np.random.Generator, is_male: bool) -> dict[str, float]:
-    """Bounded changes, the same on both sides up to a slight asymmetry."""
-    changes: dict[str, float] = {}
+    """Bounded changes, the same on both sides up to a slight asymmetry.
+
+    A change that moves the face far is used less of, so that each may move it by a few millimetres.
+    """
+    pack, changes = load_headpack(), dict[str, float]()
     usual = _USUAL[is_male]
-    for name in (str(name) for name in load_headpack().local_names):
+    factors = [(row, float(np.clip(draw.normal(), -1.7, 1.7))) for row in _FACTORS]
+    for row, name in enumerate(str(name) for name in pack.local_names):
         if name.startswith("r-") or any(part in name for part in _NEVER_ALONE):
             continue
-        spread = 0.16 if any(part in name for part in _RESTRAINED) else 0.32
-        value = usual.get(name.removeprefix("l-"), 0.0) + float(np.clip(draw.normal(0, spread), -2 * spread, 2 * spread))
-        changes[name] = value
+        plain = name.removeprefix("l-")
+        reach_m = float(np.abs(pack.local_changes[row].astype(np.float64)).max())
+        spread = float(np.clip(_MOVED_M / reach_m, 0.06, 0.50)) * (0.6 if any(part in name for part in _RESTRAINED) else 1.0)
+        together = sum(weights.get(plain, 0.0) * value for weights, value in factors)
+        own = float(np.clip(draw.normal(), -1.8, 1.8))
+        bound = max(0.3, 2.0 * spread)
+        value = float(np.clip(usual.get(plain, 0.0) + spread * (0.8 * together + 0.7 * own), -bound - 0.1, bound + 0.1))
+        value = max(value, _LOWEST) if any(part in plain for part in _OPENING) else value
+        changes[name] = float(np.clip(value, -1, 1))
         if name.startswith("l-"):
-            changes["r-" + name[2:]] = float(np.clip(value + draw.normal(0, 0.04), -0.7, 0.7))
+            changes["r-" + plain] = float(np.clip(value + draw.normal(0, 0.15 * spread), -1, 1))
     return changes
 
 
-def _sample_hairline(draw: np.random.Generator, is_male: bool, style: HairStyle, age: float) -> float:
-    """Metres above the usual hairline: it recedes with men's age; a third of the bobs has a fringe."""
-    line = draw.uniform(-0.006, 0.006) + (0.025 * max(0.0, age - 0.75) if is_male else 0.0)
-    return float(line - 0.016) if style == "bob" and draw.random() < 0.35 else float(line)
+def _sample_curl(draw: np.random.Generator, ancestry: np.ndarray) -> float:
+    """0 straight .. 1 tight, by ancestry, with room for everybody."""
+    return float(np.clip(0.95 * ancestry[0] + 0.08 * ancestry[1] + 0.30 * ancestry[2] + draw.normal(0, 0.16), 0, 1))
 
 
 def _sample_skin(draw: np.random.Generator, melanin: float) -> Colour:
@@ -229,26 +279,9 @@ def _sample_skin(draw: np.random.Generator, melanin: float) -> Colour:
     return _colour(np.clip(base * np.array([1 + 0.06 * blood, 1 - 0.07 * blood, 1 - 0.08 * blood]), 0.01, 0.9))
 
 
-def _sample_hair_colour(draw: np.random.Generator, melanin: float, age: float) -> Colour:
-    grey = 4.0 * max(0.0, age - 0.78)
-    odds = np.array([8, 2, 0.3, 0, 0, 0, grey * 5]) if melanin > 0.35 else np.array([3, 3.5, 3, 2, 1.6, 0.9, grey * 8])
-    colour = np.array(_HAIR_COLOURS[draw.choice(7, p=odds / odds.sum())]) * draw.uniform(0.85, 1.2)
-    salt = float(np.clip(draw.uniform(-0.4, 1.0) * grey, 0, 0.5))
-    return _colour(colour * (1 - salt) + np.array(_HAIR_COLOURS[6]) * salt)
-
-
-def _sample_hair_style(draw: np.random.Generator, is_male: bool, melanin: float, age: float) -> tuple[HairStyle, float]:
-    """Style and how far the hair stands off the scalp, in metres."""
-    if is_male:
-        styles: tuple[HairStyle, ...] = ("cropped", "buzz", "bald", "afro")
-        odds = np.array([4.0, 1.6, 0.3 + 2.5 * max(0.0, age - 0.72), 1.5 if melanin > 0.5 else 0.0])
-    else:
-        styles = ("bob", "tied", "cropped", "afro")
-        odds = np.array([4.0, 2.6, 0.5, 1.5 if melanin > 0.5 else 0.0])
-    style = styles[draw.choice(4, p=odds / odds.sum())]
-    low, high = {"cropped": (0.010, 0.020), "buzz": (0.002, 0.003), "bald": (0.0, 0.0), "tied": (0.006, 0.010)}.get(
-        style, (0.012, 0.020)
-    )
-    if style == "afro":
-        low, high = 0.022, 0.040
-    return style, float(draw.uniform(low, high))
+def _sample_hair_colour(draw: np.random.Generator, melanin: float, age: float) -> tuple[Colour, float]:
+    """The colour of hair that is not grey, and the share of hairs that are."""
+    odds = np.array([8, 2, 0.3, 0, 0, 0]) if melanin > 0.35 else np.array([2, 3.5, 3, 2.4, 1.8, 1.2])
+    colour = np.array(_HAIR_COLOURS[draw.choice(6, p=odds / odds.sum())]) * draw.uniform(0.8, 1.25)
+    grey = float(np.clip(7.0 * (age - 0.79) * draw.uniform(0.3, 1.5), 0, 0.97))
+    return _colour(colour), grey

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faceswap_lab.actors.figure import Figure, build_figure, compose_texture
-from faceswap_lab.actors.rig import load_rig, smoothstep, texture_map
+from faceswap_lab.actors.rig import Rig, load_rig, smoothstep, texture_map
+from faceswap_lab.actors.wear import Wears
 
 Tone = Literal["source", "target"]
 
@@ -19,31 +20,46 @@ def texture_weight(rows: int) -> Float[Tensor, "h w"]:
     return smoothstep(0.06, 0.94, texture_map(rows).masks["face"])
 
 
+def _inner(rig: Rig) -> Float[Tensor, " v"]:
+    """0 at the outermost vertices of the swapped face, 1 inside: what they would move would bend the normals beyond the face."""
+    moved = torch.cat([rig.face_weight, rig.face_weight.new_ones(1)])
+    for _ in range(2):
+        moved = torch.cat([torch.minimum(moved[:-1], moved[rig.neighbours].amin(1)), moved[-1:]])
+    return (moved[:-1] > 0).float()
+
+
 def blend_figures(target: Figure, source: Figure, tone: Tone, weight: Float[Tensor, "h w"]) -> Figure:
     """The target with the source's face: shape and occlusion by vertex, colour by texel; the target's hair stays over it."""
     device = target.points.device
     rig = load_rig(str(device))
-    by_vertex = rig.face_weight
+    by_vertex = rig.face_weight * (1 - target.covered) * _inner(rig)
     skin = source.skin_only
     if tone == "target":
         skin = (skin * (target.skin / source.skin)[:, None, None]).clamp(0, 1)
     hair = target.texture[3]
-    lips, relief = (torch.lerp(target.texture[row], source.texture[row], weight) for row in (4, 5))
+    lips, relief = (torch.lerp(target.texture[rows], source.texture[rows], weight) for rows in (4, slice(5, None)))
     return replace(
         target,
         points=torch.lerp(target.points, source.points, by_vertex[:, None]),
         occlusion=torch.lerp(target.occlusion, source.occlusion, by_vertex),
         texture=compose_texture(torch.lerp(target.skin_only, skin, weight), target.hair_colour_map, hair, lips, relief),
         skin_only=torch.lerp(target.skin_only, skin, weight),
+        brows=torch.lerp(target.brows, source.brows, weight),
+        whiskers=source.whiskers.where(source.whiskers.face >= 0.5).joined(target.whiskers.where(target.whiskers.face < 0.5)),
         iris=source.iris,
         iris_phase=source.iris_phase,
+        age=source.age,
+        oil=source.oil,
     )
 
 
 @lru_cache(maxsize=16)
-def build_recast(target_seed: int, source_seed: int, tone: Tone, rows: int, device: str = "cpu") -> Figure:
-    """The figure of a face swap between two seeds; of a person onto itself it is that person, to the bit."""
-    target = build_figure(target_seed, rows, device)
+def build_recast(target_seed: int, source_seed: int, tone: Tone, rows: int, device: str = "cpu", wears: Wears = "none") -> Figure:
+    """The figure of a face swap between two seeds; of a person onto itself it is that person, to the bit.
+
+    The target keeps what it `wears`, and its hair; the source brings its bare face.
+    """
+    target = build_figure(target_seed, rows, device, wears)
     if target_seed == source_seed:
         return target
     return blend_figures(target, build_figure(source_seed, rows, device), tone, texture_weight(rows).to(device))

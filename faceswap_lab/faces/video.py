@@ -164,7 +164,8 @@ class _Form:
 
 
 def _write(path: Path, frames: Iterator[Frame], tracks: "list[_Track]", metadata: dict[str, str], form: _Form) -> None:
-    options = {} if form.lossless else {"movflags": "faststart+use_metadata_tags"}
+    # Matroska would write a random number into each file: the same frames shall give the same bytes.
+    options = {"fflags": "bitexact"} if form.lossless else {"movflags": "faststart+use_metadata_tags"}
     with av.open(str(path), "w", options=options) as output:
         if metadata:
             output.metadata.update({**metadata, "comment": metadata_to_json(metadata)})

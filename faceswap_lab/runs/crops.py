@@ -20,7 +20,7 @@ from faceswap_lab.models.pair import TEMPLATE
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.stream import largest
 from faceswap_lab.models.train import Portraits
-from faceswap_lab.runs.people import Person
+from faceswap_lab.runs.people import Person, check_learnable
 from faceswap_lab.runs.progress import Progress
 from faceswap_lab.runs.recipes import CropData, PairRecipe
 
@@ -41,8 +41,10 @@ def supervised(recipe: PairRecipe, source: Person, target: Person) -> bool:
 
 
 def gather(recipe: PairRecipe, source: Person, target: Person, engine: Engine, line: Progress) -> tuple[Portraits, Portraits]:
-    """Crops of (source, target). Frames without a face are left out. Raises FaceError if fewer than 4 are left of either."""
+    """Crops of (source, target). Frames without a face are left out. Raises FaceError if fewer than 4 are left of either,
+    SplitError for a test person."""
     people = (source, target)
+    check_learnable(*people)
     with_truth = supervised(recipe, source, target)
     shelves = [_Shelf(), _Shelf()]
     done = 0

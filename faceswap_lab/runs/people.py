@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from faceswap_lab.actors.cast import Actor
+from faceswap_lab.actors.splits import check_trainable
 from faceswap_lab.actors.take import Take
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.faceset import Faceset, row_ranges
@@ -54,6 +55,24 @@ def learned_from(person: Person) -> Person:
 def party_of(person: Person) -> Party:
     """The person as the gate knows them. FaceError for a faceset of several people."""
     return Party(subject=person.subject, grant=person.grant if isinstance(person, Clip | Excerpt | Faceset) else None)
+
+
+def check_learnable(*people: Person) -> None:
+    """Raise SplitError if any of these is a test person, or footage of one, or made with one's face: training opens none."""
+    for person in people:
+        for seed in _seeds(person):
+            check_trainable(seed)
+
+
+def _seeds(person: Person) -> tuple[int, ...]:
+    """Every actor who can be seen in it."""
+    if isinstance(person, Actor):
+        return (person.seed,)
+    if isinstance(person, Take):
+        return (person.actor.seed,) if person.source is None else (person.actor.seed, person.source.seed)
+    parents = person.grant.parents if isinstance(person, Clip | Excerpt | Faceset) else ()
+    named = (parent.removeprefix("actor:") for parent in (*parents, person.subject) if parent.startswith("actor:"))
+    return tuple(int(seed) for seed in named if seed.isdecimal())
 
 
 def record_of(person: Person) -> str:
@@ -113,10 +132,12 @@ def _facts(take: Take) -> dict[str, Any]:
         "size": take.side,
         "as": None if take.source is None else take.source.seed,
         "tone": take.tone,
+        "options": take.options,
     }
 
 
 def _take(facts: dict[str, Any]) -> Take:
     seconds = facts["num_frames"] / facts["fps"]
-    take = Actor(facts["actor"]).perform(facts["kind"], seconds=seconds, fps=facts["fps"], seed=facts["seed"], size=facts["size"])
+    known = {name: facts[name] for name in ("fps", "seed", "size")} | facts.get("options", {})
+    take = Actor(facts["actor"]).perform(facts["kind"], seconds=seconds, **known)
     return take if facts["as"] is None else take.recast(Actor(facts["as"]), tone=facts["tone"])

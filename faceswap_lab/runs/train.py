@@ -17,7 +17,7 @@ from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.train import Portraits, Step, TrainState, insist_finite, precision_on
 from faceswap_lab.models.train import train as train_steps
 from faceswap_lab.runs import crops
-from faceswap_lab.runs.people import Person, check_person, learned_from, party_of, record_of
+from faceswap_lab.runs.people import Person, check_learnable, check_person, learned_from, party_of, record_of
 from faceswap_lab.runs.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.recipes import PairRecipe
@@ -33,13 +33,14 @@ def train(recipe: PairRecipe, *, source: Person, target: Person, device: str = "
 
     With two actors and `supervision` "auto" it learns from truth, else from each person's own pictures. The same finished call
     returns its Run; an interrupted one goes on where it stopped, with the same result as if it had not. Raises ConsentError if
-    the gate refuses either person.
+    the gate refuses either person, SplitError if one of them is a test person.
     """
     source, target = learned_from(source), learned_from(target)
     if not isinstance(recipe, PairRecipe):
         raise TypeError(f"a training needs a recipe, such as lab.recipes.pair(steps=900), got {type(recipe).__name__}")
     check_person(source, "source")
     check_person(target, "target")
+    check_learnable(source, target)
     doors.check_train(party_of(source), party_of(target), root=lab_root())
     where = devices.pick(device)
     inputs = {"source": record_of(source), "target": record_of(target)}

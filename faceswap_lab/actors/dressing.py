@@ -1,0 +1,165 @@
+"""Lays hair, cloth and glasses over what the bare mesh shows, sample by sample, before any light."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from faceswap_lab.actors.figure import Figure
+from faceswap_lab.actors.headpack import HAT, LENS, SKIN
+from faceswap_lab.actors.props import dust_over
+from faceswap_lab.actors.raster import Fragments, rasterise
+from faceswap_lab.actors.rig import Rig, smoothstep
+from faceswap_lab.actors.skin import HEAD_MIDDLE
+from faceswap_lab.actors.strands import draw_strands, dust_of, place_on_head, place_rooted
+from faceswap_lab.actors.surface import Surface, comb_in, strand_columns, surface_of
+from faceswap_lab.actors.wear import Worn, under_cloth
+from faceswap_lab.actors.wrinkles import fold, slopes
+
+_DARK = 0.4
+_INSIDE = ((*HEAD_MIDDLE, 0.064), (0.0, -0.045, 0.690, 0.050), (0.0, -0.025, 0.640, 0.030))
+"""Balls (x, y, z, radius in metres) that lie inside every head and neck."""
+
+Columns = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stance:
+    """A posed figure and the camera in front of it: vertices and normals in the world, the turns of head and shoulders.
+
+    `project` gives continuous sample coordinates and depth; the picture has `size` x `size` samples of `sample_m` at the head.
+    `held` is a prop, which turns with the head.
+    """
+
+    points: Float[Tensor, "v 3"]
+    normals: Float[Tensor, "v 3"]
+    turn: Float[Tensor, "3 3"]
+    base: Float[Tensor, "3 3"]
+    project: Callable[[Tensor], tuple[Tensor, Tensor]]
+    size: int
+    sample_m: float
+    held: Worn | None = None
+
+
+def dress(rig: Rig, figure: Figure, stance: Stance, fragments: Fragments, actions: Mapping[str, float]) -> tuple[Surface, Tensor]:
+    """Every sample that is seen, and points of hair and frames that cast shadows. What is hidden is dropped before it costs."""
+    num_pixels, device = stance.size * stance.size, stance.points.device
+    z_buffer = torch.full((num_pixels,), torch.inf, device=device)
+    z_buffer[fragments.pixel] = fragments.depth
+    owner = torch.zeros(num_pixels, dtype=torch.int8, device=device)
+    hair = place_on_head(figure.strands.drawn_at(stance.sample_m).facing(stance.turn), stance.turn, stance.base, rig.neck, _follow)
+    whiskers = place_rooted(figure.whiskers.drawn_at(stance.sample_m), stance.points)
+    dust, over = [dust_of(hair)], list[Columns]()
+
+    def lay(columns: Columns) -> None:
+        z_buffer[columns["pixel"]] = columns["depth"]
+        over.append(columns)
+        owner[columns["pixel"]] = len(over)
+
+    balls = [((torch.tensor(ball[:3], device=device) - rig.neck) @ stance.turn.T + rig.neck, ball[3]) for ball in _INSIDE]
+    for lines, hiding in ((hair, balls), (whiskers, [])):
+        samples = draw_strands(lines, stance.project, z_buffer, width=stance.size, sample_m=stance.sample_m, balls=hiding)
+        lay(strand_columns(lines.strands, samples, rig.template))
+    if figure.worn is not None:
+        posed = (figure.worn.points - rig.neck) @ stance.turn.T + rig.neck
+        lay(_worn_columns(figure.worn, posed, stance, z_buffer))
+        dust.append(posed)
+    if stance.held is not None:
+        posed = (stance.held.points - rig.neck) @ stance.turn.T + rig.neck
+        lay(_worn_columns(stance.held, posed, stance, z_buffer))
+        dust.append(dust_over(posed, stance.held))
+    left = []
+    for number, columns in enumerate(over, start=1):
+        kept = (owner[columns["pixel"]] == number).nonzero()[:, 0]
+        left.append({name: column[kept] for name, column in columns.items()})
+    bare = (owner[fragments.pixel] == 0).nonzero()[:, 0]
+    shown = replace(
+        fragments,
+        pixel=fragments.pixel[bare],
+        face=fragments.face[bare],
+        weights=fragments.weights[bare],
+        depth=fragments.depth[bare],
+    )
+    surface = surface_of(rig, figure, shown, points=stance.points, normals=stance.normals)
+    surface = comb_in(_wrinkled(figure, _clothed(figure, surface), actions, stance.turn), left)
+    return _glazed(figure, surface, stance, rig.neck), torch.cat(dust)
+
+
+def _follow(height: Tensor) -> Tensor:
+    """How far hair `height` metres above the neck's joint turns with the head, not with the shoulders."""
+    return smoothstep(-0.09, 0.04, height)
+
+
+def _clothed(figure: Figure, surface: Surface) -> Surface:
+    """Skin under a hat or a scarf is cloth, and stays the target's in a recast."""
+    if figure.wears in ("none", "glasses", "sunglasses"):
+        return surface
+    cloth = (surface.part == SKIN) & (under_cloth(surface.template, figure.wears) > 0)
+    return replace(surface, part=torch.where(cloth, HAT, surface.part), face=torch.where(cloth, 0.0, surface.face))
+
+
+def _wrinkled(figure: Figure, surface: Surface, actions: Mapping[str, float], turn: Tensor) -> Surface:
+    """The face's skin folded by age and expression; nothing outside the face, so that a recast stays inside it."""
+    rows = ((surface.part == SKIN) & (surface.face > 0)).nonzero()[:, 0]
+    along_x, along_z = slopes(surface.template[rows], actions, age=figure.age, phase=figure.iris_phase)
+    folded = ((along_x != 0) | (along_z != 0)).nonzero()[:, 0]
+    rows, share = rows[folded], surface.face[rows[folded]]
+    normal = surface.normal.clone()
+    normal[rows] = fold(surface.normal[rows], along_x[folded] * share, along_z[folded] * share, turn)
+    return replace(surface, normal=normal)
+
+
+def _drawn(worn: Worn, posed: Tensor, stance: Stance, first: int, last: int) -> Fragments:
+    xy, depth = stance.project(posed)
+    return rasterise(xy, depth, worn.tri[first:last], size=(stance.size, stance.size), cull=False)
+
+
+def _worn_columns(worn: Worn, posed: Tensor, stance: Stance, z_buffer: Tensor) -> Columns:
+    """Samples of frames or of a cap's peak that are in front of everything else."""
+    drawn = _drawn(worn, posed, stance, 0, worn.num_opaque)
+    front = (drawn.depth < z_buffer[drawn.pixel]).nonzero()[:, 0]
+    corner, weights = worn.tri[drawn.face[front]], drawn.weights[front][..., None]
+    count, device = len(front), posed.device
+    position = (posed[corner] * weights).sum(1)
+    normal = F.normalize(((worn.normals @ stance.turn.T)[corner] * weights).sum(1), dim=1)
+    return {
+        "pixel": drawn.pixel[front],
+        "depth": drawn.depth[front],
+        "part": torch.full((count,), worn.part, device=device),
+        "position": position,
+        "normal": normal,
+        "template": (worn.points[corner] * weights).sum(1),
+        "occlusion": torch.full((count,), 0.8, device=device),
+        "place": torch.full((count, 2), -1.0, device=device),
+        "face": torch.zeros(count, device=device),
+        "tangent": torch.zeros_like(position),
+        "colour": (worn.colour[corner] * weights).sum(1),
+    }
+
+
+def _glazed(figure: Figure, surface: Surface, stance: Stance, neck: Tensor) -> Surface:
+    """Marks what is seen through a lens with the lens's normal; behind a dark lens nothing else is seen."""
+    worn = figure.worn
+    if worn is None or len(worn.tri) == worn.num_opaque:
+        return surface
+    posed = (worn.points - neck) @ stance.turn.T + neck
+    drawn = _drawn(worn, posed, stance, worn.num_opaque, len(worn.tri))
+    corner, weights = worn.tri[worn.num_opaque :][drawn.face], drawn.weights[..., None]
+    depth = torch.full((stance.size * stance.size,), torch.inf, device=posed.device)
+    depth[drawn.pixel] = drawn.depth
+    normals = torch.zeros(stance.size * stance.size, 3, device=posed.device)
+    # A flat pane would mirror one spot of the room; a real one is a little round.
+    bulge = (posed[corner] * weights).sum(1) - posed.mean(0)
+    ahead = stance.turn @ torch.tensor([0.0, -1.0, 0.0], device=posed.device)
+    normals[drawn.pixel] = F.normalize(ahead + 4.0 * bulge, dim=1)
+    behind = (depth[surface.pixel] < surface.depth).nonzero()[:, 0]
+    glass = torch.zeros_like(surface.position)
+    glass[behind] = normals[surface.pixel[behind]]
+    part = surface.part
+    if float(worn.tint.max()) < _DARK:
+        part = part.clone()
+        part[behind] = LENS
+    return replace(surface, glass=glass, part=part)

@@ -1,0 +1,241 @@
+"""What the renderer knows beside the picture: labels, normals, albedo, actions, gaze, landmarks; each worked out when read."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from faceswap_lab.actors.figure import Figure
+from faceswap_lab.actors.headpack import (
+    BEARD,
+    BROW,
+    EYE_LEFT,
+    EYE_RIGHT,
+    GLASSES,
+    HAIR,
+    HAT,
+    LASH,
+    LENS,
+    MOUTH,
+    OCCLUDER,
+    SKIN,
+    TEETH_LOWER,
+    TEETH_UPPER,
+    TONGUE,
+)
+from faceswap_lab.actors.landmark_sets import landmark_table
+from faceswap_lab.actors.landmarks import keypoints5
+from faceswap_lab.actors.material import material_of
+from faceswap_lab.actors.rig import load_rig, texture_map
+from faceswap_lab.actors.scene import Drawn, Scene, draw, pose
+from faceswap_lab.actors.surface import Surface
+
+LABELS = (
+    "background",
+    "skin",
+    "brows",
+    "eyes",
+    "nose",
+    "lips",
+    "inner mouth",
+    "teeth",
+    "ears",
+    "neck",
+    "hair",
+    "glasses",
+    "hat",
+    "occluder",
+    "clothes",
+)
+"""Names of the values of a label map."""
+
+_VISIBLE_WITHIN_M, _SEEN_THROUGH_M = 0.004, 0.015
+"""How near to a point the drawn surface must be; brows, lashes and beards hide nothing of the skin that they grow from."""
+
+_LABEL_OF_PART = {
+    EYE_LEFT: "eyes",
+    EYE_RIGHT: "eyes",
+    TEETH_UPPER: "teeth",
+    TEETH_LOWER: "teeth",
+    TONGUE: "inner mouth",
+    MOUTH: "inner mouth",
+    HAIR: "hair",
+    BROW: "brows",
+    LASH: "eyes",
+    BEARD: "skin",
+    GLASSES: "glasses",
+    LENS: "glasses",
+    HAT: "hat",
+    OCCLUDER: "occluder",
+}
+_JAW_Y = (-0.140, -0.128, -0.108, -0.088, -0.070, -0.058, -0.045, -0.020, 0.060)
+_JAW_Z = (0.6115, 0.6150, 0.6220, 0.6330, 0.6480, 0.6600, 0.6720, 0.6750, 0.6600)
+"""Height of the lower edge of the face over the depth of the template head; skin below it is neck."""
+
+_NOSE_Z, _NOSE_HALF_WIDTH = (0.6770, 0.6815, 0.6920, 0.7050, 0.7270), (0.012, 0.0190, 0.0175, 0.0115, 0.0085)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Maps:
+    """Per pixel: `labels` (numbers of LABELS, the commonest of the pixel's samples), unit `normals` in the camera's frame (x right,
+    y down, z forward; 0 where nothing is), `albedo` (linear RGB before any light; 0 where nothing is)."""
+
+    labels: UInt8[np.ndarray, "h w"]
+    normals: Float[np.ndarray, "h w 3"]
+    albedo: Float[np.ndarray, "h w 3"]
+
+    def mask(self, *names: str) -> Bool[np.ndarray, "h w"]:
+        """Where one of these labels is. Raises ValueError for an unknown one."""
+        for name in names:
+            if name not in LABELS:
+                raise ValueError(f"no label {name!r}; there are {', '.join(LABELS)}")
+        return np.isin(self.labels, [LABELS.index(name) for name in names])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadPose:
+    """Turn of the head against the camera's axis in radians: yaw to the subject's left, pitch down, roll; roll is applied first."""
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Points:
+    """Landmarks in pixels, and which of them no surface hides."""
+
+    xy: Float[np.ndarray, "n 2"]
+    visible: Bool[np.ndarray, " n"]
+
+
+@lru_cache(maxsize=2)
+def maps_of(scene: Scene) -> Maps:
+    """The maps of a scene."""
+    drawn = draw(scene)
+    rig, figure, surface = drawn.rig, scene.figure, drawn.surface
+    material = material_of(rig, figure, surface)
+    bare = (surface.part == SKIN) & (material.skin + material.hair < 0.5)
+    labels = _labels(figure, surface, hair=material.hair > 0.5, clothes=bare)
+    world_to_camera = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]], device=labels.device)
+    full = drawn.camera.size
+    columns = torch.cat([F.one_hot(labels, len(LABELS)).float(), surface.normal @ world_to_camera.T, material.albedo], 1)
+    layers = torch.zeros(full * full, columns.shape[1], device=labels.device)
+    layers[:, 0] = 1
+    layers[surface.pixel] = columns
+    layers = F.avg_pool2d(layers.view(full, full, -1).permute(2, 0, 1)[None], scene.supersampling)[0]
+    count = len(LABELS)
+    cover = (1 - layers[0]).clamp_min(1e-6)
+    normals = F.normalize(layers[count : count + 3], dim=0)
+    return Maps(
+        labels=layers[:count].argmax(0).to(torch.uint8).cpu().numpy(),
+        normals=normals.permute(1, 2, 0).contiguous().cpu().numpy(),
+        albedo=(layers[count + 3 :] / cover).permute(1, 2, 0).contiguous().cpu().numpy(),
+    )
+
+
+def _labels(figure: Figure, surface: Surface, *, hair: Tensor, clothes: Tensor) -> Tensor:
+    """The number of the label of each sample."""
+    device = surface.part.device
+    table = torch.zeros(32, dtype=torch.long)
+    table[SKIN] = LABELS.index("skin")
+    for part, name in _LABEL_OF_PART.items():
+        table[part] = LABELS.index(name)
+    labels = table.to(device)[surface.part]
+    rows = (surface.part == SKIN).nonzero()[:, 0]
+    x, y, z = surface.template[rows].unbind(1)
+    texture = torch.stack([figure.texture[4], figure.brows, _ears(figure)])
+    grid = (surface.place[rows] * 2 - 1)[None, None]
+    inside = ((surface.place[rows] > 0) & (surface.place[rows] < 1)).all(1)
+    lips, brows, ears = (F.grid_sample(texture[None], grid, align_corners=False)[0, :, 0] * inside).unbind(0)
+    nose = (x.abs() < _interpolate(z, _NOSE_Z, _NOSE_HALF_WIDTH)) & (z > _NOSE_Z[0]) & (z < _NOSE_Z[-1]) & (y < -0.118)
+    found = labels[rows]
+    for where, name in (
+        (z < _interpolate(y, _JAW_Y, _JAW_Z), "neck"),
+        (nose, "nose"),
+        (ears > 0.5, "ears"),
+        (brows > 0.5, "brows"),
+        (lips > 0.5, "lips"),
+        (hair[rows], "hair"),
+        (clothes[rows], "clothes"),
+    ):
+        found = torch.where(where, LABELS.index(name), found)
+    return labels.index_copy(0, rows, found)
+
+
+def _ears(figure: Figure) -> Float[Tensor, "h w"]:
+    return texture_map(figure.texture.shape[1]).masks["ears"].to(figure.texture.device)
+
+
+def _interpolate(at: Tensor, places: tuple[float, ...], values: tuple[float, ...]) -> Tensor:
+    """Linear between places, the end values beyond."""
+    x, y = (torch.tensor(row, device=at.device) for row in (places, values))
+    row = torch.searchsorted(x, at.contiguous()).clamp(1, len(places) - 1)
+    share = ((at - x[row - 1]) / (x[row] - x[row - 1])).clamp(0, 1)
+    return torch.lerp(y[row - 1], y[row], share)
+
+
+def actions_of(scene: Scene) -> dict[str, float]:
+    """All facial actions by name, 0..1."""
+    return {name: float(scene.view.actions.get(name, 0.0)) for name in load_rig(_device(scene)).action_names}
+
+
+def gaze_of(scene: Scene) -> Float[np.ndarray, "2 3"]:
+    """Where the right and the left eye look: the rotation that turns each eyeball from rest, applied to straight ahead."""
+    rig = load_rig(_device(scene))
+    posed = pose(rig, scene.figure, scene.view).points
+    directions = []
+    for part in (EYE_RIGHT, EYE_LEFT):
+        rows = torch.unique(rig.wedge_vertex[rig.tri[rig.tri_part == part]])
+        before, after = (points[rows].cpu().numpy().astype(np.float64) for points in (rig.template, posed))
+        left, _, right = np.linalg.svd((after - after.mean(0)).T @ (before - before.mean(0)))
+        rotate = left @ np.diag([1, 1, np.linalg.det(left @ right)]) @ right
+        x, y, z = rotate @ np.array([0.0, -1.0, 0.0])
+        directions.append((x, -z, y))
+    return np.array(directions)
+
+
+def points_of(scene: Scene, point_set: int) -> Points:
+    """Landmarks of a point set and their visibility; a point made of several is visible where all of them are."""
+    drawn, times = draw(scene), scene.supersampling
+    corners, weights = landmark_table(drawn.rig, point_set)
+    place = (drawn.posed.points[corners] * weights[..., None]).sum(1)
+    xy, depth = drawn.camera.project(place)
+    found = visible(drawn, xy, depth).cpu().numpy()
+    pixels = (xy / times - 0.5).cpu().numpy()
+    if point_set == 5:
+        return Points(xy=keypoints5(pixels), visible=keypoints5(np.repeat(found[:, None], 2, 1).astype(float))[:, 0] == 1)
+    return Points(xy=pixels, visible=found)
+
+
+def depth_buffer(drawn: Drawn) -> Float[Tensor, "s s"]:
+    """Metres along the camera's axis for every sample, inf where nothing is."""
+    full = drawn.camera.size
+    buffer = torch.full((full * full,), torch.inf, device=drawn.xy.device)
+    buffer[drawn.surface.pixel] = drawn.surface.depth
+    return buffer.view(full, full)
+
+
+def visible(drawn: Drawn, xy: Float[Tensor, "n 2"], depth: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+    """Which points lie on the drawn surface: within a few millimetres of it at one of the 3 x 3 samples around them."""
+    surface, size = drawn.surface, drawn.camera.size
+    small_hair = torch.isin(surface.part, torch.tensor([BROW, LASH, BEARD], device=xy.device))
+    slack = torch.full((size * size,), _VISIBLE_WITHIN_M, device=xy.device)
+    slack[surface.pixel[small_hair]] = _SEEN_THROUGH_M
+    slack, buffer = slack.view(size, size), depth_buffer(drawn)
+    column, row = xy.floor().long().unbind(1)
+    inside = (xy >= 0).all(1) & (xy < size).all(1)
+    on_surface = torch.zeros_like(inside)
+    for down in (-1, 0, 1):
+        for across in (-1, 0, 1):
+            at = (row + down).clamp(0, size - 1), (column + across).clamp(0, size - 1)
+            on_surface |= (buffer[at] - depth).abs() < slack[at]
+    return inside & on_surface
+
+
+def _device(scene: Scene) -> str:
+    return str(scene.figure.points.device)

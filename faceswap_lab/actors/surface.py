@@ -1,0 +1,92 @@
+"""What is drawn at each sample of a picture, before its material and the light: of the mesh, of hairs, of what is worn."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from faceswap_lab.actors.figure import Figure
+from faceswap_lab.actors.raster import Fragments
+from faceswap_lab.actors.rig import Rig
+from faceswap_lab.actors.strands import Strands, StrandSamples, root_places
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Surface:
+    """p drawn samples: pixel and depth, part, world position and normal, place on the template and in the texture, swap weight.
+
+    First `num_mesh` samples of the mesh, then those of strands and frames, which have a `tangent` and a `colour` instead of a
+    texture. `glass` is the normal of a lens in front of a sample, 0 where there is none.
+    """
+
+    pixel: Int[Tensor, " p"]
+    depth: Float[Tensor, " p"]
+    part: Int[Tensor, " p"]
+    position: Float[Tensor, "p 3"]
+    normal: Float[Tensor, "p 3"]
+    template: Float[Tensor, "p 3"]
+    occlusion: Float[Tensor, " p"]
+    place: Float[Tensor, "p 2"]
+    face: Float[Tensor, " p"]
+    num_mesh: int
+    tangent: Float[Tensor, "s 3"]
+    colour: Float[Tensor, "s 3"]
+    glass: Float[Tensor, "p 3"]
+
+    def mesh(self) -> "Surface":
+        """Only the samples of the mesh."""
+        columns = [name for name in self.__slots__ if name not in ("num_mesh", "tangent", "colour")]
+        rows: dict[str, Any] = {name: getattr(self, name)[: self.num_mesh] for name in columns}
+        return replace(self, tangent=self.tangent[:0], colour=self.colour[:0], **rows)
+
+
+def surface_of(
+    rig: Rig, figure: Figure, drawn: Fragments, *, points: Float[Tensor, "v 3"], normals: Float[Tensor, "v 3"]
+) -> Surface:
+    """Vertex values at the drawn samples of the mesh."""
+    columns = torch.cat([points, normals, rig.template, figure.occlusion[:, None], rig.face_weight[:, None]], 1)
+    table = torch.cat([columns[rig.wedge_vertex], rig.wedge_texture], 1)
+    values = F.embedding_bag(rig.tri[drawn.face], table, mode="sum", per_sample_weights=drawn.weights)
+    return Surface(
+        pixel=drawn.pixel,
+        depth=drawn.depth,
+        num_mesh=len(drawn.pixel),
+        tangent=values[:0, :3],
+        colour=values[:0, :3],
+        glass=torch.zeros_like(values[:, :3]),
+        part=rig.tri_part[drawn.face],
+        position=values[:, 0:3],
+        normal=F.normalize(values[:, 3:6], dim=1),
+        template=values[:, 6:9],
+        occlusion=values[:, 9],
+        face=values[:, 10],
+        place=values[:, 11:13],
+    )
+
+
+def strand_columns(strands: Strands, samples: StrandSamples, template: Float[Tensor, "v 3"]) -> dict[str, Tensor]:
+    """Samples of hairs as columns for `comb_in`."""
+    rows = samples.strand
+    return {
+        "pixel": samples.pixel,
+        "depth": samples.depth,
+        "part": strands.part[rows],
+        "position": samples.position,
+        "normal": samples.normal,
+        "template": root_places(template, strands.root, strands.share)[rows],
+        "occlusion": samples.light,
+        "place": torch.full((len(rows), 2), -1.0, device=rows.device),
+        "face": strands.face[rows],
+        "tangent": samples.tangent,
+        "colour": strands.colour[rows] * (0.85 + 0.35 * samples.along)[:, None],
+    }
+
+
+def comb_in(surface: Surface, over: Sequence[Mapping[str, Tensor]]) -> Surface:
+    """The samples of the mesh, then those of what lies over it; no two of the same pixel."""
+    merged: dict[str, Any] = {name: torch.cat([getattr(surface, name), *(columns[name] for columns in over)]) for name in over[0]}
+    return replace(surface, glass=torch.zeros_like(merged["position"]), **merged)

@@ -1,0 +1,310 @@
+"""The verb `render`: people, performances and views in, a Run with shards of pictures and their ground truth out.
+
+Shards stay in the run's folder: nothing leaves the lab by being rendered. All the same every picture carries its mark from the
+first byte, and every sample says that it is synthetic, for shards get copied. That mark has no time in it: the same recipe gives
+the same bytes.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from faceswap_lab.actors import shards
+from faceswap_lab.actors.capture import check_capture
+from faceswap_lab.actors.cast import Actor
+from faceswap_lab.actors.lights import check_light
+from faceswap_lab.actors.perform import check_kind
+from faceswap_lab.actors.props import check_prop
+from faceswap_lab.actors.render import check_memory
+from faceswap_lab.actors.splits import split_of
+from faceswap_lab.actors.take import Take
+from faceswap_lab.actors.traits import check_seed
+from faceswap_lab.errors import RunError
+from faceswap_lab.faces import video
+from faceswap_lab.faces.frame import Image, write_still
+from faceswap_lab.models import device as devices
+from faceswap_lab.runs.progress import Progress
+from faceswap_lab.runs.recipe import from_json, to_json
+from faceswap_lab.runs.root import lab_root
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import mark
+from faceswap_lab.trust.gate import Leave, Party
+from faceswap_lab.trust.records import canonical, sha256_file
+
+MANIFEST, PARTS = "manifest.json", "parts"
+_CONTINUOUS_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderRecipe:
+    """Actors `first` to `first + num_actors - 1`, all of one split, `num_views` samples each.
+
+    Sample n shows actor `first + n // num_views` in the performance of seed `seed + n`, of the kinds in turn. A sample is a
+    picture, or with `form` "clips" a lossless clip of `seconds`. With `recast` it also holds the true swap with another face of
+    the same actors, drawn by the seed. `shard_size` samples lie in each shard.
+    """
+
+    first: int = 0
+    num_actors: int = 10
+    num_views: int = 10
+    kinds: tuple[str, ...] = ("range",)
+    size: int = 256
+    light: str = "auto"
+    capture: str = "plain"
+    prop: str = "none"
+    form: Literal["stills", "clips"] = "stills"
+    seconds: float = 1.0
+    fps: float = 25.0
+    recast: bool = False
+    tone: Literal["source", "target"] = "source"
+    maps: bool = True
+    shard_size: int = 100
+    seed: int = 0
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in all shards together."""
+        return self.num_actors * self.num_views
+
+    @property
+    def num_shards(self) -> int:
+        """Shards, the last of which may hold fewer samples."""
+        return -(-self.num_samples // self.shard_size)
+
+
+def check_recipe(recipe: RenderRecipe, workers: int) -> None:
+    """Raise ValueError for what cannot be rendered, DeviceError for pictures that would not fit into memory."""
+    for name in ("num_actors", "num_views", "shard_size"):
+        if getattr(recipe, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(recipe, name)}")
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    if not recipe.kinds:
+        raise ValueError("name at least one kind of performance")
+    for kind in recipe.kinds:
+        check_kind(kind)
+    check_light(recipe.light)
+    check_capture(recipe.capture)
+    check_prop(recipe.prop)
+    last = recipe.first + recipe.num_actors - 1
+    check_seed(recipe.first, "the first actor")
+    check_seed(last, "the last actor")
+    check_seed(recipe.seed, "performance seed")
+    check_seed(recipe.seed + recipe.num_samples - 1, "the last performance seed")
+    if split_of(recipe.first) != split_of(last):
+        raise ValueError(
+            f"actors {recipe.first}..{last} are of two splits ({split_of(recipe.first)}, {split_of(last)}): render them apart"
+        )
+    if recipe.recast and recipe.num_actors < 2:
+        raise ValueError("recast needs at least 2 actors")
+    take_of(recipe, 0)  # what a take refuses, it refuses here, before anything is made
+    check_memory(recipe.size * int(np.ceil(np.sqrt(workers))))
+
+
+def take_of(recipe: RenderRecipe, number: int) -> tuple[Take, int]:
+    """The take of a sample and the frame that it shows (a clip shows all)."""
+    kind, seed = recipe.kinds[number % len(recipe.kinds)], recipe.seed + number
+    clips = recipe.form == "clips"
+    still = kind in ("range", "still")
+    seconds = recipe.seconds if clips else 1 / recipe.fps if still else _CONTINUOUS_S
+    actor = Actor(recipe.first + number // recipe.num_views)
+    take = actor.perform(
+        kind,
+        seconds=seconds,
+        fps=recipe.fps,
+        seed=seed,
+        size=recipe.size,
+        light=recipe.light,
+        capture=recipe.capture,
+        prop=recipe.prop,
+        capture_seed=seed if recipe.capture not in ("plain", "clean") else 0,
+    )
+    row = 0 if clips or still else int(np.random.default_rng([71, seed]).integers(len(take)))
+    return take, row
+
+
+def source_of(recipe: RenderRecipe, number: int) -> Actor:
+    """Whose face a sample's truth has: another of the same actors."""
+    own = number // recipe.num_views
+    step = int(np.random.default_rng([72, recipe.seed + number]).integers(1, recipe.num_actors))
+    return Actor(recipe.first + (own + step) % recipe.num_actors)
+
+
+def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", again: bool = False) -> Run:
+    """Render a data set; blocks with one progress line. With more than one worker, processes of a local Dask cluster.
+
+    The same finished call returns its Run; an interrupted one goes on with the shards that are missing, and the result is the
+    same, to the byte, as if it had not been interrupted. Raises ValueError for a recipe that cannot be, DeviceError for pictures
+    too large for the memory.
+    """
+    check_recipe(recipe, workers)
+    where = devices.pick(device)
+    run = Run.start(lab_root(), "render", to_json(recipe), {}, again=again)
+    if run.finished:
+        return run
+    with run:
+        run.emit("device", device=devices.describe(where), workers=workers)
+        _make_shards(run, recipe, workers, str(where))
+        rows = [_row(run, recipe, number) for number in range(recipe.num_shards)]
+        with run.write(MANIFEST) as path:
+            path.write_text(json.dumps(_manifest(run, recipe, rows), indent=1) + "\n", encoding="utf-8")
+        run.finish(num_samples=recipe.num_samples, num_shards=recipe.num_shards, bytes=sum(row["bytes"] for row in rows))
+    return run
+
+
+def shard_name(number: int) -> str:
+    """The artifact's name of a shard."""
+    return f"shards/{number:06d}.tar"
+
+
+def read(run: Run) -> Iterator[shards.Sample]:
+    """All samples of a finished render run in order. Raises RunError for another run or an altered shard, MediaError for a shard of
+    another format."""
+    if run.verb != "render" or not run.finished:
+        raise RunError(
+            expected="a finished render run", got=f"{run.id} ({run.record.status})", remedy="give the Run that render returned"
+        )
+    for number in range(run.recipe(RenderRecipe).num_shards):
+        yield from shards.read_shard(run.artifact(shard_name(number)))
+
+
+# --- making them ----------------------------------------------------------------------------------------------------------------
+
+
+def _make_shards(run: Run, recipe: RenderRecipe, workers: int, device: str) -> None:
+    missing = [number for number in range(recipe.num_shards) if not run.has(shard_name(number))]
+    parts = run.path / PARTS
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir()
+    line = Progress("render", recipe.num_shards, unit="shards")
+    text = to_json(recipe)
+    try:
+        with _workers(min(workers, max(1, len(missing)))) as results:
+            for done, (number, part) in enumerate(results(text, missing, str(parts), run.id, device), 1):
+                with run.write(shard_name(number)) as path:
+                    Path(part).replace(path)
+                line.update(recipe.num_shards - len(missing) + done)
+    except KeyboardInterrupt:
+        print(f"stopped; {run.id} keeps its finished shards: the same call goes on from there", flush=True)
+        raise
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)
+    line.close()
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[Any]:
+    """A function that gives (number, path) of each shard as it gets ready: inline for one worker, else on a local cluster."""
+    if count == 1:
+        yield _inline
+        return
+    from dask.distributed import Client, LocalCluster, as_completed
+
+    with tempfile.TemporaryDirectory(prefix="faceswap-lab-dask-") as scratch:
+        settings = {"dashboard_address": None, "memory_limit": 0, "local_directory": scratch, "silence_logs": "ERROR"}
+        with LocalCluster(n_workers=count, threads_per_worker=1, processes=True, **settings) as cluster, Client(cluster) as client:  # type: ignore[no-untyped-call]
+
+            def spread(text: str, numbers: list[int], folder: str, run: str, device: str) -> Iterator[tuple[int, str]]:
+                futures = [client.submit(make_shard, text, number, folder, run, device, pure=False) for number in numbers]
+                for future in as_completed(futures):  # type: ignore[no-untyped-call]
+                    yield future.result()
+
+            yield spread
+
+
+def _inline(text: str, numbers: list[int], folder: str, run: str, device: str) -> Iterator[tuple[int, str]]:
+    for number in numbers:
+        yield make_shard(text, number, folder, run, device)
+
+
+def make_shard(text: str, number: int, folder: str, run: str, device: str) -> tuple[int, str]:
+    """Renders one shard of the recipe `text` into `folder`; its number and path. Runs in any process."""
+    recipe = from_json(RenderRecipe, text)
+    whole = Path(folder) / f"{number:06d}.tar"
+    first = number * recipe.shard_size
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        part = Path(scratch) / "shard.tar"
+        with shards.writing(part) as shard:
+            for sample in range(first, min(first + recipe.shard_size, recipe.num_samples)):
+                shard.add(sample, _members(recipe, sample, run, device, Path(scratch)))
+        part.replace(whole)
+    return number, str(whole)
+
+
+def _members(recipe: RenderRecipe, number: int, run: str, device: str, scratch: Path) -> dict[str, bytes]:
+    take, row = take_of(recipe, number)
+    take = take.on(device)
+    versions = {"": take}
+    if recipe.recast:
+        versions["truth."] = take.recast(source_of(recipe, number), tone=recipe.tone)
+    make = _clip if recipe.form == "clips" else _still
+    members: dict[str, bytes] = {}
+    for prefix, version in versions.items():
+        members |= {prefix + ending: content for ending, content in make(recipe, version, row, run, scratch).items()}
+    return members
+
+
+def _still(recipe: RenderRecipe, take: Take, row: int, run: str, scratch: Path) -> dict[str, bytes]:
+    rendered = take.rendered(row)
+    members = {"png": _png(rendered.image, _mark(take, run), scratch), "json": shards.to_json(shards.facts_of(take, row, rendered))}
+    return members | ({"npz": shards.to_npz(shards.arrays_of(rendered))} if recipe.maps else {})
+
+
+def _clip(recipe: RenderRecipe, take: Take, _: int, run: str, scratch: Path) -> dict[str, bytes]:
+    path = scratch / "clip.mkv"
+    video.encode(path, take.frames(), fps=take.fps, size=take.size, metadata=_mark(take, run), lossless=True)
+    facts, arrays = [], []
+    for row in range(len(take)):
+        rendered = take.rendered(row)
+        facts.append(shards.facts_of(take, row, rendered))
+        arrays.append(shards.arrays_of(rendered) if recipe.maps else {})
+    members = {"mkv": path.read_bytes(), "json": shards.to_json({"synthetic": True, "frames": facts})}
+    path.unlink()
+    if recipe.maps:
+        members["npz"] = shards.to_npz({name: np.stack([each[name] for each in arrays]) for name in arrays[0]})
+    return members
+
+
+def _png(image: Image, metadata: dict[str, str], scratch: Path) -> bytes:
+    path = scratch / "still.png"
+    write_still(path, image, metadata=metadata)
+    return path.read_bytes()
+
+
+def _mark(take: Take, run: str) -> dict[str, str]:
+    """The mark of a rendered picture, without the time."""
+    target = Party(subject=take.actor.subject)
+    source = target if take.source is None else Party(subject=take.source.subject)
+    lineage = mark.Lineage(run=run, source=source, target=target, trained=False)
+    details = {name: value for name, value in mark.details(lineage, Leave()).items() if name != "time"}
+    return {mark.SENTENCE: mark.sentence(lineage, Leave()), mark.DETAILS: canonical(details)}
+
+
+def _row(run: Run, recipe: RenderRecipe, number: int) -> dict[str, Any]:
+    path = run.artifact(shard_name(number))
+    first = number * recipe.shard_size
+    count = min(recipe.shard_size, recipe.num_samples - first)
+    return {"name": shard_name(number), "sha256": sha256_file(path), "bytes": path.stat().st_size, "first": first, "count": count}
+
+
+def _manifest(run: Run, recipe: RenderRecipe, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    last = recipe.first + recipe.num_actors - 1
+    return {
+        "format": shards.FORMAT,
+        "code": run.record.code,
+        "run": run.id,
+        "synthetic": True,
+        "split": split_of(recipe.first),
+        "actors": [recipe.first, last],
+        "performance_seeds": [recipe.seed, recipe.seed + recipe.num_samples - 1],
+        "recipe": run.record.recipe,
+        "num_samples": recipe.num_samples,
+        "shards": rows,
+    }
