@@ -97,7 +97,7 @@ def paint(traits: Traits, texels: TextureMap) -> Paint:
 def _slopes(traits: Traits, draw: np.random.Generator, texels: TextureMap, relief: Tensor, lips: Tensor) -> Float[Tensor, "3 h w"]:
     """The relief, and the slopes along x and z of the skin's real height: pores, age's fine lines, upright lines of the lips."""
     x = texels.position[..., 0]
-    old = smoothstep(0.74, 0.92, torch.tensor(traits.age))
+    old = smoothstep(0.77, 0.93, torch.tensor(traits.age))
     pores = 0.000020 * relief + 0.000028 * (0.6 + 0.8 * old) * noise(draw, (x.shape[0], x.shape[1]), (230, 420))
     wavy = 0.00035 * noise(draw, (x.shape[0], x.shape[1]), (60,))
     height = pores * (1 - 0.8 * lips) + 0.000075 * lips * torch.sin((x + wavy) * (2 * math.pi / 0.0016))
@@ -137,7 +137,7 @@ def _flush(traits: Traits, skin: Tensor, x: Tensor, y: Tensor, z: Tensor, front:
     skin = _times(skin, warm, (1.07, 0.82, 0.80))
     skin = _times(skin, 0.6 * texels.masks["eyelids"], (0.90, 0.80, 0.80))
     under = bump(side, 0.031, 0.015) * bump(z, 0.7115, 0.0055) * front
-    tired = 0.35 + 0.5 * smoothstep(0.75, 0.93, torch.tensor(traits.age))
+    tired = 0.35 + 0.5 * smoothstep(0.77, 0.93, torch.tensor(traits.age))
     return _times(skin, under * tired, (0.84, 0.79, 0.82))
 
 

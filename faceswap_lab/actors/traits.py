@@ -98,6 +98,9 @@ _FACTORS: tuple[Mapping[str, float], ...] = (
 _OPENING, _LOWEST = ("eye-height", "eye-eyefold-up", "eye-scale"), -0.35
 """What could close an eye, and how far it may."""
 
+_CHILDLIKE, _GROWN_UP = ("eye-scale", "eye-height2", "head-fat", "cheek-volume", "forehead-scale-vert"), 0.3
+"""What makes a head look like a child's when there is much of it, and how much there may be: adults look it."""
+
 _MOVED_M = 0.0034
 _USUAL: Mapping[bool, Mapping[str, float]] = {
     True: {"chin-bones-incr": 0.15, "chin-width-incr": 0.1, "eyebrows-trans-up": -0.1},
@@ -191,8 +194,8 @@ def sample_traits(seed: int) -> Traits:
     melanin = float(
         np.clip(0.06 + 0.84 * ancestry[0] + 0.26 * ancestry[1] * draw.uniform(0.3, 1) + draw.normal(0, 0.06), 0.02, 0.95)
     )
-    hair, grey = _sample_hair_colour(draw, melanin, age)
     old = (age - YOUNG_ADULT) / (OLDEST - YOUNG_ADULT)
+    hair, grey = _sample_hair_colour(draw, melanin, old)
     cut = sample_cut(np.random.default_rng([13, seed]), is_male=is_male, curl=_sample_curl(draw, ancestry), age=old)
     iris_odds = np.array([6, 2, 0.2, 0, 0]) if melanin > 0.35 else np.array([3, 2.5, 1.8, 2.2, 1.3])
     iris = np.array(_IRIS_COLOURS[draw.choice(5, p=iris_odds / iris_odds.sum())]) * draw.uniform(0.8, 1.25)
@@ -261,6 +264,7 @@ def _sample_local_changes(draw: np.random.Generator, is_male: bool) -> dict[str,
         bound = max(0.3, 2.0 * spread)
         value = float(np.clip(usual.get(plain, 0.0) + spread * (0.8 * together + 0.7 * own), -bound - 0.1, bound + 0.1))
         value = max(value, _LOWEST) if any(part in plain for part in _OPENING) else value
+        value = min(value, _GROWN_UP) if any(part in plain for part in _CHILDLIKE) else value
         changes[name] = float(np.clip(value, -1, 1))
         if name.startswith("l-"):
             changes["r-" + plain] = float(np.clip(value + draw.normal(0, 0.15 * spread), -1, 1))
@@ -279,9 +283,9 @@ def _sample_skin(draw: np.random.Generator, melanin: float) -> Colour:
     return _colour(np.clip(base * np.array([1 + 0.06 * blood, 1 - 0.07 * blood, 1 - 0.08 * blood]), 0.01, 0.9))
 
 
-def _sample_hair_colour(draw: np.random.Generator, melanin: float, age: float) -> tuple[Colour, float]:
-    """The colour of hair that is not grey, and the share of hairs that are."""
+def _sample_hair_colour(draw: np.random.Generator, melanin: float, old: float) -> tuple[Colour, float]:
+    """The colour of hair that is not grey, and the share of hairs that are; `old` is 0 (young adult) .. 1."""
     odds = np.array([8, 2, 0.3, 0, 0, 0]) if melanin > 0.35 else np.array([2, 3.5, 3, 2.4, 1.8, 1.2])
     colour = np.array(_HAIR_COLOURS[draw.choice(6, p=odds / odds.sum())]) * draw.uniform(0.8, 1.25)
-    grey = float(np.clip(7.0 * (age - 0.79) * draw.uniform(0.3, 1.5), 0, 0.97))
+    grey = float(np.clip(1.6 * (old - 0.42) * draw.uniform(0.3, 1.5), 0, 0.97))
     return _colour(colour), grey
