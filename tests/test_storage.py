@@ -268,7 +268,7 @@ def test_a_read_only_disk(disk: Disk, monkeypatch: pytest.MonkeyPatch, capsys: p
         lambda: audit.append(root, {"action": "x"}),
         lambda: write_still(root / "a.png", numbered(1)),
         lambda: encode(root / "a.mp4", frames(3), fps=25),
-        lambda: zoo._write(root / "weights" / "a.onnx", b"x"),
+        lambda: zoo.write(root / "weights" / "a.onnx", b"x"),
     ):
         with pytest.raises(StorageError) as caught:
             work()

@@ -76,7 +76,7 @@ def test_no_face_in_any_frame_is_an_error_and_nothing_is_kept(root: Path, tmp_pa
 @pytest.mark.parametrize(("turn", "filters"), [(90, "transpose=clock"), (180, "hflip,vflip"), (270, "transpose=cclock")])
 def test_a_turned_picture_is_told_how_to_turn_it(root: Path, tmp_path: Path, faces: list[Image], turn: int, filters: str) -> None:
     image = np.full((240, 240, 3), 128, np.uint8)
-    image[100:160, 100:160] = cv2.resize(faces[0], (60, 60), interpolation=cv2.INTER_AREA)
+    image[100:160, 100:160] = cv2.resize(faces[1], (60, 60), interpolation=cv2.INTER_AREA)
     clip = brought(tmp_path, np.ascontiguousarray(np.rot90(image, turn // 90)))
     assert turn_to_upright(clip, OfflineEngine()) == turn
     with pytest.raises(FaceError) as caught:

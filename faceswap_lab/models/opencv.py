@@ -18,6 +18,7 @@ from faceswap_lab.models import device, zoo
 
 _MESH_SIZE = 192
 _MESH_MARGIN = 1.5
+_UPRIGHT_LOGIT = 14.0
 
 
 class OfflineEngine:
@@ -56,16 +57,28 @@ class OfflineEngine:
 
         Two looks, as MediaPipe's tracker does: the first at the detector's box, the second at the box of the points found.
         """
-        points = np.zeros((len(faces), 468, 2), np.float32)
-        believed = np.zeros((len(faces), 468), bool)
+        points, logits = self._dense(frame, faces)
+        return replace(faces, landmarks=points, visible=np.repeat(logits[:, None] > 0, 468, axis=1), point_set=468)
+
+    def belief(self, frame: Frame, faces: Faces) -> Float[np.ndarray, " n"]:
+        """0..1, how surely the mesh's network sees an upright face in each.
+
+        On six actors its logit was 19 to 28 for upright faces and below 8 for those that lay or stood on their heads, where the
+        detector's scores hardly differed.
+        """
+        return np.asarray(1 / (1 + np.exp((_UPRIGHT_LOGIT - self._dense(frame, faces)[1]) / 2)), np.float32)
+
+    def _dense(self, frame: Frame, faces: Faces) -> tuple[Float[np.ndarray, "n 468 2"], Float[np.ndarray, " n"]]:
+        """The points, and the network's logit of a face in the region looked at."""
+        points, logits = np.zeros((len(faces), 468, 2), np.float32), np.zeros(len(faces), np.float32)
         for row in range(len(faces)):
             x1, y1, x2, y2 = faces.boxes[row]
             eyes = faces.keypoints[row, :2]
             corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32)
             first = self._points(frame.image, mesh_region(corners, eyes))
             points[row] = self._points(frame.image, mesh_region(first, first[[33, 263]]))
-            believed[row] = float(self._facemesh.forward("conv2d_31").item()) > 0  # logit of a face in the region just looked at
-        return replace(faces, landmarks=points, visible=believed, point_set=468)
+            logits[row] = float(self._facemesh.forward("conv2d_31").item())
+        return points, logits
 
     def embed(self, frame: Frame, faces: Faces) -> Faces:
         """The same faces with unit vectors of 128 values, from RGB crops of 112 pixels fitted to ArcFace's template."""

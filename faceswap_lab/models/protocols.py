@@ -47,6 +47,15 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class Believer(Protocol):
+    """An engine that can also say whether a face stands upright."""
+
+    def belief(self, frame: Frame, faces: Faces) -> Float[np.ndarray, " n"]:
+        """0..1, how surely each is an upright face."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Crops:
     """n aligned patches for networks: pixels 0..1 RGB on any device, matrices and indices on the host.
@@ -129,4 +138,4 @@ class Swapper(Protocol[C]):
 
 
 AnySwapper = Swapper[Any]
-__all__ = ["AnySwapper", "Card", "Crops", "Engine", "Image", "Needs", "Source", "Swapped", "Swapper"]
+__all__ = ["AnySwapper", "Believer", "Card", "Crops", "Engine", "Image", "Needs", "Source", "Swapped", "Swapper"]

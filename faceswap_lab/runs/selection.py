@@ -150,7 +150,8 @@ def split(moments: Sequence[When], recipe: FacesetRecipe) -> list[Split | None]:
     Stretches are taken in the order of a hash of seed and strand, each into the split that lacks most of its share, so neither
     the order nor the names of the files matter. With three stretches or more each split that has a share gets one.
     """
-    counts = Counter(moment.unit(recipe.stretch_s) for moment in moments)
+    units = _units(moments, recipe)
+    counts = Counter(units)
     order = sorted(counts, key=lambda unit: sha256_text(f"{recipe.seed}:{unit[0]}:{unit[1]}"))
     wanted = {name: share * len(moments) for name, share in zip(SPLITS, recipe.shares, strict=True) if share > 0}
     chosen: dict[tuple[str, int], Split] = {}
@@ -163,11 +164,25 @@ def split(moments: Sequence[When], recipe: FacesetRecipe) -> list[Split | None]:
         _fill(chosen, order, list(wanted), counts)
     edges = _edges(chosen, recipe.stretch_s)
     return [
-        None
-        if any(abs(moment.time_s - edge) < recipe.gap_s for edge in edges[moment.strand])
-        else chosen[moment.unit(recipe.stretch_s)]
-        for moment in moments
+        None if any(abs(moment.time_s - edge) < recipe.gap_s for edge in edges[moment.strand]) else chosen[unit]
+        for moment, unit in zip(moments, units, strict=True)
     ]
+
+
+def _units(moments: Sequence[When], recipe: FacesetRecipe) -> list[tuple[str, int]]:
+    """The stretch of each moment. What is left at a strand's end goes with the stretch before it if the gap would swallow it."""
+    units = [moment.unit(recipe.stretch_s) for moment in moments]
+    ends: dict[str, float] = {}
+    for moment in moments:
+        ends[moment.strand] = max(ends.get(moment.strand, 0.0), moment.time_s)
+    known = set(units)
+    last = {strand: int(end // recipe.stretch_s) for strand, end in ends.items()}
+    short = {
+        (strand, number)
+        for strand, number in last.items()
+        if (strand, number - 1) in known and ends[strand] - number * recipe.stretch_s < recipe.gap_s
+    }
+    return [(strand, number - 1) if (strand, number) in short else (strand, number) for strand, number in units]
 
 
 def _fill(
