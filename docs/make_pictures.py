@@ -14,15 +14,18 @@ from faceswap_lab.actors.take import Take
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.runs import results
 from faceswap_lab.runs.people import reopened
+from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import doors
-from faceswap_lab.views import figures
+from faceswap_lab.views import figures, sheets
 
 HERE = Path(__file__).parent / "pictures"
 SHARES = (0.0, 0.5, 1.0)
+NUM_CAST = 20
 
 
 def main() -> None:
-    """Frames of the harder direction from the worst to the best, and the photograph after the swap."""
+    """Frames of the harder direction from the worst to the best, the photograph after the swap, and some of the cast."""
+    cast()
     verdicts = [run for run in lab.Run.find(verb="evaluate", finished=True) if "psnr_face" in run.scores][:2]
     verdict = min(verdicts, key=lambda run: run.gain("psnr_face"))
     swap = lab.Run.open(verdict.inputs["result"])
@@ -45,6 +48,12 @@ def main() -> None:
     _out(figures.pixels(figure), "demo.png", swap)
     photograph = next(run for run in lab.Run.find(verb="swap", finished=True) if run.inputs["swapper"] == "warp")
     _out(photograph.footage()[0].image, "photograph.jpg", photograph)
+
+
+def cast() -> None:
+    """Twenty actors in one light."""
+    page = sheets.cast_sheet(range(NUM_CAST), side=128, columns=10).image
+    print(doors.export_portrait(page, HERE / "cast.jpg", root=lab_root(), subject=f"actor:0 to {NUM_CAST - 1}").path)
 
 
 def _out(image: np.ndarray, name: str, run: lab.Run) -> None:

@@ -18,7 +18,7 @@
 #
 # Two people who do not exist, a performance, and a network that learns to put the one's face on the other. Because both are
 # rendered, the right answer is known to the pixel: every score below stands between a floor (nothing was swapped) and a ceiling
-# (the truth itself). About six minutes on two CPU cores; less on a GPU.
+# (the truth itself). About seven minutes on two CPU cores; less on a GPU.
 
 # %% tags=["parameters"]
 recipe: str = "quickstart"  # "quickstart", or "smoke": everything runs in seconds and nothing is learned

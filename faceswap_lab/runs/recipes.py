@@ -155,7 +155,7 @@ class Plan:
 
 
 def plan(name: str) -> Plan:
-    """`"quickstart"`: about six minutes on two cores. `"smoke"`: everything runs, nothing is learned."""
+    """`"quickstart"`: about seven minutes on two cores. `"smoke"`: everything runs, nothing is learned."""
     plans = {"quickstart": Plan(pair=pair(1600), seconds=4, size=256), "smoke": Plan(pair=smoke(), seconds=0.24, size=160)}
     if name not in plans:
         raise ValueError(f"recipe must be one of {', '.join(plans)}, got {name!r}")
