@@ -190,13 +190,14 @@ def test_the_score_table_shows_value_floor_ceiling_and_bar() -> None:
         ScoreRow(name="PSNR", value=27.0, floor=15.0, ceiling=39.0, unit="dB", digits=1),
         ScoreRow(name="worse than nothing", value=-3.0, floor=0.0, ceiling=10.0),
         ScoreRow(name="unbounded", value=3.0, floor=0.0, ceiling=math.inf),
+        ScoreRow(name="a target that scores better than the truth", value=0.09, floor=0.08, ceiling=0.087, better="lower"),
     ]
     text = render_report(title="t", intro="i", sections=[Section(title="s", blocks=[Scores(rows=rows)])])
     assert all(part in text for part in ("27.0&nbsp;dB", "15.0&nbsp;dB", "39.0&nbsp;dB", "50 %", "−3.00", "∞"))
     assert [float(width) for width in re.findall(r'<span style="width:([\d.]+)%">', text)] == [50.0, 0.0], (
         "a bar stays in its frame"
     )
-    assert text.count("no share") == 1
+    assert text.count("no share") == 2
 
 
 def test_ragged_input_is_refused() -> None:

@@ -48,10 +48,15 @@ class ScoreRow:
 
     @property
     def normalised(self) -> float | None:
-        """(value - floor) / (ceiling - floor): 0 is the untouched target, 1 the truth. None if an end is unknown or infinite."""
+        """(value - floor) / (ceiling - floor): 0 is the untouched target, 1 the truth. None if an end is unknown or infinite.
+
+        None, too, where the untouched target scores better than the truth: between such ends there is no way to go.
+        """
         if self.floor is None or self.ceiling is None:
             return None
         span = self.ceiling - self.floor
+        if (span if self.better == "higher" else -span) < 0:
+            return None
         share = (self.value - self.floor) / span if span else math.nan
         return share if math.isfinite(share) and math.isfinite(span) else None
 
@@ -280,7 +285,7 @@ def _score(row: ScoreRow) -> str:
 def _bar(row: ScoreRow) -> str:
     share = row.normalised
     if share is None:
-        return '<span class="note">no share: an end is unknown or without bound</span>'
+        return '<span class="note">no share: an end is unknown, without bound, or the floor is above the ceiling</span>'
     percent = f"{100 * share:.0f} %"
     filled = min(max(share, 0.0), 1.0) * 100
     state = " below" if share < 0 else " beyond" if share > 1 else ""
