@@ -11,9 +11,11 @@ REAL_PEOPLE = 0.363
 """Cosine from which SFace's authors take two pictures of real people for one person (OpenCV's model zoo)."""
 
 ACTORS = 0.66
-"""The same for synthetic actors, who look far more alike to SFace: its stock figure makes one person of all of them. Measured on
-140 views of ten actors of an earlier cast: at .66 and .68 every group is of one person and 98.6 % of the faces are in their person's largest group; at
-.60 and .65 two of the ten are one, at .70 there are 14 groups."""
+"""The same for synthetic actors, who look far more alike to SFace: its stock figure makes one person of all of them.
+
+Measured on 140 views of ten actors of an earlier cast: at .66 and .68 every group is of one person and 98.6 % of the faces are in
+their person's largest group; at .60 and .65 two of the ten are one, at .70 there are 14 groups.
+"""
 
 MOST = 4_000
 """Faces, or groups of faces, that are linked at once: 64 MB of distances."""
