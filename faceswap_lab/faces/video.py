@@ -42,6 +42,7 @@ from faceswap_lab.faces.frame import (
 _SOUND_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 _OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration"})
 # One second between keyframes at most: a reader that jumps to a frame then decodes few others.
+_LOSSLESS_THREADS = 4
 _KEYFRAME_EVERY_S = 1.0
 
 
@@ -57,7 +58,7 @@ def encode(
     lossless: bool = False,
     size: tuple[int, int] | None = None,
 ) -> Path:
-    """Writes frames, taken one by one, as H.264 in .mp4, or `lossless` as FFV1 in .mkv from which every RGB value returns.
+    """Writes frames, taken one by one, as H.264 in .mp4, or `lossless` as H.264 of RGB in .mkv, from which every value returns.
 
     Each frame is shown at its own `time_s`, counted from the first frame's: variable rates are kept (.mp4 to 6 microseconds; .mkv
     exactly at a constant rate, else to the millisecond that Matroska holds). `fps` sets the clock's ticks and how long the last
@@ -183,9 +184,11 @@ def _write(path: Path, frames: Iterator[Frame], tracks: "list[_Track]", metadata
 def _add_stream(output: Any, form: _Form) -> Any:
     (height, width), clock, coding = form.size, form.clock, form.coding
     if form.lossless:
-        # A checksum for each slice, and nothing predicted from the frame before: damage stays where it is.
-        stream = output.add_stream("ffv1", rate=clock.rate, options={"level": "3", "slicecrc": "1", "g": "1"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
+        # Nothing is predicted from the frame before: parts can be joined, and damage stays where it is. A fixed number of
+        # threads, because x264 cuts the picture by it: the same frames give the same bytes on every machine.
+        stream = output.add_stream("libx264rgb", rate=clock.rate, options={"qp": "0", "preset": "ultrafast", "g": "1"})
+        stream.codec_context.thread_count = _LOSSLESS_THREADS
+        stream.width, stream.height, stream.pix_fmt = width, height, "rgb24"
         primaries, transfer, matrix, levels = 1, 13, 0, 2
     else:
         interval = max(1, round(float(clock.rate) * _KEYFRAME_EVERY_S))
@@ -210,7 +213,7 @@ def _timed(frames: Iterator[Frame], form: _Form) -> Iterator[tuple[Any, float]]:
         end_s = frame.time_s + float(1 / clock.rate) if following is None else following.time_s
         if ticks <= last_ticks:
             raise ValueError(f"frame {frame.index} at {frame.time_s} s does not come after the one before")
-        picture = _from_rgb(frame.image).reformat(format="bgr0") if form.lossless else _to_yuv(frame.image, form.coding)
+        picture = _from_rgb(frame.image) if form.lossless else _to_yuv(frame.image, form.coding)
         picture.pts, picture.time_base = ticks, clock.base
         picture.duration = max(1, clock.ticks(end_s - origin_s) - ticks)
         last_ticks = ticks
