@@ -42,8 +42,8 @@ from faceswap_lab.faces.frame import (
 _SOUND_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 _OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration"})
 # One second between keyframes at most: a reader that jumps to a frame then decodes few others.
-_LOSSLESS_THREADS = 4
 _KEYFRAME_EVERY_S = 1.0
+_LOSSLESS_THREADS = 4
 
 
 def encode(
