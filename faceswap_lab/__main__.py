@@ -314,6 +314,7 @@ def _render_command(commands: Any) -> None:
         _render,
         "render actors with their ground truth into shards (tar files as WebDataset reads them)",
         "faceswap-lab render --actors 0:100 --views 20 --workers 2",
+        "faceswap-lab render --actors 0:100 --views 20 -o shards",
         "faceswap-lab render --actors 2000000:2000050 --kind acted --kind turn --clips --seconds 2 --capture phone --recast",
         verb=True,
     )
@@ -332,6 +333,9 @@ def _render_command(commands: Any) -> None:
     render.add_argument("--shard-size", type=int, default=100, help="samples in a shard")
     render.add_argument("--seed", type=int, default=0, help="of the first performance")
     render.add_argument("--workers", type=int, default=1, help="processes")
+    render.add_argument(
+        "--output", "-o", type=Path, metavar="FOLDER", help="let the shards out into this folder; default: they stay in the run"
+    )
 
 
 def _group(commands: Any, name: str, text: str) -> Any:
@@ -483,7 +487,8 @@ def _render(options: argparse.Namespace) -> Answer:
         shard_size=options.shard_size,
         seed=options.seed,
     )
-    return _about(render(recipe, workers=options.workers, device=options.device, again=options.again))
+    run = render(recipe, workers=options.workers, device=options.device, again=options.again)
+    return _about(run) | ({"output": str(run.export(options.output))} if options.output else {})
 
 
 def _report(options: argparse.Namespace) -> Answer:

@@ -362,7 +362,14 @@ class Run:
         return results.footage(self)
 
     def export(self, path: str | Path) -> Path:
-        """Let a swap run's result out: through the gate, marked and logged. `.mp4`, or `.png` and `.jpg` for a still."""
+        """Let a swap run's result or a render run's shards out: through the gate, marked and logged.
+
+        `.mp4` for a clip, `.png` or `.jpg` for a still, a folder for shards.
+        """
+        if self.verb == "render":
+            from faceswap_lab.runs import datasets
+
+            return datasets.export(self, path)
         from faceswap_lab.runs import results
 
         return results.export(self, path)
