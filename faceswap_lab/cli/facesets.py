@@ -24,7 +24,11 @@ def offer(commands: Any) -> None:
     add.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
     add.add_argument("--who", help="who is seen in files that have no manifest entry yet")
     add.add_argument("--basis", help='why this is allowed: "consent: signed 2026-03-01", "licence: CC-BY-4.0, J. Doe"')
-    add.add_argument("--uses", default="evaluate,train", help="what such files are declared for; default: evaluate,train")
+    add.add_argument(
+        "--uses",
+        default="evaluate,train",
+        help="what such files are declared for; default: evaluate,train; to swap their face add swap-source",
+    )
     add.add_argument("--people", default="one", choices=["one", "many"], help="one: only the person named; many: all, to be named")
     add.add_argument(
         "--layout",
