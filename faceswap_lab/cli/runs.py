@@ -76,9 +76,9 @@ def _runs_prune(options: argparse.Namespace) -> Answer:
 
 
 def _runs_export(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs import keep
+    from faceswap_lab.runs import archive
     from faceswap_lab.runs.run import Run
 
     run = Run.open(options.run)
-    made = keep.export(run, options.output or Path(f"{run.id}.zip"))
+    made = archive.export(run, options.output or Path(f"{run.id}.zip"))
     return {"run": run.id, "output": str(made.path), "members": list(made.members), "left_out": made.left_out}
