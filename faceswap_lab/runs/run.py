@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from faceswap_lab.errors import RunError, storing
-from faceswap_lab.runs import quota
+from faceswap_lab.runs import events, quota
 from faceswap_lab.runs.environment import code_version, environment
 from faceswap_lab.runs.recipe import R, from_json
 from faceswap_lab.runs.record import FORMAT, make_folder, read_record, run_folders, write_record
@@ -194,9 +194,9 @@ class Run:
         if self.finished:
             raise RunError(expected=f"run {self.id} unfinished", got="a finished run", remedy="start another with again=True")
         quota.insist(self.root)
-        segments = self._segments()
+        segments = events.segments(self.path)
         self._next_segment = int(segments[-1].stem) + 1 if segments else 1
-        self._next_event = sum(1 for _ in self._recorded())
+        self._next_event = sum(1 for _ in events.recorded(self.path))
         self._buffer.clear()
         self.emit("opened", environment=environment())
         self.flush()
@@ -284,14 +284,8 @@ class Run:
         A resumed training passes some steps twice; with `unique` (such as `"step"`) only the last event of each value of that
         field stands. Raises `RunError` for a segment that was altered.
         """
-        events = [event for event in self._recorded() if kind is None or event["kind"] == kind]
-        if unique is None:
-            return events
-        try:
-            latest = {event[unique]: event["n"] for event in events}
-        except (KeyError, TypeError) as error:
-            raise self._altered(f"a plain {unique!r} in each event", f"one without ({error})") from error
-        return [event for event in events if latest[event[unique]] == event["n"]]
+        found = [event for event in events.recorded(self.path) if kind is None or event["kind"] == kind]
+        return found if unique is None else events.latest(self.path, found, unique)
 
     def artifacts(self) -> dict[str, Path]:
         """Name to path of everything that was made, whole files only."""
@@ -382,28 +376,6 @@ class Run:
         if place == folder or not place.is_relative_to(folder) or any(part.startswith(".") for part in Path(name).parts):
             raise ValueError(f"an artifact's name stays inside its folder and is not hidden: {name!r}")
         return place
-
-    def _segments(self) -> list[Path]:
-        return sorted((self.path / "events").glob("[0-9]*.jsonl"))
-
-    def _recorded(self) -> Iterator[dict[str, Any]]:
-        """Every event on the disk. Segments are renamed whole, so not even a kill leaves half a line or a gap in the numbers."""
-        number = 0
-        for segment in self._segments():
-            try:
-                # Not splitlines: JSON leaves some of the characters that it splits at as they are.
-                events = [json.loads(line) for line in segment.read_text(encoding="utf-8").split("\n") if line]
-            except (OSError, ValueError, RecursionError) as error:
-                raise self._altered(f"a readable {segment.name}", str(error)) from error
-            for event in events:
-                if not isinstance(event, dict) or event.get("n") != number or not isinstance(event.get("kind"), str):
-                    raise self._altered(f"event {number} in {segment.name}", canonical(event)[:100])
-                number += 1
-                yield event
-
-    def _altered(self, expected: str, got: str) -> RunError:
-        remedy = "restore its events from a backup, or run again with again=True"
-        return RunError(expected=f"{expected} of run {self.id}", got=got, remedy=remedy)
 
 
 def _now() -> str:
