@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faceswap_lab import __main__ as command_line
+from faceswap_lab.cli.parser import parser
 from faceswap_lab.errors import DeviceError, RunError
 from faceswap_lab.models import zoo
 from faceswap_lab.runs import doctor
@@ -278,21 +279,21 @@ def test_the_doctor_speaks_where_cv2_cannot_be_loaded(tmp_path: Path) -> None:
 # --- help teaches by example ----------------------------------------------------------------------------------------------
 
 
-def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+def leaves(within: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    groups = [action for action in within._actions if isinstance(action, argparse._SubParsersAction)]
     if not groups:
-        yield parser
+        yield within
     for group in groups:
         for inner in group.choices.values():
             yield from leaves(inner)
 
 
-@pytest.mark.parametrize("leaf", [pytest.param(leaf, id=leaf.prog) for leaf in leaves(command_line._parser())])
+@pytest.mark.parametrize("leaf", [pytest.param(leaf, id=leaf.prog) for leaf in leaves(parser())])
 def test_help_ends_with_examples_that_parse(leaf: argparse.ArgumentParser) -> None:
     examples = [line.strip() for line in (leaf.epilog or "").splitlines()[1:]]
     assert examples
     assert leaf.format_help().endswith("\n".join(f"  {line}" for line in examples) + "\n"), "long lines must not be wrapped"
     for line in examples:
         assert line.startswith(f"{leaf.prog}")
-        chosen = command_line._parser().parse_args(shlex.split(line)[1:])
+        chosen = parser().parse_args(shlex.split(line)[1:])
         assert chosen.command is leaf.get_default("command")

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from collections.abc import Iterator
 from datetime import date
 from itertools import product
@@ -181,6 +182,21 @@ def test_training_and_evaluation_ask_for_their_own_use(tmp_path: Path, use: str)
         else:
             with pytest.raises(ConsentError, match=needed):
                 check(ACTOR, ann, root=tmp_path, today=DAY)
+
+
+def test_the_remedy_of_a_missing_use_says_the_very_line(tmp_path: Path) -> None:
+    ann = entry(tmp_path, "ann", "Ann", ["evaluate", "train"])
+    with pytest.raises(ConsentError, match="swap-source") as refused:
+        check_swap(ann, ACTOR, root=tmp_path, today=DAY)
+    line = 'uses = ["evaluate", "swap-source", "train"]'
+    assert refused.value.remedy == f"if they agree, write {line} in data_manifests/ann.toml; or use an actor"
+    toml = tmp_path / "data_manifests" / "ann.toml"
+    toml.write_text(re.sub(r"(?m)^uses = .*$", line, toml.read_text()))
+    check_swap(ann, ACTOR, root=tmp_path, today=DAY)
+
+    freed = entry(tmp_path, "bob", "Bob", ["train"], kind="public domain")
+    with pytest.raises(ConsentError, match='frees the picture only; if Bob agrees, write kind = "consent"'):
+        check_swap(freed, ACTOR, root=tmp_path, today=DAY)
 
 
 def test_what_a_run_made_asks_its_parents(tmp_path: Path) -> None:

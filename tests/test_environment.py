@@ -50,8 +50,9 @@ def loaded_by(statement: str) -> set[str]:
     return set(result.stdout.split("MODULES ", 1)[1].split())
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    assert loaded_by("import faceswap_lab") & HEAVY == set()
+@pytest.mark.parametrize("statement", ["import faceswap_lab", "from faceswap_lab import __main__; __main__.parser()"])
+def test_the_package_and_its_command_line_load_nothing_heavy(statement: str) -> None:
+    assert loaded_by(statement) & HEAVY == set()
 
 
 def test_the_heavy_ones_would_be_noticed() -> None:

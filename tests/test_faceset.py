@@ -202,7 +202,7 @@ def test_a_stopped_search_goes_on_to_the_same_set(made: Run, shots: Path, monkey
 
 
 def test_a_stop_between_the_crops_goes_on_to_the_same_set(made: Run, shots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from faceswap_lab.runs import faceset as module
+    from faceswap_lab.runs import gathering as module
 
     placed = module.put_in_place
 

@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-import faceswap_lab
-from faceswap_lab.views import images
+from faceswap_lab.views import images, scripts
 from faceswap_lab.views.faceset import mosaic
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-STATIC = Path(faceswap_lab.__file__).parent / "views" / "static"
 COLOURS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30), (30, 200, 200), (200, 30, 200)] * 2
 
 MODEL = """
@@ -63,7 +61,7 @@ def page() -> Iterator[object]:
         "people": [["person-1", "", 12], ["person-2", "Jane Doe", 4]], "tiles": tiles,
         "namable": True, "caption": "16 faces kept", "problem": "",
     }  # fmt: skip
-    script = (STATIC / "faceset.js").read_text().replace("export default { render };", "")
+    script = scripts.script("faceset").replace("export default { render };", "")
     script += MODEL.replace("STATE", repr(state).replace("False", "false").replace("True", "true")).replace("SPRITE", repr(sprite))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
@@ -71,7 +69,7 @@ def page() -> Iterator[object]:
         page.set_default_timeout(20_000)
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.set_content(f"<style>{(STATIC / 'faceset.css').read_text()}</style><div id=here></div>")
+        page.set_content(f"<style>{scripts.style('faceset')}</style><div id=here></div>")
         page.add_script_tag(type="module", content=script)
         page.wait_for_function("window.ready && document.querySelector('.fs-face').style.backgroundImage")
         yield page

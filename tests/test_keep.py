@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.errors import ConsentError, MediaError, RunError, StorageError
-from faceswap_lab.runs import keep
+from faceswap_lab.runs import archive, keep
 from faceswap_lab.runs.people import record_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit, doors
@@ -248,7 +248,7 @@ FILES = {
     "pictured.json": b'{"image/png": "iVBORw0"}',
     "binary.txt": b"\xff\xfe\x00",
     "torn.json": b'{"a": ',
-    "large.csv": b"1,2\n" * (keep.MAX_TEXT // 4 + 1),
+    "large.csv": b"1,2\n" * (archive.MAX_TEXT // 4 + 1),
 }
 
 
@@ -260,7 +260,7 @@ def members(path: Path) -> dict[str, str]:
 
 def test_an_archive_holds_the_record_and_texts_and_nothing_else(tmp_path: Path) -> None:
     run = made(tmp_path, files=FILES)
-    done = keep.export(run, tmp_path / "out" / "run.zip")
+    done = archive.export(run, tmp_path / "out" / "run.zip")
     texts = members(done.path)
     assert set(texts) == {
         "run.json",
@@ -281,17 +281,17 @@ def test_an_archive_holds_the_record_and_texts_and_nothing_else(tmp_path: Path) 
 
 def test_the_same_run_gives_the_same_bytes_and_replaces_only_its_like(tmp_path: Path) -> None:
     run = made(tmp_path)
-    first, second = keep.export(run, tmp_path / "a.zip"), keep.export(run, tmp_path / "b.zip")
+    first, second = archive.export(run, tmp_path / "a.zip"), archive.export(run, tmp_path / "b.zip")
     assert first.sha256 == second.sha256 == sha256_file(tmp_path / "b.zip")
-    assert keep.export(run, tmp_path / "a.zip").sha256 == first.sha256
+    assert archive.export(run, tmp_path / "a.zip").sha256 == first.sha256
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as other:
         other.writestr("thesis.txt", "years of work")
     before = (tmp_path / "other.zip").read_bytes()
     with pytest.raises(MediaError, match="another file"):
-        keep.export(run, tmp_path / "other.zip")
+        archive.export(run, tmp_path / "other.zip")
     assert (tmp_path / "other.zip").read_bytes() == before
     with pytest.raises(ValueError, match=r"\.zip"):
-        keep.export(run, tmp_path / "a.tar")
+        archive.export(run, tmp_path / "a.tar")
 
 
 def test_nothing_appears_without_its_line_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +302,7 @@ def test_nothing_appears_without_its_line_in_the_log(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(audit, "append", full)
     with pytest.raises(StorageError, match="No space"):
-        keep.export(run, tmp_path / "out" / "a.zip")
+        archive.export(run, tmp_path / "out" / "a.zip")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -328,7 +328,7 @@ def real(tmp_path: Path) -> Run:
 def test_no_name_path_or_point_of_a_person_leaves(real: Run, tmp_path: Path) -> None:
     scores = made(tmp_path, "evaluate", result=real.id, files={"scores.json": b'{"of": "Jo Doe"}'})
     for run, kept in ((real, "artifacts/frames.json"), (scores, "artifacts/scores.json")):
-        texts = members(keep.export(run, tmp_path / f"{run.id}.zip").path)
+        texts = members(archive.export(run, tmp_path / f"{run.id}.zip").path)
         assert kept in texts
         assert "artifacts/notes.txt" not in texts
         for name, text in texts.items():
@@ -339,7 +339,7 @@ def test_no_name_path_or_point_of_a_person_leaves(real: Run, tmp_path: Path) -> 
 
 
 def test_points_of_actors_leave(tmp_path: Path) -> None:
-    assert "keypoints" in members(keep.export(made(tmp_path), tmp_path / "a.zip").path)["events.jsonl"]
+    assert "keypoints" in members(archive.export(made(tmp_path), tmp_path / "a.zip").path)["events.jsonl"]
 
 
 def test_a_run_of_somebody_who_withdrew_does_not_leave(real: Run, tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_a_run_of_somebody_who_withdrew_does_not_leave(real: Run, tmp_path: Path
     manifest.write_text(manifest.read_text().replace("[consent]", f"[consent]\nwithdrawn = {date.today()}"))
     for run in (real, scores):
         with pytest.raises(ConsentError, match="withdrawn"):
-            keep.export(run, tmp_path / "a.zip")
+            archive.export(run, tmp_path / "a.zip")
     assert not (tmp_path / "a.zip").exists()
 
 

@@ -76,7 +76,7 @@ def test_floor_below_something_below_ceiling(
     assert floor < value < ceiling
 
 
-@pytest.mark.parametrize("metric", [metrics.psnr, metrics.ssim])
+@pytest.mark.parametrize("metric", [metrics.psnr, metrics.ssim, metrics.spill])
 def test_an_empty_mask_is_a_wrong_argument(metric: object, picture: np.ndarray) -> None:
     assert callable(metric)
     with pytest.raises(ValueError, match="empty"):
@@ -95,11 +95,15 @@ def test_changed_region_is_where_truth_differs(disc: np.ndarray) -> None:
     assert not metrics.changed_region(target, target).any()
 
 
-def test_background_is_untouched_or_not(picture: np.ndarray, truth: np.ndarray, disc: np.ndarray) -> None:
-    assert metrics.background_psnr(truth, picture, disc) == math.inf
+def test_spill_counts_what_was_changed_outside(picture: np.ndarray, truth: np.ndarray, disc: np.ndarray) -> None:
+    assert metrics.spill(truth, picture, disc) == 0
+    assert metrics.spill(picture, picture, disc) == 0
     leaked = truth.copy()
-    leaked[0, 0] ^= 1
-    assert metrics.background_psnr(leaked, picture, disc) < math.inf
+    around = cv2.dilate(disc.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool) & ~disc
+    leaked[around] = np.where(leaked[around] < 128, leaked[around] + 5, leaked[around] - 5)
+    assert metrics.spill(leaked, picture, disc) == pytest.approx(around.sum() / disc.sum())
+    leaked[around] = np.where(picture[around] < 128, picture[around] + 4, picture[around] - 4)
+    assert metrics.spill(leaked, picture, disc) == 0, "below the threshold"
 
 
 def test_identity_on_constructed_vectors() -> None:

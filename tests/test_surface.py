@@ -9,6 +9,8 @@ import pytest
 
 import faceswap_lab
 from faceswap_lab import __main__ as command_line
+from faceswap_lab.cli import runs
+from faceswap_lab.cli.parser import parser
 from faceswap_lab.errors import ConsentError, DeviceError, MediaError, WeightsError
 
 ROOT = Path(__file__).parent.parent
@@ -28,8 +30,8 @@ def test_an_unknown_name_lists_the_known() -> None:
         faceswap_lab.swop  # noqa: B018
 
 
-def commands(parser: argparse.ArgumentParser, path: str = "faceswap-lab") -> Iterator[str]:
-    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+def commands(within: argparse.ArgumentParser, path: str = "faceswap-lab") -> Iterator[str]:
+    groups = [action for action in within._actions if isinstance(action, argparse._SubParsersAction)]
     if not groups:
         yield path
     for group in groups:
@@ -39,13 +41,13 @@ def commands(parser: argparse.ArgumentParser, path: str = "faceswap-lab") -> Ite
 
 def test_every_command_and_notebook_stands_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
-    missing = [command for command in commands(command_line._parser()) if command not in readme]
+    missing = [command for command in commands(parser()) if command not in readme]
     missing += [path.stem for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem not in readme]
     assert not missing
 
 
 def test_every_command_in_the_readme_exists() -> None:
-    known = set(commands(command_line._parser()))
+    known = set(commands(parser()))
     shown = re.findall(r"^\s*\$? ?(faceswap-lab [^\n#]*)", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert shown
     for line in shown:
@@ -62,7 +64,7 @@ def test_errors_have_their_exit_codes(
     def fail(_: argparse.Namespace) -> dict:
         raise error(expected="this", got="that", remedy="do so")
 
-    monkeypatch.setattr(command_line, "_runs_list", fail)
+    monkeypatch.setattr(runs, "_runs_list", fail)
     assert command_line.main(["runs", "list"]) == code
     assert "expected this; got that; do so" in capsys.readouterr().err
 
@@ -71,7 +73,7 @@ def test_an_interrupt_is_130_and_a_wrong_value_2(monkeypatch: pytest.MonkeyPatch
     def stop(_: argparse.Namespace) -> dict:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "_runs_list", stop)
+    monkeypatch.setattr(runs, "_runs_list", stop)
     assert command_line.main(["runs", "list"]) == 130
     assert command_line.main(["train", "--source", "actor:x", "--target", "actor:1"]) == 2
     with pytest.raises(SystemExit) as usage:

@@ -77,12 +77,15 @@ def ssim(result: Image, truth: Image, mask: Mask | None = None) -> float:
     return float(maps[5:-5, 5:-5].mean() if mask is None else maps[_filled(mask, result)].mean())
 
 
-def background_psnr(result: Image, target: Image, face: Mask) -> float:
-    """PSNR between result and target outside `face`, in dB; inf when no pixel there was touched, which is what a paste promises.
+def spill(result: Image, target: Image, region: Mask, *, threshold: int = 4) -> float:
+    """Pixels outside `region` that differ from the target by more than `threshold` levels, over the pixels of the region; 0 best.
 
-    Cannot see a halo inside the mask. Raises ValueError if the mask leaves no background.
+    With what `changed_region` gives: how much was changed that a perfect swap leaves alone. Cannot see how strong a change is, nor
+    a halo inside the region, and counts as spill what the truth changes by less than the threshold. Raises ValueError for an empty
+    region.
     """
-    return psnr(result, target, ~face)
+    differs = np.asarray(cv2.absdiff(result, target)).max(axis=2) > threshold
+    return float((differs & ~_filled(region, target)).sum() / region.sum())
 
 
 def identity_similarity(embedding: Float[np.ndarray, " d"], gallery: Float[np.ndarray, "n d"]) -> float:

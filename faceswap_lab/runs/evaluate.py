@@ -155,6 +155,7 @@ class _Judge:
             figures["psnr"] = metrics.psnr(frame.image, right.image, region)
             figures["ssim"] = metrics.ssim(frame.image, right.image, region)
             figures["seam"] = metrics.seam(frame.image, whole)
+            figures["spill"] = metrics.spill(frame.image, before.image, whole)
             figures["landmarks"] = metrics.landmark_error(face.keypoints[0], rendered.keypoints5, apart) if len(face) else math.nan
             row |= {f"{role}.{name}": figure for name, figure in figures.items()}
         return row
@@ -175,6 +176,7 @@ _NAMES = {
     "nearer": ("id_nearer_source", "", True),
     "landmarks": ("landmark_error", "", False),
     "seam": ("seam", "levels/px", False),
+    "spill": ("spill", "", False),
     "found": ("face_found", "", True),
 }
 

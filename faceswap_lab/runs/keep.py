@@ -1,40 +1,27 @@
-"""Keeping runs in bounds: what they weigh, which can go, and one of them as a small archive for somebody else."""
+"""Keeping runs in bounds: what they weigh, and which can go."""
 
-import json
 import re
 import shutil
 import sys
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-from faceswap_lab.errors import ConsentError, MediaError, RunError, StorageError, storing
-from faceswap_lab.faces.frame import hidden_beside
+from faceswap_lab.errors import RunError, StorageError
 from faceswap_lab.runs.quota import size_of as size_of
 from faceswap_lab.runs.run import HEAD, Run
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent import Entry, find_entry
-from faceswap_lab.trust.records import acquire, canonical, put_in_place, sha256_file, sync_folder, write_whole
+from faceswap_lab.trust.records import acquire, canonical, sync_folder, write_whole
 
 GONE = ".gone-"
 """A run that is being removed has this before its id; no reader takes such a folder for a run."""
 
-TEXTS = frozenset({".json", ".jsonl", ".csv", ".txt", ".md", ".toml"})
-MAX_TEXT = 1 << 20
-"""Bytes of an artifact that an archive still takes."""
-
 _AT_WORK = "a process works on it"
 _LITTER = "left by a process that was stopped"
 _HALF_MADE_S = 3600
-_ARCHIVE = b"faceswap-lab run"
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-# Points of a face are kept with a swap for its report; those of a real person are biometric data.
-_BIOMETRIC = frozenset({"keypoints", "landmarks", "embeddings"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,173 +258,3 @@ def _removing(path: Path) -> Iterator[None]:
             got=str(error),
             remedy="close what has its files open, or give this user the right to write there; then prune again",
         ) from error
-
-
-# --- exporting ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Archive:
-    """What `export` wrote: its members, and the artifacts that it left out with the reason."""
-
-    path: Path
-    sha256: str
-    members: tuple[str, ...]
-    left_out: dict[str, str]
-
-
-def export(run: Run, path: Path, *, today: date | None = None) -> Archive:
-    """Write a run's record, recipe, events and small text artifacts as `.zip`; never pixels, never weights or training states.
-
-    Where anybody else than actors is seen in what the run was made from, their entries must stand, and names, files' paths, points
-    of faces and free texts are left out. The same run gives the same bytes. An older archive of that name is replaced. Raises
-    ValueError for another suffix, MediaError if the name is another file's, ConsentError if an entry is gone or stands no more.
-    """
-    if path.suffix.lower() != ".zip":
-        raise ValueError(f"a run is exported as .zip, not {path.name!r}")
-    veil = _veil(run, today or date.today())
-    texts, left_out = _texts(run, veil)
-    with _outgoing(path) as temporary:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            archive.comment = _ARCHIVE
-            for name, text in texts.items():
-                member = zipfile.ZipInfo(f"{run.id}/{name}", _EPOCH)
-                member.external_attr = 0o644 << 16
-                archive.writestr(member, text, compress_type=zipfile.ZIP_DEFLATED)
-        digest = sha256_file(temporary)
-        audit.append(run.root, {"action": "run exported", "run": run.id, "file": path.name, "sha256": digest})
-        put_in_place(temporary, path)
-    return Archive(path=path, sha256=digest, members=tuple(texts), left_out=left_out)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Veil:
-    """What must not leave, and what stands for it. `people` says whether anybody else than actors is seen."""
-
-    words: dict[str, str]
-    people: bool
-
-    def over(self, value: Any) -> Any:
-        """A JSON value without them."""
-        if isinstance(value, dict):
-            return {self.over(name): self.over(inner) for name, inner in value.items() if not (self.people and name in _BIOMETRIC)}
-        if isinstance(value, list):
-            return [self.over(inner) for inner in value]
-        return self.over_text(value) if isinstance(value, str) else value
-
-    def over_text(self, text: str) -> str:
-        """A text without them: the longest first, so that none is cut by another; whole words only, for a name may be short."""
-        for word in sorted(self.words, key=len, reverse=True):
-            # As it is, and as JSON inside JSON spells it.
-            for spelling in {word, json.dumps(word)[1:-1], json.dumps(word, ensure_ascii=False)[1:-1]}:
-                text = re.sub(rf"(?<!\w){re.escape(spelling)}(?!\w)", self.words[word], text, flags=re.IGNORECASE)
-        return text
-
-
-def _veil(run: Run, today: date) -> _Veil:
-    words = {str(run.root): "LAB"}
-    runs = Run.find(run.root)
-    files = dict(_files(run, runs))
-    for digest, place in files.items():
-        entry = _standing(run.root, digest, today)
-        if not entry.synthetic:
-            words[entry.subject] = f"person {digest[:12]}"
-        if place:
-            words |= dict.fromkeys((place, Path(place).name), f"file {digest[:12]}")
-    return _Veil(words=words, people=bool(files))
-
-
-def _files(run: Run, runs: list[Run]) -> Iterator[tuple[str, str]]:
-    """(sha256, path) of every admitted file that the run, or a run of `runs` that it was made from, was given."""
-    made = {digest for other in runs for digest in other.record.artifacts.values()}
-    waiting, seen = [run], {run.id}
-    while waiting:
-        user = waiting.pop()
-        for value in user.inputs.values():
-            fields = json.loads(value) if value.startswith("{") else {}
-            digest = str(fields.get("file", "")).removeprefix("sha256:")
-            # What another run made has no entry of its own; that run's own files are asked for.
-            if digest and digest not in made:
-                yield digest, str(fields.get("path", ""))
-        parents = [other for other in runs if other.id not in seen and made_from(user, other)]
-        seen |= {other.id for other in parents}
-        waiting += parents
-
-
-def _standing(root: Path, digest: str, today: date) -> Entry:
-    entry = find_entry(root, digest)
-    problem = "no entry" if entry is None else entry.standing(today)
-    if entry is None or problem:
-        raise ConsentError(
-            expected=f"a standing manifest entry for the file {digest[:12]}… that the run was made from",
-            got=problem,
-            remedy="export only runs of people who still agree",
-        )
-    return entry
-
-
-def _texts(run: Run, veil: _Veil) -> tuple[dict[str, str], dict[str, str]]:
-    """Members by name, and what is left out with the reason."""
-    texts = {
-        "run.json": _spelled(veil.over(run.record.model_dump(mode="json"))),
-        "recipe.json": _spelled(veil.over(run.record.recipe)),
-        "events.jsonl": "".join(canonical(veil.over(event)) + "\n" for event in run.events()),
-    }
-    left_out = {}
-    for name, path in run.artifacts().items():
-        text, reason = _text_of(path, veil)
-        if reason:
-            left_out[name] = reason
-        else:
-            texts[f"artifacts/{name}"] = text
-    texts["left_out.json"] = _spelled(left_out)
-    return texts, left_out
-
-
-def _text_of(path: Path, veil: _Veil) -> tuple[str, str]:
-    """An artifact as it may leave, or why it may not."""
-    if path.suffix.lower() not in TEXTS:
-        return "", "no plain text: pixels, weights and pages with pictures stay"
-    if path.stat().st_size > MAX_TEXT:
-        return "", f"more than {MAX_TEXT} bytes"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return "", "not UTF-8"
-    if re.search(r"data:image/|image/(png|jpe?g|webp|gif)|;base64,", text):
-        return "", "holds a picture"
-    if path.suffix.lower() != ".json":
-        return (text, "") if not veil.people else ("", "a free text of a run in which a person is seen")
-    try:
-        return canonical(veil.over(json.loads(text))), ""
-    except ValueError as error:
-        return "", f"no JSON: {error}"
-
-
-def _spelled(value: Any) -> str:
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-@contextmanager
-def _outgoing(path: Path) -> Iterator[Path]:
-    """A hidden name beside the destination; removed again unless it was put in place."""
-    if path.exists() and not _is_archive(path):
-        raise MediaError(
-            expected="a new name, or an older archive of a run to replace",
-            got=f"{path.name}, which is another file",
-            remedy="choose another name",
-        )
-    temporary = hidden_beside(path, uuid4().hex[:8])
-    with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _is_archive(path: Path) -> bool:
-    if not (path.is_file() and zipfile.is_zipfile(path)):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return archive.comment == _ARCHIVE

@@ -1,8 +1,8 @@
 """The verb `render`: people, performances and views in, a Run with shards of pictures and their ground truth out.
 
-Shards stay in the run's folder: nothing leaves the lab by being rendered. All the same every picture carries its mark from the
-first byte, and every sample says that it is synthetic, for shards get copied. That mark has no time in it: the same recipe gives
-the same bytes.
+Shards stay in the run's folder until `datasets.export` lets them out. Every picture carries its mark from the first byte, and every
+sample says that it is synthetic: what leaves is what was written, and what is copied past the door is marked all the same. That
+mark has no time in it: the same recipe gives the same bytes.
 """
 
 import json
@@ -26,7 +26,6 @@ from faceswap_lab.actors.render import check_memory
 from faceswap_lab.actors.splits import split_of
 from faceswap_lab.actors.take import Take
 from faceswap_lab.actors.traits import check_seed
-from faceswap_lab.errors import RunError
 from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import Image, write_still
 from faceswap_lab.models import device as devices
@@ -35,10 +34,11 @@ from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import mark
+from faceswap_lab.trust.datasets import MANIFEST
 from faceswap_lab.trust.gate import Leave, Party
 from faceswap_lab.trust.records import canonical, sha256_file
 
-MANIFEST, PARTS = "manifest.json", "parts"
+PARTS = "parts"
 _CONTINUOUS_S = 20.0
 
 
@@ -114,8 +114,7 @@ def take_of(recipe: RenderRecipe, number: int) -> tuple[Take, int]:
     clips = recipe.form == "clips"
     still = kind in ("range", "still")
     seconds = recipe.seconds if clips else 1 / recipe.fps if still else _CONTINUOUS_S
-    actor = Actor(recipe.first + number // recipe.num_views)
-    take = actor.perform(
+    take = target_of(recipe, number).perform(
         kind,
         seconds=seconds,
         fps=recipe.fps,
@@ -128,6 +127,11 @@ def take_of(recipe: RenderRecipe, number: int) -> tuple[Take, int]:
     )
     row = 0 if clips or still else int(np.random.default_rng([71, seed]).integers(len(take)))
     return take, row
+
+
+def target_of(recipe: RenderRecipe, number: int) -> Actor:
+    """Who performs in a sample."""
+    return Actor(recipe.first + number // recipe.num_views)
 
 
 def source_of(recipe: RenderRecipe, number: int) -> Actor:
@@ -162,17 +166,6 @@ def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", again
 def shard_name(number: int) -> str:
     """The artifact's name of a shard."""
     return f"shards/{number:06d}.tar"
-
-
-def read(run: Run) -> Iterator[shards.Sample]:
-    """All samples of a finished render run in order. Raises RunError for another run or an altered shard, MediaError for a shard of
-    another format."""
-    if run.verb != "render" or not run.finished:
-        raise RunError(
-            expected="a finished render run", got=f"{run.id} ({run.record.status})", remedy="give the Run that render returned"
-        )
-    for number in range(run.recipe(RenderRecipe).num_shards):
-        yield from shards.read_shard(run.artifact(shard_name(number)))
 
 
 # --- making them ----------------------------------------------------------------------------------------------------------------
@@ -300,7 +293,9 @@ def _manifest(run: Run, recipe: RenderRecipe, rows: list[dict[str, Any]]) -> dic
         "format": shards.FORMAT,
         "code": run.record.code,
         "run": run.id,
+        "tool": mark.TOOL,
         "synthetic": True,
+        "digital_source_type": mark.SOURCE_TYPES + "algorithmicMedia",
         "split": split_of(recipe.first),
         "actors": [recipe.first, last],
         "performance_seeds": [recipe.seed, recipe.seed + recipe.num_samples - 1],

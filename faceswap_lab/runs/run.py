@@ -9,66 +9,31 @@ runs/train-3f9a1c22/
 
 import difflib
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import IO, TYPE_CHECKING, Any
 
 from faceswap_lab.errors import RunError, storing
-from faceswap_lab.runs import quota
+from faceswap_lab.runs import events, quota
 from faceswap_lab.runs.environment import code_version, environment
 from faceswap_lab.runs.recipe import R, from_json
+from faceswap_lab.runs.record import FORMAT, make_folder, read_record, run_folders, write_record
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.records import acquire, canonical, put_in_place, sha256_file, sha256_text, sync_folder, write_whole
+from faceswap_lab.trust.records import acquire, canonical, put_in_place, sha256_file, sha256_text, write_whole
 
 if TYPE_CHECKING:
     from faceswap_lab.faces.footage import Clip
-
-FORMAT = 1
-"""Version of the folder's layout. A reader refuses any that it does not know.
-
-How a migration will be done when format 2 comes: `_read_record` looks at `format` before anything else is interpreted, so it is
-there that an older record is brought up, by one pure function for each step (the whole of run.json of format n in, that of n + 1
-out), applied one after the other until `FORMAT`. Readers do so in memory and change nothing on the disk: an older version of the
-lab, or a backup, still reads the folder. Only the process that holds the lock writes the new form, whole, with the first record
-that it writes anyway. Segments of events and artifacts are never rewritten, for their digests are on record; a reader of an event's
-field must take its older spelling too. Each step comes with a run folder of the old format among the tests' golden data.
-"""
 
 HEAD = ".audit-head.json"
 """In `runs/`: the audit log's head when the last run was removed."""
 
 FLUSH_AFTER_S = 5.0
 """Events reach the disk at the latest with the first one that comes this long after the last segment."""
-
-
-class Record(BaseModel):
-    """`run.json`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    format: int
-    id: str
-    verb: str
-    key: str
-    recipe: Any
-    inputs: dict[str, str]
-    code: str
-    environment: dict[str, Any]
-    created: str
-    status: Literal["unfinished", "finished"] = "unfinished"
-    finished: str = ""
-    summary: dict[str, Any] = {}
-    artifacts: dict[str, str] = {}
-    audit_count: Annotated[int, Field(ge=0)] = 0
-    audit_hash: str = audit.START
 
 
 class Run:
@@ -80,7 +45,7 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        self.record = _read_record(self.path)
+        self.record = read_record(self.path)
         self._lock: IO[bytes] | None = None
         self._buffer: list[str] = []
         self._flushed_at = 0.0
@@ -100,7 +65,7 @@ class Run:
         code = code_version()
         key = sha256_text(canonical({"verb": verb, "recipe": recipe, "inputs": dict(inputs), "code": code}))
         stem = f"{verb}-{key[:8]}"
-        folders = [folder for folder in _folders(root) if folder.name == stem or folder.name.startswith(f"{stem}-")]
+        folders = [folder for folder in run_folders(root) if folder.name == stem or folder.name.startswith(f"{stem}-")]
         if not again:
             same = [run for run in map(cls, folders) if run.record.key == key]
             if same:
@@ -119,12 +84,12 @@ class Run:
             "audit_count": head.count,
             "audit_hash": head.hash,
         }
-        return cls(_make_folder(root, stem, record))
+        return cls(make_folder(root, stem, record))
 
     @classmethod
     def open(cls, name: str, root: Path | None = None) -> "Run":
         """The run of this id, or of an id that only one run's begins with. Raises `RunError` naming what is near otherwise."""
-        folders = {folder.name: folder for folder in _folders(root or lab_root())}
+        folders = {folder.name: folder for folder in run_folders(root or lab_root())}
         if name in folders:
             return cls(folders[name])
         hits = [known for known in folders if name and known.startswith(name)]
@@ -141,7 +106,7 @@ class Run:
         cls, root: Path | None = None, *, verb: str | None = None, finished: bool | None = None, uses: str | None = None
     ) -> list["Run"]:
         """Runs, newest first; of one verb, finished or not, with the origin, digest or run id `uses` among their inputs."""
-        runs = [cls(folder) for folder in _folders(root or lab_root())]
+        runs = [cls(folder) for folder in run_folders(root or lab_root())]
         kept = [
             run
             for run in runs
@@ -225,13 +190,13 @@ class Run:
 
     def _take_up(self) -> None:
         """Go on behind what is on the disk."""
-        self.record = _read_record(self.path)
+        self.record = read_record(self.path)
         if self.finished:
             raise RunError(expected=f"run {self.id} unfinished", got="a finished run", remedy="start another with again=True")
         quota.insist(self.root)
-        segments = self._segments()
+        segments = events.segments(self.path)
         self._next_segment = int(segments[-1].stem) + 1 if segments else 1
-        self._next_event = sum(1 for _ in self._recorded())
+        self._next_event = sum(1 for _ in events.recorded(self.path))
         self._buffer.clear()
         self.emit("opened", environment=environment())
         self.flush()
@@ -308,8 +273,8 @@ class Run:
             "audit_count": line.head.count,
             "audit_hash": line.head.hash,
         }
-        _write_record(self.path, self.record.model_dump(mode="json") | changes)
-        self.record = _read_record(self.path)
+        write_record(self.path, self.record.model_dump(mode="json") | changes)
+        self.record = read_record(self.path)
 
     # --- what came of it ------------------------------------------------------------------------------------------------
 
@@ -319,14 +284,8 @@ class Run:
         A resumed training passes some steps twice; with `unique` (such as `"step"`) only the last event of each value of that
         field stands. Raises `RunError` for a segment that was altered.
         """
-        events = [event for event in self._recorded() if kind is None or event["kind"] == kind]
-        if unique is None:
-            return events
-        try:
-            latest = {event[unique]: event["n"] for event in events}
-        except (KeyError, TypeError) as error:
-            raise self._altered(f"a plain {unique!r} in each event", f"one without ({error})") from error
-        return [event for event in events if latest[event[unique]] == event["n"]]
+        found = [event for event in events.recorded(self.path) if kind is None or event["kind"] == kind]
+        return found if unique is None else events.latest(self.path, found, unique)
 
     def artifacts(self) -> dict[str, Path]:
         """Name to path of everything that was made, whole files only."""
@@ -362,7 +321,14 @@ class Run:
         return results.footage(self)
 
     def export(self, path: str | Path) -> Path:
-        """Let a swap run's result out: through the gate, marked and logged. `.mp4`, or `.png` and `.jpg` for a still."""
+        """Let a swap run's result or a render run's shards out: through the gate, marked and logged.
+
+        `.mp4` for a clip, `.png` or `.jpg` for a still, a folder for shards.
+        """
+        if self.verb == "render":
+            from faceswap_lab.runs import datasets
+
+            return datasets.export(self, path)
         from faceswap_lab.runs import results
 
         return results.export(self, path)
@@ -411,28 +377,6 @@ class Run:
             raise ValueError(f"an artifact's name stays inside its folder and is not hidden: {name!r}")
         return place
 
-    def _segments(self) -> list[Path]:
-        return sorted((self.path / "events").glob("[0-9]*.jsonl"))
-
-    def _recorded(self) -> Iterator[dict[str, Any]]:
-        """Every event on the disk. Segments are renamed whole, so not even a kill leaves half a line or a gap in the numbers."""
-        number = 0
-        for segment in self._segments():
-            try:
-                # Not splitlines: JSON leaves some of the characters that it splits at as they are.
-                events = [json.loads(line) for line in segment.read_text(encoding="utf-8").split("\n") if line]
-            except (OSError, ValueError, RecursionError) as error:
-                raise self._altered(f"a readable {segment.name}", str(error)) from error
-            for event in events:
-                if not isinstance(event, dict) or event.get("n") != number or not isinstance(event.get("kind"), str):
-                    raise self._altered(f"event {number} in {segment.name}", canonical(event)[:100])
-                number += 1
-                yield event
-
-    def _altered(self, expected: str, got: str) -> RunError:
-        remedy = "restore its events from a backup, or run again with again=True"
-        return RunError(expected=f"{expected} of run {self.id}", got=got, remedy=remedy)
-
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -442,70 +386,3 @@ def _briefly(digests: Mapping[str, str]) -> dict[str, str]:
     """As a line of the log holds them: many are one digest of all, which `run.json` can be checked against."""
     text = canonical(dict(digests))
     return dict(digests) if len(text) <= 8_192 else {f"sha256 of {len(digests)}": sha256_text(text)}
-
-
-def _folders(root: Path) -> list[Path]:
-    runs = root / "runs"
-    if not runs.is_dir():
-        return []
-    return sorted(
-        folder
-        for folder in runs.iterdir()
-        if folder.is_dir() and not folder.name.startswith(".") and (folder / "run.json").exists()
-    )
-
-
-def _make_folder(root: Path, stem: str, record: dict[str, Any]) -> Path:
-    """A new folder under the first free name; another process may take that name at the same moment."""
-    runs = root / "runs"
-    number = 1
-    with ExitStack() as stack:
-        stack.enter_context(storing(runs))
-        runs.mkdir(parents=True, exist_ok=True)
-        made = stack.enter_context(tempfile.TemporaryDirectory(dir=runs, prefix=".new-", ignore_cleanup_errors=True))
-        while True:
-            name = stem if number == 1 else f"{stem}-{number}"
-            number += 1
-            folder = runs / name
-            if folder.exists():
-                continue
-            temporary = Path(made) / name
-            for part in ("events", "artifacts"):
-                (temporary / part).mkdir(parents=True, exist_ok=True)
-            _write_record(temporary, record | {"id": name})
-            try:
-                temporary.rename(folder)
-            except OSError:
-                if folder.exists():
-                    continue
-                raise
-            sync_folder(runs)
-            return folder
-
-
-def _write_record(folder: Path, record: dict[str, Any]) -> None:
-    write_whole(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _read_record(folder: Path) -> Record:
-    path = folder / "run.json"
-    try:
-        text = path.read_text(encoding="utf-8")
-        given = json.loads(text)
-        version = given.get("format", "none") if isinstance(given, dict) else "none"
-        # True == 1, and 1.0 == 1, but neither was ever written.
-        if type(version) is not int or version != FORMAT:
-            newer = type(version) is int and version > FORMAT
-            raise RunError(
-                expected=f"a run folder of format {FORMAT}",
-                got=f"format {json.dumps(version)[:40]} in {path}",
-                remedy="install a newer faceswap_lab"
-                if newer
-                else f"restore it from a backup, or move {folder.name} away and run again",
-            )
-        return Record.model_validate_json(text)
-    except (OSError, ValueError, KeyError, RecursionError, ValidationError) as error:
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(
-            expected=f"a readable {path}", got=what, remedy=f"restore it from a backup, or move {folder.name} away and run again"
-        ) from error

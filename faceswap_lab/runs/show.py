@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from faceswap_lab.runs.run import Record
+    from faceswap_lab.runs.record import Record
 
 MAX_ROWS = 40
 MAX_NAMES = 8

@@ -3,7 +3,7 @@
 Nothing is decoded before the gate has said yes, and nothing appears outside that is not marked and logged.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -17,9 +17,10 @@ from faceswap_lab.faces.footage import Clip, Footage, Grant
 from faceswap_lab.faces.footage import digest as digest_of
 from faceswap_lab.faces.frame import ColourTags, Frame, Image
 from faceswap_lab.trust import audit
+from faceswap_lab.trust.claims import insist_honest
 from faceswap_lab.trust.consent import Entry, find_entries, find_entry, same_subject
-from faceswap_lab.trust.declare import FORMS, File, declare, declare_all
-from faceswap_lab.trust.gate import Leave, Party, check_evaluate, check_swap, check_train, target_uses
+from faceswap_lab.trust.declare import FORMS, File, declare, declare_all, parse_basis
+from faceswap_lab.trust.gate import Leave, Party, check_evaluate, check_swap, check_train, target_uses, to_allow
 from faceswap_lab.trust.mark import Lineage, marked_html, metadata_of, read_mark
 from faceswap_lab.trust.records import locked, put_in_place, sha256_file, sha256_text
 
@@ -68,14 +69,18 @@ def admit(
 
     A file that a manifest lists is admitted under its entry. Another needs `who`, `basis` and `uses`; they are written to a
     manifest and logged. Raises `MediaError` if there is no such file, `ConsentError` (and logs the refusal) if nobody's leave
-    covers it.
+    covers it, or if the file itself says that it is synthetic and is declared as a real person's.
     """
     if not _is_file(path):
         raise MediaError(expected="a picture or clip", got=f"no file {path}", remedy="check the path")
     wanted = frozenset(uses)
     digest = digest_of(path)
     try:
-        entry = find_entry(root, digest) or _declared(root, path, digest, who, basis, wanted, source, today or date.today())
+        entry = find_entry(root, digest)
+        if entry is None:
+            entry = _declared(root, path, digest, who, basis, wanted, source, today or date.today())
+        else:
+            insist_honest(path, entry.subject, synthetic=entry.synthetic)
         _agrees(entry, who, wanted, today or date.today())
     except ConsentError as error:
         audit.append(root, _refusal(digest, error))
@@ -118,10 +123,11 @@ def admit_all(
             refused.append(Refused(path=path, sha256="", error=error))
     entries = find_entries(root, digests)
     errors: dict[str, ConsentError] = {}
-    if strangers := [digest for digest in digests if digest not in entries]:
+    if strangers := {digest: path for digest, path in digests.items() if digest not in entries}:
         try:
-            _insist_declared(digests[strangers[0]], who, basis, wanted)
-            files = [File(path=digests[digest], sha256=digest) for digest in strangers]
+            _insist_declared(next(iter(strangers.values())), who, basis, wanted)
+            errors = _dishonest(strangers, who or "", basis or "")
+            files = [File(path=path, sha256=digest) for digest, path in strangers.items() if digest not in errors]
             entries |= declare_all(root, files, who=who or "", basis=basis or "", uses=wanted, source=source, today=day)
         except ConsentError as error:
             errors = dict.fromkeys(strangers, error)
@@ -130,6 +136,8 @@ def admit_all(
         try:
             if digest in errors:
                 raise errors[digest]
+            if digest not in strangers:
+                insist_honest(path, entries[digest].subject, synthetic=entries[digest].synthetic)
             _agrees(entries[digest], who, frozenset(), day)
         except ConsentError as error:
             refused.append(Refused(path=path, sha256=digest, error=error))
@@ -237,7 +245,20 @@ def _declared(
     _insist_declared(path, who, basis, uses)
     assert who is not None
     assert basis is not None
+    insist_honest(path, who, synthetic=parse_basis(basis)[0] == "synthetic")
     return declare(root, path=path, sha256=digest, who=who, basis=basis, uses=uses, source=source, today=today)
+
+
+def _dishonest(files: Mapping[str, Path], who: str, basis: str) -> dict[str, ConsentError]:
+    """Digest to error of the files that say something else of themselves than is declared."""
+    synthetic = parse_basis(basis)[0] == "synthetic"
+    errors = {}
+    for digest, path in files.items():
+        try:
+            insist_honest(path, who, synthetic=synthetic)
+        except ConsentError as error:
+            errors[digest] = error
+    return errors
 
 
 def _insist_declared(path: Path, who: str | None, basis: str | None, uses: frozenset[str]) -> None:
@@ -268,7 +289,7 @@ def _agrees(entry: Entry, who: str | None, uses: frozenset[str], today: date) ->
         raise ConsentError(
             expected=f"uses that {entry.label} allows: {', '.join(sorted(entry.manifest.consent.uses)) or 'none'}",
             got=", ".join(sorted(beyond)),
-            remedy=f"if they agree, add it in data_manifests/{entry.name}.toml",
+            remedy=to_allow(entry, beyond),
         )
 
 

@@ -9,6 +9,7 @@
 Entries are read from the disk at each check, never taken from a Grant: what was withdrawn or has expired since refuses at once.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from faceswap_lab.errors import ConsentError
 from faceswap_lab.faces.footage import Grant
-from faceswap_lab.trust.consent import Entry, find_entries, same_subject
+from faceswap_lab.trust.consent import CONSENT_ONLY, PICTURE_ONLY, Entry, find_entries, same_subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +141,18 @@ def _insist(entries: Iterable[Entry], use: str, day: date) -> None:
             raise ConsentError(
                 expected=f"{use!r} among the uses that {entry.label} allows of {entry.subject}",
                 got=", ".join(allowed) or "none",
-                remedy=f"if they agree, add it in data_manifests/{entry.name}.toml; or use an actor",
+                remedy=f"{to_allow(entry, [use])}; or use an actor",
             )
+
+
+def to_allow(entry: Entry, uses: Iterable[str]) -> str:
+    """What to write where, word for word, so that the entry allows these uses as well."""
+    wanted = sorted({*entry.manifest.consent.uses, *uses})
+    line, place = f"uses = [{', '.join(json.dumps(use) for use in wanted)}]", f"data_manifests/{entry.name}.toml"
+    kind = entry.manifest.consent.kind
+    if kind in PICTURE_ONLY and CONSENT_ONLY.intersection(uses):
+        return f'{kind} frees the picture only; if {entry.subject} agrees, write kind = "consent", its text, and {line} in {place}'
+    return f"if they agree, write {line} in {place}"
 
 
 def _insist_named(entry: Entry, other: str) -> None:

@@ -6,7 +6,6 @@ The browser proposes, Python decides: a drag is one message on pointer-up, and t
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import anywidget
@@ -19,11 +18,11 @@ from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.views import figures, images
+from faceswap_lab.views.scripts import script, style
 
 POINT_NAMES = ("right eye", "left eye", "nose tip", "right mouth corner", "left mouth corner")
 _MIDDLE = np.array([[-0.1, -0.1], [0.1, -0.1], [0.0, 0.02], [-0.08, 0.13], [0.08, 0.13]])
 """Five points of a face that faces us, as shares of the frame's shorter side, about its centre."""
-_STATIC = Path(__file__).parent / "static"
 _PICTURE_BUDGET = 500_000
 _KEPT_FRAMES = 64
 
@@ -45,8 +44,8 @@ class AlignView(anywidget.AnyWidget):
     nudge it with the arrow keys (1 pixel; with Shift 5, with Alt 0.2).
     """
 
-    _esm = _STATIC / "align.js"
-    _css = _STATIC / "align.css"
+    _esm = script("align")
+    _css = style("align")
 
     frame = traitlets.Int(0).tag(sync=True)
     points = traitlets.List(traitlets.List(traitlets.Float(), minlen=2, maxlen=2)).tag(sync=True)

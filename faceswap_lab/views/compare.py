@@ -7,7 +7,6 @@ nbconvert) the same object shows a still picture of a few frames.
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import anywidget
@@ -16,9 +15,9 @@ import traitlets
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.views import figures, images
+from faceswap_lab.views.scripts import script, style
 
 MODES = ("wipe", "blink", "side-by-side")
-_STATIC = Path(__file__).parent / "static"
 _PICTURE_BUDGET = 500_000
 _KEPT_PICTURES = 64
 _JOINED = "  ·  "
@@ -53,8 +52,8 @@ class CompareView(anywidget.AnyWidget):
     A still among clips is held; clips of unequal length are compared over the shortest. Raises ValueError without two footages.
     """
 
-    _esm = _STATIC / "compare.js"
-    _css = _STATIC / "compare.css"
+    _esm = script("compare")
+    _css = style("compare")
 
     frame = traitlets.Int(0).tag(sync=True)
     mode = traitlets.Enum(MODES, default_value="wipe").tag(sync=True)

@@ -26,9 +26,9 @@ from faceswap_lab.runs.run import Run
 from faceswap_lab.views import figures, images
 from faceswap_lab.views.figures import HAIRLINE, INK, MUTED, PAPER, SERIES
 from faceswap_lab.views.images import AnyImage
+from faceswap_lab.views.scripts import script, style
 
 ORDERS = ("sharpness", "pose", "time")
-_STATIC = Path(__file__).parent / "static"
 _TILE, _COLUMNS, _LINES = 96, 10, 4
 _PAGE = _COLUMNS * _LINES
 _BUDGET = 500_000
@@ -43,8 +43,8 @@ class FacesetView(anywidget.AnyWidget):
     out.
     """
 
-    _esm = _STATIC / "faceset.js"
-    _css = _STATIC / "faceset.css"
+    _esm = script("faceset")
+    _css = style("faceset")
 
     person = traitlets.Unicode().tag(sync=True)
     order = traitlets.Enum(ORDERS, default_value="sharpness").tag(sync=True)

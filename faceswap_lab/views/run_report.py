@@ -54,6 +54,8 @@ _NOTES = {
         detector is biased; the ceiling is its error on the truth.""",
     "seam": """Contrast across the edge of the changed region beyond that of its surroundings, in levels a pixel. At or below
         the truth's there is no seam; an unswapped face has an edge there too, so it is no floor. Blind to a wide, soft halo.""",
+    "spill": """Pixels that were changed and that a perfect swap leaves alone, as a share of those that it changes. The target has
+        none; the truth has some, specks and thin edges that are counted out of the region. Blind to how strong the change is.""",
     "face_found": "Share of frames in which the detector finds a face at all.",
 }
 _TITLES = {
@@ -64,6 +66,7 @@ _TITLES = {
     "id_nearer_source": "Nearer the source",
     "landmark_error": "Landmark error",
     "seam": "Seam",
+    "spill": "Outside the face",
     "face_found": "Face found",
 }
 _DIGITS = {"psnr_face": 1, "ssim_face": 3, "id_similarity": 3, "id_leak": 3, "landmark_error": 3}

@@ -3,16 +3,6 @@
 const SVG = "http://www.w3.org/2000/svg";
 const CACHE = 40;
 
-function element(tag, attributes = {}, children = []) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "text") node.textContent = value;
-    else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
 function shape(tag, attributes = {}, children = []) {
   const node = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
@@ -53,7 +43,7 @@ function render({ model, el }) {
   const readout = element("output", { class: "fa-readout" });
   const timeline = element("div", { class: "fa-timeline" }, [scrubber, readout]);
   timeline.hidden = last < 1;
-  const root = element("div", { class: "fl-align", role: "group", "aria-label": "Face alignment" }, [bar, svg, timeline]);
+  const root = element("div", { class: "fl-widget fl-align", role: "group", "aria-label": "Face alignment" }, [bar, svg, timeline]);
   root.style.setProperty("--fa-width", `${Math.max(512, Math.min(width, 720))}px`);
   el.append(root);
 

@@ -9,16 +9,6 @@ const MODES = [
   ["side-by-side", "Side by side"],
 ];
 
-function element(tag, attributes = {}, children = []) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "text") node.textContent = value;
-    else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
 // Asks for one picture at a time and always for the newest that is still wanted, so that a fast scrub never queues stale frames.
 class Pictures {
   constructor(model, onPicture) {
@@ -123,7 +113,7 @@ function render({ model, el }) {
   timeline.hidden = last < 1;
   const caption = element("p", { class: "fl-caption" });
 
-  const root = element("div", { class: "fl-compare", role: "group", "aria-label": `Comparison of ${names.join(", ")}` }, [
+  const root = element("div", { class: "fl-widget fl-compare", role: "group", "aria-label": `Comparison of ${names.join(", ")}` }, [
     toolbar, stage, timeline, caption,
   ]);
   // Small frames are enlarged to be looked at, tall ones kept on the screen.

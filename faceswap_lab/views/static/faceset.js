@@ -1,15 +1,5 @@
 // A page of faces as one picture cut into buttons: click to leave a face out, type to name a person. Python keeps what was said.
 
-function element(tag, attributes = {}, children = []) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "text") node.textContent = value;
-    else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
 function render({ model, el }) {
   const columns = model.get("columns");
   const person = element("select", { "aria-label": "Person" });
@@ -22,7 +12,7 @@ function render({ model, el }) {
   const grid = element("div", { class: "fs-grid" });
   grid.style.setProperty("--fs-columns", columns);
   const note = element("div", { class: "fs-note", role: "status" });
-  const root = element("div", { class: "fl-faceset", role: "group", "aria-label": "Faceset" }, [bar, grid, note]);
+  const root = element("div", { class: "fl-widget fl-faceset", role: "group", "aria-label": "Faceset" }, [bar, grid, note]);
   el.append(root);
 
   let url = null;

@@ -1,0 +1,47 @@
+"""`actors`: synthetic people, listed and drawn."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.arguments import add_command, add_group, root
+
+
+def offer(commands: Any) -> None:
+    """Adds the noun and its commands."""
+    actors = add_group(commands, "actors", "synthetic people")
+    listed = add_command(
+        actors,
+        "list",
+        _actors_list,
+        "people of a split: train, val or test, by seed",
+        "faceswap-lab actors list",
+        "faceswap-lab actors list --split test --count 5 --json",
+    )
+    listed.add_argument("--split", default="train", choices=["train", "val", "test"])
+    listed.add_argument("--start", type=int, default=0, help="leave out so many of the split's people")
+    listed.add_argument("--count", type=int, default=10)
+    show = add_command(actors, "show", _actors_show, "draw an actor's portrait", "faceswap-lab actors show 7 -o hero.png")
+    show.add_argument("seed", type=int)
+    show.add_argument("--output", "-o", type=Path, default=None)
+
+
+def _actors_list(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.actors.cast import Actor
+    from faceswap_lab.actors.splits import seeds_of
+
+    if options.start < 0 or options.count < 1:
+        raise ValueError(f"start must be at least 0 and count at least 1, got {options.start} and {options.count}")
+    people = [Actor(seed) for seed in seeds_of(options.split)[options.start : options.start + options.count]]
+    return [{"actor": actor.subject, "split": options.split, "who": "man" if actor.traits.is_male else "woman"} for actor in people]
+
+
+def _actors_show(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.actors.cast import Actor
+    from faceswap_lab.trust import doors
+
+    actor = Actor(options.seed)
+    output = options.output or Path(f"actor-{actor.seed}.png")
+    doors.export_portrait(actor.portrait(512), output, root=root(), subject=actor.subject)
+    return {"actor": actor.subject, "portrait": str(output)}

@@ -1,0 +1,22 @@
+"""`audit`: the log against itself and against the runs."""
+
+import argparse
+from typing import Any
+
+from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.arguments import add_command, add_group, root
+
+
+def offer(commands: Any) -> None:
+    """Adds the noun and its commands."""
+    audit = add_group(commands, "audit", "the audit log")
+    add_command(audit, "verify", _audit_verify, "check the chain against itself and against the runs", "faceswap-lab audit verify")
+
+
+def _audit_verify(_: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.run import Run
+    from faceswap_lab.trust import audit
+
+    verdict = audit.verify(root(), heads=Run.heads())
+    where = "" if verdict.whole else f"line {verdict.bad_line}: "
+    return {"ok": verdict.whole, "lines": verdict.count, "finding": where + (verdict.reason or "every line holds")}

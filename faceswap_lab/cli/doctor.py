@@ -1,0 +1,36 @@
+"""`doctor`: what lacks here, and the remedy."""
+
+import argparse
+from typing import Any
+
+from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.arguments import add_command
+
+
+def offer(commands: Any) -> None:
+    """Adds the command."""
+    doctor = add_command(
+        commands,
+        "doctor",
+        _doctor,
+        "what this machine and this lab have, what they lack, and what to do about it",
+        "faceswap-lab doctor",
+        "faceswap-lab doctor --device cuda --json",
+    )
+    doctor.add_argument("--device", default="auto", help="one that must be there: auto, cpu, cuda, cuda:1, mps")
+
+
+def _doctor(options: argparse.Namespace) -> Answer:
+    from dataclasses import asdict
+
+    from faceswap_lab.runs import doctor
+
+    found = doctor.examine(options.device)
+    code = doctor.exit_code(found)
+    if options.json:
+        return {"ok": code == 0, "exit_code": code, "findings": [asdict(finding) for finding in found]}
+    for finding in found:
+        print(f"{finding.state:<8} {finding.name:<12} {finding.found}")
+        if finding.remedy:
+            print(f"{'':<21} -> {finding.remedy}")
+    return {"exit_code": code}

@@ -1,0 +1,192 @@
+"""`facesets`: faces gathered from one's own files."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.arguments import about, add_command, add_group, root
+
+
+def offer(commands: Any) -> None:
+    """Adds the noun and its commands."""
+    facesets = add_group(commands, "facesets", "faces gathered from one's own files")
+    add = add_command(
+        facesets,
+        "add",
+        _facesets_add,
+        "gather faces from files and folders: admitted, aligned, sorted out with the reason, split",
+        'faceswap-lab facesets add jane ~/photos interview.mp4 --who "Jane Doe" --basis "consent: form signed on 3 May 2026"',
+        'faceswap-lab facesets add cast ~/dataset --people many --who "the cast" --basis "licence: CC-BY-4.0, J. Doe"',
+        'faceswap-lab facesets add ffpp ~/FaceForensics++ --layout ffpp --who "FF++ people" --basis "licence: terms signed by me"',
+    )
+    add.add_argument("name", help="what the set is called")
+    add.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
+    add.add_argument("--who", help="who is seen in files that have no manifest entry yet")
+    add.add_argument("--basis", help='why this is allowed: "consent: signed 2026-03-01", "licence: CC-BY-4.0, J. Doe"')
+    add.add_argument(
+        "--uses",
+        default="evaluate,train",
+        help="what such files are declared for; default: evaluate,train; to swap their face add swap-source",
+    )
+    add.add_argument("--people", default="one", choices=["one", "many"], help="one: only the person named; many: all, to be named")
+    add.add_argument(
+        "--layout",
+        default="auto",
+        choices=["auto", "folder", "frames", "deepfacelab", "faceswap", "ffpp"],
+        help="how the files lie; frames: numbered stills of a clip; ffpp: list FaceForensics++ in a manifest and open nothing",
+    )
+    add.add_argument("--every", type=float, default=0.2, metavar="SECONDS", help="how often a clip is looked at; default: 0.2")
+    add.add_argument("--same-person", type=float, metavar="COSINE", help="from when two groups are one person; actors need 0.66")
+    add.add_argument("--which", type=int, default=1, help="with --people one: which group is the person, the largest is 1")
+    add.add_argument("--again", action="store_true", help="a new run even if an identical one is finished")
+    remove = add_command(
+        facesets,
+        "remove",
+        _facesets_remove,
+        "list a faceset, or everything made from a person who withdraws; with --yes remove it",
+        "faceswap-lab facesets remove jane",
+        'faceswap-lab facesets remove --subject "Jane Doe" --yes',
+    )
+    remove.add_argument("name", nargs="?", help="a faceset's name or run id")
+    remove.add_argument(
+        "--subject", metavar="WHO", help="the person who withdraws: every run, copy and faceset made from them goes"
+    )
+    remove.add_argument("--yes", action="store_true", help="do it; without it things are only listed")
+    add_command(facesets, "list", _facesets_list, "every faceset, newest first", "faceswap-lab facesets list --json")
+    show = add_command(
+        facesets, "show", _facesets_show, "people, counts, why faces went, the contact sheet", "faceswap-lab facesets show jane"
+    )
+    show.add_argument("name", help="a faceset's name, or its run's id")
+    name = add_command(
+        facesets, "name", _facesets_name, "name a person of a set", 'faceswap-lab facesets name cast person-2 "Jane Doe"'
+    )
+    name.add_argument("name", help="a faceset's name, or its run's id")
+    name.add_argument("person", help="the label that `facesets show` prints")
+    name.add_argument("who", help="the name; empty to take it away")
+    check = add_command(
+        facesets,
+        "check",
+        _facesets_check,
+        "are the files still there and unchanged, do the consents stand",
+        "faceswap-lab facesets check jane",
+    )
+    check.add_argument("name", help="a faceset's name, or its run's id")
+
+
+def _facesets_add(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import faceset
+    from faceswap_lab.runs.recipes import FacesetRecipe
+
+    uses = [use.strip() for use in options.uses.split(",") if use.strip()]
+    if options.layout == "ffpp":
+        if len(options.paths) != 1:
+            raise ValueError(f"FaceForensics++ is one folder, got {len(options.paths)}")
+        return faceset.enlist(options.paths[0], who=options.who, basis=options.basis, uses=uses)
+    more = {} if options.same_person is None else {"same_person": options.same_person}
+    recipe = FacesetRecipe(
+        name=options.name, layout=options.layout, people=options.people, every_s=options.every, which=options.which, **more
+    )
+    run = faceset.gather(recipe, *options.paths, who=options.who, basis=options.basis, uses=uses, again=options.again)
+    said = {name: value for name, value in about(run).items() if name != "identities"}
+    return said | {"next": f"faceswap-lab facesets show {run.id}"}
+
+
+def _facesets_list(_: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.run import Run
+
+    return [
+        {
+            "name": run.record.recipe["name"],
+            "run": run.id,
+            "status": run.record.status,
+            "faces": run.summary.get("num_faces", 0),
+            "people": len(run.summary.get("people", {})),
+            "created": run.record.created,
+        }
+        for run in Run.find(verb="faceset")
+    ]
+
+
+def _facesets_show(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import library
+
+    run = library.run_of(options.name)
+    shown = library.faceset(run)
+    alike = {
+        each["person"]: {"cosine_within": each["within"], "cosine_to_nearest": each["nearest_other"]}
+        for each in run.summary["identities"]
+    }
+    return {
+        "name": shown.name,
+        "run": run.id,
+        "people": [
+            {"person": person, "name": shown.title(person), "faces": count, **alike.get(person, {})}
+            for person, count in shown.people.items()
+        ],
+        "splits": shown.splits,
+        "files": len(shown.sources),
+        "left_out_by_hand": len(library.left_out(run)),
+        "dropped": run.summary["dropped"],
+        "doubts": run.summary["doubts"],
+        "sheet": str(run.artifact(library.SHEET)),
+        "why_each_went": str(run.artifact(library.DROPPED)),
+    }
+
+
+def _facesets_name(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import library
+
+    run = library.run_of(options.name)
+    return {"run": run.id, "names": library.name_person(run, options.person, options.who)}
+
+
+def _facesets_check(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import library
+
+    run = library.run_of(options.name)
+    findings = library.check(run)
+    return {"run": run.id, "ok": all(each["state"] != "problem" for each in findings), "findings": findings}
+
+
+def _facesets_remove(options: argparse.Namespace) -> Answer:
+    if (options.name is None) == (options.subject is None):
+        raise ValueError("say which faceset, or with --subject which person; not both")
+    return _withdrawn(options) if options.subject else _discarded(options)
+
+
+def _discarded(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import keep, library
+
+    run = library.run_of(options.name)
+    gone = (keep.discard if options.yes else keep.check_unused)(run)
+    hint = {} if options.yes else {"next": "nothing was removed; to remove it, add --yes"}
+    return {"removed": options.yes, "run": gone.id, "bytes": gone.num_bytes, **hint}
+
+
+def _withdrawn(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import withdraw
+
+    found = withdraw.plan(root(), options.subject)
+    copies = [{"copy": str(path)} for left in found.exports for path in left.copies]
+    done = withdraw.purge(root(), options.subject) if options.yes else None
+    listed = {
+        "subject": found.subject,
+        "manifests": list(found.manifests),
+        "runs": [{"run": each.id, "bytes": each.num_bytes, "why": each.why} for each in found.runs],
+        "exports": [
+            {"file": left.file, "sha256": left.sha256, "time": left.time, "copies": len(left.copies)} for left in found.exports
+        ],
+        "copies": copies,
+        "originals": [{"file": str(each.path or each.uri), "sha256": each.sha256} for each in found.originals],
+        "not_searched": list(found.unsaid),
+    }
+    if done is None:
+        return {
+            "removed": False,
+            **listed,
+            "next": "nothing was changed; to withdraw the consent and remove runs and copies, add --yes",
+        }
+    stays = [{"run": each.id, "why": each.why} for each in done.stays]
+    hint = "originals are yours to remove; ask whoever has an export to delete it"
+    return {"removed": True, "ok": not stays, **listed, "stays": stays, "next": hint}

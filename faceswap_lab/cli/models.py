@@ -1,0 +1,45 @@
+"""`models`: weights, fetched, listed and verified."""
+
+import argparse
+import sys
+from typing import Any
+
+from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.arguments import add_command, add_group
+
+
+def offer(commands: Any) -> None:
+    """Adds the noun and its commands."""
+    models = add_group(commands, "models", "weights")
+    fetch = add_command(
+        models,
+        "fetch",
+        _models_fetch,
+        "fetch weights and check them: the offline engine's, or restricted ones whose licence you accept",
+        "faceswap-lab models fetch",
+        "faceswap-lab models fetch facemesh-468",
+        "faceswap-lab models fetch buffalo_l        # shows the licence and refuses",
+    )
+    fetch.add_argument("names", nargs="*", help="default: all of the offline engine's")
+    fetch.add_argument("--accept-licence", metavar="NAME", help="the name of the licence that you accept; it is logged")
+    add_command(models, "list", _models_list, "what there is, with licences", "faceswap-lab models list --json")
+    add_command(models, "verify", _models_verify, "check every weight file's digest", "faceswap-lab models verify")
+
+
+def _models_fetch(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import models
+
+    return models.fetch(options.names, accept_licence=options.accept_licence, progress=lambda line: print(line, file=sys.stderr))
+
+
+def _models_list(_: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import models
+
+    return models.listed()
+
+
+def _models_verify(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import models
+
+    models.verify()
+    return _models_list(options)

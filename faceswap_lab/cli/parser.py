@@ -1,0 +1,20 @@
+"""The whole command line: every command in the order in which the help shows them."""
+
+import argparse
+
+from faceswap_lab import __version__
+from faceswap_lab.cli import actors, audit, doctor, evaluate, facesets, models, quickstart, render, report, runs, swap, train
+
+
+def parser() -> argparse.ArgumentParser:
+    """What reads a command line; `command` of what it gives is the function to call."""
+    made = argparse.ArgumentParser(prog="faceswap-lab", description="Face-swap research, measured against the true answer.")
+    made.add_argument("--version", action="version", version=__version__)
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    for work in (quickstart, train, swap, evaluate, render, report):
+        work.offer(commands)
+    for kept in (models, actors, facesets, runs):
+        kept.offer(commands)
+    doctor.offer(commands)
+    audit.offer(commands)
+    return made

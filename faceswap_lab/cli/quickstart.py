@@ -1,0 +1,28 @@
+"""`quickstart`: the notebook of that name, run unattended."""
+
+import argparse
+from typing import Any
+
+from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.arguments import add_command
+
+
+def offer(commands: Any) -> None:
+    """Adds the command."""
+    quickstart = add_command(
+        commands,
+        "quickstart",
+        _quickstart,
+        "run the quickstart notebook: train, swap, measure, report",
+        "faceswap-lab quickstart",
+        "faceswap-lab quickstart --recipe smoke --json",
+        verb=True,
+    )
+    quickstart.add_argument("--recipe", default="quickstart", choices=["quickstart", "smoke"], help="smoke: seconds, and mush")
+
+
+def _quickstart(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.quickstart import quickstart
+
+    options.json = True
+    return quickstart(recipe=options.recipe, device=options.device, again=options.again)

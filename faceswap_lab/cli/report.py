@@ -1,0 +1,28 @@
+"""`report`: one page about runs."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.arguments import add_command
+
+
+def offer(commands: Any) -> None:
+    """Adds the command."""
+    report = add_command(
+        commands,
+        "report",
+        _report,
+        "write one self-contained page about runs",
+        "faceswap-lab report train-3f9a swap-52c1 evaluate-77ab -o report.html",
+    )
+    report.add_argument("runs", nargs="+", metavar="RUN", help="ids of train, swap and evaluate runs")
+    report.add_argument("--output", "-o", type=Path, default=Path("report.html"))
+
+
+def _report(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.run import Run
+    from faceswap_lab.views.run_report import report
+
+    return {"report": str(report(*(Run.open(name) for name in options.runs), path=options.output))}

@@ -1,0 +1,84 @@
+"""`runs`: run folders, listed, shown, pruned and packed."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.arguments import add_command, add_group, root
+
+
+def offer(commands: Any) -> None:
+    """Adds the noun and its commands."""
+    runs = add_group(commands, "runs", "run folders")
+    add_command(
+        runs, "list", _runs_list, "every run, newest first", "faceswap-lab runs list", "faceswap-lab runs list --verb train --json"
+    ).add_argument("--verb")
+    prune = add_command(
+        runs,
+        "prune",
+        _runs_prune,
+        "list the runs that may go; with --yes remove them (never one that another is made from, nor one at work)",
+        "faceswap-lab runs prune --unfinished",
+        "faceswap-lab runs prune --unfinished --older-than 30 --yes",
+    )
+    prune.add_argument("--unfinished", action="store_true", help="runs that were not finished")
+    prune.add_argument(
+        "--older-than", type=float, metavar="DAYS", help="runs last worked on so long ago; with both, both must hold"
+    )
+    prune.add_argument("--yes", action="store_true", help="remove them; without it they are only listed")
+    export = add_command(
+        runs,
+        "export",
+        _runs_export,
+        "write a run's record, recipe, events and small texts as .zip: no pixels, no weights",
+        "faceswap-lab runs export train-3f9a -o train.zip",
+    )
+    export.add_argument("run", help="a run's id, or its beginning")
+    export.add_argument("--output", "-o", type=Path, metavar="FILE.zip", help="default: the run's id in the current folder")
+    add_command(runs, "show", _runs_show, "one run", "faceswap-lab runs show train-3f9a").add_argument("run")
+
+
+def _runs_list(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.quota import size_of
+    from faceswap_lab.runs.run import Run
+
+    return [
+        {
+            "run": run.id,
+            "status": run.record.status,
+            "created": run.record.created,
+            "bytes": size_of(run.path),
+            "folder": str(run.path),
+        }
+        for run in Run.find(verb=options.verb)
+    ]
+
+
+def _runs_show(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.run import Run
+
+    run = Run.open(options.run)
+    return {**run.record.model_dump(mode="json"), "folder": str(run.path)}
+
+
+def _runs_prune(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import keep
+
+    work = keep.prune if options.yes else keep.plan
+    done = work(root(), unfinished=options.unfinished, older_than_days=options.older_than)
+    rows = {
+        name: [{"run": each.id, "bytes": each.num_bytes, "why": each.why} for each in some]
+        for name, some in (("goes", done.goes), ("stays", done.stays), ("leftovers", done.litter))
+    }
+    hint = {} if options.yes or not (done.goes or done.litter) else {"next": "nothing was removed; to remove what goes, add --yes"}
+    return {"removed": options.yes, "bytes": done.num_bytes, **rows, **hint}
+
+
+def _runs_export(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs import archive
+    from faceswap_lab.runs.run import Run
+
+    run = Run.open(options.run)
+    made = archive.export(run, options.output or Path(f"{run.id}.zip"))
+    return {"run": run.id, "output": str(made.path), "members": list(made.members), "left_out": made.left_out}

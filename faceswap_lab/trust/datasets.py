@@ -1,0 +1,213 @@
+"""The door for data sets: a folder of shards leaves whole, with the mark in every picture, or not at all.
+
+The pictures were marked when they were written; here each mark is read back from the copy that leaves. Nothing is encoded anew, so
+what leaves is to the byte what the run made.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from faceswap_lab.actors import shards
+from faceswap_lab.errors import ConsentError, MediaError, ProvenanceError, storing
+from faceswap_lab.faces.frame import hidden_beside
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.doors import Exported
+from faceswap_lab.trust.gate import Party, check_swap
+from faceswap_lab.trust.mark import TOOL, read_mark
+from faceswap_lab.trust.records import canonical, locked, sha256_file, sha256_text, sync_folder
+
+MANIFEST = "manifest.json"
+"""In the folder: the tool and the run that made it, and each shard's name and SHA-256."""
+
+PICTURES = ("png", "mkv")
+"""Endings of members that carry a mark; records (json) say `synthetic`, maps (npz) are arrays."""
+
+_FEW = 64
+
+
+def export_dataset(
+    folder: Path, path: Path, *, run: str, pairs: Collection[tuple[str, str]], root: Path, today: date | None = None
+) -> Exported:
+    """Let a data set of actors out: the manifest in `folder` and the shards that it lists, as the new folder `path`.
+
+    `pairs` are the (source, target) subjects that its pictures show; the gate is asked for each, and a mark must name `run` and one
+    of them. An older export of that name is replaced; any other file or folder is not. The digest is the manifest's, which holds
+    those of the shards. Raises `ConsentError` for anybody but actors, `ProvenanceError` for a shard that the manifest does not
+    know by its digest, or a picture without its mark.
+    """
+    _ask(run, pairs, path, root, today)
+    with _outgoing(path, root) as temporary:
+        digests = _copy(folder, temporary)
+        for name in digests:
+            if name != MANIFEST:
+                _check_marks(temporary / name, name, run, pairs)
+        event = {
+            "action": "exported",
+            "file": path.name,
+            "sha256": digests[MANIFEST],
+            "files": digests if len(digests) <= _FEW else {f"sha256 of {len(digests)}": sha256_text(canonical(digests))},
+            "shows": [{"run": run, "subjects": _subjects(pairs)}],
+        }
+        entry = audit.append(root, event)
+        _put_in_place(temporary, path)
+    return Exported(path=path, sha256=digests[MANIFEST], entry=entry)
+
+
+def _ask(run: str, pairs: Collection[tuple[str, str]], path: Path, root: Path, today: date | None) -> None:
+    """Ask the gate for each pair; no one has a grant here, so that it refuses everybody but actors. A refusal is logged."""
+    if not pairs:
+        raise ValueError("a data set that shows people needs their names")
+    try:
+        for source, target in pairs:
+            check_swap(Party(subject=source), Party(subject=target), root=root, today=today)
+    except ConsentError as error:
+        audit.append(root, {"action": "export refused", "run": run, "file": path.name, "reason": str(error)[:2000]})
+        raise
+
+
+def _subjects(pairs: Collection[tuple[str, str]]) -> list[str]:
+    """Everybody shown; of many the first, how many between, and the last: the log holds names, not lists of thousands."""
+    known = sorted({subject for pair in pairs for subject in pair}, key=lambda subject: (len(subject), subject))
+    return known if len(known) <= _FEW else [known[0], f"{len(known) - 2} more", known[-1]]
+
+
+def _copy(folder: Path, temporary: Path) -> dict[str, str]:
+    """The manifest and its shards in a new folder, on the disk; name to digest. The copy is checked, not the original."""
+    listed = _listed(folder / MANIFEST)
+    if listed is None:
+        raise ProvenanceError(
+            expected=f"a manifest of shards in {folder}", got="none that this version reads", remedy="render again with again=True"
+        )
+    digests = {}
+    for name in (MANIFEST, *listed):
+        copy = temporary / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, copy)
+        with copy.open("r+b") as file:
+            os.fsync(file.fileno())
+        digests[name] = sha256_file(copy)
+        if digests[name] != listed.get(name, digests[name]):
+            raise ProvenanceError(
+                expected=f"{name} as the manifest has it", got="another SHA-256", remedy="remove the file and render again"
+            )
+    return digests
+
+
+def _listed(manifest: Path) -> Mapping[str, str] | None:
+    """Shards of a manifest of ours, name to SHA-256; None for any other file, and for names that lead out of the folder."""
+    try:
+        found: Any = json.loads(manifest.read_text(encoding="utf-8"))
+        listed = {str(row["name"]): str(row["sha256"]) for row in found["shards"]}
+        ours = found["tool"] == TOOL and found["synthetic"] is True
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    inside = all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in listed)
+    return listed if ours and inside and MANIFEST not in listed else None
+
+
+def _check_marks(shard: Path, name: str, run: str, pairs: Collection[tuple[str, str]]) -> None:
+    """Raise `ProvenanceError` at the first member that does not say what it is."""
+    with tempfile.TemporaryDirectory(prefix="faceswap-lab-") as scratch:
+        for sample in shards.read_shard(shard):
+            for ending, content in sample.members.items():
+                if problem := _problem(ending, content, Path(scratch), run, pairs):
+                    raise ProvenanceError(
+                        expected=f"the mark of {run} in {sample.key}.{ending} of {name}",
+                        got=problem,
+                        remedy="render it again with again=True; nothing leaves unmarked",
+                    )
+
+
+def _problem(ending: str, content: bytes, scratch: Path, run: str, pairs: Collection[tuple[str, str]]) -> str:
+    """Why this member may not leave; empty if it may."""
+    kind = ending.rpartition(".")[2]
+    if kind == "json":
+        return "" if _says_synthetic(content) else "a record that does not say synthetic"
+    if kind == "npz":
+        return ""
+    if kind not in PICTURES:
+        return "a kind of file that carries no mark"
+    path = scratch / f"member.{kind}"
+    path.write_bytes(content)
+    found = read_mark(path) or []
+    if len(found) != 1:
+        return "no mark"
+    if found[0].get("run") != run:
+        return f"the mark of {found[0].get('run')}"
+    shown = tuple((found[0].get(side) or {}).get("subject") for side in ("source", "target"))
+    return "" if shown in pairs else f"the mark of {shown[0]} on {shown[1]}"
+
+
+def _says_synthetic(record: bytes) -> bool:
+    try:
+        facts = json.loads(record)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(facts, dict) and facts.get("synthetic") is True
+
+
+# --- the folder -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _outgoing(path: Path, root: Path) -> Iterator[Path]:
+    """A hidden name beside the destination; removed again unless it was put in place. One export to a name at a time."""
+    place = sha256_text(f"{root.resolve()}\0{path.resolve()}")[:16]
+    temporary, older = hidden_beside(path, place), _older(path)
+    with locked(root / "runs" / ".exports" / f"{place}.lock"), storing(path):
+        if older.exists() and not path.exists():
+            older.rename(path)  # one that was killed between its two renames
+        _refuse_others(path)
+        for left in (temporary, older):
+            if left.exists():
+                shutil.rmtree(left)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Rename the finished folder; an older export steps aside first and goes when the new one stands."""
+    for folder in (temporary, *(each for each in temporary.rglob("*") if each.is_dir())):
+        sync_folder(folder)
+    older = _older(path)
+    if path.exists():
+        path.rename(older)
+    try:
+        temporary.rename(path)
+    except OSError:
+        if older.exists():
+            older.rename(path)
+        raise
+    sync_folder(path.parent)
+    if older.exists():
+        shutil.rmtree(older)
+
+
+def _older(path: Path) -> Path:
+    return hidden_beside(path, "replaced")
+
+
+def _refuse_others(path: Path) -> None:
+    """Only an empty folder or an older export may be replaced, and that only if nothing of somebody else's lies in it."""
+    if not (path.exists() or path.is_symlink()):
+        return
+    if path.is_dir() and not path.is_symlink():
+        files = {each.relative_to(path).as_posix() for each in path.rglob("*") if not each.is_dir()}
+        listed = _listed(path / MANIFEST)
+        if not files or (listed is not None and files <= {MANIFEST, *listed}):
+            return
+    raise MediaError(
+        expected="a new folder, or an older export to replace",
+        got=f"{path.name}, which holds something else" if path.is_dir() else f"{path.name}, which is another file",
+        remedy="choose another name",
+    )
