@@ -17,8 +17,9 @@ from faceswap_lab.faces.footage import Clip, Grant, digest
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import stream
 from faceswap_lab.models.canvas import border_window
+from faceswap_lab.models.colour import Colour
 from faceswap_lab.models.opencv import OfflineEngine
-from faceswap_lab.models.protocols import AnySwapper
+from faceswap_lab.models.protocols import AnySwapper, Swapped
 from faceswap_lab.models.stream import StreamConfig, SwappedFrame, largest, source_of, swap_frames
 from faceswap_lab.models.warp import WarpSwapper
 
@@ -86,9 +87,16 @@ def run(footage: Any, engine: Any, codes: Any, swapper: AnySwapper | None = None
     )
 
 
-def plain(footage: Shown, engine: OfflineEngine, codes: Any, select: str) -> list[np.ndarray]:
+def plain(
+    footage: Shown,
+    engine: OfflineEngine,
+    codes: Any,
+    select: str,
+    swapper: AnySwapper | None = None,
+    colour: Colour = "none",
+) -> list[np.ndarray]:
     """What the stream has to give: nothing batched, nothing shared, pasted in single steps with floats."""
-    swapper, out = WarpSwapper(), []
+    swapper, out = swapper or WarpSwapper(), []
     for frame in footage.frames():
         found = engine.detect(frame)
         faces = largest(found) if select == "largest" else found
@@ -108,7 +116,10 @@ def plain(footage: Shown, engine: OfflineEngine, codes: Any, select: str) -> lis
             swapped = swapper(crops, codes, np.zeros(1, np.int64))
             assert swapped.mask is not None
             mask = border_window(256) * swapped.mask[0, 0].numpy()
-            image = blend.paste(image, swapped.pixels[0].permute(1, 2, 0).numpy() * 255, mask, matrix)
+            patch = swapped.pixels[0].permute(1, 2, 0).numpy() * 255
+            if colour != "none":
+                patch = blend.match_colour(patch, crop, mask, spread=colour == "reinhard")
+            image = blend.paste(image, patch, mask, matrix)
         out.append(image)
     return out
 
@@ -134,6 +145,32 @@ def test_the_stream_gives_what_the_plain_loop_gives_for_every_batch(
     assert changed == [faces == 4 or (faces == 1 and i not in (2, 3)) for i in range(len(footage))]
     for image, frame in zip(before, footage.frames(), strict=True):
         np.testing.assert_array_equal(image, frame.image, "the target's own frames are not painted on")
+
+
+class Sallow(WarpSwapper):
+    """A swapper that gets the skin's colour wrong."""
+
+    def __call__(self, crops: Any, codes: Any, which: Any) -> Swapped:
+        swapped = super().__call__(crops, codes, which)
+        return replace(swapped, pixels=swapped.pixels * torch.tensor([0.7, 1.0, 0.5])[:, None, None])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("colour", ["mean", "reinhard"])
+def test_colours_are_matched_as_in_the_plain_loop_for_every_batch(
+    colour: Colour, takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    footage = footage_of(takes, 4)
+    expected = plain(footage, engine, codes, "all", Sallow(), colour)
+    for one, other in zip(expected, plain(footage, engine, codes, "all", Sallow()), strict=True):
+        assert np.abs(one.astype(int) - other).max() > 30
+    for batch, at_once in ((1, 64), (3, 64), (8, 64), (8, 5)):
+        monkeypatch.setattr(stream, "_FACES_AT_ONCE", at_once)
+        spent: dict[str, float] = {}
+        got = list(run(footage, engine, codes, Sallow(), batch=batch, select="all", colour=colour, spent=spent))
+        assert spent["colour"] > 0
+        for each, image in zip(got, expected, strict=True):
+            assert np.abs(each.frame.image.astype(int) - image).max() <= 1
 
 
 @pytest.mark.slow

@@ -17,7 +17,9 @@ from faceswap_lab.faces import align
 from faceswap_lab.faces.blend import SHRINKS
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
+from faceswap_lab.models import colour as colours
 from faceswap_lab.models.canvas import border_window
+from faceswap_lab.models.colour import Colour
 from faceswap_lab.models.protocols import Crops, Swapped
 
 # Beyond the region that is read: what a cubic filter reaches.
@@ -35,9 +37,9 @@ class _Box:
 
 
 class DeviceCanvas:
-    """Frames of one size on `device`. `cut`, `paste` and `frames` as `canvas.HostCanvas`; the caller's frames are never changed.
+    """Frames of one size on `device`. Methods as `canvas.HostCanvas`'s; the caller's frames are never changed.
 
-    Nothing in `cut` and `paste` waits for the device. NaN in a swapper's pixels is therefore found only by `frames` (ValueError).
+    Nothing but `frames` waits for the device. NaN in a swapper's pixels is therefore found only there (ValueError).
     """
 
     def __init__(self, frames: Sequence[Frame], device: torch.device) -> None:
@@ -70,15 +72,21 @@ class DeviceCanvas:
             landmarks=landmarks,
         )
 
+    def match(self, crops: Crops, swapped: Swapped, colour: Colour) -> Swapped:
+        """The same answer in the colours of the crops it was drawn from; NaN stays NaN. One whose mask is empty keeps its own."""
+        if colour == "none" or not len(crops):
+            return swapped
+        masks, part = self._masks(swapped), colours.seen_part(crops, swapped)
+        seen = masks if part is None else masks * self._sent(part)
+        pixels, targets = (tensor.detach().float().clamp(0, 1) for tensor in (swapped.pixels, crops.pixels))
+        return replace(swapped, pixels=colours.match(pixels, targets, seen, colour))
+
     def paste(self, crops: Crops, swapped: Swapped) -> None:
         """Lay each swapped crop over its frame through its mask, faded out towards the crop's border."""
         pixels = swapped.pixels.detach().float().clamp(0, 1)
         self._is_bad |= torch.isnan(pixels.sum())
         levels = pixels.mul(255).round()
-        size = levels.shape[-1]
-        masks = self._sent(border_window(size).copy())[None, None].expand(len(crops), 1, size, size)
-        if swapped.mask is not None:
-            masks = masks * swapped.mask.detach().float().clamp(0, 1)
+        size, masks = levels.shape[-1], self._masks(swapped)
         back = [align.invert(matrix) for matrix in crops.frame_to_crop]
         laid: list[tuple[_Box, Tensor, Tensor] | None] = [None] * len(crops)
         shrinks = np.array([align.scale_of(matrix) < SHRINKS for matrix in back])
@@ -120,8 +128,11 @@ class DeviceCanvas:
         points = torch.minimum(points, self._sent(limits)[:, None, None] + 1).clamp(min=_MARGIN - 1)
         mode = "bicubic" if samples == 1 else "bilinear"
         read = _read(torch.cat(regions), points, mode, "border")
-        read = functional.avg_pool2d(read, samples) if samples > 1 else read
-        return read.round().clamp(0, 255) / 255
+        if samples > 1:
+            read = functional.avg_pool2d(read.round(), samples)
+        # OpenCV averages four bytes to the nearest level and halves upwards, anything else halves to even.
+        levels = (read + 0.5).floor() if samples == 2 else read.round()
+        return levels.clamp(0, 255) / 255
 
     # --- pasting --------------------------------------------------------------------------------------------------------------
 
@@ -161,6 +172,12 @@ class DeviceCanvas:
             share, over = functional.avg_pool2d(share, most), functional.avg_pool2d(over, most)
         for number, box in enumerate(boxes):
             yield box, over[number, :, : box.height, : box.width].round(), share[number, :, : box.height, : box.width]
+
+    def _masks(self, swapped: Swapped) -> Float[Tensor, "n 1 s s"]:
+        """How much of each crop is seen: what the swapper says, faded out towards the border."""
+        number, size = len(swapped.pixels), swapped.pixels.shape[-1]
+        border = self._sent(border_window(size).copy())[None, None].expand(number, 1, size, size)
+        return border if swapped.mask is None else border * swapped.mask.detach().float().clamp(0, 1)
 
     def _lay(self, place: int, box: _Box, over: Float[Tensor, "3 h w"], share: Float[Tensor, "1 h w"]) -> None:
         part = self._pixels[place, box.top : box.top + box.height, box.left : box.left + box.width]

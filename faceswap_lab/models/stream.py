@@ -19,6 +19,7 @@ from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.track import follow
 from faceswap_lab.models.canvas import HostCanvas
+from faceswap_lab.models.colour import Colour
 from faceswap_lab.models.device_canvas import DeviceCanvas
 from faceswap_lab.models.opencv import best_face
 from faceswap_lab.models.protocols import AnySwapper, Believer, Crops, Engine, Source, Swapped
@@ -38,11 +39,14 @@ class StreamConfig:
 
     The detector looks at every `every`-th frame; between, faces are followed by optical flow, and detected anew when they are lost.
     A face that appears between is found up to `every - 1` frames late. At 1 each frame is looked at.
+
+    `colour` brings each swapped crop to its target's colours before it is pasted (see `models.colour`).
     """
 
     batch: int = 8
     select: Literal["largest", "all"] = "largest"
     every: int = 1
+    colour: Colour = "none"
 
     def __post_init__(self) -> None:
         if self.batch < 1 or not 1 <= self.every <= 60:
@@ -101,8 +105,8 @@ def swap_frames(
     """The frames `start` to `stop` of `footage` in order, the selected faces replaced by source 0 of `codes`.
 
     `start` is a multiple of `config.batch_size` where the result is to equal an unbroken stream's. The stages' busy seconds are
-    added to `spent`: read, find, swap, paste. An error in any of them, or an interrupt, stops all and is raised as itself after the
-    frames before it; closing the iterator stops them too.
+    added to `spent`: read, find, swap, colour (where it is matched), paste. An error in any of them, or an interrupt, stops all and
+    is raised as itself after the frames before it; closing the iterator stops them too.
     """
     finder = _Finder(engine=engine, swapper=swapper, config=config, corrections=corrections, origin=footage.origin)
     # A video's frames are decoded for this reader alone; a still is kept by its clip, and an actor's frames by the take.
@@ -121,7 +125,12 @@ def swap_frames(
             answer = swapper(replace(part, pixels=part.pixels.to(device)), codes, np.zeros(len(part), np.int64))
             batch.swapped.append((part, answer))
             if len(faces) > _FACES_AT_ONCE:
-                paste(batch)
+                paste(match(batch))
+        return batch
+
+    def match(batch: _Batch) -> _Batch:
+        assert batch.canvas is not None
+        batch.swapped = [(crops, batch.canvas.match(crops, answer, config.colour)) for crops, answer in batch.swapped]
         return batch
 
     def paste(batch: _Batch) -> _Batch:
@@ -132,7 +141,8 @@ def swap_frames(
         return batch
 
     source = (_Batch(frames=frames) for frames in batches(footage.frames(start, stop), config.batch_size))
-    stages = [Stage(name="find", work=find), Stage(name="swap", work=swap), Stage(name="paste", work=paste)]
+    colour = [] if config.colour == "none" else [Stage(name="colour", work=match)]
+    stages = [Stage(name="find", work=find), Stage(name="swap", work=swap), *colour, Stage(name="paste", work=paste)]
     for batch in overlapped(source, stages, under_way=_BATCHES_UNDER_WAY, spent=spent):
         for frame, (own, num_left) in zip(batch.canvas.frames(), batch.found, strict=True):
             yield SwappedFrame(frame=frame, faces=own, num_left=num_left)
