@@ -22,7 +22,7 @@ from faceswap_lab.models.canvas import HostCanvas
 from faceswap_lab.models.colour import Colour
 from faceswap_lab.models.device_canvas import DeviceCanvas
 from faceswap_lab.models.opencv import best_face
-from faceswap_lab.models.protocols import AnySwapper, Believer, Crops, Engine, Source, Swapped
+from faceswap_lab.models.protocols import AnySwapper, BatchFinder, Believer, Crops, Engine, Source, Swapped
 from faceswap_lab.models.stages import Stage, overlapped
 
 T = TypeVar("T")
@@ -162,20 +162,27 @@ class _Finder:
         """For each frame the chosen faces, and how many others there are."""
         answers: list[tuple[Faces, int]] = []
         taken, num_left = Faces.none(), 0
+        # What is looked at in any case, at once; where a face is lost between, that frame alone.
+        found = self._found(frames[:: self.config.every])
         for place, frame in enumerate(frames):
             followed = None
             if place % self.config.every:
                 followed = self._followed(frames[place - 1], frame, taken)
             if followed is None:
-                taken, num_left = self._detected(frame)
+                number, between = divmod(place, self.config.every)
+                taken, num_left = self._chosen(self.engine.detect(frame) if between else found[number])
                 answers.append((self._ready(frame, taken), num_left))
             else:
                 taken, ready = followed
                 answers.append((ready, num_left))
         return answers
 
-    def _detected(self, frame: Frame) -> tuple[Faces, int]:
-        found = self.engine.detect(frame)
+    def _found(self, frames: Sequence[Frame]) -> list[Faces]:
+        if isinstance(self.engine, BatchFinder):
+            return self.engine.detect_all(frames)
+        return [self.engine.detect(frame) for frame in frames]
+
+    def _chosen(self, found: Faces) -> tuple[Faces, int]:
         taken = largest(found) if self.config.select == "largest" else found
         return taken, len(found) - len(taken)
 
