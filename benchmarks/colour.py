@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -25,12 +26,12 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.take import Take
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.corrections import Corrections
-from faceswap_lab.faces.frame import Image
+from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import metrics
 from faceswap_lab.models.colour import Colour
 from faceswap_lab.models.opencv import OfflineEngine
 from faceswap_lab.models.pair import PairSwapper
-from faceswap_lab.models.protocols import AnySwapper, Card, Crops, Needs, Swapped
+from faceswap_lab.models.protocols import AnySwapper, Card, Crops, Needs, Source, Swapped
 from faceswap_lab.models.stream import StreamConfig, source_of, swap_frames
 from faceswap_lab.models.warp import WarpSwapper
 
@@ -61,6 +62,24 @@ class OtherLight:
         return Swapped(pixels=pixels, mask=mask.expand(len(crops), 1, -1, -1))
 
 
+class Kept:
+    """Footage whose frames were rendered once."""
+
+    def __init__(self, take: Take) -> None:
+        self._frames = list(take.frames())
+        self.subject, self.origin, self.size, self.fps = take.subject, take.origin, take.size, take.fps
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> Frame:
+        return self._frames[index]
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """The frames from `start` to `stop`."""
+        return iter(self._frames[start:stop])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one pair, few frames")
@@ -70,7 +89,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
     start, engine = time.perf_counter(), OfflineEngine()
-    frames, pairs, lights = (4, PAIRS[:1], LIGHTS[:1]) if options.quick else (24, PAIRS, LIGHTS)
+    frames, pairs, lights = (4, PAIRS[:1], LIGHTS[:1]) if options.quick else (12, PAIRS, LIGHTS)
     rows: dict[str, list[dict[str, float]]] = {}
     for source, target in pairs:
         take = Actor(target).perform("speech", seconds=frames / 25, seed=3)
@@ -93,15 +112,17 @@ def main() -> None:
 def measure(
     take: Take, source: Actor, swappers: dict[str, AnySwapper], engine: OfflineEngine, rows: dict[str, list[dict[str, float]]]
 ) -> None:
-    targets = [frame.image for frame in take.frames()]
+    footage = Kept(take)
+    targets = [frame.image for frame in footage.frames()]
     truths = {tone: [frame.image for frame in take.recast(source, tone=tone).frames()] for tone in ("source", "target")}
     for name, swapper in swappers.items():
-        shown = source.perform("still", seconds=5, fps=1, size=512)
-        codes = swapper.encode([source_of(shown, engine)])
+        trained = swapper.needs.source == "trained"
+        shown = [] if trained else [source_of(source.perform("still", seconds=5, fps=1, size=512), engine)]
+        codes = swapper.encode([Source(subject=source.subject, frames=[], faces=[])] if trained else shown)
         for colour in get_args(Colour):
             config = StreamConfig(colour=colour)
             stream = swap_frames(
-                take, engine=engine, swapper=swapper, codes=codes, config=config, device=CPU, corrections=Corrections()
+                footage, engine=engine, swapper=swapper, codes=codes, config=config, device=CPU, corrections=Corrections()
             )
             results = [each.frame.image for each in stream]
             rows.setdefault(f"{name}, {colour}", []).append(scores(results, targets, truths))

@@ -40,7 +40,8 @@ class StreamConfig:
     The detector looks at every `every`-th frame; between, faces are followed by optical flow, and detected anew when they are lost.
     A face that appears between is found up to `every - 1` frames late. At 1 each frame is looked at.
 
-    `colour` brings each swapped crop to its target's colours before it is pasted (see `models.colour`).
+    `colour` brings each swapped crop to its target's colours before it is pasted: right for a swapper that does not
+    follow the target's light, wrong where the source's own tone of skin is wanted (figures in `models.colour`).
     """
 
     batch: int = 8
