@@ -138,7 +138,7 @@ WANDERING = [[(x + 40.0 * number, y, side, green) for x, y, side, green in FOUR[
 def test_frames_detected_at_once_give_to_the_bit_what_each_gives_alone(copy: Path, size: int | str) -> None:
     """Several sizes of picture, none, one and many faces, a picture too narrow to be searched, and more than fit a run."""
     packs.detector(copy / "det_10g.onnx", size=size, batch="n")
-    engine = InsightEngine(copy, CPU)
+    engine = InsightEngine(copy, CPU, detect_batch=16)
     assert engine.detects_batches
     pictures = [packs.scene(480, 640, markers) for markers in WANDERING]
     pictures += [packs.scene(200, 900, []), packs.scene(640, 480, FOUR), np.zeros((4, 2000, 3), np.uint8), packs.scene(96, 96, [])]
@@ -150,6 +150,7 @@ def test_frames_detected_at_once_give_to_the_bit_what_each_gives_alone(copy: Pat
         for field in ("frame_index", "boxes", "keypoints", "scores"):
             np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
     assert engine.detect_all([]) == []
+    assert not InsightEngine(copy, CPU).detects_batches, "it does not pay on a CPU"
 
 
 class Runs:
@@ -170,7 +171,7 @@ class Runs:
 @pytest.mark.parametrize(("batch", "runs"), [("n", [8, 8]), (1, [1] * 16)])
 def test_the_stream_detects_a_batch_at_once_where_the_file_allows_it(copy: Path, batch: int | str, runs: list[int]) -> None:
     packs.detector(copy / "det_10g.onnx", batch=batch)
-    engine = InsightEngine(copy, CPU)
+    engine = InsightEngine(copy, CPU, detect_batch=16)
     swapper = Inswapper.open(packs.swapper(copy.parent / "swap.onnx", batch=None), CPU, embedder=engine.embedder)
     frames = [frame_of(packs.scene(240, 320, [(60.0 + 8 * i, 120, 64, 90)]), i) for i in range(8)]
     assert engine.detects_batches == (batch == "n")
@@ -208,7 +209,7 @@ def test_a_file_that_mixes_the_frames_of_a_batch_is_run_frame_by_frame(copy: Pat
                     place = list(model.graph.node).index(node)
                     model.graph.node.insert(place, helper.make_node("Gather", [whole, rows], [inner], axis=0))
         onnx.save(model, path)
-        engine = InsightEngine(copy, CPU)
+        engine = InsightEngine(copy, CPU, detect_batch=16)
         assert not engine.detects_batches
         frames = [frame_of(packs.scene(240, 320, [(60.0 + 40 * i, 120, 64, 90)]), i) for i in range(3)]
         for one, frame in zip(engine.detect_all(frames), frames, strict=True):

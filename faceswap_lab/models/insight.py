@@ -26,7 +26,7 @@ from faceswap_lab.faces.face import Faces, PointSet
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import device as devices
 from faceswap_lab.models import graphs, packs
-from faceswap_lab.models.batch_detector import BatchDetector, leaves_batch_open
+from faceswap_lab.models.batch_detector import ELSEWHERE, ON_CPU, BatchDetector, leaves_batch_open
 from faceswap_lab.models.graphs import Graph
 
 SEARCH_SIZES = ((128, 128), (640, 640))
@@ -151,7 +151,8 @@ class InsightEngine:
     """Implements `protocols.Engine` over a pack's folder. The folder is read and weights are loaded on first use.
 
     `score_threshold` (0..1) and `search_sizes` are insightface's defaults, and so are all answers: boxes and points as its
-    `FaceAnalysis` gives them, embeddings of its alignment, scaled to unit length.
+    `FaceAnalysis` gives them, embeddings of its alignment, scaled to unit length. At most `detect_batch` frames are looked at in
+    one run, where the file allows it; None: as many as pay on the device.
     """
 
     def __init__(
@@ -161,11 +162,13 @@ class InsightEngine:
         *,
         score_threshold: float = 0.5,
         search_sizes: tuple[tuple[int, int], ...] = SEARCH_SIZES,
+        detect_batch: int | None = None,
     ) -> None:
         self._folder = folder
         self._device = device
         self._score_threshold = score_threshold
         self._search_sizes = search_sizes
+        self._detect_batch = detect_batch or (ON_CPU if device.type == "cpu" else ELSEWHERE)
 
     @cached_property
     def pack(self) -> InsightPack:
@@ -204,7 +207,7 @@ class InsightEngine:
         return _faces(frame, rows, points)
 
     def detect_all(self, frames: Sequence[Frame]) -> list[Faces]:
-        """What `detect` finds in each frame; in one run where the file takes a batch, else one by one."""
+        """What `detect` finds in each frame; several in one run where the file allows it and it pays, else one by one."""
         detector = self._batch_detector if len(frames) > 1 else None
         if detector is None:
             return [self.detect(frame) for frame in frames]
@@ -275,10 +278,10 @@ class InsightEngine:
 
     @cached_property
     def _batch_detector(self) -> BatchDetector | None:
-        """None for a file that fixes its batch, or only says that it does not."""
-        if not leaves_batch_open(self.pack.networks["detection"]):
+        """None where frames are looked at one by one; so they are if the file fixes its batch, or only says that it does not."""
+        if self._detect_batch == 1 or not leaves_batch_open(self.pack.networks["detection"]):
             return None
-        made = BatchDetector(self._detector)
+        made = BatchDetector(self._detector, self._detect_batch)
         return made if made.keeps_frames_apart() else None
 
     @cached_property
