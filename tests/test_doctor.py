@@ -202,6 +202,18 @@ def test_onnxruntime_for_another_cuda_than_torchs_is_told(gpu_machine: Callable[
     assert "EXTRA=gpu" in finding.remedy
 
 
+def test_onnxruntime_beside_onnxruntime_gpu_is_seen_by_what_pip_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "onnxruntime", "1.31.1")
+    install(tmp_path, "onnxruntime-gpu", "1.31.1")
+    for place in tmp_path.glob("*.dist-info"):
+        (place / "top_level.txt").write_text("onnxruntime\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    finding = doctor._onnxruntime()
+    assert finding.state == "problem"
+    assert "onnxruntime, onnxruntime-gpu" in finding.found
+    assert "make setup" in finding.remedy
+
+
 def test_builds_for_the_cpu_need_no_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheels, "USERS", {"no-such-torch": ()})
     finding = doctor.judge_wheels(wheels.needed())

@@ -748,6 +748,49 @@ def test_a_swap_with_a_pack_and_a_swapper_from_files_is_recorded_with_what_they_
 
 
 @needs_insightface
+@pytest.mark.parametrize("side", [24, 16])
+@pytest.mark.parametrize("detect_batch", [1, 16])
+def test_fifty_small_faces_are_all_found_and_swapped_where_they_are(
+    copy: Path, tmp_path: Path, side: int, detect_batch: int
+) -> None:
+    """The smaller ones are under 20 pixels."""
+    packs.detector(copy / "det_10g.onnx", batch="n")
+    places = [(32.0 + 64 * column, 70.0 + 125 * row) for row in range(5) for column in range(10)]
+    picture = packs.scene(640, 640, [(x, y, side, 40 + number) for number, (x, y) in enumerate(places)])
+    frames = [frame_of(picture, index) for index in range(3)]
+    engine = InsightEngine(copy, CPU, detect_batch=detect_batch)
+    swapper = Inswapper.open(packs.swapper(tmp_path / "swap.onnx", batch=None), CPU, embedder=engine.embedder)
+    faces = engine.embed(frames[0], engine.detect(frames[0]))
+    codes = swapper.encode([Source(subject="actor:7", frames=frames[:1], faces=[faces])])
+
+    class Crowd:
+        subject, fps, size, origin = "actor:21", 25.0, (640, 640), "test"
+
+        def __len__(self) -> int:
+            return len(frames)
+
+        def __getitem__(self, index: int) -> Frame:
+            return frames[index]
+
+        def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+            return iter(frames[start:stop])
+
+    config = StreamConfig(select="all")
+    stream_of = stream.swap_frames(
+        Crowd(), engine=engine, swapper=swapper, codes=codes, config=config, device=CPU, corrections=Corrections()
+    )
+    for each in stream_of:
+        assert len(each.faces) == 50
+        differs = np.abs(each.frame.image.astype(int) - picture).max(axis=2) > 8
+        near = np.zeros_like(differs)
+        for x, y in places:
+            left, top = round(x - side), round(y - side)
+            assert differs[top : top + 2 * side, left : left + 2 * side].mean() > 0.1
+            near[max(top - side, 0) : top + 3 * side, max(left - side, 0) : left + 3 * side] = True
+        assert not differs[~near].any()
+
+
+@needs_insightface
 def test_a_swapper_that_the_engine_cannot_serve_is_refused_before_a_frame_is_read(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

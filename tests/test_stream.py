@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from faceswap_lab.actors.cast import Actor
+from faceswap_lab.errors import DeviceError
 from faceswap_lab.faces import align, blend, video
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.face import Faces
@@ -220,6 +221,50 @@ def test_an_error_comes_as_itself_after_the_frames_before_it(
         got.extend(run(footage, engine, codes, Failing(2, error), batch=2))
     assert raised.value is error
     assert [each.frame.index for each in got] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (RuntimeError("CUDA error: unspecified launch failure"), "nvidia-smi.*goes on from what was saved"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "smaller batches"),
+    ],
+)
+def test_a_device_that_vanishes_under_torch_is_told_after_the_frames_before_it(
+    error: RuntimeError, remedy: str, takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any
+) -> None:
+    got: list[SwappedFrame] = []
+    with pytest.raises(DeviceError, match=remedy) as raised:
+        got.extend(run(Shown(takes[0], "test:whole"), engine, codes, Failing(2, error), batch=2))
+    assert raised.value.__cause__ is error
+    assert [each.frame.index for each in got] == [0, 1, 2, 3]
+
+
+class Faceless:
+    """An engine that finds nobody, and counts how often it was asked."""
+
+    embedder, looked = "none", 0
+
+    def detect(self, frame: Frame) -> Faces:
+        self.looked += 1
+        return Faces.none()
+
+    def landmarks(self, frame: Frame, faces: Faces) -> Faces:
+        raise AssertionError("there are no faces to mark")
+
+    embed = landmarks
+
+
+@pytest.mark.parametrize("every", [1, 8])
+def test_three_minutes_without_a_face_pass_through_as_they_are(every: int) -> None:
+    footage, engine = Shown([np.full((16, 24, 3), i % 250, np.uint8) for i in range(4500)], "test:empty"), Faceless()
+    got = 0
+    for each, frame in zip(run(footage, engine, None, Failing(0, AssertionError()), every=every), footage.frames(), strict=True):
+        assert each.frame.image is frame.image
+        assert (len(each.faces), each.num_left) == (0, 0)
+        got += 1
+    assert got == 4500
+    assert engine.looked == -(-4500 // every), "what was not looked at was not found empty anew"
 
 
 def test_times_of_all_stages_are_counted(takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any) -> None:

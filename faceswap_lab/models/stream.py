@@ -18,6 +18,7 @@ from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.track import follow
+from faceswap_lab.models import device as devices
 from faceswap_lab.models.canvas import HostCanvas
 from faceswap_lab.models.colour import Colour
 from faceswap_lab.models.device_canvas import DeviceCanvas
@@ -117,6 +118,7 @@ def swap_frames(
         batch.found = finder.find(batch.frames)
         return batch
 
+    @devices.watched()
     def swap(batch: _Batch) -> _Batch:
         faces = Faces.concat([chosen for chosen, _ in batch.found])
         batch.canvas = HostCanvas(batch.frames, owned=owned) if device.type == "cpu" else DeviceCanvas(batch.frames, device)
@@ -129,11 +131,13 @@ def swap_frames(
                 paste(match(batch))
         return batch
 
+    @devices.watched()
     def match(batch: _Batch) -> _Batch:
         assert batch.canvas is not None
         batch.swapped = [(crops, batch.canvas.match(crops, answer, config.colour)) for crops, answer in batch.swapped]
         return batch
 
+    @devices.watched()
     def paste(batch: _Batch) -> _Batch:
         assert batch.canvas is not None
         for crops, answer in batch.swapped:
@@ -145,7 +149,9 @@ def swap_frames(
     colour = [] if config.colour == "none" else [Stage(name="colour", work=match)]
     stages = [Stage(name="find", work=find), Stage(name="swap", work=swap), *colour, Stage(name="paste", work=paste)]
     for batch in overlapped(source, stages, under_way=_BATCHES_UNDER_WAY, spent=spent):
-        for frame, (own, num_left) in zip(batch.canvas.frames(), batch.found, strict=True):
+        with devices.watched():
+            frames = list(batch.canvas.frames())
+        for frame, (own, num_left) in zip(frames, batch.found, strict=True):
             yield SwappedFrame(frame=frame, faces=own, num_left=num_left)
 
 
