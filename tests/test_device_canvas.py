@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from faceswap_lab.faces.face import Faces
@@ -68,6 +68,7 @@ places = st.tuples(st.sampled_from([10, 11]), st.floats(-30, 290), st.floats(-30
 
 
 @settings(max_examples=25, deadline=None)
+@example([(10, 0.0, 0.0, 14.0, 0.0), (10, 0.0, 0.0, 42.75, 0.0)], False).via("two sizes, both smaller than their crops")
 @given(st.lists(places, min_size=1, max_size=4), st.booleans())
 def test_it_agrees_with_the_host_within_a_level_for_each_paste(
     where: list[tuple[int, float, float, float, float]], mask: bool
@@ -137,6 +138,18 @@ def test_matching_moves_the_colours_that_are_seen_and_nothing_where_the_mask_is_
 def shown(canvas: HostCanvas | DeviceCanvas, crops: Crops, swapped: Swapped, colour: Colour) -> list[Frame]:
     canvas.paste(crops, canvas.match(crops, swapped, colour))
     return list(canvas.frames())
+
+
+@pytest.mark.parametrize("canvas_of", [HostCanvas, lambda frames: DeviceCanvas(frames, CPU)])
+def test_what_lies_around_a_face_keeps_its_colours_where_the_swapper_gives_no_mask(canvas_of: Any) -> None:
+    """Such a swapper draws the background too, and rightly: matched with the face it would show as a halo."""
+    canvas, given = canvas_of(frames_of(1)), answer(1, False)
+    crops = canvas.cut(face_at(10, 130, 100, 90, 0.1), template="arcface-128", size=SIZE)
+    changed = (canvas.match(crops, given, "mean").pixels - given.pixels).abs().amax(1)[0].numpy() * 255
+    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
+    apart = ((x - 0.5) / 0.30) ** 2 + ((y - 0.56) / 0.31) ** 2
+    assert changed[apart > 1.2].max() < 0.1
+    assert changed[apart < 0.3].min() > 3
 
 
 @pytest.mark.parametrize("colour", ["mean", "reinhard"])

@@ -50,7 +50,7 @@ class HostCanvas:
     def match(self, crops: Crops, swapped: Swapped, colour: Colour) -> Swapped:
         """The same answer in the colours of the crops it was drawn from; the crops are as `cut` gave them. ValueError for NaN.
 
-        One whose mask is empty keeps its own.
+        One whose mask is empty keeps its own, and so does what lies around the face where the swapper gives no mask.
         """
         if colour == "none":
             return swapped
@@ -62,7 +62,9 @@ class HostCanvas:
             seen = mask if part is None else mask * part
             if seen.sum(dtype=np.float64) > EMPTY:
                 patch, target = (255 * np.ascontiguousarray(each[i].transpose(1, 2, 0)) for each in (pixels, targets))
-                out[i] = blend.match_colour(patch, target, seen, spread=colour == "reinhard").transpose(2, 0, 1) / 255
+                matched = blend.match_colour(patch, target, seen, spread=colour == "reinhard")
+                matched = matched if part is None else patch + part[..., None] * (matched - patch)
+                out[i] = matched.transpose(2, 0, 1) / 255
         return replace(swapped, pixels=torch.from_numpy(out))
 
     def paste(self, crops: Crops, swapped: Swapped) -> None:

@@ -34,7 +34,10 @@ EMPTY = 1e-3
 
 
 def seen_part(crops: Crops, swapped: Swapped) -> Float32[np.ndarray, "s s"] | None:
-    """Where a crop is face, for a swapper that gives no mask: its template's ellipse. None where the swapper says it, or nobody."""
+    """Where a crop is face, for a swapper that gives no mask: its template's ellipse. None where the swapper says it, or nobody.
+
+    Only there its colours are taken and changed: the background that such a swapper draws is right as it is.
+    """
     if swapped.mask is not None or crops.template not in blend.ELLIPSES:
         return None
     return blend.soft_mask(swapped.pixels.shape[-1], template=crops.template)
