@@ -3,14 +3,19 @@
 Reference A is what insightface's documentation shows, frame by frame: `FaceAnalysis.get` (detection only), then for each face
 `INSwapper.get` with `paste_back=True`. Reference B, the floor, is the same ONNX files run on ready tensors, plus decoding and
 encoding, one after the other. All read the same clip through the same reader and write through the same lossless encoder, in
-turn, in one process. Ends with one line of JSON; `--quick` leaves out the large network and the memory, which take long.
-`--flame` prints where the threads of the pipeline are. What was found stands in benchmarks/README.md.
+turn, in one process. Ends with one line of JSON: bars measured, figures without a bar, and the bars that were not measured.
+`--quick` leaves out the large network and the memory, which take long; `--only large_4` measures one case on a machine that is
+quiet now; `--tiny` runs any case at a size that shows nothing but that it runs. `--flame` prints where the threads of the
+pipeline are. What was found stands in benchmarks/README.md.
 """
 
 import argparse
 import json
 import os
 import platform
+import re
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -19,7 +24,8 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -40,6 +46,7 @@ from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Clip, Grant, digest
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.canvas import HostCanvas
+from faceswap_lab.models.device import pick
 from faceswap_lab.models.insight import InsightEngine
 from faceswap_lab.models.inswapper import Inswapper
 from faceswap_lab.models.protocols import Source, Swapped
@@ -48,50 +55,130 @@ from faceswap_lab.models.stream import StreamConfig, swap_frames
 from tests import networks, packs
 
 CPU = torch.device("cpu")
-PASTE_BARS = {160: 30.0, 240: 30.0, 300: 30.0, 480: 10.0}
+CASES = ("paste", "detect", "small_1", "small_4", "first", "memory", "precision", "large_1", "large_4")
+QUICK = CASES[:5]
+
+PASTE_SIDES = (160, 240, 300, 480)
+AT_LEAST = {
+    "paste_160": 30.0,
+    "paste_240": 30.0,
+    "paste_300": 30.0,
+    "paste_480": 10.0,
+    "small_1_over_A": 3.0,
+    "small_4_over_A": 3.0,
+}
+AT_MOST = {
+    "small_1_of_floor": 1.25,
+    "small_4_of_floor": 1.25,
+    "first_frame_over_warm": 1.2,
+    "memory_mb_per_1000_frames": 1.0,
+    "bf16_mean_levels": 0.5,
+    "bf16_p99_levels": 2.0,
+    "large_1_of_floor": 1.1,
+    "large_4_of_floor": 1.1,
+    "large_1_glue_cpu_share": 0.10,
+    "large_4_glue_cpu_share": 0.10,
+}
+AT_LEAST |= {"cuda_large_1_over_A": 8.0, "cuda_large_4_over_A": 8.0}
+AT_MOST |= {"cuda_large_1_glue_cpu_share": 0.20, "cuda_large_4_glue_cpu_share": 0.20}
 
 
-PARTS = ("paste", "small", "first", "memory", "large")
+@dataclass
+class Report:
+    """What was found, for the line of JSON: bars by their names above, and figures that have none."""
+
+    bars: dict[str, dict[str, Any]]
+    figures: dict[str, dict[str, float]]
+    tiny: bool
+
+    def bar(self, name: str, value: float) -> None:
+        """Keep and print a figure that has a bar."""
+        at_least = name in AT_LEAST
+        bar = AT_LEAST[name] if at_least else AT_MOST[name]
+        ok = value >= bar if at_least else value <= bar
+        self.bars[name] = {"value": round(value, 3), "bar": bar, "ok": bool(ok)}
+        verdict = "no verdict" if self.tiny else "ok" if ok else "MISSED"
+        print(f"  {name}: {value:.3g} (bar {'>=' if at_least else '<='} {bar:g}: {verdict})", flush=True)
+
+    def figure(self, name: str, **values: float) -> None:
+        """Keep figures that have no bar."""
+        self.figures[name] = {key: round(value, 3) for key, value in values.items()}
+
+    def line(self, threads: int) -> str:
+        """Everything as one line of JSON. What a tiny run found is no verdict on anything and stays out."""
+        if self.tiny:
+            return json.dumps(
+                {"name": "swap_pipeline", "machine": machine(threads), "tiny": True, "ran": sorted(self.bars), "bars": {}}
+            )
+        missing = sorted((AT_LEAST | AT_MOST).keys() - self.bars.keys())
+        told = {"machine": machine(threads), "bars": self.bars, "not measured": missing, "figures": self.figures}
+        return json.dumps({"name": "swap_pipeline", **told})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under a minute on a quiet machine")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, help="only these; default: all, with --quick the first three")
+    parser.add_argument("--only", nargs="+", choices=CASES, metavar="CASE", help=f"only these of {', '.join(CASES)}")
+    parser.add_argument("--tiny", action="store_true", help="everything at a small size: shows that it runs, measures nothing")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where the networks of the whole pipeline run")
     parser.add_argument("--flame", action="store_true", help="sample the threads and print where they are")
+    parser.add_argument("--flame-graph", type=Path, metavar="FILE.svg", help="the same as a picture by py-spy (pip install py-spy)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    parts = options.parts or (PARTS[:3] if options.quick else PARTS)
+    cases = options.only or (QUICK if options.quick else () if options.flame or options.flame_graph else CASES)
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
     warnings.filterwarnings("ignore", category=FutureWarning, module="insightface")
-    bars: dict[str, dict[str, Any]] = {}
+    report = Report(bars={}, figures={}, tiny=options.tiny)
     if find_spec("insightface") is None:
         print("nothing to compare with: the library insightface is not installed (pip install -e '.[insight]')")
-        print(json.dumps({"name": "swap_pipeline", "machine": machine(options.threads), "bars": bars}))
+        print(report.line(options.threads))
         return
     with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        pack = packs.pack(folder / "pack")
-        small = packs.swapper(folder / "small.onnx", batch=None)
-        if "paste" in parts:
-            measure_paste(small, options.quick, bars)
-        if "small" in parts:
-            frames, times = (16, 2) if options.quick else (48, 5)
-            measure_pipeline("small", folder, pack, small, frames, times, StreamConfig(select="all"), bars)
-        if "first" in parts:
-            measure_first_frame(pack, small, 3 if options.quick else 5, bars)
+        measure(options, cases, Path(made), report)
+    print(report.line(options.threads))
+
+
+def measure(options: argparse.Namespace, cases: Sequence[str], folder: Path, report: Report) -> None:
+    """Each case in turn, in one folder."""
+    quick, tiny, device = options.quick, options.tiny, pick(options.device)
+    pack = packs.pack(folder / "pack")
+    small = packs.swapper(folder / "small.onnx", batch=None)
+    look: dict[str, Any] = {"size": (720, 1280), "side": 100} if tiny else {}
+    if "paste" in cases:
+        measure_paste(small, quick or tiny, report)
+    if "detect" in cases:
+        measure_detection(folder, 2 if quick or tiny else 5, device, report)
+    for name in ("small_1", "small_4"):
+        if name in cases:
+            frames, times = (4, 1) if tiny else (10, 2) if quick else (48, 5)
+            clip = clip_of(folder, frames, int(name[-1]), **look)
+            measure_pipeline(name, Bench(clip, pack, small, folder, StreamConfig(select="all"), device), times, report)
+    if "first" in cases:
+        measure_first_frame(pack, small, 2 if quick or tiny else 5, report)
+    if options.flame or options.flame_graph:
+        bench = Bench(clip_of(folder, 8 if tiny else 120, 4, **look), pack, small, folder, StreamConfig(select="all"), device)
+        bench.run_ours()
         if options.flame:
-            print_flame(folder, pack, small)
-        if "memory" in parts:
-            measure_memory(folder, pack, small, bars)
-        if "large" in parts:
-            net = networks.Large().eval()
-            large = networks.save_large(net, folder / "large.onnx")
-            measure_precision(net, large, bars)
-            del net
-            measure_pipeline("large", folder, pack, large, 6, 2, StreamConfig(select="all", batch=2), bars)
-    print(json.dumps({"name": "swap_pipeline", "machine": machine(options.threads), "bars": bars}))
+            print_flame(bench)
+        if options.flame_graph:
+            draw_flame(bench, options.flame_graph)
+    if "memory" in cases:
+        span = (20, 60) if tiny else (1000, 4000)
+        clip = clip_of(folder, span[1], 1, size=(360, 640), side=80)
+        measure_memory(Bench(clip, pack, small, folder, StreamConfig(select="all"), CPU), span, report)
+    if not {"precision", "large_1", "large_4"} & set(cases):
+        return
+    net = networks.Large(width=32 if tiny else 1024).eval()
+    large = networks.save_large(net, folder / "large.onnx")
+    if "precision" in cases:
+        measure_precision(net, large, report)
+    del net
+    for name in ("large_1", "large_4"):
+        if name in cases:
+            clip = clip_of(folder, 2 if tiny else 6, int(name[-1]), **look)
+            config = StreamConfig(select="all", batch=2)
+            measure_pipeline(name, Bench(clip, pack, large, folder, config, device), 1 if tiny else 2, report)
 
 
 def machine(threads: int) -> str:
@@ -105,12 +192,6 @@ def machine(threads: int) -> str:
 
 def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).exists() else []
-
-
-def set_bar(bars: dict[str, Any], name: str, value: float, bar: float, *, at_least: bool) -> None:
-    ok = value >= bar if at_least else value <= bar
-    bars[name] = {"value": round(value, 3), "bar": bar, "ok": bool(ok)}
-    print(f"  {name}: {value:.3g} (bar {'>=' if at_least else '<='} {bar:g}: {'ok' if ok else 'MISSED'})", flush=True)
 
 
 def interleaved(works: dict[str, Callable[[], object]], times: int, *, calls: int = 1) -> dict[str, list[tuple[float, float]]]:
@@ -160,7 +241,7 @@ class _Port:
     shape: list[int]
 
 
-def measure_paste(swapper: Path, quick: bool, bars: dict[str, Any]) -> None:
+def measure_paste(swapper: Path, quick: bool, report: Report) -> None:
     """1080p, one face, by the side of the crop's square in the frame: ours against insightface's, without any network."""
     print("crop + mask + paste, 1080p, one face: milliseconds of wall time (of CPU)")
     from insightface.app.common import Face
@@ -175,7 +256,7 @@ def measure_paste(swapper: Path, quick: bool, bars: dict[str, Any]) -> None:
     bgr = np.ascontiguousarray(image[..., ::-1])
     code = Face(embedding=rng.normal(size=512).astype(np.float32))
     swapped = Swapped(pixels=torch.from_numpy(answer))
-    for side, bar in PASTE_BARS.items():
+    for side in PASTE_SIDES:
         keypoints = _keypoints(side)
         faces = Faces(
             frame_index=np.zeros(1, np.int64),
@@ -196,7 +277,7 @@ def measure_paste(swapper: Path, quick: bool, bars: dict[str, Any]) -> None:
         wall, cpu = ratio(found, "A", "ours"), ratio(found, "A", "ours", 1)
         times = {name: f"{1e3 * middle(found, name):.2f} ({1e3 * middle(found, name, 1):.2f})" for name in found}
         print(f"  {side} px: A {times['A']}, ours {times['ours']}; {wall:.0f} times less (CPU {cpu:.0f})")
-        set_bar(bars, f"paste_{side}", wall, bar, at_least=True)
+        report.bar(f"paste_{side}", wall)
 
 
 def _keypoints(side: int) -> np.ndarray:
@@ -206,6 +287,26 @@ def _keypoints(side: int) -> np.ndarray:
     points = template_points("arcface-128", 128) - 63.5
     turn = np.array([[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]])
     return (points @ turn.T * side / 128 + (960, 540)).astype(np.float32)
+
+
+def measure_detection(folder: Path, times: int, device: torch.device, report: Report) -> None:
+    """Eight frames of 1080p, a detector that leaves its batch open: one by one, at once, and one by one in two threads."""
+    pack = packs.pack(folder / "open")
+    packs.detector(pack / "det_10g.onnx", batch="n")
+    engine, frames = InsightEngine(pack, device, detect_batch=8), list(networks.Squares(8, 4).frames())
+    assert engine.detects_batches
+    with ThreadPoolExecutor(2) as two:
+        works: dict[str, Callable[[], object]] = {
+            "one by one": lambda: [engine.detect(frame) for frame in frames],
+            "at once": lambda: engine.detect_all(frames),
+            "two threads": lambda: list(two.map(engine.detect, frames)),
+        }
+        found = interleaved(works, times)
+    print("detection, 1080p, eight frames, milliseconds a frame, wall (CPU):")
+    for work in works:
+        wall, cpu = (1e3 * middle(found, work, which) / len(frames) for which in (0, 1))
+        print(f"  {work:<11} {wall:8.1f} ({cpu:.1f})")
+        report.figure(f"detect_{work.replace(' ', '_')}_ms", wall=wall, cpu=cpu)
 
 
 # --- the whole pipeline ---------------------------------------------------------------------------------------------------------
@@ -220,18 +321,19 @@ class Bench:
     swapper: Path
     folder: Path
     config: StreamConfig
+    device: torch.device
 
     def __post_init__(self) -> None:
         from insightface.app import FaceAnalysis
         from insightface.model_zoo.inswapper import INSwapper
 
-        provider = ["CPUExecutionProvider"]
+        provider = ["CPUExecutionProvider"] if self.device.type == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
         with redirect_stdout(StringIO()):
             self.analysis = FaceAnalysis(str(self.pack), allowed_modules=["detection"], providers=provider)
-            self.analysis.prepare(ctx_id=-1)
+            self.analysis.prepare(ctx_id=-1 if self.device.type == "cpu" else 0)
             self.theirs = INSwapper(str(self.swapper), onnxruntime.InferenceSession(str(self.swapper), providers=provider))
-        self.engine = InsightEngine(self.pack, CPU)
-        self.ours = Inswapper.open(self.swapper, CPU, embedder=self.engine.embedder)
+        self.engine = InsightEngine(self.pack, self.device)
+        self.ours = Inswapper.open(self.swapper, self.device, embedder=self.engine.embedder)
         frame = self.clip[0]
         faces = self.engine.embed(frame, self.engine.detect(frame)[0:1])
         self.codes = self.ours.encode([Source(subject="actor:0", frames=[frame], faces=[faces])])
@@ -241,7 +343,7 @@ class Bench:
 
     def stream(self) -> Iterator[Frame]:
         """Frames of our pipeline."""
-        arguments: dict[str, Any] = {"engine": self.engine, "swapper": self.ours, "codes": self.codes, "device": CPU}
+        arguments: dict[str, Any] = {"engine": self.engine, "swapper": self.ours, "codes": self.codes, "device": self.device}
         frames = swap_frames(self.clip, config=self.config, corrections=Corrections(), spent=self.spent, **arguments)
         return (each.frame for each in frames)
 
@@ -273,9 +375,10 @@ class Bench:
         left = len(self.clip)
         while left > 0:
             count = min(batch, left)
-            for _ in range(count):
+            at_once = count if self.engine.detects_batches else 1
+            for _ in range(count // at_once):
                 for blob in blobs:
-                    detector.session.run(None, {detector.input_name: blob})
+                    detector.session.run(None, {detector.input_name: np.repeat(blob, at_once, 0)})
             swapper.run(None, {"target": crops[: count * num_faces], "source": codes[: count * num_faces]})
             left -= count
 
@@ -296,48 +399,41 @@ def clip_of(folder: Path, num_frames: int, num_faces: int, **options: Any) -> Cl
     return Clip(Grant(path=path, sha256=digest(path), subject="actor:0", basis="synthetic"))
 
 
-def measure_pipeline(
-    name: str,
-    folder: Path,
-    pack: Path,
-    swapper: Path,
-    num_frames: int,
-    times: int,
-    config: StreamConfig,
-    bars: dict[str, Any],
-) -> None:
-    for num_faces in (1, 4):
-        bench = Bench(clip_of(folder, num_frames, num_faces), pack, swapper, folder, config)
-        assert len(bench.engine.detect(bench.clip[num_frames // 2])) == num_faces
-        check_same(bench)
-        bench.spent.clear()
-        works: dict[str, Callable[[], object]] = {
-            "A": bench.run_insightface,
-            "ours": bench.run_ours,
-            "networks": lambda bench=bench, num_faces=num_faces: bench.run_networks(num_faces),
-            "codec": bench.run_codec,
-        }
-        found = interleaved(works, times)
-        print(f"1080p, {num_faces} faces, {name} network, {num_frames} frames, {times} rounds: milliseconds a frame, wall (CPU)")
-        for work in works:
-            each = (1e3 * middle(found, work, which) / num_frames for which in (0, 1))
-            print("  {:<9} {:8.1f} ({:.1f})".format(work, *each))
-        rounds = times + 1
-        stages = {stage: 1e3 * seconds / num_frames / rounds for stage, seconds in bench.spent.items()}
-        print("  busy by stage:", ", ".join(f"{stage} {ms:.1f}" for stage, ms in stages.items()), "ms a frame")
-        floor = [(n[0] + c[0], n[1] + c[1]) for n, c in zip(found["networks"], found["codec"], strict=True)]
-        found["floor"] = floor
-        over = ratio(found, "A", "ours")
-        if name == "small":
-            set_bar(bars, f"small_{num_faces}_over_A", over, 3.0, at_least=True)
+def measure_pipeline(name: str, bench: Bench, times: int, report: Report) -> None:
+    """`name` is small or large and the number of faces; on CUDA, too, A runs there."""
+    kind, num_faces, num_frames = name.split("_")[0], int(name[-1]), len(bench.clip)
+    assert len(bench.engine.detect(bench.clip[num_frames // 2])) == num_faces
+    check_same(bench)
+    bench.spent.clear()
+    works: dict[str, Callable[[], object]] = {
+        "A": bench.run_insightface,
+        "ours": bench.run_ours,
+        "networks": lambda: bench.run_networks(num_faces),
+        "codec": bench.run_codec,
+    }
+    found = interleaved(works, times)
+    height, width = bench.clip.size
+    title = f"{width} x {height}, {num_faces} faces, {kind} network, {num_frames} frames, {times} rounds"
+    print(f"{title}: milliseconds a frame, wall (CPU)")
+    for work in works:
+        each = [1e3 * middle(found, work, which) / num_frames for which in (0, 1)]
+        print("  {:<9} {:8.1f} ({:.1f})".format(work, *each))
+        report.figure(f"{name}_{work}_ms", wall=each[0], cpu=each[1])
+    stages = {stage: 1e3 * seconds / num_frames / (times + 1) for stage, seconds in bench.spent.items()}
+    print("  busy by stage:", ", ".join(f"{stage} {ms:.1f}" for stage, ms in stages.items()), "ms a frame")
+    report.figure(f"{name}_stages_ms", **stages)
+    floor = [(n[0] + c[0], n[1] + c[1]) for n, c in zip(found["networks"], found["codec"], strict=True)]
+    found["floor"] = floor
+    over = ratio(found, "A", "ours")
+    glue = statistics.median((o[1] - f[1]) / o[1] for o, f in zip(found["ours"], floor, strict=True))
+    report.figure(f"{name}_beside", over_A=over, of_floor=ratio(found, "ours", "floor"), glue_cpu_share=glue)
+    told = {f"{name}_over_A": over, f"{name}_of_floor": ratio(found, "ours", "floor"), f"{name}_glue_cpu_share": glue}
+    for bar, value in told.items():
+        key = bar if bench.device.type == "cpu" else f"cuda_{bar}"
+        if key in AT_LEAST | AT_MOST:
+            report.bar(key, value)
         else:
-            print(f"  A takes {over:.2f} times as long: the network is nearly all of it")
-        set_bar(
-            bars, f"{name}_{num_faces}_of_floor", ratio(found, "ours", "floor"), 1.25 if name == "small" else 1.1, at_least=False
-        )
-        if name == "large":
-            glue = statistics.median((o[1] - f[1]) / o[1] for o, f in zip(found["ours"], floor, strict=True))
-            set_bar(bars, f"large_{num_faces}_glue_cpu_share", glue, 0.10, at_least=False)
+            print(f"  {key}: {value:.3g} (no bar)")
 
 
 def check_same(bench: Bench) -> None:
@@ -351,7 +447,7 @@ def check_same(bench: Bench) -> None:
         assert np.abs(a - bench.clip[0].image[y - 15 : y + 15, x - 15 : x + 15]).mean() > 8, "nothing was swapped"
 
 
-def measure_first_frame(pack: Path, swapper: Path, times: int, bars: dict[str, Any]) -> None:
+def measure_first_frame(pack: Path, swapper: Path, times: int, report: Report) -> None:
     """From the call to the frame, one frame alone: the first after one that preloaded everything, against later ones."""
     code = f"""
 import statistics, sys, time
@@ -382,16 +478,14 @@ print(times[0] / statistics.median(times[1:]), 1e3 * times[0])
         )
         ratios.append(tuple(float(value) for value in done.stdout.split()))
     print(f"first frame after a preloading one, a process each: {', '.join(f'{first:.0f} ms' for _, first in ratios)}")
-    set_bar(bars, "first_frame_over_warm", statistics.median(each for each, _ in ratios), 1.2, at_least=False)
+    report.bar("first_frame_over_warm", statistics.median(each for each, _ in ratios))
 
 
 # --- memory, precision, flames ----------------------------------------------------------------------------------------------------
 
 
-def measure_memory(folder: Path, pack: Path, swapper: Path, bars: dict[str, Any]) -> None:
-    """Growth of the process's memory over frames 1,000 to 4,000, in MB per 1,000 frames: the slope of a straight line."""
-    span = (1000, 4000)
-    bench = Bench(clip_of(folder, span[1], 1, size=(360, 640), side=80), pack, swapper, folder, StreamConfig(select="all"))
+def measure_memory(bench: Bench, span: tuple[int, int], report: Report) -> None:
+    """Growth of the process's memory over the frames of `span`, in MB per 1,000 frames: the slope of a straight line."""
     numbers, sizes = [], []
     for frame in bench.stream():
         if frame.index >= span[0] and frame.index % 20 == 0:
@@ -399,14 +493,14 @@ def measure_memory(folder: Path, pack: Path, swapper: Path, bars: dict[str, Any]
             sizes.append(resident_mb())
     slope = float(np.polyfit(numbers, sizes, 1)[0])
     print(f"memory, 640 x 360, frames {span[0]} to {span[1]}: {sizes[0]:.0f} to {sizes[-1]:.0f} MB")
-    set_bar(bars, "memory_mb_per_1000_frames", slope, 1.0, at_least=False)
+    report.bar("memory_mb_per_1000_frames", slope)
 
 
 def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def measure_precision(net: networks.Large, path: Path, bars: dict[str, Any]) -> None:
+def measure_precision(net: networks.Large, path: Path, report: Report) -> None:
     """bf16 against fp32, both in torch, and onnxruntime's fp32: seconds a face, and the difference of the pictures in levels."""
     x, code = torch.rand(1, 3, 128, 128), torch.randn(1, networks.CODE)
     x = torch.nn.functional.interpolate(torch.rand(1, 3, 16, 16), 128, mode="bicubic").clamp(0, 1) * 0.9 + 0.1 * x
@@ -428,16 +522,15 @@ def measure_precision(net: networks.Large, path: Path, bars: dict[str, Any]) -> 
     assert np.abs(answers[kinds[0]] - answers[kinds[1]]).max() < 1e-2, "the ONNX file and the torch network are one network"
     apart = 255 * np.abs(answers["torch bf16"] - answers["torch fp32"])
     print(f"  bf16 differs by {apart.mean():.3f} levels in the mean, {np.quantile(apart, 0.99):.2f} at the 99th percentile")
-    set_bar(bars, "bf16_mean_levels", float(apart.mean()), 0.5, at_least=False)
-    set_bar(bars, "bf16_p99_levels", float(np.quantile(apart, 0.99)), 2.0, at_least=False)
+    report.bar("bf16_mean_levels", float(apart.mean()))
+    report.bar("bf16_p99_levels", float(np.quantile(apart, 0.99)))
     gains = {kind: ratio(found, kind, "torch bf16") for kind in kinds[:2]}
+    report.figure("bf16_gain", over_onnxruntime_fp32=gains[kinds[0]], over_torch_fp32=gains[kinds[1]])
     print("  bf16's gain:", ", ".join(f"{gain:.2f} over {kind}" for kind, gain in gains.items()))
 
 
-def print_flame(folder: Path, pack: Path, swapper: Path) -> None:
+def print_flame(bench: Bench) -> None:
     """Every 2 ms where each of the pipeline's threads is, as a tree of shares; waiting for another stage is left out."""
-    bench = Bench(clip_of(folder, 120, 4), pack, swapper, folder, StreamConfig(select="all"))
-    bench.run_ours()
     stacks: Counter[tuple[str, ...]] = Counter()
     running = threading.Event()
 
@@ -463,6 +556,22 @@ def print_flame(folder: Path, pack: Path, swapper: Path) -> None:
     running.set()
     sampler.join()
     _print_tree(stacks)
+
+
+def draw_flame(bench: Bench, path: Path) -> None:
+    """A flame graph of the pipeline alone, a column a thread, none where it waits. py-spy looks at this process from outside."""
+    tool = shutil.which("py-spy")
+    if tool is None:
+        raise SystemExit("no py-spy: pip install py-spy")
+    command = [tool, "record", "--threads", "--rate", "200", "--output", str(path), "--pid", str(os.getpid())]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as watcher:
+        time.sleep(1)
+        bench.run_ours()
+        watcher.send_signal(signal.SIGINT)
+    # The title is py-spy's own command, with places of this machine in it.
+    title = "the swap pipeline, 1080p, four faces, small network"
+    path.write_text(re.sub(r'(<text id="title"[^>]*>)[^<]*', rf"\g<1>{title}", path.read_text()))
+    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 
 
 def _print_tree(stacks: Counter[tuple[str, ...]]) -> None:

@@ -38,24 +38,29 @@ class Styled(nn.Module):
 
 
 class Large(nn.Module):
-    """inswapper's shape, as ReSwapper worked it out: down to 32 x 32 pixels of 1024 channels, six styled blocks, up again."""
+    """inswapper's shape, as ReSwapper worked it out: down to 32 x 32 pixels of 1024 channels, six styled blocks, up again.
 
-    def __init__(self) -> None:
+    Another `width` than 1024 makes it small, for trying out what runs it.
+    """
+
+    def __init__(self, width: int = 1024) -> None:
         super().__init__()
         torch.manual_seed(0)
+        self.width = width
+        half, quarter, eighth = (width // part for part in (2, 4, 8))
         self.down = nn.ModuleList(
             [
-                nn.Conv2d(3, 128, 7, padding=3),
-                nn.Conv2d(128, 256, 3, padding=1),
-                nn.Conv2d(256, 512, 3, 2, 1),
-                nn.Conv2d(512, 1024, 3, 2, 1),
+                nn.Conv2d(3, eighth, 7, padding=3),
+                nn.Conv2d(eighth, quarter, 3, padding=1),
+                nn.Conv2d(quarter, half, 3, 2, 1),
+                nn.Conv2d(half, width, 3, 2, 1),
             ]
         )
-        self.blocks = nn.ModuleList(Styled(1024) for _ in range(6))
+        self.blocks = nn.ModuleList(Styled(width) for _ in range(6))
         self.up = nn.ModuleList(
-            [nn.Conv2d(1024, 512, 3, padding=1), nn.Conv2d(512, 256, 3, padding=1), nn.Conv2d(256, 128, 3, padding=1)]
+            [nn.Conv2d(width, half, 3, padding=1), nn.Conv2d(half, quarter, 3, padding=1), nn.Conv2d(quarter, eighth, 3, padding=1)]
         )
-        self.last = nn.Conv2d(128, 3, 7, padding=3)
+        self.last = nn.Conv2d(eighth, 3, 7, padding=3)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -101,8 +106,8 @@ def save_large(net: Large, path: Path) -> Path:
     x = "target"
     for layer in net.down:
         x = graph.op("LeakyRelu", graph.conv(x, layer), **leaky)
-    ones, zeros = graph.const(np.ones(1024, np.float32)), graph.const(np.zeros(1024, np.float32))
-    split, shape = graph.const(np.array([1024, 1024])), graph.const(np.array([0, 1024, 1, 1]))
+    ones, zeros = graph.const(np.ones(net.width, np.float32)), graph.const(np.zeros(net.width, np.float32))
+    split, shape = graph.const(np.array([net.width] * 2)), graph.const(np.array([0, net.width, 1, 1]))
     for block in net.blocks:
         y = x
         for number, (convolution, style) in enumerate(zip(block.convolutions, block.styles, strict=True)):

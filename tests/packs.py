@@ -66,8 +66,11 @@ def _mask(net: Net, picture: str) -> str:
     return net.op("Clip", raw, net.const(0.0), net.const(1.0))
 
 
-def detector(path: Path, *, size: int | str = "side", keypoints: bool = True) -> Path:
-    """SCRFD's shape: for strides 8, 16 and 32 and two anchors, scores, then boxes, then points, in units of the stride."""
+def detector(path: Path, *, size: int | str = "side", keypoints: bool = True, batch: int | str = 1) -> Path:
+    """SCRFD's shape: for strides 8, 16 and 32 and two anchors, scores, then boxes, then points, in units of the stride.
+
+    With a `batch` that is no number the outputs keep that axis.
+    """
     net = Net()
     mask = _mask(net, "input.1")
     outputs: dict[str, list] = {}
@@ -76,9 +79,11 @@ def detector(path: Path, *, size: int | str = "side", keypoints: bool = True) ->
         for stride, at in zip(STRIDES, found, strict=True):
             name = f"{part}_{stride}"
             rows = net.op("Transpose", at[part], perm=[0, 2, 3, 1])
-            net.op("Reshape", rows, net.const([-1, values], np.int64), out=name)
-            outputs[name] = [f"n{stride}" if isinstance(size, str) else 2 * (size // stride) ** 2, values]
-    shape = [1, 3, "height", "width"] if isinstance(size, str) else [1, 3, size, size]
+            apart = [] if batch == 1 else [0]
+            net.op("Reshape", rows, net.const([*apart, -1, values], np.int64), out=name)
+            found_rows = f"n{stride}" if isinstance(size, str) else 2 * (size // stride) ** 2
+            outputs[name] = [*([batch] if apart else []), found_rows, values]
+    shape = [batch, 3, *(["height", "width"] if isinstance(size, str) else [size, size])]
     return net.save(path, {"input.1": shape}, outputs)
 
 

@@ -1,18 +1,21 @@
 """The back end for GPUs against the one for the host: the same code on CPU tensors; on CUDA also without waiting for the device."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.canvas import HostCanvas
+from faceswap_lab.models.colour import Colour, to_lab
 from faceswap_lab.models.device_canvas import DeviceCanvas
-from faceswap_lab.models.protocols import Swapped
+from faceswap_lab.models.protocols import Crops, Swapped
 from tests.test_align import smooth
 
 CPU = torch.device("cpu")
@@ -65,6 +68,7 @@ places = st.tuples(st.sampled_from([10, 11]), st.floats(-30, 290), st.floats(-30
 
 
 @settings(max_examples=25, deadline=None)
+@example([(10, 0.0, 0.0, 14.0, 0.0), (10, 0.0, 0.0, 42.75, 0.0)], False).via("two sizes, both smaller than their crops")
 @given(st.lists(places, min_size=1, max_size=4), st.booleans())
 def test_it_agrees_with_the_host_within_a_level_for_each_paste(
     where: list[tuple[int, float, float, float, float]], mask: bool
@@ -90,6 +94,72 @@ def test_something_was_pasted_and_nothing_outside(side: int) -> None:
     far = np.hypot(x - 130, y - 100) > 0.75 * side + 4
     assert changed[100, 130] > 10
     assert changed[far].max() == 0
+
+
+@pytest.mark.parametrize("colour", ["mean", "reinhard"])
+@pytest.mark.parametrize("template", ["face", "whole-face", "arcface-128"])
+@pytest.mark.parametrize("mask", [True, False])
+def test_colours_are_matched_as_on_the_host(colour: Colour, template: str, mask: bool) -> None:
+    frames, where = frames_of(2), [(10, 130, 100, 150, 0.3), (11, 60, 80, 60, -1.0), (11, 190, 90, 30, 2.0)]
+    faces, found = Faces.concat([face_at(*each) for each in where]), []
+    for canvas in (HostCanvas(frames), DeviceCanvas(frames, CPU)):
+        crops = canvas.cut(faces, template=template, size=SIZE)
+        matched = canvas.match(crops, answer(3, mask), colour)
+        canvas.paste(crops, matched)
+        found.append((255 * matched.pixels.numpy(), [frame.image.astype(int) for frame in canvas.frames()]))
+    (one, images), (other, others) = found
+    assert np.abs(one - 255 * answer(3, mask).pixels.numpy()).max() > 20, "something was matched"
+    assert np.abs(one - other).max() < 0.1
+    assert max(np.abs(a - b).max() for a, b in zip(images, others, strict=True)) <= 1
+
+
+@pytest.mark.parametrize("canvas_of", [HostCanvas, lambda frames: DeviceCanvas(frames, CPU)])
+def test_matching_moves_the_colours_that_are_seen_and_nothing_where_the_mask_is_empty(canvas_of: Any) -> None:
+    canvas = canvas_of(frames_of(1))
+    crops = canvas.cut(Faces.concat([face_at(10, 130, 100, 90, 0.1)] * 2), template="face", size=SIZE)
+    given = answer(2, True)
+    assert given.mask is not None
+    mask = given.mask * torch.tensor([1.0, 0.0])[:, None, None, None]
+    given = replace(given, pixels=0.3 + 0.5 * given.pixels, mask=mask)
+    assert canvas.match(crops, given, "none") is given
+    spread = {}
+    for colour in ("mean", "reinhard"):
+        matched = canvas.match(crops, given, colour).pixels
+        np.testing.assert_allclose(matched[1], given.pixels[1], atol=1e-6)
+        inside = given.mask[0, 0] > 0.999
+        labs = [to_lab(picture[:1])[0, :, inside] for picture in (matched, crops.pixels, given.pixels)]
+        means, spreads = ([lab.mean(1) for lab in labs], [lab.std(1) for lab in labs])
+        assert (means[0] - means[1]).abs().max() < 3 < (means[2] - means[1]).abs().max()
+        spread[colour] = [(spreads[0] - each).abs().max().item() for each in spreads[1:]]
+    assert spread["mean"][0] > 3, "the patch keeps its contrast"
+    assert spread["reinhard"][0] < spread["mean"][0] / 2
+
+
+def shown(canvas: HostCanvas | DeviceCanvas, crops: Crops, swapped: Swapped, colour: Colour) -> list[Frame]:
+    canvas.paste(crops, canvas.match(crops, swapped, colour))
+    return list(canvas.frames())
+
+
+@pytest.mark.parametrize("canvas_of", [HostCanvas, lambda frames: DeviceCanvas(frames, CPU)])
+def test_what_lies_around_a_face_keeps_its_colours_where_the_swapper_gives_no_mask(canvas_of: Any) -> None:
+    """Such a swapper draws the background too, and rightly: matched with the face it would show as a halo."""
+    canvas, given = canvas_of(frames_of(1)), answer(1, False)
+    crops = canvas.cut(face_at(10, 130, 100, 90, 0.1), template="arcface-128", size=SIZE)
+    changed = (canvas.match(crops, given, "mean").pixels - given.pixels).abs().amax(1)[0].numpy() * 255
+    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
+    apart = ((x - 0.5) / 0.30) ** 2 + ((y - 0.56) / 0.31) ** 2
+    assert changed[apart > 1.2].max() < 0.1
+    assert changed[apart < 0.3].min() > 3
+
+
+@pytest.mark.parametrize("colour", ["mean", "reinhard"])
+def test_nan_does_not_come_through_matching(colour: Colour) -> None:
+    for canvas in (HostCanvas(frames_of(1)), DeviceCanvas(frames_of(1), CPU)):
+        crops = canvas.cut(face_at(10, 100, 100, 80, 0), template="face", size=SIZE)
+        bad = answer(1, False)
+        bad.pixels[0, 0, 3, 3] = float("nan")
+        with pytest.raises(ValueError, match="NaN"):
+            shown(canvas, crops, bad, colour)
 
 
 def test_frames_without_faces_come_back_as_they_are() -> None:
@@ -118,15 +188,22 @@ def test_nan_is_found_before_a_frame_is_handed_out() -> None:
 def test_cut_and_paste_do_not_wait_for_the_device() -> None:
     device, frames = torch.device("cuda"), frames_of(2)
     faces = Faces.concat([face_at(10, 100, 100, 80, 0.2), face_at(11, 60, 90, 30, 1), face_at(11, 150, 90, 180, 2)])
-    swapped, canvas = answer(3, True, device), DeviceCanvas(frames, device)
-    canvas.paste(canvas.cut(faces, template="face", size=SIZE), swapped)  # kernels are loaded on first use
+    swapped = answer(3, True, device)
+
+    def work(canvas: DeviceCanvas) -> DeviceCanvas:
+        crops = canvas.cut(faces, template="face", size=SIZE)
+        canvas.paste(crops, canvas.match(crops, swapped, "reinhard"))
+        return canvas
+
+    work(DeviceCanvas(frames, device))  # kernels are loaded on first use
     canvas = DeviceCanvas(frames, device)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        canvas.paste(canvas.cut(faces, template="face", size=SIZE), swapped)
+        work(canvas)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     host = HostCanvas(frames)
-    host.paste(host.cut(faces, template="face", size=SIZE), answer(3, True))
+    crops = host.cut(faces, template="face", size=SIZE)
+    host.paste(crops, host.match(crops, answer(3, True), "reinhard"))
     for one, other in zip(canvas.frames(), host.frames(), strict=True):
         assert np.abs(one.image.astype(int) - other.image).max() <= 1

@@ -7,7 +7,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from faceswap_lab import __main__ as command_line
 from faceswap_lab.cli.parser import parser
 from faceswap_lab.errors import DeviceError, RunError
 from faceswap_lab.models import zoo
-from faceswap_lab.runs import doctor
+from faceswap_lab.runs import doctor, wheels
 from faceswap_lab.runs.doctor import Finding, Hardware
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
@@ -129,6 +129,99 @@ def test_onnxruntime_of_the_cpu_beside_a_gpu_is_a_warning() -> None:
     assert doctor.judge_onnxruntime(["onnxruntime", "onnxruntime-gpu"], both, gpu=True).state == "problem"
 
 
+def install(folder: Path, name: str, version: str, *requires: str) -> None:
+    """What pip leaves of a wheel: enough to be asked about."""
+    place = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    place.mkdir(parents=True)
+    lines = [f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}", *(f"Requires-Dist: {each}" for each in requires)]
+    (place / "METADATA").write_text("\n".join(lines) + "\n")
+
+
+TORCH_NEEDS = ("filelock", "cuda-toolkit[cudart,cufft]==13.0.2", 'nvidia-cudnn-cu13==9.15.1.9; python_version >= "3.10"')
+TOOLKIT_NEEDS = (
+    'nvidia-cuda-runtime==13.0.96; extra == "cudart"',
+    'nvidia-cufft==12.0.0.61; extra == "cufft"',
+    'nvidia-curand==10.4.0.35; extra == "curand"',
+)
+# As onnxruntime-gpu 1.31.1 has them.
+ONNXRUNTIME_NEEDS = (
+    "numpy",
+    'nvidia-cuda-runtime~=13.0; extra == "cuda"',
+    'nvidia-cufft~=12.0; extra == "cuda"',
+    'nvidia-cudnn-cu13~=9.0; extra == "cudnn"',
+)
+WHEELS = {"cuda-toolkit": "13.0.2", "nvidia-cuda-runtime": "13.0.96", "nvidia-cufft": "12.0.0.61", "nvidia-cudnn-cu13": "9.15.1.9"}
+
+
+@pytest.fixture
+def gpu_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finding]:
+    """The finding on a machine with torch for CUDA 13, onnxruntime-gpu, and these wheels."""
+
+    def examine(onnxruntime: tuple[str, ...] = ONNXRUNTIME_NEEDS, **changed: str) -> Finding:
+        folder = tmp_path / "site"
+        install(folder, "torch", "2.13.0", *TORCH_NEEDS)
+        install(folder, "onnxruntime-gpu", "1.31.1", *onnxruntime)
+        for name, version in (WHEELS | {name.replace("_", "-"): version for name, version in changed.items()}).items():
+            if version:
+                install(folder, name, version, *(TOOLKIT_NEEDS if name == "cuda-toolkit" else ()))
+        monkeypatch.syspath_prepend(str(folder))
+        return doctor.judge_wheels(wheels.needed())
+
+    return examine
+
+
+def test_wheels_that_fit_are_named_and_those_of_other_extras_are_not_asked_for(gpu_machine: Callable[..., Finding]) -> None:
+    finding = gpu_machine()
+    assert finding.state == "ok"
+    assert all(f"{name} {version}" in finding.found for name, version in WHEELS.items())
+    assert "curand" not in finding.found
+
+
+def test_a_wheel_that_torch_pins_and_that_is_another_or_absent_is_a_problem(gpu_machine: Callable[..., Finding]) -> None:
+    finding = gpu_machine(nvidia_cudnn_cu13="9.10.0", nvidia_cufft="")
+    assert finding.state == "problem"
+    assert "torch needs nvidia-cudnn-cu13==9.15.1.9, there is 9.10.0" in finding.found
+    assert "torch needs nvidia-cufft==12.0.0.61, there is none" in finding.found
+    assert "pip install" in finding.remedy
+    assert "'nvidia-cudnn-cu13==9.15.1.9'" in finding.remedy
+    assert "'nvidia-cufft==12.0.0.61'" in finding.remedy
+    assert "~=12.0" not in finding.remedy, "torch's pin serves both"
+
+
+def test_what_onnxruntime_alone_lacks_is_a_warning(gpu_machine: Callable[..., Finding]) -> None:
+    finding = gpu_machine((*ONNXRUNTIME_NEEDS, 'nvidia-cuda-nvrtc~=13.0; extra == "cuda"'), nvidia_cuda_nvrtc="12.9.1")
+    assert finding.state == "warning"
+    assert finding.found == "onnxruntime-gpu needs nvidia-cuda-nvrtc~=13.0, there is 12.9.1"
+    assert "'nvidia-cuda-nvrtc~=13.0'" in finding.remedy
+
+
+def test_onnxruntime_for_another_cuda_than_torchs_is_told(gpu_machine: Callable[..., Finding]) -> None:
+    older = ('nvidia-cuda-runtime-cu12~=12.0; extra == "cuda"', 'nvidia-cudnn-cu12~=9.0; extra == "cudnn"')
+    finding = gpu_machine(older, nvidia_cudnn_cu12="9.1.0")
+    assert finding.state == "warning"
+    assert finding.found == "torch is built for CUDA 13; onnxruntime-gpu is built for CUDA 12"
+    assert "EXTRA=gpu" in finding.remedy
+
+
+def test_onnxruntime_beside_onnxruntime_gpu_is_seen_by_what_pip_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "onnxruntime", "1.31.1")
+    install(tmp_path, "onnxruntime-gpu", "1.31.1")
+    for place in tmp_path.glob("*.dist-info"):
+        (place / "top_level.txt").write_text("onnxruntime\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    finding = doctor._onnxruntime()
+    assert finding.state == "problem"
+    assert "onnxruntime, onnxruntime-gpu" in finding.found
+    assert "make setup" in finding.remedy
+
+
+def test_builds_for_the_cpu_need_no_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheels, "USERS", {"no-such-torch": ()})
+    finding = doctor.judge_wheels(wheels.needed())
+    assert finding.state == "ok"
+    assert "none needed" in finding.found
+
+
 @pytest.mark.parametrize("gone", doctor.CODECS)
 def test_each_missing_codec_is_named(gone: tuple[str, str]) -> None:
     finding = doctor.judge_codecs(lambda name, mode: (name, mode) != gone)
@@ -227,7 +320,7 @@ def test_asking_writes_nothing_and_calls_nobody(lab: Path, monkeypatch: pytest.M
 def test_findings_that_are_not_ok_have_a_remedy(lab: Path) -> None:
     found = doctor.examine()
     assert [finding.name for finding in found if finding.state != "ok" and not finding.remedy] == []
-    assert len(by_name(found)) == len(found) == 14
+    assert len(by_name(found)) == len(found) == 15
 
 
 def test_missing_weights_are_exit_code_4_and_altered_ones_are_named(lab: Path, capsys: pytest.CaptureFixture) -> None:

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,15 +21,17 @@ from onnxruntime.capi import onnxruntime_pybind11_state as failures
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import DeviceError, FaceError, LicenceError, WeightsError
 from faceswap_lab.faces import align
+from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models import device, graphs, insight
+from faceswap_lab.models import device, graphs, insight, stream
 from faceswap_lab.models import packs as restricted
 from faceswap_lab.models.engines import check_points, open_engine, open_swapper, providers_of, record_of, swapper_record
 from faceswap_lab.models.insight import InsightEngine, open_pack
 from faceswap_lab.models.inswapper import Inswapper
 from faceswap_lab.models.opencv import OfflineEngine
 from faceswap_lab.models.protocols import Crops, Source
+from faceswap_lab.models.stream import StreamConfig
 from faceswap_lab.models.warp import WarpSwapper
 from faceswap_lab.runs.evaluate import evaluate
 from faceswap_lab.runs.recipes import EvaluateRecipe, SwapRecipe
@@ -125,6 +128,93 @@ def test_a_detector_of_one_size_is_searched_at_that_size(copy: Path, size: int) 
     frame = frame_of(packs.scene(size, size, [(150, 160, 60, 90)]))
     found = InsightEngine(copy, CPU).detect(frame)
     np.testing.assert_allclose(found.boxes, [[120, 130, 180, 190]], atol=1)
+
+
+WANDERING = [[(x + 40.0 * number, y, side, green) for x, y, side, green in FOUR[: number + 1]] for number in range(4)]
+
+
+@needs_insightface
+@pytest.mark.parametrize("size", ["side", 320])
+def test_frames_detected_at_once_give_to_the_bit_what_each_gives_alone(copy: Path, size: int | str) -> None:
+    """Several sizes of picture, none, one and many faces, a picture too narrow to be searched, and more than fit a run."""
+    packs.detector(copy / "det_10g.onnx", size=size, batch="n")
+    engine = InsightEngine(copy, CPU, detect_batch=16)
+    assert engine.detects_batches
+    pictures = [packs.scene(480, 640, markers) for markers in WANDERING]
+    pictures += [packs.scene(200, 900, []), packs.scene(640, 480, FOUR), np.zeros((4, 2000, 3), np.uint8), packs.scene(96, 96, [])]
+    frames = [frame_of(picture, 7 + index) for index, picture in enumerate(pictures * 3)]
+    alone = [engine.detect(frame) for frame in frames]
+    at_once = engine.detect_all(frames)
+    assert {len(faces) for faces in alone} >= {0, 1, 3}
+    for one, other in zip(alone, at_once, strict=True):
+        for field in ("frame_index", "boxes", "keypoints", "scores"):
+            np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+    assert engine.detect_all([]) == []
+    assert not InsightEngine(copy, CPU).detects_batches, "it does not pay on a CPU"
+
+
+class Runs:
+    """Counts what a session is given."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session, self.batches = session, []
+
+    def run(self, names: list[str], fed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        self.batches.append(len(next(iter(fed.values()))))
+        return list(self._session.run(names, fed))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._session, name)
+
+
+@needs_insightface
+@pytest.mark.parametrize(("batch", "runs"), [("n", [8, 8]), (1, [1] * 16)])
+def test_the_stream_detects_a_batch_at_once_where_the_file_allows_it(copy: Path, batch: int | str, runs: list[int]) -> None:
+    packs.detector(copy / "det_10g.onnx", batch=batch)
+    engine = InsightEngine(copy, CPU, detect_batch=16)
+    swapper = Inswapper.open(packs.swapper(copy.parent / "swap.onnx", batch=None), CPU, embedder=engine.embedder)
+    frames = [frame_of(packs.scene(240, 320, [(60.0 + 8 * i, 120, 64, 90)]), i) for i in range(8)]
+    assert engine.detects_batches == (batch == "n")
+    counted = engine._detector.session = Runs(engine._detector.session)
+    finder = stream._Finder(engine=engine, swapper=swapper, config=StreamConfig(), corrections=Corrections(), origin="test")
+    found = finder.find(frames)
+    assert counted.batches == runs
+    assert [len(faces) for faces, _ in found] == [1] * 8
+    counted.batches.clear()
+    finder = replace(finder, config=StreamConfig(every=4))
+    finder.find(frames)
+    first = [2, 2] if batch == "n" else [1] * 4
+    assert counted.batches[: len(first)] == first, "frames 0 and 4 at once"
+    assert counted.batches[len(first) :] == [1] * 12, "flow loses a flat square: each frame between is looked at by itself"
+
+
+@needs_insightface
+def test_a_file_that_mixes_the_frames_of_a_batch_is_run_frame_by_frame(copy: Path) -> None:
+    """It says that it takes any batch, and is made for one: its outputs hold the first frame's answers, or none."""
+    for spoil in ("first", "refuse"):
+        path = packs.detector(copy / "det_10g.onnx", batch="n")
+        model = onnx.load(path)
+        for node in model.graph.node:
+            if node.output[0].startswith(("score", "bbox", "kps")):
+                target = next(c for c in model.graph.initializer if c.name == node.input[1])
+                target.CopyFrom(numpy_helper.from_array(np.array([1, -1, numpy_helper.to_array(target)[2]]), target.name))
+        if spoil == "first":
+            ports = {output.name for output in model.graph.output}
+            for node in list(model.graph.node):
+                if node.output[0] in ports:
+                    inner, rows = f"{node.output[0]}_all", f"{node.output[0]}_rows"
+                    node.input[0], whole = inner, node.input[0]
+                    first = numpy_helper.from_array(np.array([0]), rows)
+                    model.graph.initializer.append(first)
+                    place = list(model.graph.node).index(node)
+                    model.graph.node.insert(place, helper.make_node("Gather", [whole, rows], [inner], axis=0))
+        onnx.save(model, path)
+        engine = InsightEngine(copy, CPU, detect_batch=16)
+        assert not engine.detects_batches
+        frames = [frame_of(packs.scene(240, 320, [(60.0 + 40 * i, 120, 64, 90)]), i) for i in range(3)]
+        for one, frame in zip(engine.detect_all(frames), frames, strict=True):
+            np.testing.assert_array_equal(one.boxes, engine.detect(frame).boxes)
+            assert len(one) == 1
 
 
 @needs_insightface
@@ -655,6 +745,49 @@ def test_a_swap_with_a_pack_and_a_swapper_from_files_is_recorded_with_what_they_
     assert run() != first
     packs.detector(copy / "det_10g.onnx", size=640)
     assert run() not in (first, Run.open(first.id))
+
+
+@needs_insightface
+@pytest.mark.parametrize("side", [24, 16])
+@pytest.mark.parametrize("detect_batch", [1, 16])
+def test_fifty_small_faces_are_all_found_and_swapped_where_they_are(
+    copy: Path, tmp_path: Path, side: int, detect_batch: int
+) -> None:
+    """The smaller ones are under 20 pixels."""
+    packs.detector(copy / "det_10g.onnx", batch="n")
+    places = [(32.0 + 64 * column, 70.0 + 125 * row) for row in range(5) for column in range(10)]
+    picture = packs.scene(640, 640, [(x, y, side, 40 + number) for number, (x, y) in enumerate(places)])
+    frames = [frame_of(picture, index) for index in range(3)]
+    engine = InsightEngine(copy, CPU, detect_batch=detect_batch)
+    swapper = Inswapper.open(packs.swapper(tmp_path / "swap.onnx", batch=None), CPU, embedder=engine.embedder)
+    faces = engine.embed(frames[0], engine.detect(frames[0]))
+    codes = swapper.encode([Source(subject="actor:7", frames=frames[:1], faces=[faces])])
+
+    class Crowd:
+        subject, fps, size, origin = "actor:21", 25.0, (640, 640), "test"
+
+        def __len__(self) -> int:
+            return len(frames)
+
+        def __getitem__(self, index: int) -> Frame:
+            return frames[index]
+
+        def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+            return iter(frames[start:stop])
+
+    config = StreamConfig(select="all")
+    stream_of = stream.swap_frames(
+        Crowd(), engine=engine, swapper=swapper, codes=codes, config=config, device=CPU, corrections=Corrections()
+    )
+    for each in stream_of:
+        assert len(each.faces) == 50
+        differs = np.abs(each.frame.image.astype(int) - picture).max(axis=2) > 8
+        near = np.zeros_like(differs)
+        for x, y in places:
+            left, top = round(x - side), round(y - side)
+            assert differs[top : top + 2 * side, left : left + 2 * side].mean() > 0.1
+            near[max(top - side, 0) : top + 3 * side, max(left - side, 0) : left + 3 * side] = True
+        assert not differs[~near].any()
 
 
 @needs_insightface

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from faceswap_lab.actors.cast import Actor
+from faceswap_lab.errors import DeviceError
 from faceswap_lab.faces import align, blend, video
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.face import Faces
@@ -17,8 +18,9 @@ from faceswap_lab.faces.footage import Clip, Grant, digest
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import stream
 from faceswap_lab.models.canvas import border_window
+from faceswap_lab.models.colour import Colour
 from faceswap_lab.models.opencv import OfflineEngine
-from faceswap_lab.models.protocols import AnySwapper
+from faceswap_lab.models.protocols import AnySwapper, Swapped
 from faceswap_lab.models.stream import StreamConfig, SwappedFrame, largest, source_of, swap_frames
 from faceswap_lab.models.warp import WarpSwapper
 
@@ -86,9 +88,16 @@ def run(footage: Any, engine: Any, codes: Any, swapper: AnySwapper | None = None
     )
 
 
-def plain(footage: Shown, engine: OfflineEngine, codes: Any, select: str) -> list[np.ndarray]:
+def plain(
+    footage: Shown,
+    engine: OfflineEngine,
+    codes: Any,
+    select: str,
+    swapper: AnySwapper | None = None,
+    colour: Colour = "none",
+) -> list[np.ndarray]:
     """What the stream has to give: nothing batched, nothing shared, pasted in single steps with floats."""
-    swapper, out = WarpSwapper(), []
+    swapper, out = swapper or WarpSwapper(), []
     for frame in footage.frames():
         found = engine.detect(frame)
         faces = largest(found) if select == "largest" else found
@@ -108,7 +117,10 @@ def plain(footage: Shown, engine: OfflineEngine, codes: Any, select: str) -> lis
             swapped = swapper(crops, codes, np.zeros(1, np.int64))
             assert swapped.mask is not None
             mask = border_window(256) * swapped.mask[0, 0].numpy()
-            image = blend.paste(image, swapped.pixels[0].permute(1, 2, 0).numpy() * 255, mask, matrix)
+            patch = swapped.pixels[0].permute(1, 2, 0).numpy() * 255
+            if colour != "none":
+                patch = blend.match_colour(patch, crop, mask, spread=colour == "reinhard")
+            image = blend.paste(image, patch, mask, matrix)
         out.append(image)
     return out
 
@@ -134,6 +146,32 @@ def test_the_stream_gives_what_the_plain_loop_gives_for_every_batch(
     assert changed == [faces == 4 or (faces == 1 and i not in (2, 3)) for i in range(len(footage))]
     for image, frame in zip(before, footage.frames(), strict=True):
         np.testing.assert_array_equal(image, frame.image, "the target's own frames are not painted on")
+
+
+class Sallow(WarpSwapper):
+    """A swapper that gets the skin's colour wrong."""
+
+    def __call__(self, crops: Any, codes: Any, which: Any) -> Swapped:
+        swapped = super().__call__(crops, codes, which)
+        return replace(swapped, pixels=swapped.pixels * torch.tensor([0.7, 1.0, 0.5])[:, None, None])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("colour", ["mean", "reinhard"])
+def test_colours_are_matched_as_in_the_plain_loop_for_every_batch(
+    colour: Colour, takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    footage = footage_of(takes, 4)
+    expected = plain(footage, engine, codes, "all", Sallow(), colour)
+    for one, other in zip(expected, plain(footage, engine, codes, "all", Sallow()), strict=True):
+        assert np.abs(one.astype(int) - other).max() > 30
+    for batch, at_once in ((1, 64), (3, 64), (8, 64), (8, 5)):
+        monkeypatch.setattr(stream, "_FACES_AT_ONCE", at_once)
+        spent: dict[str, float] = {}
+        got = list(run(footage, engine, codes, Sallow(), batch=batch, select="all", colour=colour, spent=spent))
+        assert spent["colour"] > 0
+        for each, image in zip(got, expected, strict=True):
+            assert np.abs(each.frame.image.astype(int) - image).max() <= 1
 
 
 @pytest.mark.slow
@@ -183,6 +221,50 @@ def test_an_error_comes_as_itself_after_the_frames_before_it(
         got.extend(run(footage, engine, codes, Failing(2, error), batch=2))
     assert raised.value is error
     assert [each.frame.index for each in got] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (RuntimeError("CUDA error: unspecified launch failure"), "nvidia-smi.*goes on from what was saved"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "smaller batches"),
+    ],
+)
+def test_a_device_that_vanishes_under_torch_is_told_after_the_frames_before_it(
+    error: RuntimeError, remedy: str, takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any
+) -> None:
+    got: list[SwappedFrame] = []
+    with pytest.raises(DeviceError, match=remedy) as raised:
+        got.extend(run(Shown(takes[0], "test:whole"), engine, codes, Failing(2, error), batch=2))
+    assert raised.value.__cause__ is error
+    assert [each.frame.index for each in got] == [0, 1, 2, 3]
+
+
+class Faceless:
+    """An engine that finds nobody, and counts how often it was asked."""
+
+    embedder, looked = "none", 0
+
+    def detect(self, frame: Frame) -> Faces:
+        self.looked += 1
+        return Faces.none()
+
+    def landmarks(self, frame: Frame, faces: Faces) -> Faces:
+        raise AssertionError("there are no faces to mark")
+
+    embed = landmarks
+
+
+@pytest.mark.parametrize("every", [1, 8])
+def test_three_minutes_without_a_face_pass_through_as_they_are(every: int) -> None:
+    footage, engine = Shown([np.full((16, 24, 3), i % 250, np.uint8) for i in range(4500)], "test:empty"), Faceless()
+    got = 0
+    for each, frame in zip(run(footage, engine, None, Failing(0, AssertionError()), every=every), footage.frames(), strict=True):
+        assert each.frame.image is frame.image
+        assert (len(each.faces), each.num_left) == (0, 0)
+        got += 1
+    assert got == 4500
+    assert engine.looked == -(-4500 // every), "what was not looked at was not found empty anew"
 
 
 def test_times_of_all_stages_are_counted(takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any) -> None:

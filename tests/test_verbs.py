@@ -14,10 +14,12 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import read_still
+from faceswap_lab.models.stream import StreamConfig
 from faceswap_lab.models.train import Step
 from faceswap_lab.runs import crops, people, recipes, results
 from faceswap_lab.runs import train as train_module
 from faceswap_lab.runs.evaluate import evaluate
+from faceswap_lab.runs.recipe import from_json
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.swap import swap
 from faceswap_lab.runs.train import train
@@ -140,6 +142,20 @@ def test_a_swap_changes_the_face_and_nothing_else(result: Run) -> None:
         assert changed.any()
         assert not changed[:8].any()
         assert not changed[-6:].any()
+
+
+def test_matched_colours_are_a_run_of_their_own_however_they_are_asked_for(result: Run, trained: Run) -> None:
+    _, target = results.people(result)
+    matched = swap(target, source=HERO, swapper=trained, colour="mean", device="cpu")
+    assert (result.summary["colour"], matched.summary["colour"]) == ("none", "mean")
+    assert set(matched.summary["stage_seconds"]) == {*result.summary["stage_seconds"], "colour"}
+    recipe = recipes.SwapRecipe(stream=StreamConfig(colour="mean"))
+    assert swap(target, source=HERO, swapper=trained, recipe=recipe, device="cpu") == matched
+    assert swap([target], source=HERO, swapper=trained, colour="mean", device="cpu") == [matched]
+    one, other = (next(run.footage().frames()).image.astype(int) for run in (result, matched))
+    assert np.abs(one - other).max() > 3
+    with pytest.raises(RunError, match=r"stream\.colour"):
+        from_json(recipes.SwapRecipe, '{"stream": {"colour": "rct"}}')
 
 
 def test_scores_stand_between_floor_and_ceiling(result: Run) -> None:

@@ -43,6 +43,12 @@ def offer(commands: Any) -> None:
         metavar="K",
         help="detect on each K-th frame and follow the faces between: faster, a new face is found up to K - 1 frames late",
     )
+    swap.add_argument(
+        "--colour",
+        default="none",
+        choices=["none", "mean", "reinhard"],
+        help="bring the swapped face to the target's colours: their mean, or mean and spread (Reinhard's transfer); default: none",
+    )
     swap.add_argument("--preview", type=int, default=0, metavar="N", help="swap the first N frames only, as a run of its own")
     swap.add_argument("--start", metavar="WHEN", help="first frame of the target file: seconds (1.5), or its number (frame:37)")
     swap.add_argument("--stop", metavar="WHEN", help="where to stop, not included: seconds or frame:N; default: the end")
@@ -72,7 +78,7 @@ def _swap(options: argparse.Namespace) -> Answer:
         clip = admit(options.target, who=options.who, basis=options.basis, uses=uses)
         target = _cut(clip, options.start, options.stop) if options.start or options.stop else clip
     assert isinstance(target, Footage)
-    stream = StreamConfig(select=options.select, every=options.every)
+    stream = StreamConfig(select=options.select, every=options.every, colour=options.colour)
     recipe = SwapRecipe(stream=stream, engine=options.engine, preview=options.preview)
     run = swap(target, source=source, swapper=options.swapper, recipe=recipe, device=options.device, again=options.again)
     output = options.output or run.path / ("swap.png" if run.summary["num_frames"] == 1 else "swap.mp4")

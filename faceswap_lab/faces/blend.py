@@ -5,6 +5,7 @@ are in pixels of the crop, whose centres lie at integers.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 
 import cv2
@@ -18,9 +19,14 @@ from faceswap_lab.faces.scratch import scratch
 # Centre and half axes, as fractions of the crop's side, of an ellipse from the brows to the chin, set by eye on a frontal portrait.
 # Only for swappers that say nothing better about what they replace.
 ELLIPSES: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = MappingProxyType(
-    {"face": ((0.5, 0.59), (0.36, 0.38)), "arcface": ((0.5, 0.64), (0.34, 0.35))}
+    {
+        "face": ((0.5, 0.59), (0.36, 0.38)),
+        "arcface": ((0.5, 0.64), (0.34, 0.35)),
+        "arcface-128": ((0.5, 0.56), (0.2975, 0.30625)),  # the same ellipse: 112 of its pixels, 8 from the left
+    }
 )
 
+_LINEAR_STEPS = (1 << 16) - 1
 _STRIP_PIXELS = 1 << 16
 # Frame pixels a crop pixel spans, below which the patch is shrunk: several samples are averaged, as in `align.warp`.
 SHRINKS = 0.67
@@ -207,18 +213,20 @@ def match_colour(
     mask: Float32[np.ndarray, "s s"],
     *,
     strength: float = 1.0,
+    spread: bool = True,
 ) -> Float32[np.ndarray, "s s 3"]:
     """`patch` with the mean and spread of `reference`'s colours, both taken where `mask` weighs them; float levels 0 to 255.
 
     Reinhard et al., "Color transfer between images", 2001, in CIELAB instead of their l-alpha-beta. The spread changes at most by a
-    factor of 2 either way, so that a flat patch does not turn into amplified noise. `strength` 0 leaves the patch, 1 matches fully.
+    factor of 2 either way, so that a flat patch does not turn into amplified noise; without `spread` the mean alone is matched.
+    `strength` 0 leaves the patch, 1 matches fully.
     It hides a difference in skin tone: wrong where the source's own tone is wanted. ValueError if the mask is empty.
     """
     weights = _weights(mask)
     patch_lab, reference_lab = _to_lab(patch), _to_lab(reference)
     patch_mean, patch_spread = _moments(patch_lab, weights)
     reference_mean, reference_spread = _moments(reference_lab, weights)
-    gain = (reference_spread / np.maximum(patch_spread, 1e-3)).clip(0.5, 2.0)
+    gain = (reference_spread / np.maximum(patch_spread, 1e-3)).clip(0.5, 2.0) if spread else np.float32(1)
     matched = (patch_lab - patch_mean) * gain + reference_mean
     blended = (patch_lab + np.float32(strength) * (matched - patch_lab)).astype(np.float32)
     rgb: np.ndarray = cv2.cvtColor(blended, cv2.COLOR_Lab2RGB)
@@ -269,8 +277,17 @@ def _weights(mask: Float32[np.ndarray, "s s"]) -> Float64[np.ndarray, "s s"]:
 
 
 def _to_lab(picture: np.ndarray) -> np.ndarray:
-    lab: np.ndarray = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
+    """CIELAB of levels. From linear light, because OpenCV reads sRGB's Lab off a coarse table, up to half a unit wrong."""
+    places = (picture.astype(np.float32).clip(0, 255) * np.float32(_LINEAR_STEPS / 255) + np.float32(0.5)).astype(np.uint16)
+    lab: np.ndarray = cv2.cvtColor(_linear_light()[places], cv2.COLOR_LRGB2Lab)
     return lab
+
+
+@cache
+def _linear_light() -> Float32[np.ndarray, " steps"]:
+    """Linear light of sRGB 0..1 in even steps, each a 257th of a level."""
+    steps = np.linspace(0, 1, _LINEAR_STEPS + 1)
+    return np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def _moments(picture: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

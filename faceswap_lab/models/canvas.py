@@ -11,6 +11,7 @@ from jaxtyping import Float32, UInt8
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.models.colour import EMPTY, Colour, seen_part
 from faceswap_lab.models.protocols import Crops, Swapped
 
 _NAN = "the swapper's pixels hold NaN"
@@ -46,13 +47,30 @@ class HostCanvas:
             landmarks=landmarks,
         )
 
+    def match(self, crops: Crops, swapped: Swapped, colour: Colour) -> Swapped:
+        """The same answer in the colours of the crops it was drawn from; the crops are as `cut` gave them. ValueError for NaN.
+
+        One whose mask is empty keeps its own, and so does what lies around the face where the swapper gives no mask.
+        """
+        if colour == "none":
+            return swapped
+        pixels, targets = (tensor.detach().float().cpu().numpy().clip(0, 1) for tensor in (swapped.pixels, crops.pixels))
+        if np.isnan(pixels.sum()):
+            raise ValueError(_NAN)
+        out, part = np.ascontiguousarray(pixels), seen_part(crops, swapped)
+        for i, mask in enumerate(_masks(swapped, pixels.shape[-1])):
+            seen = mask if part is None else mask * part
+            if seen.sum(dtype=np.float64) > EMPTY:
+                patch, target = (255 * np.ascontiguousarray(each[i].transpose(1, 2, 0)) for each in (pixels, targets))
+                matched = blend.match_colour(patch, target, seen, spread=colour == "reinhard")
+                matched = matched if part is None else patch + part[..., None] * (matched - patch)
+                out[i] = matched.transpose(2, 0, 1) / 255
+        return replace(swapped, pixels=torch.from_numpy(out))
+
     def paste(self, crops: Crops, swapped: Swapped) -> None:
         """Lay each swapped crop over its frame through its mask, faded out towards the crop's border. ValueError for NaN."""
         levels = _levels(swapped)
-        border = border_window(levels.shape[1])
-        masks = None if swapped.mask is None else swapped.mask.detach().float().cpu().numpy()[:, 0].clip(0, 1)
-        for i in range(len(crops)):
-            mask = border if masks is None else border * masks[i]
+        for i, mask in enumerate(_masks(swapped, levels.shape[1])):
             blend.paste_into(self._own_image(int(crops.frame_index[i])), levels[i], mask, crops.frame_to_crop[i])
 
     def _own_image(self, index: int) -> Image:
@@ -69,6 +87,16 @@ class HostCanvas:
 
     def _frame_of(self, index: int) -> Frame:
         return self._frames[self._place[index]]
+
+
+def _masks(swapped: Swapped, size: int) -> Iterator[Float32[np.ndarray, "s s"]]:
+    """How much of each crop is seen: what the swapper says, faded out towards the border."""
+    border = border_window(size)
+    if swapped.mask is None:
+        yield from (border for _ in range(len(swapped.pixels)))
+        return
+    for mask in swapped.mask.detach().float().cpu().numpy()[:, 0].clip(0, 1):
+        yield border * mask
 
 
 def _levels(swapped: Swapped) -> UInt8[np.ndarray, "n s s 3"]:

@@ -122,12 +122,33 @@ def running(expected: str) -> Iterator[None]:
         yield
     except _FAILURES as error:
         if _is_of_device(error):
-            raise DeviceError(
-                expected="the device to go on working",
-                got=_first_line(error),
-                remedy="look at it (`nvidia-smi`), then call again: the run goes on from what was saved; or choose another device",
-            ) from error
+            raise _lost(error) from error
         raise WeightsError(expected=expected, got=_first_line(error), remedy="use weights made for this task") from error
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Around torch's work: a device that went away, or ran out of memory, is a DeviceError; any other error goes on as itself."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise DeviceError(
+                expected="memory on the device for a batch",
+                got=_first_line(error),
+                remedy="take smaller batches (recipe.stream.batch), end what else runs there, or choose another device",
+            ) from error
+        if not _is_of_device(error):
+            raise
+        raise _lost(error) from error
+
+
+def _lost(error: Exception) -> DeviceError:
+    return DeviceError(
+        expected="the device to go on working",
+        got=_first_line(error),
+        remedy="look at it (`nvidia-smi`), then call again: the run goes on from what was saved; or choose another device",
+    )
 
 
 def _is_of_device(error: Exception) -> bool:

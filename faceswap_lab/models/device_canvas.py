@@ -17,7 +17,9 @@ from faceswap_lab.faces import align
 from faceswap_lab.faces.blend import SHRINKS
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
+from faceswap_lab.models import colour as colours
 from faceswap_lab.models.canvas import border_window
+from faceswap_lab.models.colour import Colour
 from faceswap_lab.models.protocols import Crops, Swapped
 
 # Beyond the region that is read: what a cubic filter reaches.
@@ -35,9 +37,9 @@ class _Box:
 
 
 class DeviceCanvas:
-    """Frames of one size on `device`. `cut`, `paste` and `frames` as `canvas.HostCanvas`; the caller's frames are never changed.
+    """Frames of one size on `device`. Methods as `canvas.HostCanvas`'s; the caller's frames are never changed.
 
-    Nothing in `cut` and `paste` waits for the device. NaN in a swapper's pixels is therefore found only by `frames` (ValueError).
+    Nothing but `frames` waits for the device. NaN in a swapper's pixels is therefore found only there (ValueError).
     """
 
     def __init__(self, frames: Sequence[Frame], device: torch.device) -> None:
@@ -70,21 +72,30 @@ class DeviceCanvas:
             landmarks=landmarks,
         )
 
+    def match(self, crops: Crops, swapped: Swapped, colour: Colour) -> Swapped:
+        """The same answer in the colours of the crops it was drawn from; NaN stays NaN."""
+        if colour == "none" or not len(crops):
+            return swapped
+        masks, part = self._masks(swapped), colours.seen_part(crops, swapped)
+        pixels, targets = (tensor.detach().float().clamp(0, 1) for tensor in (swapped.pixels, crops.pixels))
+        if part is None:
+            return replace(swapped, pixels=colours.match(pixels, targets, masks, colour))
+        share = self._sent(part)
+        matched = colours.match(pixels, targets, masks * share, colour)
+        return replace(swapped, pixels=pixels + share * (matched - pixels))
+
     def paste(self, crops: Crops, swapped: Swapped) -> None:
         """Lay each swapped crop over its frame through its mask, faded out towards the crop's border."""
         pixels = swapped.pixels.detach().float().clamp(0, 1)
         self._is_bad |= torch.isnan(pixels.sum())
         levels = pixels.mul(255).round()
-        size = levels.shape[-1]
-        masks = self._sent(border_window(size).copy())[None, None].expand(len(crops), 1, size, size)
-        if swapped.mask is not None:
-            masks = masks * swapped.mask.detach().float().clamp(0, 1)
+        size, masks = levels.shape[-1], self._masks(swapped)
         back = [align.invert(matrix) for matrix in crops.frame_to_crop]
         laid: list[tuple[_Box, Tensor, Tensor] | None] = [None] * len(crops)
-        shrinks = np.array([align.scale_of(matrix) < SHRINKS for matrix in back])
-        for enlarged in (True, False):
-            rows = [row for row in np.flatnonzero(shrinks != enlarged).tolist() if self._reaches(back[row], size)]
-            for row, over in zip(rows, self._overlays(levels, masks, back, rows, enlarged), strict=True):
+        samples = np.array([_samples(matrix) for matrix in back])
+        for number in np.unique(samples).tolist():
+            rows = [row for row in np.flatnonzero(samples == number).tolist() if self._reaches(back[row], size)]
+            for row, over in zip(rows, self._overlays(levels, masks, back, rows, number), strict=True):
                 laid[row] = over
         for row, item in enumerate(laid):
             if item is not None:
@@ -120,8 +131,7 @@ class DeviceCanvas:
         points = torch.minimum(points, self._sent(limits)[:, None, None] + 1).clamp(min=_MARGIN - 1)
         mode = "bicubic" if samples == 1 else "bilinear"
         read = _read(torch.cat(regions), points, mode, "border")
-        read = functional.avg_pool2d(read, samples) if samples > 1 else read
-        return read.round().clamp(0, 255) / 255
+        return _levels(read, samples).clamp(0, 255) / 255
 
     # --- pasting --------------------------------------------------------------------------------------------------------------
 
@@ -131,36 +141,42 @@ class DeviceCanvas:
         masks: Float[Tensor, "n 1 s s"],
         back: Sequence[Float64[np.ndarray, "2 3"]],
         rows: Sequence[int],
-        enlarged: bool,
+        samples: int,
     ) -> Iterator[tuple[_Box, Tensor, Tensor]]:
-        """For each row its box in the frame, the patch there and how much of it counts."""
+        """For each row its box in the frame, the patch there and how much of it counts; `samples` as `_samples` gives them."""
         if not rows:
             return
         size = levels.shape[-1]
         chosen = self._sent(np.array(rows, np.int64))
         boxes = [self._box(back[row], size) for row in rows]
         height, width = (max(getattr(box, name) for box in boxes) for name in ("height", "width"))
-        samples = [1 if enlarged else max(1, round(1 / align.scale_of(back[row]))) for row in rows]
-        most = max(samples)
+        most = max(samples, 1)
         to_crop = np.zeros((len(rows), 2, 3), np.float64)
         for number, (row, box) in enumerate(zip(rows, boxes, strict=True)):
             to_crop[number] = align.invert(back[row])
             to_crop[number, :, 2] += to_crop[number, :, :2] @ [box.left, box.top]
-            # `most` samples a pixel, spread evenly over it.
+            # `most` samples a pixel each way, spread evenly over it.
             to_crop[number, :, 2] -= to_crop[number, :, :2] @ np.full(2, (most - 1) / 2 / most)
             to_crop[number, :, :2] /= most
         points = self._points(to_crop, height * most, width * most)
         share = _read(masks[chosen], points, "bilinear", "zeros")
         patch = levels[chosen]
-        if enlarged:
+        if not samples:
             around = functional.pad(patch, (1, 1, 1, 1), mode="replicate")
             patch = functional.interpolate(around, scale_factor=3, mode="bicubic", align_corners=False).round().clamp(0, 255)
             points = 3 * points + 4
         over = _read(patch, points, "bilinear", "border")
         if most > 1:
-            share, over = functional.avg_pool2d(share, most), functional.avg_pool2d(over, most)
+            share = functional.avg_pool2d(share, most)
+        over = _levels(over, most)
         for number, box in enumerate(boxes):
-            yield box, over[number, :, : box.height, : box.width].round(), share[number, :, : box.height, : box.width]
+            yield box, over[number, :, : box.height, : box.width], share[number, :, : box.height, : box.width]
+
+    def _masks(self, swapped: Swapped) -> Float[Tensor, "n 1 s s"]:
+        """How much of each crop is seen: what the swapper says, faded out towards the border."""
+        number, size = len(swapped.pixels), swapped.pixels.shape[-1]
+        border = self._sent(border_window(size).copy())[None, None].expand(number, 1, size, size)
+        return border if swapped.mask is None else border * swapped.mask.detach().float().clamp(0, 1)
 
     def _lay(self, place: int, box: _Box, over: Float[Tensor, "3 h w"], share: Float[Tensor, "1 h w"]) -> None:
         part = self._pixels[place, box.top : box.top + box.height, box.left : box.left + box.width]
@@ -199,6 +215,21 @@ class DeviceCanvas:
         if self._device.type == "cuda":
             return tensor.pin_memory().to(self._device, non_blocking=True)
         return tensor.to(self._device)
+
+
+def _levels(read: Float[Tensor, "n c h w"], samples: int) -> Float[Tensor, "n c hh ww"]:
+    """Whole levels, the mean of `samples` x `samples` reads each, rounded where and as OpenCV rounds: four bytes' halves upwards,
+    all others' to even."""
+    if samples == 1:
+        return read.round()
+    mean = functional.avg_pool2d(read.round(), samples)
+    return (mean + 0.5).floor() if samples == 2 else mean.round()
+
+
+def _samples(crop_to_frame: Float64[np.ndarray, "2 3"]) -> int:
+    """How many samples a pixel of the frame takes of a crop each way; 0 where the crop is enlarged instead."""
+    scale = align.scale_of(crop_to_frame)
+    return max(1, round(1 / scale)) if scale < SHRINKS else 0
 
 
 def _read(

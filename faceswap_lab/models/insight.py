@@ -6,7 +6,7 @@ the folder is read first and refused if anything in it is unclear, and sessions 
 """
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +26,7 @@ from faceswap_lab.faces.face import Faces, PointSet
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import device as devices
 from faceswap_lab.models import graphs, packs
+from faceswap_lab.models.batch_detector import ELSEWHERE, ON_CPU, BatchDetector, leaves_batch_open
 from faceswap_lab.models.graphs import Graph
 
 SEARCH_SIZES = ((128, 128), (640, 640))
@@ -150,7 +151,8 @@ class InsightEngine:
     """Implements `protocols.Engine` over a pack's folder. The folder is read and weights are loaded on first use.
 
     `score_threshold` (0..1) and `search_sizes` are insightface's defaults, and so are all answers: boxes and points as its
-    `FaceAnalysis` gives them, embeddings of its alignment, scaled to unit length.
+    `FaceAnalysis` gives them, embeddings of its alignment, scaled to unit length. At most `detect_batch` frames are looked at in
+    one run, where the file allows it; None: as many as pay on the device.
     """
 
     def __init__(
@@ -160,11 +162,13 @@ class InsightEngine:
         *,
         score_threshold: float = 0.5,
         search_sizes: tuple[tuple[int, int], ...] = SEARCH_SIZES,
+        detect_batch: int | None = None,
     ) -> None:
         self._folder = folder
         self._device = device
         self._score_threshold = score_threshold
         self._search_sizes = search_sizes
+        self._detect_batch = detect_batch or (ON_CPU if device.type == "cpu" else ELSEWHERE)
 
     @cached_property
     def pack(self) -> InsightPack:
@@ -189,20 +193,34 @@ class InsightEngine:
             loaded["landmarks"] = self._marker
         return devices.providers(**{name: network.session for name, network in loaded.items()})
 
+    @property
+    def detects_batches(self) -> bool:
+        """Whether `detect_all` runs several frames at once. Loads the detector."""
+        return self._batch_detector is not None
+
     def detect(self, frame: Frame) -> Faces:
         """All faces with boxes, five keypoints and scores, the surest first."""
-        detector = self._detector
-        smallest = min(min(size) for size in detector.input_sizes)
-        if min(frame.size) * smallest < max(frame.size):
-            return Faces.none()  # so narrow that it has not one row at the smallest size searched: insightface raises
+        if self._is_too_narrow(frame):
+            return Faces.none()
         with devices.running("a detector that takes pictures of the sizes it is searched with"):
-            rows, points = detector.detect(cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
-        return Faces(
-            frame_index=np.full(len(rows), frame.index, np.int64),
-            boxes=rows[:, :4].astype(np.float32),
-            keypoints=np.asarray(points, np.float32).reshape(-1, 5, 2),
-            scores=rows[:, 4].astype(np.float32),
-        )
+            rows, points = self._detector.detect(cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
+        return _faces(frame, rows, points)
+
+    def detect_all(self, frames: Sequence[Frame]) -> list[Faces]:
+        """What `detect` finds in each frame; several in one run where the file allows it and it pays, else one by one."""
+        detector = self._batch_detector if len(frames) > 1 else None
+        if detector is None:
+            return [self.detect(frame) for frame in frames]
+        wide = [place for place, frame in enumerate(frames) if not self._is_too_narrow(frame)]
+        answers = [Faces.none()] * len(frames)
+        for place, found in zip(wide, detector.detect([frames[place] for place in wide]), strict=True):
+            answers[place] = _faces(frames[place], *found)
+        return answers
+
+    def _is_too_narrow(self, frame: Frame) -> bool:
+        """A frame that has not one row at the smallest size searched: insightface raises."""
+        smallest = min(min(size) for size in self._detector.input_sizes)
+        return bool(min(frame.size) * smallest < max(frame.size))
 
     def landmarks(self, frame: Frame, faces: Faces) -> Faces:
         """The same faces with the pack's 106 points, else its 68 (x and y of a 3-D fit). WeightsError if it has neither."""
@@ -259,6 +277,14 @@ class InsightEngine:
         return made
 
     @cached_property
+    def _batch_detector(self) -> BatchDetector | None:
+        """None where frames are looked at one by one; so they are if the file fixes its batch, or only says that it does not."""
+        if self._detect_batch == 1 or not leaves_batch_open(self.pack.networks["detection"]):
+            return None
+        made = BatchDetector(self._detector, self._detect_batch)
+        return made if made.keeps_frames_apart() else None
+
+    @cached_property
     def _marker(self) -> Any:
         task = next(task for task in _POINTS if task in self.pack.networks)
         graph, face = self.pack.networks[task], _insightface("app.common").Face(bbox=np.array([32.0, 32, 160, 160]))
@@ -281,6 +307,15 @@ class InsightEngine:
 
     def _session(self, graph: Graph) -> onnxruntime.InferenceSession:
         return devices.onnx_session(graph.path, self._device)
+
+
+def _faces(frame: Frame, rows: Float[np.ndarray, "k 5"], points: Float[np.ndarray, "k 5 2"]) -> Faces:
+    return Faces(
+        frame_index=np.full(len(rows), frame.index, np.int64),
+        boxes=rows[:, :4].astype(np.float32),
+        keypoints=np.asarray(points, np.float32).reshape(-1, 5, 2),
+        scores=rows[:, 4].astype(np.float32),
+    )
 
 
 @contextmanager

@@ -56,6 +56,15 @@ class Believer(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchFinder(Protocol):
+    """An engine that can look at several frames at once."""
+
+    def detect_all(self, frames: Sequence[Frame]) -> list[Faces]:
+        """What `detect` finds in each."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Crops:
     """n aligned patches for networks: pixels 0..1 RGB on any device, matrices and indices on the host.
@@ -138,4 +147,4 @@ class Swapper(Protocol[C]):
 
 
 AnySwapper = Swapper[Any]
-__all__ = ["AnySwapper", "Believer", "Card", "Crops", "Engine", "Image", "Needs", "Source", "Swapped", "Swapper"]
+__all__ = ["AnySwapper", "BatchFinder", "Believer", "Card", "Crops", "Engine", "Image", "Needs", "Source", "Swapped", "Swapper"]

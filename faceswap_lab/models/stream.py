@@ -18,10 +18,12 @@ from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.track import follow
+from faceswap_lab.models import device as devices
 from faceswap_lab.models.canvas import HostCanvas
+from faceswap_lab.models.colour import Colour
 from faceswap_lab.models.device_canvas import DeviceCanvas
 from faceswap_lab.models.opencv import best_face
-from faceswap_lab.models.protocols import AnySwapper, Believer, Crops, Engine, Source, Swapped
+from faceswap_lab.models.protocols import AnySwapper, BatchFinder, Believer, Crops, Engine, Source, Swapped
 from faceswap_lab.models.stages import Stage, overlapped
 
 T = TypeVar("T")
@@ -38,11 +40,15 @@ class StreamConfig:
 
     The detector looks at every `every`-th frame; between, faces are followed by optical flow, and detected anew when they are lost.
     A face that appears between is found up to `every - 1` frames late. At 1 each frame is looked at.
+
+    `colour` brings each swapped crop to its target's colours before it is pasted: right for a swapper that does not
+    follow the target's light, wrong where the source's own tone of skin is wanted (figures in `models.colour`).
     """
 
     batch: int = 8
     select: Literal["largest", "all"] = "largest"
     every: int = 1
+    colour: Colour = "none"
 
     def __post_init__(self) -> None:
         if self.batch < 1 or not 1 <= self.every <= 60:
@@ -101,8 +107,8 @@ def swap_frames(
     """The frames `start` to `stop` of `footage` in order, the selected faces replaced by source 0 of `codes`.
 
     `start` is a multiple of `config.batch_size` where the result is to equal an unbroken stream's. The stages' busy seconds are
-    added to `spent`: read, find, swap, paste. An error in any of them, or an interrupt, stops all and is raised as itself after the
-    frames before it; closing the iterator stops them too.
+    added to `spent`: read, find, swap, colour (where it is matched), paste. An error in any of them, or an interrupt, stops all and
+    is raised as itself after the frames before it; closing the iterator stops them too.
     """
     finder = _Finder(engine=engine, swapper=swapper, config=config, corrections=corrections, origin=footage.origin)
     # A video's frames are decoded for this reader alone; a still is kept by its clip, and an actor's frames by the take.
@@ -112,6 +118,7 @@ def swap_frames(
         batch.found = finder.find(batch.frames)
         return batch
 
+    @devices.watched()
     def swap(batch: _Batch) -> _Batch:
         faces = Faces.concat([chosen for chosen, _ in batch.found])
         batch.canvas = HostCanvas(batch.frames, owned=owned) if device.type == "cpu" else DeviceCanvas(batch.frames, device)
@@ -121,9 +128,16 @@ def swap_frames(
             answer = swapper(replace(part, pixels=part.pixels.to(device)), codes, np.zeros(len(part), np.int64))
             batch.swapped.append((part, answer))
             if len(faces) > _FACES_AT_ONCE:
-                paste(batch)
+                paste(match(batch))
         return batch
 
+    @devices.watched()
+    def match(batch: _Batch) -> _Batch:
+        assert batch.canvas is not None
+        batch.swapped = [(crops, batch.canvas.match(crops, answer, config.colour)) for crops, answer in batch.swapped]
+        return batch
+
+    @devices.watched()
     def paste(batch: _Batch) -> _Batch:
         assert batch.canvas is not None
         for crops, answer in batch.swapped:
@@ -132,9 +146,12 @@ def swap_frames(
         return batch
 
     source = (_Batch(frames=frames) for frames in batches(footage.frames(start, stop), config.batch_size))
-    stages = [Stage(name="find", work=find), Stage(name="swap", work=swap), Stage(name="paste", work=paste)]
+    colour = [] if config.colour == "none" else [Stage(name="colour", work=match)]
+    stages = [Stage(name="find", work=find), Stage(name="swap", work=swap), *colour, Stage(name="paste", work=paste)]
     for batch in overlapped(source, stages, under_way=_BATCHES_UNDER_WAY, spent=spent):
-        for frame, (own, num_left) in zip(batch.canvas.frames(), batch.found, strict=True):
+        with devices.watched():
+            frames = list(batch.canvas.frames())
+        for frame, (own, num_left) in zip(frames, batch.found, strict=True):
             yield SwappedFrame(frame=frame, faces=own, num_left=num_left)
 
 
@@ -152,20 +169,27 @@ class _Finder:
         """For each frame the chosen faces, and how many others there are."""
         answers: list[tuple[Faces, int]] = []
         taken, num_left = Faces.none(), 0
+        # What is looked at in any case, at once; where a face is lost between, that frame alone.
+        found = self._found(frames[:: self.config.every])
         for place, frame in enumerate(frames):
             followed = None
             if place % self.config.every:
                 followed = self._followed(frames[place - 1], frame, taken)
             if followed is None:
-                taken, num_left = self._detected(frame)
+                number, between = divmod(place, self.config.every)
+                taken, num_left = self._chosen(self.engine.detect(frame) if between else found[number])
                 answers.append((self._ready(frame, taken), num_left))
             else:
                 taken, ready = followed
                 answers.append((ready, num_left))
         return answers
 
-    def _detected(self, frame: Frame) -> tuple[Faces, int]:
-        found = self.engine.detect(frame)
+    def _found(self, frames: Sequence[Frame]) -> list[Faces]:
+        if isinstance(self.engine, BatchFinder):
+            return self.engine.detect_all(frames)
+        return [self.engine.detect(frame) for frame in frames]
+
+    def _chosen(self, found: Faces) -> tuple[Faces, int]:
         taken = largest(found) if self.config.select == "largest" else found
         return taken, len(found) - len(taken)
 

@@ -20,6 +20,7 @@ from faceswap_lab.runs.quota import VARIABLE as QUOTA
 from faceswap_lab.runs.quota import quota, size_of
 from faceswap_lab.runs.quota import size_text as size_text
 from faceswap_lab.runs.root import lab_root
+from faceswap_lab.runs.wheels import Wheel
 
 State = Literal["ok", "warning", "problem"]
 Mode = Literal["r", "w"]
@@ -39,6 +40,7 @@ NEAR_QUOTA = 0.9
 """Share of the quota from which on the doctor warns."""
 
 REINSTALL = "remove the folder .venv and run `make setup`"
+REINSTALL_GPU = "remove the folder .venv and run `make setup EXTRA=gpu`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ def examine(device: str = "auto") -> list[Finding]:
         ("torch", lambda: judge_torch(_hardware())),
         ("device", lambda: judge_device(_hardware(), device, _refusal(device))),
         ("onnxruntime", _onnxruntime),
+        ("cuda wheels", _wheels),
         ("opencv", lambda: judge_owner("opencv", "cv2", _owners("cv2"))),
         ("libGL", lambda: judge_opencv(partial(importlib.import_module, "cv2"))),
         ("codecs", lambda: judge_codecs(_has_codec())),
@@ -166,6 +169,31 @@ def judge_onnxruntime(owners: Sequence[str], providers: Sequence[str], *, gpu: b
         found = f"{finding.found}, but no session starts on CUDA: {refusal.got}"
         return Finding(name="onnxruntime", state="warning", found=found, remedy=remedy)
     return finding
+
+
+def judge_wheels(wheels: Sequence[Wheel]) -> Finding:
+    """`wheels` are those that torch and onnxruntime name. What onnxruntime alone lacks is a warning: the system may have it."""
+    if not wheels:
+        return Finding(name="cuda wheels", state="ok", found="none needed: what is installed is built for the CPU")
+    wrong = [wheel for wheel in wheels if not wheel.fits]
+    builds = {user: sorted({wheel.cuda for wheel in wheels if wheel.user == user and wheel.cuda}) for user in _users(wheels)}
+    if len({number for numbers in builds.values() for number in numbers}) > 1:
+        found = "; ".join(f"{user} is built for CUDA {' and '.join(numbers)}" for user, numbers in builds.items())
+        remedy = f"take an onnxruntime-gpu that is built for torch's CUDA, or a torch for onnxruntime's: {REINSTALL_GPU}"
+        return Finding(name="cuda wheels", state="warning", found=found, remedy=remedy)
+    if wrong:
+        found = "; ".join(f"{wheel.user} needs {wheel.pinned}, there is {wheel.found or 'none'}" for wheel in wrong)
+        # torch's pins are exact, and what fits them fits onnxruntime; so they go last where both name one wheel.
+        pins = {wheel.name: wheel.pinned for wheel in sorted(wrong, key=lambda wheel: wheel.user == "torch")}
+        remedy = f"run `pip install {' '.join(repr(pin) for pin in pins.values())}`, or {REINSTALL_GPU}"
+        state: State = "problem" if "torch" in _users(wrong) else "warning"
+        return Finding(name="cuda wheels", state=state, found=found, remedy=remedy)
+    found = ", ".join(dict.fromkeys(f"{wheel.name} {wheel.found}" for wheel in wheels))
+    return Finding(name="cuda wheels", state="ok", found=f"{found}, as {' and '.join(_users(wheels))} need them")
+
+
+def _users(wheels: Sequence[Wheel]) -> list[str]:
+    return list(dict.fromkeys(wheel.user for wheel in wheels))
 
 
 def judge_insightface(version: str, packs: Mapping[str, str]) -> Finding:
@@ -346,6 +374,12 @@ def _onnxruntime() -> Finding:
         except DeviceError as error:
             refusal = error
     return judge_onnxruntime(_owners("onnxruntime"), providers, gpu=gpu, refusal=refusal)
+
+
+def _wheels() -> Finding:
+    from faceswap_lab.runs import wheels
+
+    return judge_wheels(wheels.needed())
 
 
 def _insightface() -> Finding:

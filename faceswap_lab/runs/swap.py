@@ -14,6 +14,7 @@ from faceswap_lab.errors import FaceError
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.models import device as devices
+from faceswap_lab.models.colour import Colour
 from faceswap_lab.models.engines import INSWAPPER, check_points, open_engine, open_swapper, providers_of, swapper_record
 from faceswap_lab.models.engines import record_of as engine_record
 from faceswap_lab.models.protocols import AnySwapper, Engine, Source
@@ -46,6 +47,7 @@ def swap(
     swapper: Run | str,
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
+    colour: Colour | None = None,
     device: str = "auto",
     again: bool = False,
 ) -> Run: ...
@@ -57,6 +59,7 @@ def swap(
     swapper: Run | str,
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
+    colour: Colour | None = None,
     device: str = "auto",
     again: bool = False,
 ) -> list[Run]: ...
@@ -67,6 +70,7 @@ def swap(
     swapper: Run | str,
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
+    colour: Colour | None = None,
     device: str = "auto",
     again: bool = False,
 ) -> Run | list[Run]:
@@ -75,13 +79,16 @@ def swap(
     `swapper` is "warp", which needs no training, the Run or run id that `train` returned, or "inswapper:FILE.onnx", which needs an
     engine with the recogniser that the file was trained with (`recipe.engine`). `corrections` are points a hand has
     set (`align(...).corrections`). Frames without a face stay as they are and are counted, and so are the faces that
-    `recipe.stream.select` leaves. With `recipe.preview` only so many first frames are swapped, as a run of its own.
+    `recipe.stream.select` leaves. `colour`, where it is given, takes the place of `recipe.stream.colour`. With `recipe.preview`
+    only so many first frames are swapped, as a run of its own.
 
     An interrupted or killed swap goes on when the same call is made again, with the same result as if it had not been. Raises
     ConsentError if the gate refuses the pair, FaceError if the source shows no face, or the target in no frame; the message then
     says whether turning the picture would help.
     """
     recipe = recipe or SwapRecipe()
+    if colour is not None:
+        recipe = replace(recipe, stream=replace(recipe.stream, colour=colour))
     check_person(source, "source")
     if isinstance(target, list | tuple):
         return [
@@ -238,6 +245,7 @@ def _finish(run: Run, recipe: SwapRecipe, target: Footage, source: Person, where
         frames_without_face=missed[:_MAX_LISTED],
         turn_to_upright=turn,
         every=recipe.stream.every,
+        colour=recipe.stream.colour,
         source=source.subject,
         target=target.subject,
         frames_per_s=round(len(num_faces) / max(seconds, 1e-3), 2),
