@@ -10,7 +10,48 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from faceswap_lab.actors.splits import Split
+from faceswap_lab.actors.splits import Split, split_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackSets:
+    """Which pictures the pack learns from: `num_train` actors from seed `first_train` and `num_val` from `first_val`, `num_views` each,
+    `size` pixels square, stored `per_part` actors a file.
+
+    The first seeds lie far from the actors that notebooks and examples use, so that none of those is known to the pack.
+    """
+
+    first_train: int = 100_000
+    num_train: int = 1600
+    first_val: int = 1_100_000
+    num_val: int = 80
+    num_views: int = 8
+    size: int = 224
+    per_part: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("num_train", "num_val", "num_views", "per_part"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for split in ("train", "val"):
+            first, last = self.seeds(split)[0], self.seeds(split)[-1]
+            if split_of(first) != split or split_of(last) != split:
+                raise ValueError(f"actors {first}..{last} are not all of the split {split}")
+
+    def seeds(self, split: str) -> range:
+        """The actors of "train" or "val"."""
+        first, number = (self.first_train, self.num_train) if split == "train" else (self.first_val, self.num_val)
+        return range(first, first + number)
+
+    def parts(self) -> dict[str, range]:
+        """Names of the files that hold the pictures, and the actors in each."""
+        found = {}
+        for split in ("val", "train"):
+            seeds = self.seeds(split)
+            for number, start in enumerate(range(0, len(seeds), self.per_part)):
+                found[f"pictures/{split}-{number:04d}.npz"] = seeds[start : start + self.per_part]
+        return found
+
 
 _HAIRLINE = 0.8
 """How far above the eyes the hairline is taken to be, as a share of the way from the mouth to the eyes."""
