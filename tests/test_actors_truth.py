@@ -88,8 +88,7 @@ def test_without_a_lamp_nothing_at_all_changes_outside_the_face(target: int, sou
     near = cv2.dilate(touched.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     changed = (before.image != after.image).any(2)
     assert changed[touched].any()
-    # A hair is left out where both knots of a piece of it are hidden; a piece may end outside the face that hides its knots.
-    assert changed[~near].sum() <= 3
+    assert not changed[~near].any()
 
 
 @pytest.mark.parametrize("index", [0, 3, 6])
@@ -101,5 +100,5 @@ def test_with_a_lamp_only_the_light_changes_outside_the_face(index: int) -> None
     for name, least in (("labels", 0), ("normals", 1e-3), ("albedo", 1e-6)):
         one, other = getattr(before.maps, name).astype(float), getattr(after.maps, name).astype(float)
         differs = np.abs(one - other) > least
-        assert (differs.any(2) if differs.ndim == 3 else differs)[~near].sum() <= 12, name
-    assert (before.depth != after.depth)[~near].sum() <= 3
+        assert (differs.any(2) if differs.ndim == 3 else differs)[~near].sum() == 0, name
+    assert not (before.depth != after.depth)[~near].any()

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from faceswap_lab.actors.rig import Rig, smoothstep
 from faceswap_lab.actors.skin import HEAD_MIDDLE
 from faceswap_lab.actors.strands import draw_strands, dust_of, place_on_head, place_rooted
 from faceswap_lab.actors.surface import Surface, comb_in, strand_columns, surface_of
+from faceswap_lab.actors.vectors import pick, unit
 from faceswap_lab.actors.wear import Worn, under_cloth
 from faceswap_lab.actors.wrinkles import fold, slopes
 
@@ -48,14 +48,14 @@ def dress(rig: Rig, figure: Figure, stance: Stance, fragments: Fragments, action
     """Every sample that is seen, and points of hair and frames that cast shadows. What is hidden is dropped before it costs."""
     num_pixels, device = stance.size * stance.size, stance.points.device
     z_buffer = torch.full((num_pixels,), torch.inf, device=device)
-    z_buffer[fragments.pixel] = fragments.depth
+    z_buffer.scatter_(0, fragments.pixel, fragments.depth)
     owner = torch.zeros(num_pixels, dtype=torch.int8, device=device)
     hair = place_on_head(figure.strands.drawn_at(stance.sample_m).facing(stance.turn), stance.turn, stance.base, rig.neck, _follow)
     whiskers = place_rooted(figure.whiskers.drawn_at(stance.sample_m), stance.points)
     dust, over = [dust_of(hair)], list[Columns]()
 
     def lay(columns: Columns) -> None:
-        z_buffer[columns["pixel"]] = columns["depth"]
+        z_buffer.scatter_(0, columns["pixel"], columns["depth"])
         over.append(columns)
         owner[columns["pixel"]] = len(over)
 
@@ -73,15 +73,15 @@ def dress(rig: Rig, figure: Figure, stance: Stance, fragments: Fragments, action
         dust.append(dust_over(posed, stance.held))
     left = []
     for number, columns in enumerate(over, start=1):
-        kept = (owner[columns["pixel"]] == number).nonzero()[:, 0]
-        left.append({name: column[kept] for name, column in columns.items()})
-    bare = (owner[fragments.pixel] == 0).nonzero()[:, 0]
+        kept = (pick(owner, columns["pixel"]) == number).nonzero()[:, 0]
+        left.append({name: pick(column, kept) for name, column in columns.items()})
+    bare = (pick(owner, fragments.pixel) == 0).nonzero()[:, 0]
     shown = replace(
         fragments,
-        pixel=fragments.pixel[bare],
-        face=fragments.face[bare],
-        weights=fragments.weights[bare],
-        depth=fragments.depth[bare],
+        pixel=pick(fragments.pixel, bare),
+        face=pick(fragments.face, bare),
+        weights=pick(fragments.weights, bare),
+        depth=pick(fragments.depth, bare),
     )
     surface = surface_of(rig, figure, shown, points=stance.points, normals=stance.normals)
     surface = comb_in(_wrinkled(figure, _clothed(figure, surface), actions, stance.turn), left)
@@ -104,11 +104,12 @@ def _clothed(figure: Figure, surface: Surface) -> Surface:
 def _wrinkled(figure: Figure, surface: Surface, actions: Mapping[str, float], turn: Tensor) -> Surface:
     """The face's skin folded by age and expression; nothing outside the face, so that a recast stays inside it."""
     rows = ((surface.part == SKIN) & (surface.face > 0)).nonzero()[:, 0]
-    along_x, along_z = slopes(surface.template[rows], actions, age=figure.age, phase=figure.iris_phase)
+    along_x, along_z = slopes(pick(surface.template, rows), actions, age=figure.age, phase=figure.iris_phase)
     folded = ((along_x != 0) | (along_z != 0)).nonzero()[:, 0]
-    rows, share = rows[folded], surface.face[rows[folded]]
+    rows = pick(rows, folded)
+    share = pick(surface.face, rows)
     normal = surface.normal.clone()
-    normal[rows] = fold(surface.normal[rows], along_x[folded] * share, along_z[folded] * share, turn)
+    normal[rows] = fold(pick(surface.normal, rows), pick(along_x, folded) * share, pick(along_z, folded) * share, turn)
     return replace(surface, normal=normal)
 
 
@@ -120,23 +121,23 @@ def _drawn(worn: Worn, posed: Tensor, stance: Stance, first: int, last: int) -> 
 def _worn_columns(worn: Worn, posed: Tensor, stance: Stance, z_buffer: Tensor) -> Columns:
     """Samples of frames or of a cap's peak that are in front of everything else."""
     drawn = _drawn(worn, posed, stance, 0, worn.num_opaque)
-    front = (drawn.depth < z_buffer[drawn.pixel]).nonzero()[:, 0]
-    corner, weights = worn.tri[drawn.face[front]], drawn.weights[front][..., None]
+    front = (drawn.depth < pick(z_buffer, drawn.pixel)).nonzero()[:, 0]
+    corner, weights = pick(worn.tri, pick(drawn.face, front)), pick(drawn.weights, front)[..., None]
     count, device = len(front), posed.device
-    position = (posed[corner] * weights).sum(1)
-    normal = F.normalize(((worn.normals @ stance.turn.T)[corner] * weights).sum(1), dim=1)
+    position = (pick(posed, corner) * weights).sum(1)
+    normal = unit((pick(worn.normals @ stance.turn.T, corner) * weights).sum(1))
     return {
         "pixel": drawn.pixel[front],
         "depth": drawn.depth[front],
         "part": torch.full((count,), worn.part, device=device),
         "position": position,
         "normal": normal,
-        "template": (worn.points[corner] * weights).sum(1),
+        "template": (pick(worn.points, corner) * weights).sum(1),
         "occlusion": torch.full((count,), 0.8, device=device),
         "place": torch.full((count, 2), -1.0, device=device),
         "face": torch.zeros(count, device=device),
         "tangent": torch.zeros_like(position),
-        "colour": (worn.colour[corner] * weights).sum(1),
+        "colour": (pick(worn.colour, corner) * weights).sum(1),
     }
 
 
@@ -147,15 +148,15 @@ def _glazed(figure: Figure, surface: Surface, stance: Stance, neck: Tensor) -> S
         return surface
     posed = (worn.points - neck) @ stance.turn.T + neck
     drawn = _drawn(worn, posed, stance, worn.num_opaque, len(worn.tri))
-    corner, weights = worn.tri[worn.num_opaque :][drawn.face], drawn.weights[..., None]
+    corner, weights = pick(worn.tri[worn.num_opaque :], drawn.face), drawn.weights[..., None]
     depth = torch.full((stance.size * stance.size,), torch.inf, device=posed.device)
     depth[drawn.pixel] = drawn.depth
     normals = torch.zeros(stance.size * stance.size, 3, device=posed.device)
     # A flat pane would mirror one spot of the room; a real one is a little round.
-    bulge = (posed[corner] * weights).sum(1) - posed.mean(0)
+    bulge = (pick(posed, corner) * weights).sum(1) - posed.mean(0)
     ahead = stance.turn @ torch.tensor([0.0, -1.0, 0.0], device=posed.device)
-    normals[drawn.pixel] = F.normalize(ahead + 4.0 * bulge, dim=1)
-    behind = (depth[surface.pixel] < surface.depth).nonzero()[:, 0]
+    normals[drawn.pixel] = unit(ahead + 4.0 * bulge)
+    behind = (pick(depth, surface.pixel) < surface.depth).nonzero()[:, 0]
     glass = torch.zeros_like(surface.position)
     glass[behind] = normals[surface.pixel[behind]]
     part = surface.part

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from faceswap_lab.actors.vectors import pick
+
 _FACE_BITS = 20
 _DEPTH_STEPS_PER_M = 1 << 22
 _EDGE_SLACK = 1e-5
@@ -42,24 +44,24 @@ class _Planes:
 
 def _planes(xy: Tensor, depth: Tensor, tri: Tensor, size: tuple[int, int], cull: bool, perspective: bool) -> _Planes:
     height, width = size
-    corner = xy[tri]
+    corner = pick(xy, tri)
     (ax, ay), (bx, by), (cx, cy) = (corner[:, k].unbind(1) for k in range(3))
     area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
     seen = (area < -1e-9 if cull else area.abs() > 1e-9).nonzero()[:, 0]
-    corner = corner[seen]
+    corner = pick(corner, seen)
     lowest, highest = corner.amin(1), corner.amax(1)
     first, last = torch.ceil(lowest - 0.5).clamp_min(0), torch.floor(highest - 0.5)
     last = torch.minimum(last, torch.tensor([width - 1.0, height - 1.0], device=xy.device))
-    kept = ((last >= first).all(1) & (depth[tri[seen]].amin(1) > 1e-3)).nonzero()[:, 0]
-    face = seen[kept]
-    corner, first, last, area = corner[kept], first[kept], last[kept], area[face]
+    kept = ((last >= first).all(1) & (pick(depth, pick(tri, seen)).amin(1) > 1e-3)).nonzero()[:, 0]
+    face = pick(seen, kept)
+    corner, first, last, area = pick(corner, kept), pick(first, kept), pick(last, kept), pick(area, face)
     (ax, ay), (bx, by), (cx, cy) = (corner[:, k].unbind(1) for k in range(3))
     x, y = first[:, 0] + 0.5, first[:, 1] + 0.5
     w0 = ((cx - bx) * (y - by) - (cy - by) * (x - bx)) / area
     w1 = ((ax - cx) * (y - cy) - (ay - cy) * (x - cx)) / area
     dx0, dx1 = (by - cy) / area, (cy - ay) / area
     dy0, dy1 = (cx - bx) / area, (ax - cx) / area
-    value = depth[tri[face]]
+    value = pick(depth, pick(tri, face))
     value = 1 / value if perspective else value
     start = torch.stack([w0, w1, 1 - w0 - w1], 1)
     step_x, step_y = torch.stack([dx0, dx1, -dx0 - dx1], 1), torch.stack([dy0, dy1, -dy0 - dy1], 1)
@@ -71,23 +73,23 @@ def _planes(xy: Tensor, depth: Tensor, tri: Tensor, size: tuple[int, int], cull:
 def _draw(nearest: Tensor, planes: _Planes, image_width: int, perspective: bool) -> None:
     """Enters all triangles, row by row, into the buffer of depth-and-number keys."""
     rows = torch.repeat_interleave(planes.height)
-    down = torch.arange(len(rows), device=nearest.device) - (planes.height.cumsum(0) - planes.height)[rows]
-    step_x = torch.where(planes.step_x.abs() < _FLAT, _FLAT, planes.step_x)[rows]
-    at_left = torch.addcmul(planes.start[rows], planes.step_y[rows], down.float()[:, None])
+    down = torch.arange(len(rows), device=nearest.device) - pick(planes.height.cumsum(0) - planes.height, rows)
+    step_x = pick(torch.where(planes.step_x.abs() < _FLAT, _FLAT, planes.step_x), rows)
+    at_left = torch.addcmul(pick(planes.start, rows), pick(planes.step_y, rows), down.float()[:, None])
     # Where each edge lets the row begin or end, counted in pixels from the left of the triangle's box.
     bound = (-_EDGE_SLACK - at_left[:, :3]) / step_x[:, :3]
     rising = step_x[:, :3] > 0
-    last = (planes.width - 1).float()[rows]
+    last = pick((planes.width - 1).float(), rows)
     begin = torch.where(rising, bound.ceil(), -1.0).amax(1).clamp_min(0).minimum(last + 1)
     end = torch.where(rising, torch.inf, bound.floor()).amin(1).minimum(last)
     counts = (end - begin + 1).clamp_min(0).long()
     row = torch.repeat_interleave(counts)
-    across = torch.arange(len(row), device=nearest.device) - (counts.cumsum(0) - counts - begin.long())[row]
-    value = torch.addcmul(at_left[:, 3][row], step_x[:, 3][row], across.float())
+    across = torch.arange(len(row), device=nearest.device) - pick(counts.cumsum(0) - counts - begin.long(), row)
+    value = torch.addcmul(pick(at_left[:, 3], row), pick(step_x[:, 3], row), across.float())
     depth = 1 / value if perspective else value
-    first = planes.top[rows].add_(down).mul_(image_width).add_(planes.left[rows])
-    key = ((depth * _DEPTH_STEPS_PER_M).long() << _FACE_BITS) + rows[row]
-    nearest.scatter_reduce_(0, first[row] + across, key, "amin", include_self=True)
+    first = pick(planes.top, rows).add_(down).mul_(image_width).add_(pick(planes.left, rows))
+    key = ((depth * _DEPTH_STEPS_PER_M).long() << _FACE_BITS) + pick(rows, row)
+    nearest.scatter_reduce_(0, pick(first, row) + across, key, "amin", include_self=True)
 
 
 def rasterise(
@@ -111,16 +113,16 @@ def rasterise(
     if len(planes.face):
         _draw(nearest, planes, width, perspective)
     pixel = (nearest < torch.iinfo(torch.int64).max).nonzero()[:, 0]
-    row = nearest[pixel] & ((1 << _FACE_BITS) - 1)
+    row = pick(nearest, pixel) & ((1 << _FACE_BITS) - 1)
     # One gather of one table: the planes, then the depths of the corners, which perspective needs.
     columns = [planes.start, planes.step_x, planes.step_y, torch.stack([planes.left, planes.top], 1).float()]
     if perspective:
-        columns.append(depth[tri[planes.face]])
-    table = torch.cat(columns, 1)[row]
+        columns.append(pick(depth, pick(tri, planes.face)))
+    table = pick(torch.cat(columns, 1), row)
     across = (pixel % width).float()[:, None] - table[:, 12:13]
     down = (pixel // width).float()[:, None] - table[:, 13:14]
     plane = table[:, :4] + table[:, 4:8] * across + table[:, 8:12] * down
-    face = planes.face[row]
+    face = pick(planes.face, row)
     if not perspective:
         return Fragments(pixel=pixel, face=face, weights=plane[:, :3], depth=plane[:, 3])
     weights = plane[:, :3] / (table[:, 14:] * plane[:, 3:])

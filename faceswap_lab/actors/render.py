@@ -21,6 +21,7 @@ from faceswap_lab.actors.figure import Figure
 from faceswap_lab.actors.landmarks import keypoints5
 from faceswap_lab.actors.scene import Camera, Drawn, Posed, Scene, camera_matrix, draw, head_to_camera, place_camera, pose, rotation
 from faceswap_lab.actors.shading import shade
+from faceswap_lab.actors.vectors import pick
 from faceswap_lab.actors.view import Light, View
 from faceswap_lab.errors import DeviceError
 from faceswap_lab.faces.frame import Image
@@ -104,6 +105,7 @@ def _memory_bytes() -> float:
     return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
+@torch.inference_mode()
 def render(figure: Figure, view: View, *, size: int = 256, supersampling: int = 2, exposure: Sequence[View] = ()) -> Rendered:
     """Picture and truth of one instant, `size` pixels square, on the figure's device.
 
@@ -127,16 +129,16 @@ def _layers(scene: Scene, drawn: Drawn) -> Float[Tensor, "5 s s"]:
     surface = drawn.surface
     rows = _shadow_rows(drawn.camera.size)
     colour = shade(rig, figure, light, surface, posed.points, posed.turn, drawn.camera.place, rows=rows, dust=drawn.dust)
-    full = drawn.camera.size
-    layers = torch.zeros(full * full, 5, device=colour.device)
-    layers[surface.pixel] = torch.cat([colour, torch.ones_like(surface.face)[:, None], surface.face[:, None]], 1)
-    # Sums of strided slices: several times faster than pooling, which wants each layer in one piece.
+    layers = torch.zeros(5, drawn.camera.size**2, device=colour.device)
+    for layer, values in zip(layers, [*colour, torch.ones_like(surface.face), surface.face], strict=True):
+        layer.scatter_(0, surface.pixel, values)
+    # Sums of strided slices: several times faster than pooling.
     times = scene.supersampling
-    cells = layers.view(scene.size, times, scene.size, times, 5)
-    total = cells[:, 0, :, 0].clone()
+    cells = layers.view(5, scene.size, times, scene.size, times)
+    total = cells[:, :, 0, :, 0].clone()
     for k in range(1, times * times):
-        total += cells[:, k // times, :, k % times]
-    return total.div_(times * times).permute(2, 0, 1).contiguous()
+        total += cells[:, :, k // times, :, k % times]
+    return total.div_(times * times)
 
 
 def _shadow_rows(size: int) -> int:
@@ -165,7 +167,7 @@ def _with_truth(scene: Scene, drawn: Drawn, *, image: Image, face_mask: np.ndarr
     z_buffer = truths.depth_buffer(drawn)
     rows = rig.landmark_vertices
     landmarks = (drawn.xy[rows] / times - 0.5).cpu().numpy()
-    region = (drawn.xy[rig.face_weight > 0.5] / times - 0.5).cpu().numpy()
+    region = (pick(drawn.xy, (rig.face_weight > 0.5).nonzero()[:, 0]) / times - 0.5).cpu().numpy()
     return Rendered(
         image=image,
         landmarks68=landmarks,

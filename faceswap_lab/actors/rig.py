@@ -14,6 +14,7 @@ from faceswap_lab.actors.hair import curtain_places, curtain_points, curtain_qua
 from faceswap_lab.actors.headpack import ATLAS_CROP, EYE_LEFT, HAIR, MASKS, MOUTH, SKIN, HeadPack, load_headpack, texture_place
 from faceswap_lab.actors.landmarks import pick_landmarks
 from faceswap_lab.actors.raster import rasterise
+from faceswap_lab.actors.vectors import pick, unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,10 +56,10 @@ class Rig:
 
     def normals(self, points: Float[Tensor, "v 3"]) -> Float[Tensor, "v 3"]:
         """Unit vertex normals, outwards; each quad counts by its area. Gathers only, so that CUDA gives one answer too."""
-        corner = points[self.quads]
+        corner = pick(points, self.quads)
         face = torch.linalg.cross(corner[:, 2] - corner[:, 0], corner[:, 3] - corner[:, 1])
         face = torch.cat([face, face.new_zeros(1, 3)])
-        return F.normalize(face[self.quads_of_vertex].sum(1), dim=1)
+        return unit(pick(face, self.quads_of_vertex).sum(1))
 
     def smooth(self, values: Float[Tensor, " v"], rounds: int) -> Float[Tensor, " v"]:
         """Values averaged with those of their neighbours, `rounds` times."""

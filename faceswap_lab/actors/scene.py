@@ -20,6 +20,7 @@ from faceswap_lab.actors.props import mesh_of
 from faceswap_lab.actors.raster import rasterise
 from faceswap_lab.actors.rig import Rig, load_rig
 from faceswap_lab.actors.surface import Surface
+from faceswap_lab.actors.vectors import pick
 from faceswap_lab.actors.view import View
 
 HEAD_CENTRE = (0.0, -0.075, 0.725)
@@ -131,9 +132,8 @@ def draw(scene: Scene) -> Drawn:
     posed = pose(rig, figure, view)
     camera = place_camera(rig, view, posed.turn, scene.size * scene.supersampling)
     xy, depth = camera.project(posed.points)
-    fragments = rasterise(
-        xy[rig.wedge_vertex], depth[rig.wedge_vertex], rig.triangles(long_hair=figure.long_hair), size=(camera.size, camera.size)
-    )
+    wedges, tri = rig.wedge_vertex, rig.triangles(long_hair=figure.long_hair)
+    fragments = rasterise(pick(xy, wedges), pick(depth, wedges), tri, size=(camera.size, camera.size))
     stance = Stance(
         points=posed.points,
         normals=posed.normals,

@@ -40,7 +40,7 @@ class DepthMap:
         place = cls._project(points, axes)
         drawn = rasterise((place[:, :2] + 1) * (rows / 2), place[:, 2], tri, size=(rows, rows), perspective=False)
         depth = torch.full((rows * rows,), _EMPTY, device=points.device)
-        depth[drawn.pixel] = drawn.depth
+        depth.scatter_(0, drawn.pixel, drawn.depth)
         if dust is not None:
             grain = cls._project(dust, axes)
             cell = ((grain[:, :2] + 1) * (rows / 2)).long().clamp(0, rows - 1)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from faceswap_lab.actors.vectors import pick, unit
 
 _DEPTH_STEPS_PER_M = 1 << 20
 _INDEX_BITS = 32
@@ -61,8 +62,9 @@ class Strands:
         return self._each(lambda value: value.to(device))
 
     def where(self, keep: Tensor) -> "Strands":
-        """Only some of the hairs, by mask or by number."""
-        return self._each(lambda value: value[keep])
+        """Only some of the hairs, by mask."""
+        rows = keep.nonzero()[:, 0]
+        return self._each(lambda value: pick(value, rows))
 
     def joined(self, other: "Strands") -> "Strands":
         """These hairs and others of the same kind."""
@@ -115,15 +117,15 @@ def even_ranks(count: int) -> Float[Tensor, " n"]:
 
 def root_frames(points: Float[Tensor, "v 3"], root: Int[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
     """A frame for each triangle; columns: along its first side, across, outwards."""
-    a, b, c = points[root].unbind(1)
-    along = F.normalize(b - a, dim=1)
-    out = F.normalize(torch.linalg.cross(b - a, c - a), dim=1)
+    a, b, c = pick(points, root).unbind(1)
+    along = unit(b - a)
+    out = unit(torch.linalg.cross(b - a, c - a))
     return torch.stack([along, torch.linalg.cross(out, along), out], 2)
 
 
 def root_places(points: Float[Tensor, "v 3"], root: Int[Tensor, "n 3"], share: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
     """Where hairs leave the skin."""
-    return (points[root] * share[..., None]).sum(1)
+    return (pick(points, root) * share[..., None]).sum(1)
 
 
 def place_rooted(strands: Strands, points: Float[Tensor, "v 3"]) -> Lines:
@@ -171,31 +173,31 @@ def draw_strands(
     xy, depth = project(lines.points.reshape(-1, 3))
     place = torch.cat([xy, depth[:, None]], 1)
     first = torch.arange(len(place), device=place.device).view(-1, knots)[:, :-1].reshape(-1)
-    reach = (xy[first + 1] - xy[first]).abs().amax(1)
-    known = (reach > 1e-3) & (reach < _LONGEST) & (torch.minimum(depth[first], depth[first + 1]) > 1e-3)
+    reach = (pick(xy, first + 1) - pick(xy, first)).abs().amax(1)
+    known = (reach > 1e-3) & (reach < _LONGEST) & (torch.minimum(pick(depth, first), pick(depth, first + 1)) > 1e-3)
     for middle, radius_m in balls:
         hidden = _behind_ball(place, project, middle, radius_m, radius_px=radius_m / sample_m)
-        known &= ~(hidden[first] & hidden[first + 1])
-    first = first[known]
-    wide = torch.where(first % knots >= (knots - 1) * _TAPER, 1, wide[first // knots])
+        known &= ~(pick(hidden, first) & pick(hidden, first + 1))
+    first = first.masked_select(known)
+    wide = torch.where(first % knots >= (knots - 1) * _TAPER, 1, pick(wide, first // knots))
     if not balls:
         walked, segments = [_walk(place, first, wide, width, len(z_buffer) // width)], [first]
     else:
-        leading = (strands.rank / (strands.width_m / sample_m).clamp_max(1) < _FIRST_SHARE)[first // knots]
+        leading = pick(strands.rank / (strands.width_m / sample_m).clamp_max(1) < _FIRST_SHARE, first // knots)
         walked, segments = _walk_in_two(place, first, wide, leading, width, len(z_buffer) // width)
     buffer = torch.full_like(z_buffer, torch.iinfo(torch.int64).max, dtype=torch.int64)
     count, kept = 0, []
     for (cell, share, segment, deep), of_walk in zip(walked, segments, strict=True):
-        seen = (deep < z_buffer[cell]).nonzero()[:, 0]
+        seen = (deep < pick(z_buffer, cell)).nonzero()[:, 0]
         index = torch.arange(count, count + len(seen), device=place.device)
-        key = ((deep[seen] * _DEPTH_STEPS_PER_M).long() << _INDEX_BITS) + index
-        buffer.scatter_reduce_(0, cell[seen], key, "amin", include_self=True)
-        kept.append((share[seen], of_walk[segment[seen]]))
+        key = ((pick(deep, seen) * _DEPTH_STEPS_PER_M).long() << _INDEX_BITS) + index
+        buffer.scatter_reduce_(0, pick(cell, seen), key, "amin", include_self=True)
+        kept.append((pick(share, seen), pick(of_walk, pick(segment, seen))))
         count += len(seen)
     share, segment = (torch.cat(column) for column in zip(*kept, strict=True))
     pixel = (buffer < torch.iinfo(torch.int64).max).nonzero()[:, 0]
-    nearest = buffer[pixel] & ((1 << _INDEX_BITS) - 1)
-    return _samples(lines, place, pixel, segment[nearest], share[nearest], knots)
+    nearest = pick(buffer, pixel) & ((1 << _INDEX_BITS) - 1)
+    return _samples(lines, place, pixel, pick(segment, nearest), pick(share, nearest), knots)
 
 
 def _behind_ball(
@@ -223,32 +225,33 @@ def _walk_in_two(
     covered = torch.full((width * height,), torch.inf, device=place.device)
     covered.scatter_reduce_(0, walk[0], walk[3], "amin", include_self=True)
     column, row = place[:, 0].clamp(0, width - 1).long(), place[:, 1].clamp(0, height - 1).long()
-    open_to_view = place[:, 2] < covered[row * width + column] + _BEHIND_M
-    others = ~leading & (open_to_view[first] | open_to_view[first + 1])
+    open_to_view = place[:, 2] < pick(covered, row * width + column) + _BEHIND_M
+    others = ~leading & (pick(open_to_view, first) | pick(open_to_view, first + 1))
     rest = _walk(place, first[others], wide[others], width, height)
     return [walk, rest], [first[leading], first[others]]
 
 
 def _walk(place: Float[Tensor, "m 3"], first: Tensor, wide: Tensor, width: int, height: int) -> _Walk:
     """Flat pixel, share along its segment, number of the segment and depth of each step inside the picture."""
-    start = place[first]
-    step = place[first + 1] - start
+    start = pick(place, first)
+    step = pick(place, first + 1) - start
     steep = step[:, 1].abs() > step[:, 0].abs()
     counts = step[:, :2].abs().amax(1).ceil().clamp_min(1).int()
     parts = []
     for extra in range(max(1, int(wide.max()) if len(wide) else 1)):
         rows = (wide > extra).nonzero()[:, 0]
-        many = counts[rows]
+        many = pick(counts, rows)
         begin = many.cumsum(0, dtype=torch.int32) - many
-        shift = torch.stack([torch.where(steep[rows], extra, 0), torch.where(steep[rows], 0, extra), torch.zeros_like(rows)], 1)
-        per_step = step[rows] / many[:, None]
-        origin = start[rows] + shift + 0.5 * per_step
+        leaning = pick(steep, rows)
+        shift = torch.stack([torch.where(leaning, extra, 0), torch.where(leaning, 0, extra), torch.zeros_like(rows)], 1)
+        per_step = pick(step, rows) / many[:, None]
+        origin = pick(start, rows) + shift + 0.5 * per_step
         which = torch.arange(len(rows), device=place.device, dtype=torch.int32).repeat_interleave(many)
-        number = (torch.arange(len(which), device=place.device, dtype=torch.int32) - begin[which]).float()
-        x, y, deep = (origin[:, k][which] + per_step[:, k][which] * number for k in range(3))
+        number = (torch.arange(len(which), device=place.device, dtype=torch.int32) - pick(begin, which)).float()
+        x, y, deep = (torch.addcmul(pick(origin[:, k], which), pick(per_step[:, k], which), number) for k in range(3))
         seen = ((x >= 0) & (x < width) & (y >= 0) & (y < height)).nonzero()[:, 0]
-        cell, which = (y[seen].int() * width + x[seen].int()).long(), which[seen]
-        parts.append((cell, (number[seen] + 0.5) / many[which], rows[which], deep[seen]))
+        cell, which = (pick(y, seen).int() * width + pick(x, seen).int()).long(), pick(which, seen)
+        parts.append((cell, (pick(number, seen) + 0.5) / pick(many, which), pick(rows, which), pick(deep, seen)))
     cell, share, segment, deep = (torch.cat(column) for column in zip(*parts, strict=True))
     return cell, share, segment, deep
 
@@ -257,14 +260,14 @@ def _samples(lines: Lines, place: Tensor, pixel: Tensor, segment: Tensor, along:
     columns = torch.cat(
         [lines.points, lines.normals, lines.strands.light[..., None], place.view(-1, knots, 3)[..., 2:]], 2
     ).reshape(-1, 8)
-    start, end = columns[segment], columns[segment + 1]
+    start, end = pick(columns, segment), pick(columns, segment + 1)
     mixed = torch.lerp(start, end, along[:, None])
     return StrandSamples(
         pixel=pixel,
         depth=mixed[:, 7],
         position=mixed[:, :3],
-        tangent=F.normalize(end[:, :3] - start[:, :3], dim=1),
-        normal=F.normalize(mixed[:, 3:6], dim=1),
+        tangent=unit(end[:, :3] - start[:, :3]),
+        normal=unit(mixed[:, 3:6]),
         light=mixed[:, 6],
         strand=segment // knots,
         along=((segment % knots) + along) / (knots - 1),

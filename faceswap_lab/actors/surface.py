@@ -13,6 +13,7 @@ from faceswap_lab.actors.figure import Figure
 from faceswap_lab.actors.raster import Fragments
 from faceswap_lab.actors.rig import Rig
 from faceswap_lab.actors.strands import Strands, StrandSamples, root_places
+from faceswap_lab.actors.vectors import pick, unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,8 +50,8 @@ def surface_of(
 ) -> Surface:
     """Vertex values at the drawn samples of the mesh."""
     columns = torch.cat([points, normals, rig.template, figure.occlusion[:, None], rig.face_weight[:, None]], 1)
-    table = torch.cat([columns[rig.wedge_vertex], rig.wedge_texture], 1)
-    values = F.embedding_bag(rig.tri[drawn.face], table, mode="sum", per_sample_weights=drawn.weights)
+    table = torch.cat([pick(columns, rig.wedge_vertex), rig.wedge_texture], 1)
+    values = F.embedding_bag(pick(rig.tri, drawn.face), table, mode="sum", per_sample_weights=drawn.weights)
     return Surface(
         pixel=drawn.pixel,
         depth=drawn.depth,
@@ -58,9 +59,9 @@ def surface_of(
         tangent=values[:0, :3],
         colour=values[:0, :3],
         glass=torch.zeros_like(values[:, :3]),
-        part=rig.tri_part[drawn.face],
+        part=pick(rig.tri_part, drawn.face),
         position=values[:, 0:3],
-        normal=F.normalize(values[:, 3:6], dim=1),
+        normal=unit(values[:, 3:6]),
         template=values[:, 6:9],
         occlusion=values[:, 9],
         face=values[:, 10],
@@ -74,15 +75,15 @@ def strand_columns(strands: Strands, samples: StrandSamples, template: Float[Ten
     return {
         "pixel": samples.pixel,
         "depth": samples.depth,
-        "part": strands.part[rows],
+        "part": pick(strands.part, rows),
         "position": samples.position,
         "normal": samples.normal,
-        "template": root_places(template, strands.root, strands.share)[rows],
+        "template": pick(root_places(template, strands.root, strands.share), rows),
         "occlusion": samples.light,
         "place": torch.full((len(rows), 2), -1.0, device=rows.device),
-        "face": strands.face[rows],
+        "face": pick(strands.face, rows),
         "tangent": samples.tangent,
-        "colour": strands.colour[rows] * (0.85 + 0.35 * samples.along)[:, None],
+        "colour": pick(strands.colour, rows) * (0.85 + 0.35 * samples.along)[:, None],
     }
 
 

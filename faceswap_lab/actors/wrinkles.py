@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from faceswap_lab.actors.vectors import pick, unit
+
 _FAINT = 0.02
 
 
@@ -42,9 +44,10 @@ def slopes(
         if strength > _FAINT:
             near = (side >= box[0]) & (side < box[1]) & (height >= box[2]) & (height < box[3]) & front
             rows = near.nonzero()[:, 0]
-            x, y, z = template[rows].unbind(1)
+            x, y, z = pick(template, rows).unbind(1)
             along_x, along_z = lines(x, y, z, phase)
-            total[:, rows] += strength * torch.stack([along_x, along_z])
+            total[0].index_add_(0, rows, along_x, alpha=strength)
+            total[1].index_add_(0, rows, along_z, alpha=strength)
     return total[0], total[1]
 
 
@@ -94,4 +97,4 @@ def fold(
 ) -> Float[Tensor, "n 3"]:
     """Normals tilted by slopes along the head's x and z, which `turn` has turned."""
     tilted = normal - along_x[:, None] * turn[:, 0] - along_z[:, None] * turn[:, 2]
-    return torch.nn.functional.normalize(tilted, dim=1)
+    return unit(tilted)
