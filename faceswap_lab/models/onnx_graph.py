@@ -6,6 +6,7 @@ torch's own exporters need a package more or are on their way out, and insightfa
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,7 +29,7 @@ class OnnxGraph:
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), f"c{len(self._constants)}"))
         return str(self._constants[-1].name)
 
-    def op(self, kind: str, *inputs: str, out: str = "", **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, out: str = "", **attributes: Any) -> str:
         """One operation, with a name that insightface takes for no normalisation."""
         name = out or f"v{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, list(inputs), [name], name=f"node{len(self._nodes)}", **attributes))

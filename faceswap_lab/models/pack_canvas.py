@@ -7,6 +7,7 @@ insightface fills its square up.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,9 +41,9 @@ class _Scene:
     points: list[np.ndarray]
 
 
-def make_canvas(pictures: PackPictures, seed: tuple[int, ...], size: int) -> Canvas:
+def make_canvas(pictures: PackPictures, seed: int, size: int) -> Canvas:
     """The canvas of a seed, `size` pixels square."""
-    draw = np.random.default_rng([93, *seed])
+    draw = np.random.default_rng([93, seed])
     scene = _Scene(image=np.zeros((size, size, 3), np.uint8), boxes=[], points=[])
     count = int(draw.choice(_COUNTS, p=_COUNT_ODDS))
     if count and draw.random() < 0.35:
@@ -335,7 +336,7 @@ def _band(image: np.ndarray, boxes: Float[np.ndarray, "k 4"], draw: Random) -> I
 def _developed(image: np.ndarray, draw: Random) -> Image:
     """Light, colour, blur, noise and compression."""
     black = (image == 0).all(2)
-    light = image.astype(np.float32) / 255
+    light: Any = image.astype(np.float32) / 255
     if draw.random() < 0.8:
         light = light ** float(np.exp(draw.normal(0, 0.3)))
         light = (light - 0.5) * float(draw.uniform(0.6, 1.35)) + 0.5 + float(draw.normal(0, 0.1))
@@ -351,4 +352,4 @@ def _developed(image: np.ndarray, draw: Random) -> Image:
         coded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(draw.integers(20, 92))])[1]
         out = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
     out[black] = 0
-    return out
+    return np.asarray(out)

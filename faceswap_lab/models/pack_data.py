@@ -15,8 +15,9 @@ from faceswap_lab.actors.splits import Split, split_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackSets:
-    """Which pictures the pack learns from: `num_train` actors from seed `first_train` and `num_val` from `first_val`, `num_views` each,
-    `size` pixels square, stored `per_part` actors a file.
+    """Which pictures the pack learns from: `num_train` actors from seed `first_train` and `num_val` from `first_val`.
+
+    There are `num_views` of each, `size` pixels square; `per_part` actors are stored in one file.
 
     The first seeds lie far from the actors that notebooks and examples use, so that none of those is known to the pack.
     """

@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,10 +17,10 @@ from jaxtyping import Float, UInt8
 
 from faceswap_lab.actors.figure import build_figure, texture_rows
 from faceswap_lab.actors.landmark_sets import landmark_table
-from faceswap_lab.actors.landmarks import keypoints5
+from faceswap_lab.actors.landmarks import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS, keypoints5
 from faceswap_lab.actors.perform import Performance
 from faceswap_lab.actors.props import PropKind
-from faceswap_lab.actors.render import Rendered, render
+from faceswap_lab.actors.render import render
 from faceswap_lab.actors.rig import load_rig
 from faceswap_lab.actors.scene import Scene, place_camera, pose
 from faceswap_lab.actors.splits import Split
@@ -42,7 +43,11 @@ _JPEG = 95
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shot:
-    """One picture: RGB, where the actor is (255), points in pixels, yaw, pitch and roll, and whether something is worn or held."""
+    """One picture: RGB, where the actor is (255), points in pixels, yaw, pitch and roll, and whether something is before the face.
+
+    `interocular` is the distance between the eyes in pixels, measured in space, so that turning does not change it; `scene` is
+    what was drawn.
+    """
 
     image: Image
     mask: UInt8[np.ndarray, "h w"]
@@ -50,6 +55,8 @@ class Shot:
     keypoints5: Float[np.ndarray, "5 2"]
     pose: Float[np.ndarray, " 3"]
     covered: bool
+    interocular: float
+    scene: Scene
 
 
 def shoot(seed: int, numbers: Sequence[int], size: int) -> Iterator[Shot]:
@@ -64,11 +71,14 @@ def _shot(seed: int, number: int, size: int) -> Shot:
     rendered = render(figure, view, size=size)
     # Hair alone may hide a face as well; here only what is put on or held up counts.
     covered = wears not in ("none", "hat", "cap") or view.prop is not None
+    points106, interocular = _measured(rendered.scene)
     return Shot(
         image=rendered.image,
         mask=np.asarray(np.isfinite(rendered.depth) * 255, np.uint8),
-        points106=_points106(rendered.scene),
-        keypoints5=_five(rendered),
+        points106=points106,
+        keypoints5=np.asarray(keypoints5(rendered.landmarks68), np.float32),
+        interocular=interocular,
+        scene=rendered.scene,
         pose=np.array([view.yaw, view.pitch, view.roll], np.float32),
         covered=covered,
     )
@@ -91,17 +101,16 @@ def _wears(seed: int, number: int) -> Wears:
     return chosen if dressed and number % 8 >= NUM_BARE else "none"
 
 
-def _points106(scene: Scene) -> Float[np.ndarray, "106 2"]:
-    """The 106 points without their visibility, for which the whole scene would have to be drawn again."""
+def _measured(scene: Scene) -> tuple[Float[np.ndarray, "106 2"], float]:
+    """The 106 points, without their visibility, for which all would have to be drawn again, and the distance between the eyes."""
     rig = load_rig()
     posed = pose(rig, scene.figure, scene.view)
     corners, weights = landmark_table(rig, 106)
-    xy, _ = place_camera(rig, scene.view, posed.turn, scene.size).project((posed.points[corners] * weights[..., None]).sum(1))
-    return np.asarray(xy.numpy() - 0.5, np.float32)
-
-
-def _five(rendered: Rendered) -> Float[np.ndarray, "5 2"]:
-    return np.asarray(keypoints5(rendered.landmarks68), np.float32)
+    camera = place_camera(rig, scene.view, posed.turn, scene.size)
+    xy, _ = camera.project((posed.points[corners] * weights[..., None]).sum(1))
+    right, left = (posed.points[rig.landmark_vertices[list(eye)]].mean(0) for eye in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS))
+    depth = float(((right + left) / 2 - camera.place)[1])
+    return np.asarray(xy.numpy() - 0.5, np.float32), float((right - left).norm()) * camera.focal / depth
 
 
 # --- parts of a set ---------------------------------------------------------------------------------------------------------
@@ -112,25 +121,28 @@ def make_part(path: Path, seeds: Sequence[int], num_views: int, size: int) -> No
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        shots = [shot for seed in seeds for shot in shoot(seed, range(num_views), size)]
+        shots = [_small(shot) for seed in seeds for shot in shoot(seed, range(num_views), size)]
     finally:
         torch.set_num_threads(threads)
-    coded = [_encode(shot.image) for shot in shots]
+    coded = [shot.pop("jpeg") for shot in shots]
+    arrays: dict[str, Any] = {name: np.stack([shot[name] for shot in shots]) for name in shots[0]}
+    arrays |= {"size": np.array(size), "jpeg": np.concatenate(coded), "lengths": np.array([len(each) for each in coded])}
     part = path.with_name(f".{path.name}")
     with part.open("wb") as file:
-        np.savez_compressed(
-            file,
-            size=np.array(size),
-            jpeg=np.concatenate(coded),
-            lengths=np.array([len(each) for each in coded]),
-            masks=np.packbits(np.stack([shot.mask > 0 for shot in shots]).reshape(len(shots), -1), axis=1),
-            identity=np.repeat(np.array(seeds, np.int64), num_views),
-            points106=np.stack([shot.points106 for shot in shots]),
-            keypoints5=np.stack([shot.keypoints5 for shot in shots]),
-            poses=np.stack([shot.pose for shot in shots]),
-            covered=np.array([shot.covered for shot in shots]),
-        )
+        np.savez_compressed(file, identity=np.repeat(np.array(seeds, np.int64), num_views), **arrays)
     part.replace(path)
+
+
+def _small(shot: Shot) -> dict[str, np.ndarray]:
+    """What is kept of a picture: its figure's textures would fill the memory."""
+    return {
+        "jpeg": _encode(shot.image),
+        "masks": np.packbits(shot.mask.reshape(-1) > 0),
+        "points106": shot.points106,
+        "keypoints5": shot.keypoints5,
+        "poses": shot.pose,
+        "covered": np.array(shot.covered),
+    }
 
 
 def _encode(image: Image) -> UInt8[np.ndarray, " n"]:
@@ -170,7 +182,8 @@ def _open(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             found = {name: stored[name] for name in stored.files}
-        found["points106"], found["jpeg"], found["size"]  # noqa: B018 (is it one of ours)
+        if missing := {"size", "jpeg", "lengths", "masks", "identity", "points106"} - found.keys():
+            raise KeyError(f"no {', '.join(sorted(missing))}")
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise RunError(
             expected=f"a part of the pack's pictures in {path}",
@@ -201,7 +214,8 @@ def _decoded(parts: list[dict[str, np.ndarray]], stem: Path, number: int, size: 
         ends = np.cumsum(part["lengths"])
         for k, end in enumerate(ends):
             coded = part["jpeg"][end - part["lengths"][k] : end]
-            fresh["images"][row] = cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+            read: Any = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+            fresh["images"][row] = cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
             fresh["masks"][row] = np.unpackbits(part["masks"][k])[: size * size].reshape(size, size) * 255
             row += 1
     for name, array in fresh.items():

@@ -39,23 +39,25 @@ def _separable(channels_in: int, channels_out: int, stride: int = 1, kernel: int
     return nn.Sequential(depth, _convolution(channels_in, channels_out, 1))
 
 
-class _Head(nn.Module):
+class Head(nn.Module):
     """One stride's answers: maps of 2 scores, 8 distances, 20 offsets."""
 
     def __init__(self, channels: int, sizes: tuple[float, float], stride: int) -> None:
         super().__init__()
         self.inner = nn.Sequential(_separable(channels, channels), _separable(channels, channels, kernel=5))
         self.score, self.box, self.points = (nn.Conv2d(channels, 2 * values, 1) for values in (1, 4, 10))
-        nn.init.constant_(self.score.bias, -math.log(1 / _PRIOR - 1))
-        for layer in (self.score, self.box, self.points):
+        for layer, bias in ((self.score, -math.log(1 / _PRIOR - 1)), (self.box, 0.0), (self.points, 0.0)):
             nn.init.normal_(layer.weight, std=0.01)
-        nn.init.zeros_(self.box.bias)
-        nn.init.zeros_(self.points.bias)
+            assert layer.bias is not None
+            nn.init.constant_(layer.bias, bias)
+        self.box_unit: Tensor
+        self.point_unit: Tensor
         halves = torch.tensor(sizes) / 2 / stride
         self.register_buffer("box_unit", halves.repeat_interleave(4).view(1, 8, 1, 1))
         self.register_buffer("point_unit", halves.repeat_interleave(10).view(1, 20, 1, 1))
 
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Maps of logits, distances and offsets."""
         x = self.inner(x_BCHW)
         # A distance is the anchor's half side times a factor: never negative, and the same task for every size.
         boxes = self.box(x).clamp(-3.0, 3.0).exp() * self.box_unit
@@ -63,9 +65,9 @@ class _Head(nn.Module):
 
 
 class Detector(nn.Module):
-    """`net(pictures)` gives for all strides together logits (b, a), boxes (b, a, 4) and points (b, a, 10), boxes and points in strides.
+    """`net(pictures)` gives logits, boxes and points of all anchors together, boxes and points in strides.
 
-    Sides must be multiples of 32. Anchors come by stride, row, column and size.
+    The pictures' sides must be multiples of 32. Anchors come by stride, row, column and size.
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -80,9 +82,7 @@ class Detector(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.lateral = nn.ModuleList(_convolution(width, config.pyramid, 1) for width in widths[1:])
         self.smooth = nn.ModuleList(_separable(config.pyramid, config.pyramid) for _ in widths[1:-1])
-        self.heads = nn.ModuleList(
-            _Head(config.pyramid, sizes, stride) for sizes, stride in zip(ANCHOR_SIZES, STRIDES, strict=True)
-        )
+        self.heads = nn.ModuleList(Head(config.pyramid, sizes, stride) for sizes, stride in zip(ANCHOR_SIZES, STRIDES, strict=True))
 
     def maps(self, x_BCHW: Float[Tensor, "b 3 h w"]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Each stride's maps of logits, boxes and points. Pixels are RGB, (value - 127.5) / 128."""
@@ -100,6 +100,7 @@ class Detector(nn.Module):
     def forward(
         self, x_BCHW: Float[Tensor, "b 3 h w"]
     ) -> tuple[Float[Tensor, "b a"], Float[Tensor, "b a 4"], Float[Tensor, "b a 10"]]:
+        """Logits, boxes and points of every anchor."""
         parts = self.maps(x_BCHW)
         joined = [torch.cat([rows(part[k], values) for part in parts], 1) for k, values in ((0, 1), (1, 4), (2, 10))]
         return joined[0][..., 0], joined[1], joined[2]
@@ -133,7 +134,7 @@ def anchors_of(height: int, width: int) -> Anchors:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Truth:
-    """The faces of a batch, padded to the same number: boxes and points in pixels, which rows are faces, which are to be ignored."""
+    """The faces of a batch, padded to one number: boxes and points in pixels, which rows are faces, which are to be ignored."""
 
     boxes: Float[Tensor, "b k 4"]
     points: Float[Tensor, "b k 10"]
@@ -182,7 +183,7 @@ def boxes_at(anchors: Anchors, distances: Float[Tensor, "*b a 4"]) -> Float[Tens
 def losses(
     answer: tuple[Float[Tensor, "b a"], Float[Tensor, "b a 4"], Float[Tensor, "b a 10"]], truth: Truth, anchors: Anchors
 ) -> dict[str, Tensor]:
-    """ "score" (quality focal), "box" (1 - DIoU) and "points" (smooth L1 in shares of the face's side), each a mean over what counts.
+    """Means over what counts: "score" (quality focal), "box" (1 - DIoU), "points" (smooth L1 in shares of the face's side).
 
     A face's score is to be (1 + IoU) / 2 of the box that the anchor gives, so that one half is where a face is as likely as none.
     """
@@ -209,7 +210,7 @@ def losses(
 
 
 def _iou_and_distance(one: Float[Tensor, "n 4"], other: Float[Tensor, "n 4"]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """Overlap over union, and the squared distance of the middles over the squared diagonal of both together (Zheng et al. 2020)."""
+    """Overlap over union, and the middles' squared distance over the squared diagonal of both together (Zheng et al. 2020)."""
     low, high = torch.maximum(one[:, :2], other[:, :2]), torch.minimum(one[:, 2:], other[:, 2:])
     both = (high - low).clamp_min(0).prod(1)
     union = (one[:, 2:] - one[:, :2]).prod(1) + (other[:, 2:] - other[:, :2]).prod(1) - both

@@ -11,7 +11,10 @@ from faceswap_lab.models.pack_render import make_part
 
 
 def render_parts(sets: PackSets, missing: Mapping[str, range], folder: Path, *, workers: int) -> Iterator[tuple[str, Path]]:
-    """Render these parts into `folder`, yielding the name and the file of each as it gets ready. Raises SplitError for a test person."""
+    """Render these parts into `folder`, yielding the name and the file of each as it gets ready.
+
+    Raises SplitError for a test person.
+    """
     for seeds in missing.values():
         for seed in seeds:
             check_trainable(seed)
