@@ -1,5 +1,5 @@
-"""Crops that the pack's landmarks and embedder learn from: cut as insightface cuts them, from boxes and points that are a little off,
-and then spoilt as footage is: light, colour, blur, noise, compression, other backgrounds, things in front.
+"""Crops that the pack's landmarks and embedder learn from: cut as insightface cuts them, from boxes and points a little off, and
+then spoilt as footage is: light, colour, blur, noise, compression, other backgrounds, things in front.
 """
 
 import math
@@ -34,7 +34,7 @@ def box_to_crop(box: Float[np.ndarray, " 4"], size: int) -> Float[np.ndarray, "2
 def moved_about(
     matrix: Float[np.ndarray, "2 3"], size: int, random: Random, *, turn: float, scale: float, shift: float, mirror: bool
 ) -> Float[np.ndarray, "2 3"]:
-    """The map with a turn (radians), a scale (factor) and a shift (pixels of the crop) about the crop's centre, perhaps mirrored."""
+    """The map with a turn (radians), a scale (factor) and a shift (pixels of the crop) about the crop's centre, or mirrored."""
     cos, sin = scale * math.cos(turn), scale * math.sin(turn)
     linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1.0 if mirror else 1.0, 1.0])
     centre = np.full(2, (size - 1) / 2)
@@ -42,8 +42,10 @@ def moved_about(
     return np.concatenate([linear @ matrix[:, :2], (linear @ matrix[:, 2] + offset)[:, None]], 1)
 
 
-def cut(pictures: PackPictures, row: int, matrix: Float[np.ndarray, "2 3"], size: int, random: Random) -> UInt8[np.ndarray, "s s 3"]:
-    """The crop with what a footage would show around it: the picture's own background or another, and any edge beyond the picture."""
+def cut(
+    pictures: PackPictures, row: int, matrix: Float[np.ndarray, "2 3"], size: int, random: Random
+) -> UInt8[np.ndarray, "s s 3"]:
+    """The crop with what footage shows around a face: the picture's own background or another, and any edge beyond it."""
     edge = (cv2.BORDER_CONSTANT, cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101)[random.integers(4)]
     colour = tuple(int(value) for value in random.integers(0, 256, 3)) if random.random() < 0.5 else (0, 0, 0)
     image = np.asarray(pictures.images[row])
@@ -81,7 +83,8 @@ def spoilt(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarray
     if random.random() < 0.35:
         crop = _noisy(crop, random)
     if random.random() < 0.3:
-        crop = cv2.imdecode(cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(25, 92))])[1], cv2.IMREAD_COLOR)
+        coded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(25, 92))])[1]
+        crop = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
     return np.asarray(crop, np.uint8)
 
 
@@ -113,7 +116,7 @@ def _smeared(crop: np.ndarray, random: Random) -> np.ndarray:
     kernel = np.zeros((length, length), np.float32)
     angle, middle = random.uniform(0, math.pi), (length - 1) / 2
     reach = middle * np.array([math.cos(angle), math.sin(angle)])
-    start, end = (tuple(int(round(value)) for value in middle + sign * reach) for sign in (-1, 1))
+    start, end = (tuple(round(float(value)) for value in middle + sign * reach) for sign in (-1, 1))
     cv2.line(kernel, start, end, 1.0)
     return np.asarray(cv2.filter2D(crop, -1, kernel / kernel.sum()))
 

@@ -25,8 +25,8 @@ Losses = Callable[[nn.Module, np.random.Generator, float], dict[str, Tensor]]
 class FitConfig:
     """`steps` of `batch` pictures. The rate rises over `warmup` steps and falls as a cosine; gradients longer than `clip` are cut.
 
-    `ema` keeps a running average of the weights, which is what is used. "bf16" multiplies in bfloat16, which not every processor does
-    fast; weights and losses are float32 all the same.
+    `ema` keeps a running average of the weights, which is what is used. "bf16" multiplies in bfloat16, which not every processor
+    does fast; weights and losses are float32 all the same.
     """
 
     steps: int
@@ -69,7 +69,8 @@ class FitState:
             torch.manual_seed(config.seed)
             net = make().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         plain = [value for value in net.parameters() if value.ndim == 1]
-        groups = [{"params": [value for value in net.parameters() if value.ndim > 1]}, {"params": plain, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": [value for value in net.parameters() if value.ndim > 1]}]
+        groups.append({"params": plain, "weight_decay": 0.0})
         optimiser = torch.optim.AdamW(groups, lr=config.rate, weight_decay=config.weight_decay, fused=True)
         return cls(net=net, average=copy.deepcopy(net).requires_grad_(False).eval(), optimiser=optimiser)
 
@@ -94,7 +95,7 @@ class FitState:
 
 
 def fit(state: FitState, losses: Losses, config: FitConfig) -> Iterator[Step]:
-    """Train until `config.steps`, yielding every `report_every` steps and at the end. Raises RunError if the losses are not finite."""
+    """Train until `config.steps`, yielding every `report_every` steps and at the end. Raises RunError if it diverges."""
     state.net.train()
     sums: dict[str, float] = {}
     since, clock = 0, perf_counter()
