@@ -34,7 +34,7 @@ _MARGIN_FULL_AT = 0.25
 
 def _convolution(channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
     layer = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(channels_out), nn.PReLU(channels_out))
+    return nn.Sequential(layer, nn.BatchNorm2d(channels_out), nn.ReLU())
 
 
 class _Block(nn.Module):
