@@ -66,6 +66,13 @@ def make_canvas(pictures: PackPictures, seed: int, size: int) -> Canvas:
     )
 
 
+def empty_canvas(seed: int, size: int) -> Image:
+    """A square picture without any face: noise of all scales and shapes."""
+    draw = np.random.default_rng([97, seed])
+    image = _clouds(draw, size)
+    return _developed(np.maximum(_shapes(image, draw) if seed % 2 else image, 1), draw)
+
+
 def _ignored(boxes: Float[np.ndarray, "k 4"], image: Image) -> Bool[np.ndarray, " k"]:
     """Faces mostly outside the canvas or under its black band, and specks."""
     size = image.shape[0]
@@ -247,7 +254,7 @@ def _shapes(image: np.ndarray, draw: Random) -> np.ndarray:
             for step in range(0, int(length), max(3, int(length / draw.integers(3, 14)))):
                 cv2.line(image, (int(x + step), int(y)), (int(x + step), int(y + length)), colour, int(draw.integers(1, 4)))
         else:
-            _oval(image, (int(x), int(y)), length / 2, colour, draw, spots=kind == 4)
+            _oval(image, (int(x), int(y)), length / 2, colour, draw, spots=bool(kind == 4))
     return image
 
 

@@ -25,7 +25,7 @@ class PackSets:
     first_train: int = 100_000
     num_train: int = 1600
     first_val: int = 1_100_000
-    num_val: int = 80
+    num_val: int = 60
     num_views: int = 8
     size: int = 224
     per_part: int = 20
