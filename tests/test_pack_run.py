@@ -1,4 +1,4 @@
-"""The recipe `pack`: one call makes pictures, networks and card and can be stopped anywhere; what is shipped is as its card says."""
+"""The recipe `pack`: one call makes pictures, networks and card and can be stopped; what is shipped is as its card says."""
 
 import json
 import shutil

@@ -128,6 +128,8 @@ def one_thread() -> Iterator[None]:
 def train_network(task: str, recipe: PackRecipe, parts: Sequence[Path], folder: Path, *, key: str) -> Trained:
     """Train one network to the end and write its file; checkpoints in `folder`, made for `key`, let it go on where it stopped."""
     pictures = read_parts(parts, "train", folder)
+    if task != "embedder":
+        pictures = pictures[: recipe.num_for_places * recipe.sets.num_views]
     state, steps = _begun(task, recipe, pictures)
     place = folder / f"{task}.pt"
     history: list[dict[str, Any]] = []

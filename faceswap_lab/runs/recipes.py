@@ -63,11 +63,13 @@ class PackScores:
 class PackRecipe:
     """Train a pack of three networks in insightface's layout on actors. Pictures are `sets`; every network has its training.
 
+    Who is who is learnt from all of `sets`; where a face and its points lie takes fewer people: the first `num_for_places`.
     Checkpoints are kept every `checkpoint_every` steps.
     """
 
     name: str = "actors_s"
     sets: PackSets = field(default_factory=PackSets)
+    num_for_places: int = 200
     detector: DetectorTraining = field(default_factory=DetectorTraining)
     points: FitConfig = field(default_factory=lambda: FitConfig(steps=3000))
     embedder: FitConfig = field(default_factory=lambda: FitConfig(steps=3000))
@@ -187,6 +189,7 @@ def pack(size: str = "small") -> PackRecipe:
     return PackRecipe(
         name="smoke",
         sets=PackSets(num_train=2, num_val=1, num_views=2, size=128, per_part=1),
+        num_for_places=1,
         detector=DetectorTraining(fit=few, size=128),
         points=few,
         embedder=few,
