@@ -69,7 +69,7 @@ class PackRecipe:
 
     name: str = "actors_s"
     sets: PackSets = field(default_factory=PackSets)
-    num_for_places: int = 200
+    num_for_places: int = 300
     detector: DetectorTraining = field(default_factory=DetectorTraining)
     points: FitConfig = field(default_factory=lambda: FitConfig(steps=3000))
     embedder: FitConfig = field(default_factory=lambda: FitConfig(steps=3000))
