@@ -9,10 +9,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from insightface.app.common import Face
-from insightface.model_zoo.arcface_onnx import ArcFaceONNX
-from insightface.model_zoo.landmark import Landmark
-from insightface.utils import face_align
 from torch import nn
 
 from faceswap_lab.errors import RunError, SplitError
@@ -75,6 +71,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def test_the_crop_is_insightfaces() -> None:
+    face_align = pytest.importorskip("insightface.utils.face_align")
     box = np.array([31.0, 20.5, 97.0, 121.0])
     scale = 192 / (max(box[2] - box[0], box[3] - box[1]) * 1.5)
     centre = ((box[2] + box[0]) / 2, (box[3] + box[1]) / 2)
@@ -231,11 +228,12 @@ def test_exported_points_are_what_insightface_reads(tmp_path: Path) -> None:
         wanted = net(torch.from_numpy(blob)).numpy()
     np.testing.assert_allclose(session.run(None, {"data": blob})[0], wanted, atol=2e-4)
 
+    marker = pytest.importorskip("insightface.model_zoo.landmark").Landmark(str(path), session)
     picture = drawn_pictures(1, 1)
     box = picture.boxes[0]
-    marker = Landmark(str(path), session)
     assert (marker.input_mean, marker.input_std) == (points_net.MEAN, points_net.SCALE)
-    theirs = marker.get(picture.images[0][..., ::-1].copy(), Face(bbox=box))
+    face = pytest.importorskip("insightface.app.common").Face(bbox=box)
+    theirs = marker.get(picture.images[0][..., ::-1].copy(), face)
     matrix = pack_crops.box_to_crop(box, 192)
     crop = cv2.warpAffine(picture.images[0], matrix, (192, 192))
     with torch.inference_mode():
@@ -251,7 +249,8 @@ def test_exported_vectors_are_what_insightface_reads(tmp_path: Path) -> None:
     assert isinstance(net, embed_net.EmbedNet)
     path = embed_net.export_embedder(net, tmp_path / "embedder.onnx")
     assert task_of(inspect(path)) == "recognition"
-    recogniser = ArcFaceONNX(str(path), onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]))
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    recogniser = pytest.importorskip("insightface.model_zoo.arcface_onnx").ArcFaceONNX(str(path), session)
     assert (recogniser.input_mean, recogniser.input_std) == (embed_net.MEAN, embed_net.SCALE)
     crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
     with torch.inference_mode():
