@@ -38,6 +38,15 @@ def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pack, "score_pack", lambda *_: {"plain": {}})
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A pack made in one go, without scores."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACESWAP_LAB_ROOT", str(tmp_path_factory.mktemp("whole")))
+        patch.setattr(pack, "score_pack", lambda *_: {"plain": {}})
+        return train(SMOKE)
+
+
 def digests(folder: Path) -> dict[str, str]:
     return {path.name: graphs.inspect(path).sha256 for path in sorted(folder.glob("*.onnx"))}
 
@@ -80,13 +89,8 @@ def test_no_picture_of_a_test_person_is_rendered(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("stop_at", ["render", "points", "embedder"])
 def test_what_was_stopped_goes_on_and_comes_out_the_same(
-    lab: Path, unscored: None, monkeypatch: pytest.MonkeyPatch, stop_at: str
+    lab: Path, unscored: None, whole: Run, monkeypatch: pytest.MonkeyPatch, stop_at: str
 ) -> None:
-    whole = train(SMOKE)
-    assert whole.finished
-    assert not (whole.path / pack.PARTS).exists()
-    assert train(SMOKE) == whole
-
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -100,9 +104,12 @@ def test_what_was_stopped_goes_on_and_comes_out_the_same(
                 pack_stages, "_keep", lambda state, place, *rest: (kept(state, place, *rest), stop_at in place.name and stopped())
             )
         with pytest.raises(KeyboardInterrupt):
-            train(SMOKE, again=True)
+            train(SMOKE)
     resumed = train(SMOKE)
-    assert resumed != whole
+    assert len(list((lab / "runs").glob("train-*"))) == 1
+    assert resumed.finished
+    assert not (resumed.path / pack.PARTS).exists()
+    assert train(SMOKE) == resumed
     assert digests(pack_of(resumed)) == digests(pack_of(whole))
     steps = [event["step"] for event in resumed.events("step") if event["network"] == "points"]
     assert steps == [2, 4]
@@ -112,10 +119,9 @@ def test_what_was_stopped_goes_on_and_comes_out_the_same(
 
 
 @pytest.mark.slow
-def test_two_workers_make_the_same_pack(lab: Path, unscored: None) -> None:
-    one = train(SMOKE)
-    two = train(SMOKE, workers=2, again=True)
-    assert digests(pack_of(one)) == digests(pack_of(two))
+def test_two_workers_make_the_same_pack(lab: Path, unscored: None, whole: Run) -> None:
+    two = train(SMOKE, workers=2)
+    assert digests(pack_of(whole)) == digests(pack_of(two))
     assert {task_of(graphs.inspect(path)) for path in pack_of(two).glob("*.onnx")} == {
         "detection",
         "landmark_2d_106",

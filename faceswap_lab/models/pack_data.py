@@ -23,7 +23,7 @@ class PackSets:
     """
 
     first_train: int = 100_000
-    num_train: int = 1600
+    num_train: int = 540
     first_val: int = 1_100_000
     num_val: int = 60
     num_views: int = 8
