@@ -138,7 +138,7 @@ def test_two_workers_make_the_same_pack(lab: Path, unscored: None, whole: Run) -
 def test_a_smoke_pack_is_scored_and_works_as_an_engine(lab: Path, capsys: pytest.CaptureFixture) -> None:
     assert command_line.main(["train", "--recipe", "pack-smoke", "--json"]) == 0
     run = json.loads(capsys.readouterr().out)
-    folder = lab / "runs" / run["id"] / "artifacts" / "pack"
+    folder = lab / "runs" / run["run"] / "artifacts" / "pack"
     scores = json.loads((folder / "card.json").read_text())["scores"]
     assert scores["pictures"] == 4
     for kind in ("plain", "noise", "blur", "jpeg", "dark", "small"):

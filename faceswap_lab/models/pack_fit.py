@@ -25,6 +25,7 @@ Losses = Callable[[nn.Module, np.random.Generator, float], dict[str, Tensor]]
 class FitConfig:
     """`steps` of `batch` pictures. The rate rises over `warmup` steps and falls as a cosine; gradients longer than `clip` are cut.
 
+    With `fall_from` the cosine, over `cosine_over` steps, is left at that step, and the rate falls in a straight line from there.
     `ema` keeps a running average of the weights, which is what is used. "bf16" multiplies in bfloat16, which not every processor
     does fast; weights and losses are float32 all the same.
     """
@@ -33,6 +34,8 @@ class FitConfig:
     batch: int = 64
     rate: float = 2e-3
     warmup: int = 100
+    cosine_over: int = 0
+    fall_from: int = 0
     weight_decay: float = 0.02
     clip: float = 5.0
     ema: float = 0.998
@@ -44,12 +47,17 @@ class FitConfig:
         for name in ("steps", "batch", "report_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.fall_from < self.steps:
+            raise ValueError(f"fall_from must be within 0..{self.steps - 1}, got {self.fall_from}")
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         if step < self.warmup:
             return self.rate * (step + 1) / self.warmup
-        share = (step - self.warmup) / max(1, self.steps - self.warmup)
+        if self.fall_from and step > self.fall_from:
+            left = (self.steps - step) / (self.steps - self.fall_from)
+            return self.rate_at(self.fall_from) * max(0.01, left)
+        share = (step - self.warmup) / max(1, (self.cosine_over or self.steps) - self.warmup)
         return self.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, share))) / 2)
 
 

@@ -26,7 +26,9 @@ class DetectorTraining:
     """Canvases are `size` pixels square, a multiple of 32; `box_weight` and `points_weight` count against the score's loss."""
 
     fit: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=4500, batch=16, rate=3e-3, warmup=150, clip=10.0, precision="fp32")
+        default_factory=lambda: FitConfig(
+            steps=2600, batch=16, rate=3e-3, warmup=150, cosine_over=4500, fall_from=1200, clip=10.0, precision="fp32"
+        )
     )
     net: DetectorConfig = field(default_factory=DetectorConfig)
     size: int = 256

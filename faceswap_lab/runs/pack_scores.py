@@ -32,11 +32,6 @@ _SIZE, _STEEP = 224, 0.52
 _FRAME = (480, 640)
 
 
-def _small(image: Image) -> tuple[Image, float]:
-    """A face of about 25 pixels in a frame of 640 x 480."""
-    return cv2.resize(image, (56, 56), interpolation=cv2.INTER_AREA), 0.25
-
-
 def _noise(image: Image) -> Image:
     grain = np.random.default_rng(int(image.sum()) % 2**31).normal(0, 22, image.shape)
     return np.clip(image + grain, 0, 255).astype(np.uint8)
@@ -84,7 +79,8 @@ def score_pack(folder: Path, config: PackScores) -> dict[str, Any]:
     engines: dict[str, Engine] = {"pack": open_engine(f"insight:{folder}", torch.device("cpu")), "offline": OfflineEngine()}
     found: dict[str, Any] = {"pictures": len(shots), "actors": config.num_actors, "first": config.first}
     for kind in (*DEGRADED, "small"):
-        samples = [_sample(seed, shot, kind) for seed, shot in shots]
+        shown = shots if kind == "plain" else [each for k, each in enumerate(shots) if k % config.num_views < config.num_degraded]
+        samples = [_sample(seed, shot, kind) for seed, shot in shown]
         found[kind] = {name: _scored(engine, samples) for name, engine in engines.items()}
     empty = [_frame(empty_canvas(number, _FRAME[0])) for number in range(config.num_empty)]
     found["empty"] = {
@@ -110,11 +106,10 @@ def _shots(config: PackScores) -> Iterator[tuple[int, Shot]]:
 def _sample(seed: int, shot: Shot, kind: str) -> _Sample:
     matrix = np.array([[1.0, 0, 0], [0, 1, 0]])
     if kind == "small":
-        image, scale = _small(shot.image)
-        canvas = np.full((*_FRAME, 3), shot.image[:8].mean((0, 1)).astype(np.uint8), np.uint8)
+        scale, side = 0.25, _SIZE // 4
+        image = np.full((*_FRAME, 3), shot.image[:8].mean((0, 1)).astype(np.uint8), np.uint8)
         x, y = (int(value) for value in np.random.default_rng([96, seed]).integers(20, 400, 2))
-        canvas[y : y + image.shape[0], x : x + image.shape[1]] = image
-        image = canvas
+        image[y : y + side, x : x + side] = cv2.resize(shot.image, (side, side), interpolation=cv2.INTER_AREA)
         # A pixel's middle lies at a whole number: shrinking moves it by a part of a pixel.
         shift = (scale - 1) / 2
         matrix = np.array([[scale, 0, x + shift], [0, scale, y + shift]])
@@ -165,6 +160,7 @@ def _scored(engine: Engine, samples: list[_Sample]) -> dict[str, Any]:
     steep, covered = np.array([sample.steep for sample in samples]), np.array([sample.covered for sample in samples])
     score = identity_score(np.stack(vectors), np.array(people)) if len(set(people)) > 1 and len(people) > len(set(people)) else None
     return {
+        "pictures": len(samples),
         "found": _share(found),
         "found_uncovered": _share(found[~covered]),
         "found_uncovered_beyond_30_degrees": _share(found[~covered & steep]),
