@@ -283,3 +283,17 @@ def test_the_file_gives_what_the_network_gives_and_insightface_takes_it_for_a_de
 def test_what_cannot_be_written_is_said() -> None:
     with pytest.raises(TypeError, match="Tanh"):
         OnnxGraph().sequence("x", torch.nn.Sequential(torch.nn.Tanh()))
+
+
+def test_strictness_is_taken_from_every_score_and_nothing_else(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    net = Detector(TINY.net).eval()
+    x = {"input.1": np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)}
+    plain, strict = (
+        onnxruntime.InferenceSession(export_detector(net, tmp_path / f"{value}.onnx", strictness=value)).run(None, x)
+        for value in (0.0, 1.5)
+    )
+    for before, after in zip(plain[:3], strict[:3], strict=True):
+        np.testing.assert_allclose(np.log(after / (1 - after)), np.log(before / (1 - before)) - 1.5, atol=1e-3)
+    for before, after in zip(plain[3:], strict[3:], strict=True):
+        np.testing.assert_array_equal(before, after)

@@ -23,7 +23,11 @@ MEAN, SCALE = 127.5, 128.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorTraining:
-    """Canvases are `size` pixels square, a multiple of 32; `box_weight` and `points_weight` count against the score's loss."""
+    """Canvases are `size` pixels square, a multiple of 32; `box_weight` and `points_weight` count against the score's loss.
+
+    `strictness` is taken from the logits of all scores when the network is written: chosen on pictures of the split "val", so that
+    insightface's threshold of 0.5 suits.
+    """
 
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
@@ -34,6 +38,7 @@ class DetectorTraining:
     size: int = 256
     box_weight: float = 2.0
     points_weight: float = 8.0
+    strictness: float = 0.0
 
     def __post_init__(self) -> None:
         if self.size < 64 or self.size % STRIDES[-1]:
@@ -80,10 +85,14 @@ def truth_of(canvases: list[Canvas]) -> Truth:
     return Truth(boxes=boxes_t, points=points_t, there=there_t, ignored=ignored_t)
 
 
-def export_detector(net: Detector, path: Path) -> Path:
+def export_detector(net: Detector, path: Path, *, strictness: float = 0.0) -> Path:
     """Write the network as ONNX in insightface's layout: any height and width in multiples of 32, any batch; three scores, three
     boxes, three sets of points, each (batch, anchors, values)."""
     net = copy.deepcopy(net).eval()
+    for head in net.heads:
+        assert isinstance(head, Head)
+        assert head.score.bias is not None
+        head.score.bias.data -= strictness
     graph = OnnxGraph()
     x = graph.sequence("input.1", net.stem)
     found = []

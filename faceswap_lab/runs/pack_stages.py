@@ -145,7 +145,7 @@ def train_network(task: str, recipe: PackRecipe, parts: Sequence[Path], folder: 
     path = folder / FILES[task]
     if task == "detector":
         assert isinstance(state.average, Detector)
-        export_detector(state.average, path)
+        export_detector(state.average, path, strictness=recipe.detector.strictness)
     elif task == "points":
         assert isinstance(state.average, PointsNet)
         export_points(state.average, path)
