@@ -33,6 +33,7 @@ from faceswap_lab.models.scrfd_train import (
 
 TINY = DetectorTraining(
     fit=FitConfig(steps=4, batch=2, warmup=1, report_every=1, precision="fp32"),
+    polish=FitConfig(steps=6, batch=2, warmup=0, report_every=1, precision="fp32"),
     net=DetectorConfig(stem=8, widths=(8, 16, 24, 32), pyramid=16),
     size=96,
 )
@@ -239,7 +240,7 @@ def test_the_loss_goes_down_on_a_fixed_batch(pictures: PackPictures) -> None:
 def test_stopping_and_going_on_changes_nothing(pictures: PackPictures) -> None:
     whole = fresh_detector(TINY)
     steps = list(train_detector(whole, pictures, TINY))
-    assert [step.number for step in steps] == [1, 2, 3, 4]
+    assert [step.number for step in steps] == [1, 2, 3, 4, 5, 6]
     broken = fresh_detector(TINY)
     running = train_detector(broken, pictures, TINY)
     next(running)
@@ -247,7 +248,7 @@ def test_stopping_and_going_on_changes_nothing(pictures: PackPictures) -> None:
     saved = copy.deepcopy(broken.state_dict())
     resumed = fresh_detector(TINY)
     resumed.load_state_dict(saved)
-    assert [step.number for step in train_detector(resumed, pictures, TINY)] == [3, 4]
+    assert [step.number for step in train_detector(resumed, pictures, TINY)] == [3, 4, 5, 6]
     for name, value in whole.average.state_dict().items():
         assert torch.equal(value, resumed.average.state_dict()[name]), name
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,9 @@ MEAN, SCALE = 127.5, 128.0
 class DetectorTraining:
     """Canvases are `size` pixels square, a multiple of 32; `box_weight` and `points_weight` count against the score's loss.
 
-    `strictness` is taken from the logits of all scores when the network is written: chosen on pictures of the split "val", so that
-    insightface's threshold of 0.5 suits.
+    After `fit` the training goes on with `polish`, whose steps count on, with the five points at `polish_points_weight`: they are
+    learnt last. `strictness` is taken from the logits of all scores when the network is written: chosen on pictures of the split
+    "val", so that insightface's threshold of 0.5 suits.
     """
 
     fit: FitConfig = field(
@@ -38,6 +40,12 @@ class DetectorTraining:
     size: int = 256
     box_weight: float = 2.0
     points_weight: float = 8.0
+    polish: FitConfig = field(
+        default_factory=lambda: FitConfig(
+            steps=3000, batch=16, rate=1e-3, warmup=0, cosine_over=10**9, fall_from=2600, clip=10.0, precision="fp32"
+        )
+    )
+    polish_points_weight: float = 30.0
     strictness: float = 0.0
 
     def __post_init__(self) -> None:
@@ -55,15 +63,16 @@ def train_detector(state: FitState, pictures: PackPictures, config: DetectorTrai
     insist_trainable(pictures)
     anchors = anchors_of(config.size, config.size)
 
-    def losses_of(net: nn.Module, random: np.random.Generator, _: float) -> dict[str, Tensor]:
+    def losses_of(points_weight: float, net: nn.Module, random: np.random.Generator, _: float) -> dict[str, Tensor]:
         seeds = random.integers(2**31, size=config.fit.batch)
         canvases = [make_canvas(pictures, int(seed), config.size) for seed in seeds]
         answer = net(blob_of([canvas.image for canvas in canvases]))
         parts = losses((answer[0].float(), answer[1].float(), answer[2].float()), truth_of(canvases), anchors)
-        total = parts["score"] + config.box_weight * parts["box"] + config.points_weight * parts["points"]
+        total = parts["score"] + config.box_weight * parts["box"] + points_weight * parts["points"]
         return {"loss": total, **parts}
 
-    yield from fit(state, losses_of, config.fit)
+    yield from fit(state, partial(losses_of, config.points_weight), config.fit)
+    yield from fit(state, partial(losses_of, config.polish_points_weight), config.polish)
 
 
 def blob_of(images: list[np.ndarray]) -> Tensor:

@@ -191,7 +191,7 @@ def pack(size: str = "small") -> PackRecipe:
         name="smoke",
         sets=PackSets(num_train=2, num_val=1, num_views=2, size=128, per_part=1),
         num_for_places=1,
-        detector=DetectorTraining(fit=few, size=128),
+        detector=DetectorTraining(fit=few, polish=replace(few, steps=6), size=128),
         points=few,
         embedder=few,
         scores=PackScores(num_actors=2, num_views=2, num_degraded=1, num_empty=2),
