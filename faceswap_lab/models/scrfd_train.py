@@ -42,7 +42,7 @@ class DetectorTraining:
     points_weight: float = 8.0
     polish: FitConfig = field(
         default_factory=lambda: FitConfig(
-            steps=3000, batch=16, rate=1e-3, warmup=0, cosine_over=10**9, fall_from=2600, clip=10.0, precision="fp32"
+            steps=3500, batch=16, rate=1e-3, warmup=0, cosine_over=10**9, fall_from=2600, clip=10.0, precision="fp32"
         )
     )
     polish_points_weight: float = 30.0
