@@ -152,7 +152,8 @@ def train_network(task: str, recipe: PackRecipe, parts: Sequence[Path], folder: 
     else:
         assert isinstance(state.average, Recogniser)
         export_embedder(state.average.net, path)
-    number = sum(value.numel() for value in state.average.parameters())
+    kept_net = state.average.net if isinstance(state.average, Recogniser) else state.average
+    number = sum(value.numel() for value in kept_net.parameters())
     return Trained(task=task, path=path, steps=history, num_parameters=number, seconds=round(spent + perf_counter() - clock, 2))
 
 
