@@ -192,6 +192,16 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(name: str, tmp_pat
         assert torch.equal(one[1], other[1]), one[0]
 
 
+def test_a_second_round_leaves_the_first_as_it_was_and_begins_at_half_its_height() -> None:
+    once, twice = FitConfig(steps=400), FitConfig(steps=600, again_from=400)
+    assert [once.rate_at(step) for step in range(400)] == [twice.rate_at(step) for step in range(400)]
+    assert twice.rate_at(399) < 0.02 * twice.rate
+    assert twice.rate_at(400) == pytest.approx(twice.rate / 2)
+    assert twice.rate_at(599) < 0.02 * twice.rate
+    with pytest.raises(ValueError, match="again_from"):
+        FitConfig(steps=600, again_from=600)
+
+
 def test_a_checkpoint_of_another_network_is_refused() -> None:
     pictures = drawn_pictures()
     points, embedder = (fresh(name, pictures, TINY)[0] for name in ("points", "embedder"))

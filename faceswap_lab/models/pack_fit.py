@@ -26,6 +26,7 @@ class FitConfig:
     """`steps` of `batch` pictures. The rate rises over `warmup` steps and falls as a cosine; gradients longer than `clip` are cut.
 
     With `fall_from` the cosine, over `cosine_over` steps, is left at that step, and the rate falls in a straight line from there.
+    With `again_from` the first cosine ends at that step, and a second one begins at half the height.
     `ema` keeps a running average of the weights, which is what is used. "bf16" multiplies in bfloat16, which not every processor
     does fast; weights and losses are float32 all the same.
     """
@@ -36,6 +37,7 @@ class FitConfig:
     warmup: int = 100
     cosine_over: int = 0
     fall_from: int = 0
+    again_from: int = 0
     weight_decay: float = 0.02
     clip: float = 5.0
     ema: float = 0.998
@@ -49,15 +51,20 @@ class FitConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.fall_from < self.steps:
             raise ValueError(f"fall_from must be within 0..{self.steps - 1}, got {self.fall_from}")
+        if not 0 <= self.again_from < self.steps:
+            raise ValueError(f"again_from must be within 0..{self.steps - 1}, got {self.again_from}")
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         if step < self.warmup:
             return self.rate * (step + 1) / self.warmup
+        if self.again_from and step >= self.again_from:
+            again = (step - self.again_from) / (self.steps - self.again_from)
+            return self.rate / 2 * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, again))) / 2)
         if self.fall_from and step > self.fall_from:
             left = (self.steps - step) / (self.steps - self.fall_from)
             return self.rate_at(self.fall_from) * max(0.01, left)
-        share = (step - self.warmup) / max(1, (self.cosine_over or self.steps) - self.warmup)
+        share = (step - self.warmup) / max(1, (self.cosine_over or self.again_from or self.steps) - self.warmup)
         return self.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, share))) / 2)
 
 
