@@ -72,7 +72,7 @@ class PackRecipe:
     sets: PackSets = field(default_factory=PackSets)
     num_for_places: int = 300
     detector: DetectorTraining = field(default_factory=DetectorTraining)
-    points: FitConfig = field(default_factory=lambda: FitConfig(steps=4000))
+    points: FitConfig = field(default_factory=lambda: FitConfig(steps=5800, again_from=4000))
     embedder: FitConfig = field(default_factory=lambda: FitConfig(steps=2800))
     scores: PackScores = field(default_factory=PackScores)
     checkpoint_every: int = 200
