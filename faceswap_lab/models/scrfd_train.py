@@ -46,7 +46,7 @@ class DetectorTraining:
         )
     )
     polish_points_weight: float = 30.0
-    strictness: float = 0.0
+    strictness: float = 0.62
 
     def __post_init__(self) -> None:
         if self.size < 64 or self.size % STRIDES[-1]:
