@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import RunError, SplitError, WeightsError
+from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import graphs, shipped
 from faceswap_lab.models.engines import open_engine
 from faceswap_lab.models.insight import open_pack, task_of
+from faceswap_lab.models.opencv import OfflineEngine
 from faceswap_lab.runs import models, pack, pack_scores, pack_stages, recipes
 from faceswap_lab.runs.pack import pack_of
 from faceswap_lab.runs.recipe import from_json, to_json
@@ -170,6 +173,17 @@ def test_the_shipped_pack_is_what_its_card_says() -> None:
     assert (row["state"], row["licence"]) == ("ok", "Apache-2.0")
 
 
+@pytest.mark.weights
+@pytest.mark.insight
+@needs_insight
+def test_the_shipped_pack_finds_a_real_face_as_yunet_frames_it() -> None:
+    """The one real picture: scikit-image's public-domain astronaut. Nobody is named by it, only the box is compared."""
+    frame = Frame(image=skimage.data.astronaut(), origin="astronaut", index=0)
+    ours, theirs = open_engine("insight:actors_s", torch.device("cpu")).detect(frame), OfflineEngine().detect(frame)
+    assert len(ours) == len(theirs) == 1
+    np.testing.assert_allclose(ours.boxes[0], theirs.boxes[0], atol=0.1 * (theirs.boxes[0, 2] - theirs.boxes[0, 0]))
+
+
 def test_an_altered_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(shipped.folder(), copy)
@@ -189,6 +203,7 @@ def test_an_altered_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.insight
 @needs_insight
+@pytest.mark.filterwarnings("ignore:`estimate` is deprecated:FutureWarning")  # insightface's alignment asks scikit-image so
 def test_insightfaces_own_loop_runs_on_the_shipped_pack_and_agrees_with_the_engine() -> None:
     """`FaceAnalysis(folder)`, its session per size and all."""
     from insightface.app import FaceAnalysis
