@@ -39,6 +39,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores need insightface and the offline engine's weights, and take most of the time."""
     monkeypatch.setattr(pack, "score_pack", lambda *_: {"plain": {}})
+    monkeypatch.setattr(pack, "check_judges", lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACESWAP_LAB_ROOT", str(tmp_path_factory.mktemp("whole")))
         patch.setattr(pack, "score_pack", lambda *_: {"plain": {}})
+        patch.setattr(pack, "check_judges", lambda: None)
         return train(SMOKE)
 
 
@@ -75,6 +77,14 @@ def test_what_does_not_go_together_is_refused(lab: Path) -> None:
         train(recipes.smoke(), source=Actor(7))
     with pytest.raises(ValueError, match="workers"):
         train(recipes.smoke(), source=Actor(7), target=Actor(21), workers=2)
+    assert not (lab / "runs").exists()
+
+
+def test_what_the_scores_need_is_asked_for_before_the_work(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack_scores, "check_installed", lambda: None)
+    monkeypatch.setenv("FACESWAP_LAB_WEIGHTS", str(lab / "none"))
+    with pytest.raises(WeightsError, match="models fetch"):
+        train(SMOKE)
     assert not (lab / "runs").exists()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from faceswap_lab import __version__
 from faceswap_lab.errors import RunError
 from faceswap_lab.models.pack_data import PackSets
-from faceswap_lab.runs.pack_scores import score_pack
+from faceswap_lab.runs.pack_scores import check_judges, score_pack
 from faceswap_lab.runs.pack_stages import FILES, render_parts, train_networks
 from faceswap_lab.runs.progress import Progress
 from faceswap_lab.runs.recipe import to_json
@@ -28,10 +28,12 @@ def train_pack(recipe: PackRecipe, *, workers: int = 1, again: bool = False) -> 
     """Make a pack; blocks with one progress line a stage. With more than one worker, so many processes render and train.
 
     The same finished call returns its Run; an interrupted one goes on with the pictures and steps that are missing, and the
-    networks are the same as if it had not been interrupted. Raises ValueError for less than one worker.
+    networks are the same as if it had not been interrupted. Raises ValueError for less than one worker, WeightsError
+    without insightface or the offline engine's weights, which the scores need.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
+    check_judges()  # before hours of work, at whose end they are needed
     run = Run.start(lab_root(), "train", to_json(recipe), {}, again=again)
     if run.finished:
         return run

@@ -17,8 +17,10 @@ from faceswap_lab.actors import maps
 from faceswap_lab.actors.splits import split_of
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.models import zoo
 from faceswap_lab.models.embed_net import identity_score
 from faceswap_lab.models.engines import open_engine
+from faceswap_lab.models.insight import check_installed
 from faceswap_lab.models.metrics import landmark_error
 from faceswap_lab.models.opencv import OfflineEngine
 from faceswap_lab.models.pack_canvas import empty_canvas
@@ -88,6 +90,13 @@ def score_pack(folder: Path, config: PackScores) -> dict[str, Any]:
         for name, engine in engines.items()
     }
     return found
+
+
+def check_judges() -> None:
+    """Raise WeightsError if the scores could not be taken: without insightface, or without the offline engine's weights."""
+    check_installed()
+    for name in zoo.MODELS:
+        zoo.path(name)
 
 
 def _shots(config: PackScores) -> Iterator[tuple[int, Shot]]:
