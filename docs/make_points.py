@@ -7,7 +7,8 @@ are set there, and a thin-plate spline takes the others along. Last, every point
 The script prints how far each step moved the points, by region: the first distance is the engine's bias on actors.
 
 106, the order of insightface's `2d106det`: Face++'s 106 names in alphabetical order (contour, left eye and brow, mouth, nose,
-right eye and brow; left is the picture's). 68 of them are iBUG's points; the others are set between those, by their names.
+right eye and brow; left is the picture's). 51 of them are iBUG's inner points; the others are set between those, by their names.
+The contour is not iBUG's jaw: it begins above the eyes, before the ears, and is evenly spaced, as insightface's numbered picture.
 
     python docs/make_points.py
 """
@@ -18,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.interpolate import RBFInterpolator
+from scipy.interpolate import RBFInterpolator, make_interp_spline
+from scipy.ndimage import gaussian_filter1d
 
 from faceswap_lab.actors import landmarks as marks
 from faceswap_lab.actors.figure import build_figure, texture_rows
@@ -56,7 +58,7 @@ OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379
 OVAL += (172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
 BROW_HALF_M = {17: 0.0008, 18: 0.0020, 19: 0.0027, 20: 0.0031, 21: 0.0024}
 
-# insightface's order: its number of each of iBUG's 68.
+# insightface's order: its number of each of iBUG's 68. Of the jaw that is how projects convert, not where the points lie.
 IN_106 = (
     *(1, 10, 12, 14, 16, 3, 5, 7, 0, 23, 21, 19, 32, 30, 28, 26, 17),
     *(43, 48, 49, 51, 50, 102, 103, 104, 105, 101),
@@ -64,11 +66,19 @@ IN_106 = (
     *(35, 41, 42, 39, 37, 36, 89, 95, 96, 93, 91, 90),
     *(52, 64, 63, 71, 67, 68, 61, 58, 59, 53, 56, 55, 65, 66, 62, 70, 69, 57, 60, 54),
 )
+CONTOUR = (1, 9, 10, 11, 12, 13, 14, 15, 16, 2, 3, 4, 5, 6, 7, 8, 0, 24, 23, 22, 21, 20, 19, 18, 32, 31, 30, 29, 28, 27, 26, 25, 17)
+# From above the eye down the cheek, before the ear, to the jaw; the smoothing takes 4 mm off its end.
+EDGE = (
+    (0.0715, -0.068, 0.7425),
+    (0.0705, -0.071, 0.722),
+    (0.0695, -0.072, 0.705),
+    (0.0680, -0.072, 0.690),
+    (0.0640, -0.075, 0.676),
+)
+EDGE = (*EDGE, (0.0580, -0.083, 0.661), *marks._JAW[5:])
 LOWER_BROW = {44: 18, 45: 19, 47: 20, 46: 21, 97: 22, 98: 23, 99: 24, 100: 25}
-BETWEEN_JAW = {9: (0, 1), 11: (1, 2), 13: (2, 3), 15: (3, 4), 2: (4, 5), 4: (5, 6), 6: (6, 7), 8: (7, 8)}
-BETWEEN_JAW |= {24: (8, 9), 22: (9, 10), 20: (10, 11), 18: (11, 12), 31: (12, 13), 29: (13, 14), 27: (14, 15), 25: (15, 16)}
-NOSE_SIDES = {75: (-0.0085, 0.7215), 76: (-0.0150, 0.7000), 77: (-0.0185, 0.6905)}
-NOSE_SIDES |= {81: (0.0085, 0.7215), 82: (0.0150, 0.7000), 83: (0.0185, 0.6905)}
+NOSE_SIDES = {75: (-0.0100, 0.7252), 76: (-0.0150, 0.7000), 77: (-0.0185, 0.6905)}
+NOSE_SIDES |= {81: (0.0100, 0.7252), 82: (0.0150, 0.7000), 83: (0.0185, 0.6905)}
 
 
 def places_of_engine() -> np.ndarray:
@@ -177,16 +187,31 @@ def nearest_skin(points: np.ndarray, exact: dict[int, np.ndarray]) -> tuple[np.n
     return place, outside[keep][row]
 
 
+def contour() -> tuple[np.ndarray, np.ndarray]:
+    """Places and normals of the 33 points along the face's edge, from the picture's left to its right, evenly spaced."""
+    half = np.array(EDGE)
+    line = np.concatenate([half * np.array([-1, 1, 1]), half[-2::-1]])
+    smooth = make_interp_spline(_way(line), line)(np.linspace(0, _way(line)[-1], 401))
+    # The hand-set line lies a little off the skin, so that its nearest places jump: they are evened out before they are counted.
+    on_skin = gaussian_filter1d(nearest_skin(smooth, {})[0], 12, axis=0, mode="nearest")
+    way = _way(on_skin)
+    return nearest_skin(np.stack([np.interp(np.linspace(0, way[-1], 33), way, axis) for axis in on_skin.T], 1), {})
+
+
+def _way(line: np.ndarray) -> np.ndarray:
+    """How long the line is up to each of its points, as it is seen from the front."""
+    return np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line[:, [0, 2]], axis=0), axis=1))])
+
+
 def table_106(skin: marks._Skin, view: marks._FrontView, known: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, list[int]]:
     places, normals = np.full((106, 3), np.nan), np.zeros((106, 3))
 
     def put(number: int, vertex: int) -> None:
         places[number], normals[number] = skin.points[vertex], skin.normals[vertex]
 
-    for row, number in enumerate(IN_106):
+    places[list(CONTOUR)], normals[list(CONTOUR)] = contour()
+    for row, number in list(enumerate(IN_106))[17:]:
         put(number, int(vertices[row]))
-    for number, (before, after) in BETWEEN_JAW.items():
-        put(number, skin.nearest(tuple((known[before] + known[after]) / 2)))
     mirror = {row: 43 - row for row in range(22, 27)}
     for row in (*range(18, 22), *range(22, 26)):
         half = BROW_HALF_M[mirror.get(row, row)]

@@ -67,8 +67,9 @@ def portrait() -> np.ndarray:
     return DOUBLE.perform("still", seconds=0.04, size=256)[0].image
 
 
-def _offline(portrait: np.ndarray) -> EngineCase:
-    x1, y1, x2, y2 = largest(OfflineEngine().detect(frame_of(portrait))).boxes[0]
+def _of_actors(portrait: np.ndarray, make: Callable[[], Engine], num_points: int) -> EngineCase:
+    """An engine that finds people: actors are drawn."""
+    x1, y1, x2, y2 = largest(make().detect(frame_of(portrait))).boxes[0]
     middle, side = ((x1 + x2) / 2, (y1 + y2) / 2), float(y2 - y1)
 
     def draw(height: int, width: int, faces: list[tuple[float, float, float]]) -> np.ndarray:
@@ -83,10 +84,10 @@ def _offline(portrait: np.ndarray) -> EngineCase:
         return image
 
     return EngineCase(
-        make=OfflineEngine,
+        make=make,
         draw=draw,
         side=110,
-        num_points=468,
+        num_points=num_points,
         slack=0.2,
         person=lambda seed: Actor(seed).perform("still", seconds=0.04, size=256)[0].image,
     )
@@ -103,9 +104,20 @@ def _insight(folder: Path) -> EngineCase:
     )
 
 
-@pytest.fixture(scope="module", params=[pytest.param("offline", marks=pytest.mark.weights), pytest.param("insight", marks=insight)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("offline", marks=pytest.mark.weights),
+        pytest.param("insight", marks=insight),
+        pytest.param("insight:actors_s", marks=insight),
+    ],
+)
 def case(request: pytest.FixtureRequest, folder: Path, portrait: np.ndarray) -> EngineCase:
-    return _insight(folder) if request.param == "insight" else _offline(portrait)
+    if request.param == "insight":
+        return _insight(folder)
+    if request.param == "offline":
+        return _of_actors(portrait, OfflineEngine, 468)
+    return _of_actors(portrait, lambda: open_engine(request.param, CPU), 106)
 
 
 @pytest.fixture(scope="module")

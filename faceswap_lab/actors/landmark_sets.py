@@ -7,7 +7,8 @@ The 106 come in the order of insightface's `2d106det`, that is by Face++'s names
 picture's: 0-32 contour (0 chin, 1 and 9-16 then 2-8 down the picture's left, 17 and 25-32 then 18-24 down its right), 33-42 left
 eye (33 bottom, 34 centre, 35 left corner, 36 37 lower quarters, 38 pupil, 39 right corner, 40 top, 41 42 upper quarters), 43-51
 left brow, 52-71 mouth (52 and 61 its corners), 72-86 nose (72-74 bridge, 86 tip), 87-96 right eye, 97-105 right brow.
-34 and 88, the middles of the eyes, lie on the pupils here, as 38 and 92 do.
+34 and 88, the middles of the eyes, lie on the pupils here, as 38 and 92 do. The contour begins between brow and eye and runs evenly
+before the ears; like all points it keeps to the head, while insightface's keeps to the visible edge of a face that is turned away.
 """
 
 import json

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from faceswap_lab.errors import WeightsError
-from faceswap_lab.models import graphs, packs
+from faceswap_lab.models import graphs, packs, shipped
 from faceswap_lab.models.insight import InsightEngine
 from faceswap_lab.models.inswapper import Inswapper
 from faceswap_lab.models.opencv import OfflineEngine
@@ -15,7 +15,9 @@ INSIGHT, INSWAPPER = "insight:", "inswapper:"
 
 
 def open_engine(name: str, device: torch.device) -> Engine:
-    """`"offline"`, or `"insight:PACK"` with a fetched pack's name or a folder. The offline engine runs on the CPU wherever it is.
+    """`"offline"`, or `"insight:PACK"` with `actors_s`, a fetched pack's name or a folder.
+
+    The offline engine runs on the CPU wherever it is.
 
     Raises WeightsError if the pack's folder cannot be used; ValueError for another name.
     """
@@ -72,4 +74,6 @@ def _file(name: str) -> Path:
 
 
 def _folder(name: str) -> Path:
+    if name == shipped.NAME:
+        return shipped.path()
     return packs.path(name) if name in packs.PACKS else Path(name).expanduser()

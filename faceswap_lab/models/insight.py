@@ -328,6 +328,11 @@ def _tried(graph: Graph, expected: str) -> Iterator[None]:
         raise graphs.refusal(graph.path, expected, str(error)) from error
 
 
+def check_installed() -> None:
+    """Raise WeightsError that names the extra if the library insightface is not installed."""
+    _insightface("app.common")
+
+
 def _insightface(module: str) -> Any:
     """A module of insightface. Raises WeightsError that names the extra if the library is not installed."""
     try:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from faceswap_lab.errors import WeightsError
-from faceswap_lab.models import packs, zoo
+from faceswap_lab.models import packs, shipped, zoo
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import audit
 
@@ -66,7 +66,9 @@ def _fetch_restricted(name: str, accept_licence: str | None, progress: Callable[
 
 
 def verify() -> None:
-    """Raise WeightsError for a missing or altered file of the offline engine, or an altered one of a pack that was fetched."""
+    """Raise WeightsError for a missing or altered file of the offline engine or the shipped pack, or an altered one of a pack that
+    was fetched."""
+    shipped.path()
     for name in zoo.MODELS:
         zoo.path(name)
     for name in packs.PACKS:
@@ -84,6 +86,10 @@ def listed() -> list[dict[str, Any]]:
     for status in zoo.verify():
         card = zoo.MODELS[status.name].card
         rows.append({"name": card.name, "state": status.state, "for": card.task, "licence": card.licence, "file": str(status.path)})
+    licence = str(shipped.card()["licence"])
+    rows.append(
+        {"name": shipped.NAME, "state": shipped.state(), "for": "detect", "licence": licence, "file": str(shipped.folder())}
+    )
     for name, pack in packs.PACKS.items():
         who = packs.accepted(name)
         said = f"accepted by {who.who}, {who.when}" if who else "not accepted"

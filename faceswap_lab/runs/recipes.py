@@ -7,6 +7,9 @@ from faceswap_lab.faces.align import template_points
 from faceswap_lab.faces.quality import LIKE
 from faceswap_lab.models.faceclusters import REAL_PEOPLE
 from faceswap_lab.models.nets import PairNetConfig
+from faceswap_lab.models.pack_data import PackSets
+from faceswap_lab.models.pack_fit import FitConfig
+from faceswap_lab.models.scrfd_train import DetectorTraining
 from faceswap_lab.models.stream import StreamConfig
 from faceswap_lab.models.train import TrainConfig
 from faceswap_lab.runs.layouts import Layout
@@ -41,6 +44,38 @@ class PairRecipe:
     net: PairNetConfig = field(default_factory=PairNetConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     checkpoint_every: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackScores:
+    """How a pack is scored: on `num_actors` of the split "test" from seed `first`, `num_views` pictures each.
+
+    The first `num_degraded` of these are also shown noisy, blurred and so on; `num_empty` pictures have no face.
+    """
+
+    first: int = 2_100_000
+    num_actors: int = 100
+    num_views: int = 5
+    num_degraded: int = 2
+    num_empty: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackRecipe:
+    """Train a pack of three networks in insightface's layout on actors. Pictures are `sets`; every network has its training.
+
+    Who is who is learnt from all of `sets`; where a face and its points lie takes fewer people: the first `num_for_places`.
+    Checkpoints are kept every `checkpoint_every` steps.
+    """
+
+    name: str = "actors_s"
+    sets: PackSets = field(default_factory=PackSets)
+    num_for_places: int = 300
+    detector: DetectorTraining = field(default_factory=DetectorTraining)
+    points: FitConfig = field(default_factory=lambda: FitConfig(steps=5800, again_from=4000))
+    embedder: FitConfig = field(default_factory=lambda: FitConfig(steps=2800))
+    scores: PackScores = field(default_factory=PackScores)
+    checkpoint_every: int = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +177,25 @@ def smoke() -> PairRecipe:
     base = pair(6, size=32, num_views=6)
     return replace(
         base, train=replace(base.train, batch=4, report_every=2), checkpoint_every=3, data=replace(base.data, render_size=128)
+    )
+
+
+def pack(size: str = "small") -> PackRecipe:
+    """The recipe of the pack that is shipped as `insight:actors_s`. "smoke" shows that everything runs, and learns nothing."""
+    if size == "small":
+        return PackRecipe()
+    if size != "smoke":
+        raise ValueError(f"size must be small or smoke, got {size!r}")
+    few = FitConfig(steps=4, batch=4, warmup=1, report_every=2, precision="fp32")
+    return PackRecipe(
+        name="smoke",
+        sets=PackSets(num_train=2, num_val=1, num_views=2, size=128, per_part=1),
+        num_for_places=1,
+        detector=DetectorTraining(fit=few, polish=replace(few, steps=6), size=128),
+        points=few,
+        embedder=few,
+        scores=PackScores(num_actors=2, num_views=2, num_degraded=1, num_empty=2),
+        checkpoint_every=2,
     )
 
 

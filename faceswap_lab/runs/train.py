@@ -1,4 +1,4 @@
-"""The verb `train`: two people and a recipe in, a Run with a pair swapper's weights out."""
+"""The verb `train`: two people and a recipe in, a Run with a pair swapper's weights out; or with the recipe `pack`, a pack."""
 
 import io
 import pickle
@@ -20,7 +20,7 @@ from faceswap_lab.runs import crops
 from faceswap_lab.runs.people import Person, check_learnable, check_person, learned_from, party_of, record_of
 from faceswap_lab.runs.progress import Progress
 from faceswap_lab.runs.recipe import to_json
-from faceswap_lab.runs.recipes import PairRecipe
+from faceswap_lab.runs.recipes import PackRecipe, PairRecipe
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
@@ -28,16 +28,33 @@ from faceswap_lab.trust import doors
 WEIGHTS, CROPS, CHECKPOINT = "pair.safetensors", "crops.safetensors", "checkpoint.pt"
 
 
-def train(recipe: PairRecipe, *, source: Person, target: Person, device: str = "auto", again: bool = False) -> Run:
+def train(
+    recipe: PairRecipe | PackRecipe,
+    *,
+    source: Person | None = None,
+    target: Person | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    again: bool = False,
+) -> Run:
     """Train a swapper of `source` and `target`, either of whom it can then put on the other; blocks with one progress line.
 
     With two actors and `supervision` "auto" it learns from truth, else from each person's own pictures. The same finished call
     returns its Run; an interrupted one goes on where it stopped, with the same result as if it had not. Raises ConsentError if
-    the gate refuses either person, SplitError if one of them is a test person.
+    the gate refuses either person, SplitError if one of them is a test person, ValueError for what does not go with the recipe.
+
+    With a recipe of `recipes.pack()` nobody is named: what is trained are the three networks of a pack, by `workers` processes on
+    the CPU (see `runs.pack`).
     """
-    source, target = learned_from(source), learned_from(target)
+    if isinstance(recipe, PackRecipe):
+        return _train_pack(recipe, source, target, device, workers, again)
     if not isinstance(recipe, PairRecipe):
         raise TypeError(f"a training needs a recipe, such as lab.recipes.pair(steps=900), got {type(recipe).__name__}")
+    if source is None or target is None:
+        raise ValueError("a swapper is trained of two people: give both, source= and target=")
+    if workers != 1:
+        raise ValueError(f"workers are for the recipe `pack`; a swapper is trained by one, got workers={workers}")
+    source, target = learned_from(source), learned_from(target)
     check_person(source, "source")
     check_person(target, "target")
     check_learnable(source, target)
@@ -73,6 +90,16 @@ def train(recipe: PairRecipe, *, source: Person, target: Person, device: str = "
             seconds={"crops": _spent(run, "crops"), "train": seconds},
         )
     return run
+
+
+def _train_pack(recipe: PackRecipe, source: Person | None, target: Person | None, device: str, workers: int, again: bool) -> Run:
+    from faceswap_lab.runs.pack import train_pack
+
+    if source is not None or target is not None:
+        raise ValueError("the pack learns from actors of its own recipe: give neither source nor target")
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"the pack is trained on the CPU, got device={device!r}")
+    return train_pack(recipe, workers=workers, again=again)
 
 
 def swapper_of(run: Run, where: torch.device) -> PairSwapper:

@@ -1,0 +1,197 @@
+"""The pack's embedder: 128 values of a 112-pixel crop on ArcFace's template, learnt to tell actors apart.
+
+The loss is CosFace's (Wang et al. 2018): the cosine to one's own person must win by a margin. Borders of the crop and the
+background are often replaced, so that neither hat, hair nor wall tells who it is.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from scipy.stats import rankdata
+from torch import Tensor, nn
+from torch.nn import functional
+
+from faceswap_lab.faces import align
+from faceswap_lab.models.onnx_graph import OnnxGraph
+from faceswap_lab.models.pack_crops import Random, clouds, covered, cut, insist_trainable, moved_about, spoilt
+from faceswap_lab.models.pack_data import PackPictures
+from faceswap_lab.models.pack_fit import FitConfig, FitState, fit
+from faceswap_lab.models.train import Step
+
+SIZE, NUM_VALUES = 112, 128
+MEAN, SCALE = 127.5, 127.5
+"""What insightface takes from each value, and divides it by, before a recogniser sees it."""
+
+_SHARPNESS, _MARGIN = 24.0, 0.3
+_MARGIN_FULL_AT = 0.25
+
+
+def _convolution(channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    layer = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(channels_out), nn.ReLU())
+
+
+class _Block(nn.Module):
+    """Two convolutions around a skip."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        last = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.inner = nn.Sequential(_convolution(channels, channels), last, nn.BatchNorm2d(channels))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW + self.inner(x_BCHW)  # type: ignore[no-any-return]
+
+
+class EmbedNet(nn.Module):
+    """Crops of 112 pixels, normalised as insightface does it, to 128 values whose direction is the person."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(_convolution(3, 16, 2), _convolution(16, 32, 2), _convolution(32, 32))
+        self.middle, self.middle_block = _convolution(32, 64, 2), _Block(64)
+        self.coarse, self.coarse_block = _convolution(64, 128, 2), _Block(128)
+        self.narrow = _convolution(128, 48, kernel=1)
+        self.values = nn.Linear(48 * 49, NUM_VALUES, bias=False)
+
+    def forward(self, x_BCHW: Float[Tensor, "b 3 112 112"]) -> Float[Tensor, "b 128"]:
+        """`x_BCHW` is (RGB - 127.5) / 127.5."""
+        middle = self.middle_block(self.middle(self.stem(x_BCHW)))
+        coarse = self.coarse_block(self.coarse(middle))
+        found: Tensor = self.values(self.narrow(coarse).flatten(1)).float()
+        return found
+
+
+class Recogniser(nn.Module):
+    """The embedder with one direction for each person of the training."""
+
+    def __init__(self, num_people: int) -> None:
+        super().__init__()
+        self.net = EmbedNet()
+        self.people = nn.Parameter(torch.randn(num_people, NUM_VALUES) * 0.05)
+
+
+# --- training ---------------------------------------------------------------------------------------------------------------
+
+
+def fresh_embedder(pictures: PackPictures, config: FitConfig) -> FitState:
+    """A Recogniser of the people in `pictures`, to be trained."""
+    num_people = len(np.unique(pictures.identity))
+    return FitState.fresh(lambda: Recogniser(num_people), config)
+
+
+def train_embedder(state: FitState, pictures: PackPictures, config: FitConfig) -> Iterator[Step]:
+    """Train a Recogniser until `config.steps`; the state is whole at each yield. Raises SplitError for pictures of test people."""
+    insist_trainable(pictures)
+    person = np.unique(pictures.identity, return_inverse=True)[1]
+    matrices = _matrices(pictures)
+
+    def losses(net: nn.Module, random: Random, done: float) -> dict[str, Tensor]:
+        assert isinstance(net, Recogniser)
+        rows = random.integers(0, len(pictures), config.batch)
+        crops = np.stack([_sample(pictures, int(row), matrices[row], random) for row in rows])
+        margin = _MARGIN * min(1.0, done / _MARGIN_FULL_AT)
+        cosines = functional.normalize(net.net(_blob(crops))).float() @ functional.normalize(net.people).float().T
+        return margin_loss(cosines, torch.from_numpy(person[rows]), margin)
+
+    return fit(state, losses, config)
+
+
+def margin_loss(cosines: Float[Tensor, "b p"], person: Int[Tensor, " b"], margin: float) -> dict[str, Tensor]:
+    """CosFace's loss, and `wrong`, the share of pictures that are nearer to somebody else."""
+    with torch.autocast("cpu", enabled=False):
+        cosines = cosines.float()
+        less = functional.one_hot(person, cosines.shape[1]) * margin
+        loss = functional.cross_entropy(_SHARPNESS * (cosines - less), person)
+    return {"loss": loss, "wrong": (cosines.detach().argmax(1) != person).float().mean()}
+
+
+def _matrices(pictures: PackPictures) -> Float[np.ndarray, "n 2 3"]:
+    """Onto ArcFace's template, from the true five points."""
+    return np.stack([align.frame_to_crop(points, template="arcface", size=SIZE) for points in pictures.keypoints5])
+
+
+def _sample(pictures: PackPictures, row: int, matrix: Float[np.ndarray, "2 3"], random: Random) -> UInt8[np.ndarray, "112 112 3"]:
+    turn, scale = float(random.normal(0, 0.05)), float(np.exp(random.normal(0, 0.05)))
+    mirror = bool(random.random() < 0.5)
+    matrix = moved_about(matrix, SIZE, random, turn=turn, scale=scale, shift=1.5, mirror=mirror)
+    crop = spoilt(cut(pictures, row, matrix, SIZE, random), random)
+    if random.random() < 0.5:
+        crop = _framed(crop, random)
+    return covered(crop, random) if random.random() < 0.15 else crop
+
+
+def _framed(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarray, "s s 3"]:
+    """Something else along each edge, up to a sixth of the crop deep."""
+    left, top, right, bottom = (int(value) for value in random.integers(0, SIZE // 6, 4))
+    out = clouds(SIZE, random)
+    inside = np.s_[top : SIZE - bottom, left : SIZE - right]
+    out[inside] = crop[inside]
+    return out
+
+
+def _blob(images: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    return ((pixels - MEAN) / SCALE).contiguous(memory_format=torch.channels_last)
+
+
+# --- scores and the file ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityScore:
+    """How well cosines tell pairs of one person from pairs of two: area under the curve, and the means' distance in deviations."""
+
+    auc: float
+    d_prime: float
+    same: float
+    other: float
+
+
+def score_embedder(
+    net: EmbedNet, pictures: PackPictures, *, off: float = 0.02, spoil: bool = False, seed: int = 0
+) -> IdentityScore:
+    """The score of a network on crops that are turned, scaled and shifted by about `off` against the true points."""
+    random = np.random.default_rng([95, seed])
+    crops = []
+    for row, matrix in enumerate(_matrices(pictures)):
+        turn, scale = random.normal(0, off, 2)
+        moved = moved_about(matrix, SIZE, random, turn=turn, scale=float(np.exp(scale)), shift=off * SIZE / 2, mirror=False)
+        crop = cv2.warpAffine(np.asarray(pictures.images[row]), moved, (SIZE, SIZE))
+        crops.append(spoilt(crop, random) if spoil else crop)
+    with torch.inference_mode():
+        vectors = torch.cat([net(_blob(np.stack(crops[start : start + 64]))) for start in range(0, len(crops), 64)])
+    return identity_score(functional.normalize(vectors).numpy(), pictures.identity)
+
+
+def identity_score(vectors: Float[np.ndarray, "n d"], identity: Int[np.ndarray, " n"]) -> IdentityScore:
+    """The score of unit vectors over all pairs. Raises ValueError unless there are pairs of both kinds."""
+    first, second = np.triu_indices(len(vectors), 1)
+    same = identity[first] == identity[second]
+    if same.all() or not same.any():
+        raise ValueError("a score needs pairs of one person and pairs of two")
+    cosines = (vectors.astype(np.float64) @ vectors.astype(np.float64).T)[first, second]
+    ranks, count = rankdata(cosines), int(same.sum())
+    auc = (ranks[same].sum() - count * (count + 1) / 2) / (count * (len(same) - count))
+    spread = np.sqrt((cosines[same].var() + cosines[~same].var()) / 2)
+    means = float(cosines[same].mean()), float(cosines[~same].mean())
+    return IdentityScore(auc=float(auc), d_prime=float((means[0] - means[1]) / spread), same=means[0], other=means[1])
+
+
+def export_embedder(net: EmbedNet, path: Path) -> Path:
+    """Write the network as ONNX in insightface's layout: `input.1` (n, 3, 112, 112) to `embedding` (n, 128), not scaled."""
+    net, graph = copy.deepcopy(net).eval(), OnnxGraph()
+    x = graph.sequence("input.1", net.stem)
+    for down, block in ((net.middle, net.middle_block), (net.coarse, net.coarse_block)):
+        x = graph.sequence(x, down)
+        x = graph.op("Add", x, graph.sequence(x, block.inner))
+    x = graph.op("Flatten", graph.sequence(x, net.narrow))
+    weight = graph.constant(net.values.weight.detach().float().T.contiguous().numpy())
+    graph.op("MatMul", x, weight, out="embedding")
+    return graph.save(path, {"input.1": ["n", 3, SIZE, SIZE]}, {"embedding": ["n", NUM_VALUES]})

@@ -1,0 +1,225 @@
+"""Pictures of actors for the pack: every pose to sixty degrees, expressions, lights, some with glasses, hats or a hand.
+
+A picture is a function of the actor's seed and its number alone. The first five of eight views show the actor bare; of the others
+those of two actors in five wear something. A part of a set is one file: JPEG of quality 95, masks of one bit, points as numbers.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from faceswap_lab.actors.figure import build_figure, texture_rows
+from faceswap_lab.actors.landmark_sets import landmark_table
+from faceswap_lab.actors.landmarks import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS, keypoints5
+from faceswap_lab.actors.perform import Performance
+from faceswap_lab.actors.props import PropKind
+from faceswap_lab.actors.render import render
+from faceswap_lab.actors.rig import load_rig
+from faceswap_lab.actors.scene import Scene, place_camera, pose
+from faceswap_lab.actors.splits import Split
+from faceswap_lab.actors.view import View
+from faceswap_lab.actors.wear import Wears
+from faceswap_lab.errors import RunError
+from faceswap_lab.faces.frame import Image
+from faceswap_lab.models.pack_data import PackPictures, boxes_of
+
+NUM_BARE = 5
+"""So many first views of each actor wear nothing."""
+
+_MAX_YAW, _MAX_PITCH = 1.05, 0.45
+_WEARS: tuple[Wears, ...] = ("glasses", "sunglasses", "hat", "cap", "headscarf")
+_WEAR_ODDS = (0.45, 0.12, 0.13, 0.17, 0.13)
+_HELD: tuple[PropKind, ...] = ("none", "hand", "microphone", "cup")
+_HELD_ODDS = (0.86, 0.08, 0.03, 0.03)
+_JPEG = 95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shot:
+    """One picture: RGB, where the actor is (255), points in pixels, yaw, pitch and roll, and whether something is before the face.
+
+    `interocular` is the distance between the eyes in pixels, measured in space, so that turning does not change it; `scene` is
+    what was drawn.
+    """
+
+    image: Image
+    mask: UInt8[np.ndarray, "h w"]
+    points106: Float[np.ndarray, "106 2"]
+    keypoints5: Float[np.ndarray, "5 2"]
+    pose: Float[np.ndarray, " 3"]
+    covered: bool
+    interocular: float
+    scene: Scene
+
+
+def shoot(seed: int, numbers: Sequence[int], size: int) -> Iterator[Shot]:
+    """The pictures of these numbers of one actor, `size` pixels square."""
+    for number in numbers:
+        yield _shot(seed, number, size)
+
+
+def _shot(seed: int, number: int, size: int) -> Shot:
+    wears, view = _wears(seed, number), view_of(seed, number)
+    figure = build_figure(seed, texture_rows(size), "cpu", wears)
+    rendered = render(figure, view, size=size)
+    # Hair alone may hide a face as well; here only what is put on or held up counts.
+    covered = wears not in ("none", "hat", "cap") or view.prop is not None
+    points106, interocular = _measured(rendered.scene)
+    return Shot(
+        image=rendered.image,
+        mask=np.asarray(np.isfinite(rendered.depth) * 255, np.uint8),
+        points106=points106,
+        keypoints5=np.asarray(keypoints5(rendered.landmarks68), np.float32),
+        interocular=interocular,
+        scene=rendered.scene,
+        pose=np.array([view.yaw, view.pitch, view.roll], np.float32),
+        covered=covered,
+    )
+
+
+def view_of(seed: int, number: int) -> View:
+    """Pose, expression, light and camera of a picture: two in five turn evenly to both sides, the others mostly face the camera."""
+    draw = np.random.default_rng([91, seed, number])
+    held = _HELD[int(draw.choice(len(_HELD), p=_HELD_ODDS))]
+    view = Performance(kind="range", seed=seed, prop=held).view(number, 0.0)
+    yaw = float(draw.uniform(-_MAX_YAW, _MAX_YAW)) if draw.random() < 0.4 else view.yaw
+    pitch = float(np.clip(draw.normal(0, 0.2), -_MAX_PITCH, _MAX_PITCH))
+    return replace(view, yaw=float(np.clip(yaw, -_MAX_YAW, _MAX_YAW)), pitch=pitch, scale=view.scale * float(draw.uniform(1, 1.15)))
+
+
+def _wears(seed: int, number: int) -> Wears:
+    draw = np.random.default_rng([92, seed])
+    dressed = draw.random() < 0.4
+    chosen = _WEARS[int(draw.choice(len(_WEARS), p=_WEAR_ODDS))]
+    return chosen if dressed and number % 8 >= NUM_BARE else "none"
+
+
+def _measured(scene: Scene) -> tuple[Float[np.ndarray, "106 2"], float]:
+    """The 106 points, without their visibility, for which all would have to be drawn again, and the distance between the eyes."""
+    rig = load_rig()
+    posed = pose(rig, scene.figure, scene.view)
+    corners, weights = landmark_table(rig, 106)
+    camera = place_camera(rig, scene.view, posed.turn, scene.size)
+    xy, _ = camera.project((posed.points[corners] * weights[..., None]).sum(1))
+    right, left = (posed.points[rig.landmark_vertices[list(eye)]].mean(0) for eye in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS))
+    depth = float(((right + left) / 2 - camera.place)[1])
+    return np.asarray(xy.numpy() - 0.5, np.float32), float((right - left).norm()) * camera.focal / depth
+
+
+# --- parts of a set ---------------------------------------------------------------------------------------------------------
+
+
+def make_part(path: Path, seeds: Sequence[int], num_views: int, size: int) -> None:
+    """Render `num_views` pictures of each actor into one file, whole or not at all. The same call writes the same bytes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        shots = [_small(shot) for seed in seeds for shot in shoot(seed, range(num_views), size)]
+    finally:
+        torch.set_num_threads(threads)
+    coded = [shot.pop("jpeg") for shot in shots]
+    arrays: dict[str, Any] = {name: np.stack([shot[name] for shot in shots]) for name in shots[0]}
+    arrays |= {"size": np.array(size), "jpeg": np.concatenate(coded), "lengths": np.array([len(each) for each in coded])}
+    part = path.with_name(f".{path.name}")
+    with part.open("wb") as file:
+        np.savez_compressed(file, identity=np.repeat(np.array(seeds, np.int64), num_views), **arrays)
+    part.replace(path)
+
+
+def _small(shot: Shot) -> dict[str, np.ndarray]:
+    """What is kept of a picture: its figure's textures would fill the memory."""
+    return {
+        "jpeg": _encode(shot.image),
+        "masks": np.packbits(shot.mask.reshape(-1) > 0),
+        "points106": shot.points106,
+        "keypoints5": shot.keypoints5,
+        "poses": shot.pose,
+        "covered": np.array(shot.covered),
+    }
+
+
+def _encode(image: Image) -> UInt8[np.ndarray, " n"]:
+    written, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG])
+    assert written, "OpenCV was built with JPEG"
+    return np.asarray(data, np.uint8).reshape(-1)
+
+
+def read_parts(paths: Sequence[Path], split: Split, scratch: Path) -> PackPictures:
+    """The pictures of these files, decoded into two files in the folder `scratch`, from which they are read as they are asked for.
+
+    What lies in `scratch` already is used again. Raises RunError for a file that is no part of a set.
+    """
+    parts = [_open(path) for path in paths]
+    number = sum(len(part["identity"]) for part in parts)
+    size = int(parts[0]["size"])
+    images = _stored(scratch / f"{split}-images.npy", (number, size, size, 3))
+    masks = _stored(scratch / f"{split}-masks.npy", (number, size, size))
+    if images is None or masks is None:
+        scratch.mkdir(parents=True, exist_ok=True)
+        images, masks = _decoded(parts, scratch / split, number, size)
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name not in ("size", "jpeg", "masks")}
+    return PackPictures(
+        images=images,
+        masks=masks,
+        identity=joined["identity"],
+        points106=joined["points106"],
+        keypoints5=joined["keypoints5"],
+        boxes=boxes_of(joined["points106"], joined["keypoints5"]),
+        poses=joined["poses"],
+        covered=joined["covered"],
+        split=split,
+    )
+
+
+def _open(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            found = {name: stored[name] for name in stored.files}
+        if missing := {"size", "jpeg", "lengths", "masks", "identity", "points106"} - found.keys():
+            raise KeyError(f"no {', '.join(sorted(missing))}")
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise RunError(
+            expected=f"a part of the pack's pictures in {path}",
+            got=str(error)[:200],
+            remedy="remove it; the same call makes it anew",
+        ) from error
+    return found
+
+
+def _stored(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The array in the file, or None if there is none of this shape."""
+    if not path.is_file():
+        return None
+    found = np.load(path, mmap_mode="r")
+    return found if found.shape == shape else None
+
+
+def _decoded(parts: list[dict[str, np.ndarray]], stem: Path, number: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """All pictures and masks, in files of the right names once they are whole."""
+    places = {"images": (number, size, size, 3), "masks": (number, size, size)}
+    files = {name: stem.with_name(f"{stem.name}-{name}.npy") for name in places}
+    fresh = {
+        name: np.lib.format.open_memmap(files[name].with_suffix(".part"), mode="w+", dtype=np.uint8, shape=shape)
+        for name, shape in places.items()
+    }
+    row = 0
+    for part in parts:
+        ends = np.cumsum(part["lengths"])
+        for k, end in enumerate(ends):
+            coded = part["jpeg"][end - part["lengths"][k] : end]
+            read: Any = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+            fresh["images"][row] = cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
+            fresh["masks"][row] = np.unpackbits(part["masks"][k])[: size * size].reshape(size, size) * 255
+            row += 1
+    for name, array in fresh.items():
+        array.flush()
+        files[name].with_suffix(".part").replace(files[name])
+    del fresh
+    return np.load(files["images"], mmap_mode="r"), np.load(files["masks"], mmap_mode="r")

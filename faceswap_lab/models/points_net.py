@@ -1,0 +1,210 @@
+"""The pack's landmark network: 106 points from insightface's crop of 192 pixels, learnt on actors.
+
+Every cell of a 12 x 12 map says for each point where it is from here and how sure it is; the answer is the mean by sureness. So a
+point is read off wherever the picture shows it best, and few pictures teach it more than a dense layer would learn from them.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+from torch.nn import functional
+
+from faceswap_lab.actors.landmark_sets import landmark_table
+from faceswap_lab.actors.rig import load_rig
+from faceswap_lab.models.onnx_graph import OnnxGraph
+from faceswap_lab.models.pack_crops import Random, box_to_crop, covered, cut, insist_trainable, moved_about, spoilt
+from faceswap_lab.models.pack_data import PackPictures
+from faceswap_lab.models.pack_fit import FitConfig, FitState, fit
+from faceswap_lab.models.train import Step
+
+SIZE, NUM_POINTS = 192, 106
+MEAN, SCALE = 127.5, 128.0
+"""What insightface takes from each value, and divides it by, before a landmark network sees it."""
+
+_CELLS = 12
+_CONTOUR, _CONTOUR_WEIGHT = 33, 0.5
+"""The first points are the face's edge, which hair and shadow hide: they count half."""
+
+
+def _convolution(channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    layer = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(channels_out), nn.ReLU())
+
+
+class PointsNet(nn.Module):
+    """Crops of 192 pixels, normalised as insightface does it, to 212 values: x and y of each point, -1..1 over the crop."""
+
+    grid: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = nn.Sequential(_convolution(3, 16, 2), _convolution(16, 32, 2), _convolution(32, 32))
+        self.middle = nn.Sequential(_convolution(32, 64, 2), _convolution(64, 64), _convolution(64, 64))
+        self.coarse = nn.Sequential(
+            _convolution(64, 96, 2), _convolution(96, 96), _convolution(96, 96), _convolution(96, 64, kernel=1)
+        )
+        self.joined = nn.Sequential(_convolution(64, 96))
+        self.sure = nn.Conv2d(96, NUM_POINTS, 1)
+        self.offset = nn.Conv2d(96, 2 * NUM_POINTS, 1)
+        place = (torch.arange(_CELLS) + 0.5) * 2 / _CELLS - 1
+        grid = torch.stack([place.expand(_CELLS, _CELLS).reshape(-1), place[:, None].expand(_CELLS, _CELLS).reshape(-1)])
+        self.register_buffer("grid", grid[None, None], persistent=False)  # 1 1 2 cells
+
+    def forward(self, x_BCHW: Float[Tensor, "b 3 192 192"]) -> Float[Tensor, "b 212"]:
+        """`x_BCHW` is (RGB - 127.5) / 128."""
+        return self.from_half(functional.avg_pool2d(x_BCHW, 2))
+
+    def from_half(self, x_BCHW: Float[Tensor, "b 3 96 96"]) -> Float[Tensor, "b 212"]:
+        """The same from crops of half the side, which is all that the network looks at."""
+        middle = self.middle(self.fine(x_BCHW))
+        wide = functional.interpolate(self.coarse(middle), scale_factor=2.0, mode="nearest")
+        found = self.joined(middle + wide)
+        sure = self.sure(found).flatten(2).float().softmax(2)[:, :, None]
+        offset = self.offset(found).float().view(-1, NUM_POINTS, 2, _CELLS * _CELLS)
+        mean: Tensor = ((offset + self.grid) * sure).sum(3).flatten(1)
+        return mean
+
+
+@lru_cache(maxsize=1)
+def mirrored_106() -> Int[np.ndarray, " 106"]:
+    """The number of each point's mirror image, from where the points lie on the template head, which is symmetric."""
+    rig = load_rig()
+    corners, weights = landmark_table(rig, NUM_POINTS)
+    place = (rig.template[corners] * weights[..., None]).sum(1).double().numpy()
+    distance = np.linalg.norm(place[:, None] * np.array([-1, 1, 1]) - place, axis=2)
+    # The middle of an eye and its pupil are one place: among equals, those that are as far apart in number as their like.
+    number = np.arange(NUM_POINTS)
+    return np.asarray(linear_sum_assignment(distance + 1e-9 * (number[:, None] - number) ** 2)[1])
+
+
+# --- training ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Batch:
+    half: UInt8[np.ndarray, "b 96 96 3"]
+    points: Float[np.ndarray, "b 106 2"]
+
+
+def train_points(state: FitState, pictures: PackPictures, config: FitConfig) -> Iterator[Step]:
+    """Train a PointsNet until `config.steps`; the state is whole at each yield. Raises SplitError for pictures of test people."""
+    insist_trainable(pictures)
+
+    def losses(net: nn.Module, random: Random, done: float) -> dict[str, Tensor]:
+        assert isinstance(net, PointsNet)
+        batch = _batch(pictures, config.batch, random)
+        found = net.from_half(_blob(batch.half)).view(-1, NUM_POINTS, 2)
+        return {"loss": wing(found * (SIZE / 2), torch.from_numpy(batch.points * (SIZE / 2)))}
+
+    return fit(state, losses, config)
+
+
+def fresh_points(config: FitConfig) -> FitState:
+    """A PointsNet to be trained."""
+    return FitState.fresh(PointsNet, config)
+
+
+def wing(found: Float[Tensor, "b 106 2"], wanted: Float[Tensor, "b 106 2"]) -> Float[Tensor, ""]:
+    """Wing loss (Feng et al. 2018) of distances in pixels of the crop: logarithmic up to 8 pixels, then linear."""
+    reach, bend = 8.0, 1.5
+    gap = (found - wanted).abs()
+    shift = reach - reach * math.log(1 + reach / bend)
+    each = torch.where(gap < reach, reach * torch.log1p(gap / bend), gap - shift)
+    weight = torch.ones(NUM_POINTS)
+    weight[:_CONTOUR] = _CONTOUR_WEIGHT
+    return (each.mean(2) * (weight / weight.sum())).sum(1).mean()
+
+
+def _batch(pictures: PackPictures, count: int, random: Random) -> _Batch:
+    rows = random.integers(0, len(pictures), count)
+    made = [_sample(pictures, int(row), random) for row in rows]
+    return _Batch(half=np.stack([half for half, _ in made]), points=np.stack([points for _, points in made]))
+
+
+def _sample(pictures: PackPictures, row: int, random: Random) -> tuple[np.ndarray, np.ndarray]:
+    turn = float(random.normal(0, 0.12 if random.random() < 0.8 else 0.4))
+    scale, mirror = float(np.exp(random.normal(0, 0.09))), bool(random.random() < 0.5)
+    matrix = box_to_crop(pictures.boxes[row], SIZE)
+    matrix = moved_about(matrix, SIZE, random, turn=turn, scale=scale, shift=0.03 * SIZE, mirror=mirror)
+    crop = cut(pictures, row, matrix, SIZE, random)
+    half = spoilt(cv2.resize(crop, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA), random)
+    if random.random() < 0.25:
+        half = covered(half, random)
+    points = pictures.points106[row] @ matrix[:, :2].T + matrix[:, 2]
+    points = points[mirrored_106()] if mirror else points
+    return half, (points / (SIZE / 2) - 1).astype(np.float32)
+
+
+def _blob(images: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    return ((pixels - MEAN) / SCALE).contiguous(memory_format=torch.channels_last)
+
+
+# --- scores and the file ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointScore:
+    """Mean error over faces and points as a share of the eyes' distance in space: all points, without the contour, and the median
+    face. `failed` is the share of faces beyond 0.08."""
+
+    mean: float
+    inner: float
+    median: float
+    failed: float
+
+
+def score_points(net: PointsNet, pictures: PackPictures, *, off: float = 0.03, spoil: bool = False, seed: int = 0) -> PointScore:
+    """How far a network's points are from the truth, on crops whose boxes are shifted and scaled by about `off` of their side."""
+    random = np.random.default_rng([94, seed])
+    found = []
+    for row in range(len(pictures)):
+        scale = float(np.exp(random.normal(0, off)))
+        matrix = box_to_crop(pictures.boxes[row], SIZE)
+        matrix = moved_about(matrix, SIZE, random, turn=0.0, scale=scale, shift=off / 1.5 * SIZE, mirror=False)
+        crop = cv2.warpAffine(np.asarray(pictures.images[row]), matrix, (SIZE, SIZE))
+        crop = spoilt(crop, random) if spoil else crop
+        with torch.inference_mode():
+            points = net(_blob(crop[None])).view(NUM_POINTS, 2).double().numpy()
+        inverse = cv2.invertAffineTransform(matrix)
+        found.append(((points + 1) * (SIZE / 2)) @ inverse[:, :2].T + inverse[:, 2])
+    errors = point_errors(np.stack(found), pictures)
+    faces = errors.mean(1)
+    return PointScore(
+        mean=float(faces.mean()),
+        inner=float(errors[:, _CONTOUR:].mean()),
+        median=float(np.median(faces)),
+        failed=float((faces > 0.08).mean()),
+    )
+
+
+def point_errors(found: Float[np.ndarray, "n 106 2"], pictures: PackPictures) -> Float[np.ndarray, "n 106"]:
+    """Distances from the truth as shares of the eyes' distance in space: that in the picture over the cosine of the yaw."""
+    eyes = pictures.keypoints5[:, :2].astype(np.float64)
+    apart = np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=1) / np.cos(pictures.poses[:, 0])
+    return np.asarray(np.linalg.norm(found - pictures.points106, axis=2) / apart[:, None])
+
+
+def export_points(net: PointsNet, path: Path) -> Path:
+    """Write the network as ONNX in insightface's layout: `data` (n, 3, 192, 192) to `fc1` (n, 212)."""
+    net, graph = copy.deepcopy(net).eval(), OnnxGraph()
+    half = graph.op("AveragePool", "data", kernel_shape=[2, 2], strides=[2, 2])
+    middle = graph.sequence(graph.sequence(half, net.fine), net.middle)
+    found = graph.sequence(graph.op("Add", middle, graph.doubled(graph.sequence(middle, net.coarse))), net.joined)
+    shapes = [graph.constant(np.array(shape)) for shape in ([0, NUM_POINTS, 1, -1], [0, NUM_POINTS, 2, _CELLS * _CELLS], [0, -1])]
+    sure = graph.op("Softmax", graph.op("Reshape", graph.layer(found, net.sure), shapes[0]), axis=3)
+    offset = graph.op("Reshape", graph.layer(found, net.offset), shapes[1])
+    votes = graph.op("Mul", graph.op("Add", offset, graph.constant(net.grid.numpy())), sure)
+    mean = graph.op("ReduceSum", votes, graph.constant(np.array([3])), keepdims=0)
+    graph.op("Reshape", mean, shapes[2], out="fc1")
+    return graph.save(path, {"data": ["n", 3, SIZE, SIZE]}, {"fc1": ["n", 2 * NUM_POINTS]})

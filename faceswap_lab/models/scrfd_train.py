@@ -1,0 +1,134 @@
+"""Training the detector on canvases, and writing it as the ONNX file that insightface reads."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from faceswap_lab.models.onnx_graph import OnnxGraph, Shape
+from faceswap_lab.models.pack_canvas import Canvas, make_canvas
+from faceswap_lab.models.pack_crops import insist_trainable
+from faceswap_lab.models.pack_data import PackPictures
+from faceswap_lab.models.pack_fit import FitConfig, FitState, fit
+from faceswap_lab.models.scrfd import STRIDES, Detector, DetectorConfig, Head, Truth, anchors_of, losses
+from faceswap_lab.models.train import Step
+
+MEAN, SCALE = 127.5, 128.0
+"""What insightface takes from each value, and divides it by, before a detector sees it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorTraining:
+    """Canvases are `size` pixels square, a multiple of 32; `box_weight` and `points_weight` count against the score's loss.
+
+    After `fit` the training goes on with `polish`, whose steps count on, with the five points at `polish_points_weight`: they are
+    learnt last. `strictness` is taken from the logits of all scores when the network is written: chosen on pictures of the split
+    "val", so that insightface's threshold of 0.5 suits.
+    """
+
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(
+            steps=2600, batch=16, rate=3e-3, warmup=150, cosine_over=4500, fall_from=1200, clip=10.0, precision="fp32"
+        )
+    )
+    net: DetectorConfig = field(default_factory=DetectorConfig)
+    size: int = 256
+    box_weight: float = 2.0
+    points_weight: float = 8.0
+    polish: FitConfig = field(
+        default_factory=lambda: FitConfig(
+            steps=3500, batch=16, rate=1e-3, warmup=0, cosine_over=10**9, fall_from=2600, clip=10.0, precision="fp32"
+        )
+    )
+    polish_points_weight: float = 30.0
+    strictness: float = 0.62
+
+    def __post_init__(self) -> None:
+        if self.size < 64 or self.size % STRIDES[-1]:
+            raise ValueError(f"size must be a multiple of {STRIDES[-1]} of at least 64, got {self.size}")
+
+
+def fresh_detector(config: DetectorTraining) -> FitState:
+    """A detector that has not learned anything, with weights drawn from the config's seed."""
+    return FitState.fresh(lambda: Detector(config.net), config.fit)
+
+
+def train_detector(state: FitState, pictures: PackPictures, config: DetectorTraining) -> Iterator[Step]:
+    """Train to the end. Raises SplitError for pictures of a test person, RunError if it diverges."""
+    insist_trainable(pictures)
+    anchors = anchors_of(config.size, config.size)
+
+    def losses_of(points_weight: float, net: nn.Module, random: np.random.Generator, _: float) -> dict[str, Tensor]:
+        seeds = random.integers(2**31, size=config.fit.batch)
+        canvases = [make_canvas(pictures, int(seed), config.size) for seed in seeds]
+        answer = net(blob_of([canvas.image for canvas in canvases]))
+        parts = losses((answer[0].float(), answer[1].float(), answer[2].float()), truth_of(canvases), anchors)
+        total = parts["score"] + config.box_weight * parts["box"] + points_weight * parts["points"]
+        return {"loss": total, **parts}
+
+    yield from fit(state, partial(losses_of, config.points_weight), config.fit)
+    yield from fit(state, partial(losses_of, config.polish_points_weight), config.polish)
+
+
+def blob_of(images: list[np.ndarray]) -> Tensor:
+    """RGB pictures of one size as the network takes them."""
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+    return ((pixels - MEAN) / SCALE).contiguous(memory_format=torch.channels_last)
+
+
+def truth_of(canvases: list[Canvas]) -> Truth:
+    """The faces of a batch of canvases."""
+    most = max(1, *(len(canvas.boxes) for canvas in canvases))
+    boxes, points = np.zeros((len(canvases), most, 4), np.float32), np.zeros((len(canvases), most, 10), np.float32)
+    there, ignored = np.zeros((len(canvases), most), bool), np.zeros((len(canvases), most), bool)
+    for row, canvas in enumerate(canvases):
+        count = len(canvas.boxes)
+        boxes[row, :count], points[row, :count] = canvas.boxes, canvas.points.reshape(count, 10)
+        there[row, :count], ignored[row, :count] = True, canvas.ignored
+    boxes_t, points_t, there_t, ignored_t = (torch.from_numpy(value) for value in (boxes, points, there, ignored))
+    return Truth(boxes=boxes_t, points=points_t, there=there_t, ignored=ignored_t)
+
+
+def export_detector(net: Detector, path: Path, *, strictness: float = 0.0) -> Path:
+    """Write the network as ONNX in insightface's layout: any height and width in multiples of 32, any batch; three scores, three
+    boxes, three sets of points, each (batch, anchors, values)."""
+    net = copy.deepcopy(net).eval()
+    for head in net.heads:
+        assert isinstance(head, Head)
+        assert head.score.bias is not None
+        head.score.bias.data -= strictness
+    graph = OnnxGraph()
+    x = graph.sequence("input.1", net.stem)
+    found = []
+    for number, stage in enumerate(net.stages.children()):
+        x = graph.sequence(x, stage)
+        if number:
+            found.append(graph.sequence(x, net.lateral[number - 1]))
+    for level in (1, 0):
+        found[level] = graph.sequence(graph.op("Add", found[level], graph.doubled(found[level + 1])), net.smooth[level])
+    outputs: dict[str, Shape] = {}
+    answers = [_export_head(graph, each, head) for each, head in zip(found, net.heads, strict=True)]
+    for part, values in (("score", 1), ("bbox", 4), ("kps", 10)):
+        for stride, maps in zip(STRIDES, answers, strict=True):
+            name = f"{part}_{stride}"
+            flat = graph.op("Transpose", maps[part], perm=[0, 2, 3, 1])
+            graph.op("Reshape", flat, graph.constant(np.array([0, -1, values])), out=name)
+            outputs[name] = ["batch", f"anchors_{stride}", values]
+    return graph.save(path, {"input.1": ["batch", 3, "height", "width"]}, outputs)
+
+
+def _export_head(graph: OnnxGraph, x: str, head: nn.Module) -> dict[str, str]:
+    assert isinstance(head, Head)
+    inner = graph.sequence(x, head.inner)
+    limits = [graph.constant(np.array(value, np.float32)) for value in (-3.0, 3.0)]
+    factor = graph.op("Exp", graph.op("Clip", graph.layer(inner, head.box), *limits))
+    return {
+        "score": graph.op("Sigmoid", graph.layer(inner, head.score)),
+        "bbox": graph.op("Mul", factor, graph.constant(head.box_unit.numpy())),
+        "kps": graph.op("Mul", graph.layer(inner, head.points), graph.constant(head.point_unit.numpy())),
+    }

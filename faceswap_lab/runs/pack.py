@@ -1,0 +1,131 @@
+"""The verb `train` with the recipe `pack`: pictures of actors, three networks and their card, in insightface's layout.
+
+The run's artifact `pack/` is a folder that insightface's `FaceAnalysis` and the engine `insight:FOLDER` take as it is.
+"""
+
+import json
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+from faceswap_lab import __version__
+from faceswap_lab.errors import RunError
+from faceswap_lab.models.pack_data import PackSets
+from faceswap_lab.runs.pack_scores import check_judges, score_pack
+from faceswap_lab.runs.pack_stages import FILES, render_parts, train_networks
+from faceswap_lab.runs.progress import Progress
+from faceswap_lab.runs.recipe import to_json
+from faceswap_lab.runs.recipes import PackRecipe
+from faceswap_lab.runs.root import lab_root
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust.records import sha256_file
+
+FOLDER, CARD, PARTS = "pack", "pack/card.json", "parts"
+
+
+def train_pack(recipe: PackRecipe, *, workers: int = 1, again: bool = False) -> Run:
+    """Make a pack; blocks with one progress line a stage. With more than one worker, so many processes render and train.
+
+    The same finished call returns its Run; an interrupted one goes on with the pictures and steps that are missing, and the
+    networks are the same as if it had not been interrupted. Raises ValueError for less than one worker, WeightsError
+    without insightface or the offline engine's weights, which the scores need.
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    check_judges()  # before hours of work, at whose end they are needed
+    run = Run.start(lab_root(), "train", to_json(recipe), {}, again=again)
+    if run.finished:
+        return run
+    with run:
+        run.emit("device", device="cpu", workers=workers)
+        parts = run.path / PARTS
+        parts.mkdir(exist_ok=True)
+        try:
+            _render(run, recipe.sets, parts, workers)
+            _train(run, recipe, parts, workers)
+        except KeyboardInterrupt:
+            print(f"stopped; {run.id} keeps its pictures and checkpoints: the same call goes on from there", flush=True)
+            raise
+        card = _card(run, recipe)
+        with run.write(CARD) as path:
+            path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(parts)
+        run.finish(scores=card["scores"], num_pictures=card["num_pictures"], seconds=card["seconds"])
+    return run
+
+
+def pack_of(run: Run) -> Path:
+    """The folder that a finished run with the recipe `pack` made. Raises RunError for another run, or an altered file."""
+    if run.verb != "train" or not run.finished or not run.has(CARD):
+        raise RunError(
+            expected="a finished run that trained a pack",
+            got=f"{run.id} ({run.record.status})",
+            remedy="give the Run that lab.train(lab.recipes.pack()) returned",
+        )
+    for name in FILES.values():
+        run.artifact(f"{FOLDER}/{name}")
+    return run.artifact(CARD).parent
+
+
+def _render(run: Run, sets: PackSets, parts: Path, workers: int) -> None:
+    wanted = sets.parts()
+    missing = {name: seeds for name, seeds in wanted.items() if not run.has(name)}
+    line = Progress("pictures", len(wanted), unit="parts")
+    for done, (name, place) in enumerate(render_parts(sets, missing, parts, workers=workers), 1):
+        with run.write(name) as path:
+            place.replace(path)
+        line.update(len(wanted) - len(missing) + done)
+    if missing:
+        run.emit("pictures", seconds=round(line.close(), 2), parts=len(missing))
+        run.flush()
+
+
+def _train(run: Run, recipe: PackRecipe, parts: Path, workers: int) -> None:
+    missing = [task for task, name in FILES.items() if not run.has(f"{FOLDER}/{name}")]
+    if not missing:
+        return
+    pictures = [run.artifact(name) for name in recipe.sets.parts() if "/train-" in name]
+    line = Progress("networks", len(FILES), unit="networks")
+    line.update(len(FILES) - len(missing))
+    trained = train_networks(missing, to_json(recipe), pictures, parts, key=run.key, workers=workers)
+    for done, network in enumerate(trained, 1):
+        with run.write(f"{FOLDER}/{FILES[network.task]}") as path:
+            network.path.replace(path)
+        for step in network.steps:
+            run.emit("step", network=network.task, step=step["number"], losses=step["losses"], rate=step["rate"])
+        run.emit("trained", network=network.task, seconds=network.seconds, parameters=network.num_parameters)
+        run.flush()
+        line.update(len(FILES) - len(missing) + done)
+    line.close()
+
+
+def _card(run: Run, recipe: PackRecipe) -> dict[str, Any]:
+    """What the pack is: how it was made, of what, and how good it is."""
+    trained = {event["network"]: event for event in run.events("trained", unique="network")}
+    folder = run.artifact(f"{FOLDER}/{FILES['detector']}").parent
+    spent = {task: event["seconds"] for task, event in trained.items()}
+    spent["pictures"] = round(sum(float(event["seconds"]) for event in run.events("pictures")), 2)
+    files = {}
+    for task, name in FILES.items():
+        path = folder / name
+        files[name] = {
+            "for": task,
+            "sha256": sha256_file(path),
+            "bytes": path.stat().st_size,
+            "parameters": trained[task]["parameters"],
+        }
+    return {
+        "name": recipe.name,
+        "licence": "Apache-2.0",
+        "source": "trained by faceswap_lab on its own synthetic actors; no picture of a real person, no weights of others",
+        "command": "faceswap-lab train --recipe pack",
+        "version": __version__,
+        "code": run.record.code,
+        "recipe": run.record.recipe,
+        "num_pictures": {split: len(recipe.sets.seeds(split)) * recipe.sets.num_views for split in ("train", "val")},
+        "machine": platform.machine(),
+        "seconds": spent,
+        "files": files,
+        "scores": score_pack(folder, recipe.scores),
+    }

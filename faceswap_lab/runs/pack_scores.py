@@ -1,0 +1,204 @@
+"""What a pack is worth, on people whom no training opens: beside the offline engine, on plain and on degraded pictures.
+
+This is evaluation: it renders actors of the split "test" and trains nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from faceswap_lab.actors import maps
+from faceswap_lab.actors.splits import split_of
+from faceswap_lab.faces.face import Faces
+from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.models import zoo
+from faceswap_lab.models.embed_net import identity_score
+from faceswap_lab.models.engines import open_engine
+from faceswap_lab.models.insight import check_installed
+from faceswap_lab.models.metrics import landmark_error
+from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.pack_canvas import empty_canvas
+from faceswap_lab.models.pack_data import boxes_of
+from faceswap_lab.models.pack_render import Shot, shoot
+from faceswap_lab.models.protocols import Engine
+from faceswap_lab.runs.progress import Progress
+from faceswap_lab.runs.recipes import PackScores
+
+_SIZE, _STEEP = 224, 0.52
+_FRAME = (480, 640)
+
+
+def _noise(image: Image) -> Image:
+    grain = np.random.default_rng(int(image.sum()) % 2**31).normal(0, 22, image.shape)
+    return np.clip(image + grain, 0, 255).astype(np.uint8)
+
+
+def _compressed(image: Image) -> Image:
+    read: Any = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 12])[1], cv2.IMREAD_COLOR)
+    return np.asarray(read, np.uint8)
+
+
+def _dark(image: Image) -> Image:
+    return np.asarray(np.round(255 * 0.35 * (image / 255.0) ** 1.3), np.uint8)
+
+
+DEGRADED: dict[str, Callable[[Image], Image]] = {
+    "plain": lambda image: image,
+    "noise": _noise,
+    "blur": lambda image: np.asarray(cv2.GaussianBlur(image, (0, 0), 3.0), np.uint8),
+    "jpeg": _compressed,
+    "dark": _dark,
+}
+"""Noise of 22 levels; blur of 3 pixels; JPEG of quality 12; a third of the light. Pictures have 224 pixels, faces about 120."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Sample:
+    """A frame with the truth in its pixels."""
+
+    seed: int
+    frame: Frame
+    box: Float[np.ndarray, " 4"]
+    points5: Float[np.ndarray, "5 2"]
+    dense: dict[int, np.ndarray]
+    interocular: float
+    steep: bool
+    covered: bool
+
+
+def score_pack(folder: Path, config: PackScores) -> dict[str, Any]:
+    """Scores of the pack in a folder, and of the offline engine on the same pictures.
+
+    What each name means is in `docs/actors_pack.md`.
+    """
+    shots = list(_shots(config))
+    engines: dict[str, Engine] = {"pack": open_engine(f"insight:{folder}", torch.device("cpu")), "offline": OfflineEngine()}
+    found: dict[str, Any] = {"pictures": len(shots), "actors": config.num_actors, "first": config.first}
+    for kind in (*DEGRADED, "small"):
+        shown = shots if kind == "plain" else [each for k, each in enumerate(shots) if k % config.num_views < config.num_degraded]
+        samples = [_sample(seed, shot, kind) for seed, shot in shown]
+        found[kind] = {name: _scored(engine, samples) for name, engine in engines.items()}
+    empty = [_frame(empty_canvas(number, _FRAME[0])) for number in range(config.num_empty)]
+    found["empty"] = {
+        name: {"false_alarms": sum(len(engine.detect(frame)) for frame in empty), "pictures": len(empty)}
+        for name, engine in engines.items()
+    }
+    return found
+
+
+def check_judges() -> None:
+    """Raise WeightsError if the scores could not be taken: without insightface, or without the offline engine's weights."""
+    check_installed()
+    for name in zoo.MODELS:
+        zoo.path(name)
+
+
+def _shots(config: PackScores) -> Iterator[tuple[int, Shot]]:
+    seeds = range(config.first, config.first + config.num_actors)
+    if {split_of(seed) for seed in (seeds[0], seeds[-1])} != {"test"}:
+        raise ValueError(f"a pack is scored on test people, got actors {seeds[0]} to {seeds[-1]}")
+    line = Progress("test pictures", len(seeds) * config.num_views, unit="pictures")
+    for seed in seeds:
+        # The last of each actor's views may show glasses, a hat or a scarf.
+        for number, shot in enumerate(shoot(seed, [*range(config.num_views - 1), 7], _SIZE)):
+            yield seed, shot
+            line.update((seed - seeds[0]) * config.num_views + number + 1)
+    line.close()
+
+
+def _sample(seed: int, shot: Shot, kind: str) -> _Sample:
+    matrix = np.array([[1.0, 0, 0], [0, 1, 0]])
+    if kind == "small":
+        scale, side = 0.25, _SIZE // 4
+        image = np.full((*_FRAME, 3), shot.image[:8].mean((0, 1)).astype(np.uint8), np.uint8)
+        x, y = (int(value) for value in np.random.default_rng([96, seed]).integers(20, 400, 2))
+        image[y : y + side, x : x + side] = cv2.resize(shot.image, (side, side), interpolation=cv2.INTER_AREA)
+        # A pixel's middle lies at a whole number: shrinking moves it by a part of a pixel.
+        shift = (scale - 1) / 2
+        matrix = np.array([[scale, 0, x + shift], [0, scale, y + shift]])
+    else:
+        image, scale = DEGRADED[kind](shot.image), 1.0
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], np.float32)
+
+    points106, points5 = moved(shot.points106), moved(shot.keypoints5)
+    dense = {106: points106}
+    if kind == "plain":
+        dense[468] = moved(maps.points_of(shot.scene, 468).xy)
+    return _Sample(
+        seed=seed,
+        frame=_frame(image),
+        box=boxes_of(points106[None], points5[None])[0],
+        points5=points5,
+        dense=dense,
+        interocular=shot.interocular * scale,
+        steep=bool(abs(shot.pose[0]) > _STEEP),
+        covered=shot.covered,
+    )
+
+
+def _frame(image: Image) -> Frame:
+    return Frame(image=np.ascontiguousarray(image), origin="pack scores", index=0)
+
+
+def _scored(engine: Engine, samples: list[_Sample]) -> dict[str, Any]:
+    """Detection, points and identities of one engine on one kind of picture."""
+    hits, errors5, errors_dense, vectors, people = [], [], [], [], []
+    false_alarms = 0
+    for sample in samples:
+        faces = engine.detect(sample.frame)
+        right = [row for row in range(len(faces)) if _is(faces.boxes[row], sample.box)]
+        hits.append(bool(right))
+        false_alarms += len(faces) - min(1, len(right))
+        if not right:
+            continue
+        face = engine.embed(sample.frame, engine.landmarks(sample.frame, faces[right[0]]))
+        errors5.append(landmark_error(face.keypoints[0], sample.points5, sample.interocular))
+        errors_dense.extend(_dense_error(face, sample))
+        assert face.embeddings is not None
+        vectors.append(face.embeddings[0])
+        people.append(sample.seed)
+    found = np.array(hits)
+    steep, covered = np.array([sample.steep for sample in samples]), np.array([sample.covered for sample in samples])
+    score = identity_score(np.stack(vectors), np.array(people)) if len(set(people)) > 1 and len(people) > len(set(people)) else None
+    return {
+        "pictures": len(samples),
+        "found": _share(found),
+        "found_uncovered": _share(found[~covered]),
+        "found_uncovered_beyond_30_degrees": _share(found[~covered & steep]),
+        "found_covered": _share(found[covered]),
+        "false_alarms": false_alarms,
+        "nme_5": _mean(errors5),
+        "nme_468" if isinstance(engine, OfflineEngine) else "nme_106": _mean(errors_dense),
+        "auc": None if score is None else round(score.auc, 4),
+        "d_prime": None if score is None else round(score.d_prime, 3),
+    }
+
+
+def _is(box: Float[np.ndarray, " 4"], truth: Float[np.ndarray, " 4"]) -> bool:
+    """Whether a box is this face's, however its maker frames a face: its middle lies inside, its size is within a factor of two."""
+    middle = (box[:2] + box[2:]) / 2
+    size, wanted = (float(np.sqrt(np.prod(each[2:] - each[:2]))) for each in (box, truth))
+    return bool((middle > truth[:2]).all() and (middle < truth[2:]).all() and wanted / 2 < size < wanted * 2)
+
+
+def _dense_error(face: Faces, sample: _Sample) -> list[float]:
+    """The landmarks' error, where the truth of this point set is known."""
+    if face.landmarks is None or face.point_set not in sample.dense:
+        return []
+    return [landmark_error(face.landmarks[0], sample.dense[int(face.point_set)], sample.interocular)]
+
+
+def _share(found: np.ndarray) -> float | None:
+    return round(float(found.mean()), 4) if len(found) else None
+
+
+def _mean(values: list[float]) -> float | None:
+    return round(float(np.mean(values)), 4) if values else None
