@@ -77,6 +77,8 @@ def onnx_session(model: Path | bytes, device: torch.device) -> onnxruntime.Infer
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # warnings are about initialisers that the exporters left unused
+    # Threads that have nothing to do sleep. By default they spin, and take the cores from the stages of a swap that run beside.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings: dict[str, Any] = {"device_id": device.index or 0} if device.type == "cuda" else {}
     if device.type == "cuda":
         onnxruntime.preload_dlls()  # the CUDA and cuDNN libraries that came with torch
