@@ -1,4 +1,4 @@
-"""The pack's landmark network: 106 points from insightface's crop of 192 pixels, learnt on actors.
+"""The pack's landmark network: 106 points on the crop of 192 pixels that insightface takes, learnt on actors.
 
 Every cell of a 12 x 12 map says for each point where it is from here and how sure it is; the answer is the mean by sureness. So a
 point is read off wherever the picture shows it best, and few pictures teach it more than a dense layer would learn from them.
