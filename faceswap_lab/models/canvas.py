@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
@@ -107,11 +108,18 @@ def _levels(swapped: Swapped) -> UInt8[np.ndarray, "n s s 3"]:
         if torch.isnan(pixels.sum()):
             raise ValueError(_NAN)
         return np.ascontiguousarray(pixels.mul(255).round_().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
-    values = pixels.float().numpy().clip(0, 1)
-    if np.isnan(values.sum()):
+    values = pixels.float().numpy()
+    total = values.sum()
+    if np.isnan(total):
         raise ValueError(_NAN)
-    values *= 255
-    return np.ascontiguousarray(np.rint(values, out=values).astype(np.uint8).transpose(0, 2, 3, 1))
+    if not np.isfinite(total):
+        values = values.clip(0, 1)
+    levels = np.empty((len(values), *values.shape[2:], 3), np.uint8)
+    for picture, planes in zip(levels, values, strict=True):
+        # OpenCV rounds half to even and stops at 0 and 255, as rint and clip would, in one pass.
+        contiguous = [np.ascontiguousarray(plane) for plane in planes]
+        cv2.merge([cv2.multiply(plane, 255.0, dtype=cv2.CV_8U) for plane in contiguous], dst=picture)  # type: ignore[call-overload]
+    return levels
 
 
 @lru_cache(maxsize=8)
