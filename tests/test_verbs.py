@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,17 @@ def trained(root: Path) -> Run:
 def result(trained: Run) -> Run:
     take = DOUBLE.perform("speech", seconds=0.2, size=160, seed=3)
     return swap(take, source=HERO, swapper=trained, device="cpu")
+
+
+@pytest.mark.insight
+@pytest.mark.skipif(find_spec("insightface") is None, reason="needs insightface: pip install '.[insight]'")
+def test_another_engine_than_the_trainings_is_told(trained: Run, result: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not result.events("warning")
+    take = DOUBLE.perform("speech", seconds=0.08, size=160, seed=3)
+    told = swap(take, source=HERO, swapper=trained, recipe=recipes.SwapRecipe(engine="insight:actors_s"), device="cpu")
+    (warning,) = told.events("warning")
+    assert trained.id in warning["text"]
+    assert warning["text"] in capsys.readouterr().err
 
 
 def test_an_identical_call_returns_its_run_and_again_makes_another(trained: Run) -> None:

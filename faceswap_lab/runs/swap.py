@@ -28,7 +28,7 @@ from faceswap_lab.runs.recipes import SwapRecipe
 from faceswap_lab.runs.results import RESULT
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
-from faceswap_lab.runs.train import swapper_of
+from faceswap_lab.runs.train import TRAINED_ON, swapper_of
 from faceswap_lab.trust import doors
 
 PART_FRAMES = 200
@@ -118,6 +118,7 @@ def swap(
         machine: AnySwapper
         if trained is not None:
             machine = swapper_of(trained, where)
+            _warn_of_other_points(run, trained, recipe.engine)
         else:
             machine = open_swapper(str(swapper), where, engine) if from_file else WarpSwapper()
         check_points(engine, machine)
@@ -259,6 +260,18 @@ def _shares(spent: dict[str, float]) -> str:
     """Where the time goes, as shares of all stages' busy seconds; they overlap, so the largest is what the others wait for."""
     total = sum(spent.values()) or 1.0
     return ", ".join(f"{name} {100 * seconds / total:.0f} %" for name, seconds in spent.items())
+
+
+def _warn_of_other_points(run: Run, trained: Run, engine: str) -> None:
+    """Trainings cut their crops by the offline engine's five points; another engine's lie elsewhere, which no error would show."""
+    if engine == TRAINED_ON:
+        return
+    warning = (
+        f"{trained.id} was trained on crops by the five points of the engine {TRAINED_ON!r}; {engine!r} puts them elsewhere, so "
+        f"the face will be softer and a little displaced; engine={TRAINED_ON!r} is what it knows"
+    )
+    run.emit("warning", text=warning)
+    _note(f"{run.id}: {warning}")
 
 
 def _note(text: str) -> None:

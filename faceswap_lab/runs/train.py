@@ -25,6 +25,9 @@ from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
 
+TRAINED_ON = "offline"
+"""The engine whose points place the crops of every training of a pair."""
+
 WEIGHTS, CROPS, CHECKPOINT = "pair.safetensors", "crops.safetensors", "checkpoint.pt"
 
 
