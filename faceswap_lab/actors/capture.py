@@ -3,7 +3,7 @@
 It comes after the clean render, so that the same take exists with and without. White balance and noise act on light (display values
 to the power 2.2); noise grows with the square root of the light, over a floor. The take's seed draws the camera; each frame draws
 its own noise. JPEG and H.264 are the real codecs, so their output depends on the installed libraries' versions: everything else
-is the same bits everywhere.
+comes of the seeds alone.
 """
 
 import io

@@ -1,7 +1,8 @@
-"""A small deterministic triangle rasteriser in torch: the same bits on every run, on one thread or many, on CPU or CUDA.
+"""A small deterministic triangle rasteriser in torch: the same bits on every run, on one thread or many.
 
 Every triangle is cut into the rows of pixels that it crosses, every row into the pixels between its edges, all triangles at once;
-the nearest triangle of each pixel is found by an integer minimum, which does not depend on the order of the writes.
+the nearest triangle of each pixel is found by an integer minimum, which does not depend on the order of the writes. It is written
+for CUDA too, where it has not been run yet.
 """
 
 from dataclasses import dataclass

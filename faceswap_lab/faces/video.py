@@ -185,7 +185,7 @@ def _add_stream(output: Any, form: _Form) -> Any:
     (height, width), clock, coding = form.size, form.clock, form.coding
     if form.lossless:
         # Nothing is predicted from the frame before: parts can be joined, and damage stays where it is. A fixed number of
-        # threads, because x264 cuts the picture by it: the same frames give the same bytes on every machine.
+        # threads, because x264 cuts the picture by it: the bytes must not depend on how many cores there are.
         stream = output.add_stream("libx264rgb", rate=clock.rate, options={"qp": "0", "preset": "ultrafast", "g": "1"})
         stream.codec_context.thread_count = _LOSSLESS_THREADS
         stream.width, stream.height, stream.pix_fmt = width, height, "rgb24"

@@ -28,7 +28,14 @@ Mode = Literal["r", "w"]
 PYTHON = ((3, 11), (3, 14))
 """First version that serves, and first that does not: `requires-python` of the package."""
 
-CODECS: tuple[tuple[str, Mode], ...] = (("h264", "r"), ("libx264", "w"), ("ffv1", "r"), ("ffv1", "w"), ("aac", "r"), ("aac", "w"))
+CODECS: tuple[tuple[str, Mode], ...] = (
+    ("h264", "r"),
+    ("libx264", "w"),
+    ("libx264rgb", "w"),
+    ("ffv1", "r"),
+    ("aac", "r"),
+    ("aac", "w"),
+)
 """What clips are read with, runs are kept in and exports are written with; r decodes, w encodes."""
 
 GIB = 2**30

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,19 +48,13 @@ class Trained:
     seconds: float
 
 
-@contextmanager
-def _pool(workers: int) -> Iterator[Executor]:
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield pool
-
-
 def _all_of(tasks: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
     """What these give, as each gets ready: one after the other here, or in processes of their own."""
     if workers == 1 or len(tasks) == 1:
         for task in tasks:
             yield task()
         return
-    with _pool(workers) as pool:
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         for done in as_completed([pool.submit(task) for task in tasks]):
             yield done.result()
 
