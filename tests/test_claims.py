@@ -17,7 +17,7 @@ from faceswap_lab.trust import audit
 from faceswap_lab.trust.claims import SYNTHETIC, read_claim
 from faceswap_lab.trust.consent import find_entry
 from faceswap_lab.trust.doors import Lineage, Party, admit, admit_all, export
-from faceswap_lab.trust.records import sha256_file
+from faceswap_lab.files import sha256_file
 
 DAY = date(2026, 6, 1)
 ACTOR, OTHER_ACTOR = Party(subject="actor:7"), Party(subject="actor:21")

@@ -11,7 +11,7 @@ from faceswap_lab.errors import ConsentError, ManifestError
 from faceswap_lab.trust import audit, consent
 from faceswap_lab.trust.consent import find_entry, locate, read_manifest, uri_problem
 from faceswap_lab.trust.declare import declare, parse_basis
-from faceswap_lab.trust.records import sha256_file
+from faceswap_lab.files import sha256_file
 
 DAY = date(2026, 6, 1)
 SHA = "ab" * 32

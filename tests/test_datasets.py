@@ -20,7 +20,7 @@ from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit, datasets
 from faceswap_lab.trust.datasets import MANIFEST, export_dataset
 from faceswap_lab.trust.mark import read_mark
-from faceswap_lab.trust.records import sha256_file
+from faceswap_lab.files import sha256_file
 
 SMALL = RenderRecipe(first=7, num_actors=2, num_views=1, size=48, shard_size=1, kinds=("still",), recast=True, maps=False)
 PAIRS = {("actor:7", "actor:7"), ("actor:8", "actor:8"), ("actor:8", "actor:7"), ("actor:7", "actor:8")}

@@ -30,7 +30,7 @@ from faceswap_lab.trust.doors import (
     export_portrait,
 )
 from faceswap_lab.trust.mark import read_mark
-from faceswap_lab.trust.records import sha256_file
+from faceswap_lab.files import sha256_file
 
 DAY = date(2026, 6, 1)
 ACTOR, OTHER_ACTOR = Party(subject="actor:7"), Party(subject="actor:21")

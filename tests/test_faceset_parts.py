@@ -33,7 +33,7 @@ from faceswap_lab.runs.recipes import FacesetRecipe
 from faceswap_lab.runs.selection import When, find_doubles, identify, split
 from faceswap_lab.runs.sightings import Sightings
 from faceswap_lab.trust import consent, doors
-from faceswap_lab.trust.records import sha256_file
+from faceswap_lab.files import sha256_file
 
 DAY = date(2026, 6, 1)
 

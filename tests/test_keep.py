@@ -21,7 +21,7 @@ from faceswap_lab.runs import archive, keep
 from faceswap_lab.runs.people import record_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit, doors
-from faceswap_lab.trust.records import sha256_file
+from faceswap_lab.files import sha256_file
 
 ROOT = Path(__file__).parent.parent
 LATER = datetime.now(UTC) + timedelta(days=40)

@@ -150,7 +150,7 @@ def check_finished(root: Path, unbroken: dict[str, Any]) -> None:
 def _check_export(root: Path) -> None:
     from faceswap_lab.trust import audit
     from faceswap_lab.trust.mark import read_mark
-    from faceswap_lab.trust.records import sha256_file
+    from faceswap_lab.files import sha256_file
 
     folder = root / EXPORT.parent
     visible = [path for path in folder.glob("*") if not path.name.startswith(".")] if folder.exists() else []
@@ -226,7 +226,7 @@ def main(kills: int, seed: int) -> int:
     from faceswap_lab.models.opencv import OfflineEngine
     from faceswap_lab.runs import crops, recipes
     from faceswap_lab.runs.environment import code_version
-    from faceswap_lab.runs.progress import Progress
+    from faceswap_lab.progress import Progress
 
     code_version()  # one for all attempts, whoever edits a file meanwhile
     torch.set_num_threads(1)

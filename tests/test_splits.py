@@ -17,7 +17,7 @@ from faceswap_lab.faces.frame import write_still
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.runs import crops, recipes
 from faceswap_lab.runs.people import Person, check_learnable
-from faceswap_lab.runs.progress import Progress
+from faceswap_lab.progress import Progress
 from faceswap_lab.runs.train import train
 
 TESTER = 2_000_000

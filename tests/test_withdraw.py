@@ -22,7 +22,7 @@ from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit, doors
 from faceswap_lab.trust.consent import find_entry
 from faceswap_lab.trust.doors import Lineage, Party
-from faceswap_lab.trust.records import write_whole
+from faceswap_lab.files import write_whole
 
 DAY = date(2026, 6, 1)
 USES = ("anonymise", "train", "evaluate", "swap-source")

@@ -21,7 +21,7 @@ from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.stream import largest
 from faceswap_lab.models.train import Portraits
 from faceswap_lab.runs.people import Person, check_learnable
-from faceswap_lab.runs.progress import Progress
+from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipes import CropData, PairRecipe
 
 _TAKE = 10  # frames of each speech take, 0.4 s apart

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from faceswap_lab.trust.records import VERSION
+from faceswap_lab.files import VERSION
 
 PACKAGES = (
     "anny",

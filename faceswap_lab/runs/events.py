@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from faceswap_lab.errors import RunError
-from faceswap_lab.trust.records import canonical
+from faceswap_lab.files import canonical
 
 
 def segments(run: Path) -> list[Path]:

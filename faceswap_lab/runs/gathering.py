@@ -22,14 +22,14 @@ from faceswap_lab.runs import layouts, sightings
 from faceswap_lab.runs.contact_sheet import contact_sheet
 from faceswap_lab.runs.layouts import Material
 from faceswap_lab.runs.library import CROPS, DROPPED, FACES, SHEET
-from faceswap_lab.runs.progress import Progress
+from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipes import FacesetRecipe
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.selection import Identified, When, find_doubles, identify, split
 from faceswap_lab.runs.sightings import Sightings, look_through
 from faceswap_lab.trust.consent import find_entries
 from faceswap_lab.trust.doors import Refused
-from faceswap_lab.trust.records import put_in_place, sha256_file
+from faceswap_lab.files import put_in_place, sha256_file
 
 _BATCH = 100
 

@@ -27,7 +27,7 @@ from faceswap_lab.models.pack_canvas import empty_canvas
 from faceswap_lab.models.pack_data import boxes_of
 from faceswap_lab.models.pack_render import Shot, shoot
 from faceswap_lab.models.protocols import Engine
-from faceswap_lab.runs.progress import Progress
+from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipes import PackScores
 
 _SIZE, _STEEP = 224, 0.52

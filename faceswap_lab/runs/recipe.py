@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from faceswap_lab.errors import RunError
-from faceswap_lab.trust.records import canonical, sha256_text
+from faceswap_lab.files import canonical, sha256_text
 
 R = TypeVar("R")
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faceswap_lab.errors import RunError, storing
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.records import sync_folder, write_whole
+from faceswap_lab.files import sync_folder, write_whole
 
 FORMAT = 1
 """Version of the folder's layout. A reader refuses any that it does not know.

@@ -29,14 +29,14 @@ from faceswap_lab.actors.traits import check_seed
 from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import Image, write_still
 from faceswap_lab.models import device as devices
-from faceswap_lab.runs.progress import Progress
+from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import mark
 from faceswap_lab.trust.datasets import MANIFEST
 from faceswap_lab.trust.gate import Leave, Party
-from faceswap_lab.trust.records import canonical, sha256_file
+from faceswap_lab.files import canonical, sha256_file
 
 PARTS = "parts"
 _CONTINUOUS_S = 20.0

@@ -24,7 +24,7 @@ from faceswap_lab.runs.recipe import R, from_json
 from faceswap_lab.runs.record import FORMAT, make_folder, read_record, run_folders, write_record
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.records import acquire, canonical, put_in_place, sha256_file, sha256_text, write_whole
+from faceswap_lab.files import acquire, canonical, put_in_place, sha256_file, sha256_text, write_whole
 
 if TYPE_CHECKING:
     from faceswap_lab.faces.footage import Clip

@@ -12,7 +12,7 @@ from faceswap_lab.faces.quality import Print
 from faceswap_lab.models.faceclusters import Clusters, cluster
 from faceswap_lab.runs.recipes import FacesetRecipe
 from faceswap_lab.runs.sightings import Sightings
-from faceswap_lab.trust.records import sha256_text
+from faceswap_lab.files import sha256_text
 
 NEARLY = 0.5
 """Where the next group is at least this large beside the chosen one, nobody can be sure from size alone who is meant."""

@@ -21,7 +21,7 @@ from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.opencv import refined_keypoints
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.runs.recipes import FacesetRecipe
-from faceswap_lab.trust.records import put_in_place
+from faceswap_lab.files import put_in_place
 
 STRETCH = 200
 """Frames between two saved states."""

@@ -22,7 +22,7 @@ from faceswap_lab.models.stream import SwappedFrame, batches, source_of, swap_fr
 from faceswap_lab.models.warp import WarpSwapper
 from faceswap_lab.runs.parts import Part, join_parts, kept, recorded, remove_parts, write_part
 from faceswap_lab.runs.people import Person, check_person, footage_of, party_of, record_of
-from faceswap_lab.runs.progress import Progress
+from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.recipes import SwapRecipe
 from faceswap_lab.runs.results import RESULT

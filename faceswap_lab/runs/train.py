@@ -18,7 +18,7 @@ from faceswap_lab.models.train import Portraits, Step, TrainState, insist_finite
 from faceswap_lab.models.train import train as train_steps
 from faceswap_lab.runs import crops
 from faceswap_lab.runs.people import Person, check_learnable, check_person, learned_from, party_of, record_of
-from faceswap_lab.runs.progress import Progress
+from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.recipes import PackRecipe, PairRecipe
 from faceswap_lab.runs.root import lab_root

@@ -25,7 +25,7 @@ from faceswap_lab.runs.library import FACES, NAMES
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent import Entry, locate, read_manifests, same_subject
-from faceswap_lab.trust.records import sha256_file
+from faceswap_lab.files import sha256_file
 from faceswap_lab.trust.withdraw import entries_of, withdraw
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from faceswap_lab.errors import ProvenanceError, storing
-from faceswap_lab.trust.records import canonical, locked, sha256_text, sync_folder
+from faceswap_lab.files import canonical, locked, sha256_text, sync_folder
 
 WITHIN = "FACESWAP_LAB_WITHIN"
 """Set for the kernel of a notebook that a run executes: the lines it causes name that run, which holds what the notebook showed."""

@@ -21,7 +21,7 @@ from faceswap_lab.trust import audit
 from faceswap_lab.trust.doors import Exported
 from faceswap_lab.trust.gate import Party, check_swap
 from faceswap_lab.trust.mark import TOOL, read_mark
-from faceswap_lab.trust.records import canonical, locked, sha256_file, sha256_text, sync_folder
+from faceswap_lab.files import canonical, locked, sha256_file, sha256_text, sync_folder
 
 MANIFEST = "manifest.json"
 """In the folder: the tool and the run that made it, and each shard's name and SHA-256."""

@@ -24,7 +24,7 @@ from faceswap_lab.trust.consent import (
     same_subject,
     uri_problem,
 )
-from faceswap_lab.trust.records import locked, sha256_text, write_whole
+from faceswap_lab.files import locked, sha256_text, write_whole
 
 FORMS = '"public domain (who released it)", "consent: when and how given", "licence: its name and whose", "synthetic: made by what"'
 

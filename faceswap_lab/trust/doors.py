@@ -22,7 +22,7 @@ from faceswap_lab.trust.consent import Entry, find_entries, find_entry, same_sub
 from faceswap_lab.trust.declare import FORMS, File, declare, declare_all, parse_basis
 from faceswap_lab.trust.gate import Leave, Party, check_evaluate, check_swap, check_train, target_uses, to_allow
 from faceswap_lab.trust.mark import Lineage, marked_html, metadata_of, read_mark
-from faceswap_lab.trust.records import locked, put_in_place, sha256_file, sha256_text
+from faceswap_lab.files import locked, put_in_place, sha256_file, sha256_text
 
 __all__ = [
     "Exported",

@@ -17,7 +17,7 @@ from faceswap_lab.errors import MediaError
 from faceswap_lab.faces import frame as stills
 from faceswap_lab.faces import video
 from faceswap_lab.trust.gate import Leave, Party
-from faceswap_lab.trust.records import VERSION, canonical
+from faceswap_lab.files import VERSION, canonical
 
 TOOL = "faceswap_lab"
 
