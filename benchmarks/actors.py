@@ -29,7 +29,8 @@ import numpy as np
 import torch
 
 from faceswap_lab.actors import render as rendering
-from faceswap_lab.actors import scene, shadow
+from faceswap_lab.actors import scene
+from faceswap_lab.actors.gfx import shadow
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.figure import build_figure, texture_rows
 from faceswap_lab.actors.landmarks import keypoints5

@@ -26,7 +26,7 @@ from faceswap_lab.actors import landmarks as marks
 from faceswap_lab.actors.figure import build_figure, texture_rows
 from faceswap_lab.actors.headpack import EYE_LEFT, EYE_RIGHT, SKIN, load_headpack
 from faceswap_lab.actors.perform import Performance
-from faceswap_lab.actors.raster import rasterise
+from faceswap_lab.actors.gfx.raster import rasterise
 from faceswap_lab.actors.render import render
 from faceswap_lab.actors.rig import load_rig
 from faceswap_lab.actors.scene import draw

@@ -15,7 +15,7 @@ from faceswap_lab.actors.growth import grow_hair, is_ear
 from faceswap_lab.actors.hair import curtain_points, curtain_strands, skull_ring
 from faceswap_lab.actors.headpack import TEETH_UPPER, load_headpack
 from faceswap_lab.actors.rig import Rig, load_rig, smoothstep, texture_map
-from faceswap_lab.actors.shadow import DepthMap
+from faceswap_lab.actors.gfx.shadow import DepthMap
 from faceswap_lab.actors.shape import head_shape
 from faceswap_lab.actors.skin import HEAD_MIDDLE, Paint, bare_crown, hairline, paint, strand_pole
 from faceswap_lab.actors.strands import Strands, root_places

@@ -13,8 +13,8 @@ from torch import Tensor
 from faceswap_lab.actors.hair import curtain_places, curtain_points, curtain_quads, skull_ring
 from faceswap_lab.actors.headpack import ATLAS_CROP, EYE_LEFT, HAIR, MASKS, MOUTH, SKIN, HeadPack, load_headpack, texture_place
 from faceswap_lab.actors.landmarks import pick_landmarks
-from faceswap_lab.actors.raster import rasterise
-from faceswap_lab.actors.vectors import pick, unit
+from faceswap_lab.actors.gfx.raster import rasterise
+from faceswap_lab.actors.gfx.vectors import pick, unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,10 +17,10 @@ from faceswap_lab.actors.hair import FIRST_TEXTURE_ROW
 from faceswap_lab.actors.headpack import HAIR, SKIN
 from faceswap_lab.actors.material import Material, material_of
 from faceswap_lab.actors.rig import Rig, smoothstep
-from faceswap_lab.actors.shadow import DepthMap
+from faceswap_lab.actors.gfx.shadow import DepthMap
 from faceswap_lab.actors.skin import HEAD_MIDDLE
 from faceswap_lab.actors.surface import Surface
-from faceswap_lab.actors.vectors import dot, pick, unit
+from faceswap_lab.actors.gfx.vectors import dot, pick, unit
 from faceswap_lab.actors.view import Light
 from faceswap_lab.actors.wrinkles import fold
 

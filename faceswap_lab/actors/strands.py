@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from faceswap_lab.actors.vectors import pick, unit
+from faceswap_lab.actors.gfx.vectors import pick, unit
 
 _DEPTH_STEPS_PER_M = 1 << 20
 _INDEX_BITS = 32

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from faceswap_lab.actors.figure import Figure
-from faceswap_lab.actors.raster import Fragments
+from faceswap_lab.actors.gfx.raster import Fragments
 from faceswap_lab.actors.rig import Rig
 from faceswap_lab.actors.strands import Strands, StrandSamples, root_places
-from faceswap_lab.actors.vectors import pick, unit
+from faceswap_lab.actors.gfx.vectors import pick, unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from faceswap_lab.actors.vectors import pick, unit
+from faceswap_lab.actors.gfx.vectors import pick, unit
 
 _FAINT = 0.02
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from faceswap_lab.actors.vectors import pick
+from faceswap_lab.actors.gfx.vectors import pick
 
 _FACE_BITS = 20
 _DEPTH_STEPS_PER_M = 1 << 22

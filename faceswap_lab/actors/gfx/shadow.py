@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from faceswap_lab.actors.raster import rasterise
+from faceswap_lab.actors.gfx.raster import rasterise
 
 MIDDLE = (0.0, -0.03, 0.70)
 HALF_EXTENT_M = 0.27
