@@ -33,9 +33,9 @@ from faceswap_lab.actors import scene
 from faceswap_lab.actors.gfx import shadow
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.figure import build_figure, texture_rows
-from faceswap_lab.actors.landmarks import keypoints5
+from faceswap_lab.actors.head.landmarks68 import keypoints5
 from faceswap_lab.actors.perform import Performance
-from faceswap_lab.actors.rig import load_rig
+from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.splits import seeds_of
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.opencv import OfflineEngine

@@ -22,13 +22,13 @@ import torch
 from scipy.interpolate import RBFInterpolator, make_interp_spline
 from scipy.ndimage import gaussian_filter1d
 
-from faceswap_lab.actors import landmarks as marks
+from faceswap_lab.actors.head import landmarks68 as marks
 from faceswap_lab.actors.figure import build_figure, texture_rows
-from faceswap_lab.actors.headpack import EYE_LEFT, EYE_RIGHT, SKIN, load_headpack
+from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, SKIN, load_headpack
 from faceswap_lab.actors.perform import Performance
 from faceswap_lab.actors.gfx.raster import rasterise
 from faceswap_lab.actors.render import render
-from faceswap_lab.actors.rig import load_rig
+from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.scene import draw
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.opencv import OfflineEngine
@@ -174,7 +174,7 @@ def regions_468() -> dict[str, list[int]]:
 
 def nearest_skin(points: np.ndarray, exact: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The nearest places of the outer skin and the normals there."""
-    from faceswap_lab.actors.landmark_sets import closest
+    from faceswap_lab.actors.head.landmark_sets import closest
 
     rig = load_rig()
     front = rig.tri[rig.tri_part == SKIN]

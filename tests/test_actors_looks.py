@@ -11,10 +11,10 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.cuts import HANGING
 from faceswap_lab.actors.figure import build_figure, texture_rows
 from faceswap_lab.actors.growth import Skull, grow_hair
-from faceswap_lab.actors.headpack import BEARD, BROW, EYE_LEFT, GLASSES, HAIR, HAT, LASH, LENS
+from faceswap_lab.actors.head.headpack import BEARD, BROW, EYE_LEFT, GLASSES, HAIR, HAT, LASH, LENS
 from faceswap_lab.actors.perform import Performance
 from faceswap_lab.actors.render import render
-from faceswap_lab.actors.rig import load_rig
+from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.scene import Drawn, Scene, draw
 from faceswap_lab.actors.strands import Lines, Strands, draw_strands, even_ranks, place_rooted
 from faceswap_lab.actors.traits import OLDEST, YOUNG_ADULT, sample_traits

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceswap_lab.actors import headpack
+from faceswap_lab.actors.head import headpack
 from faceswap_lab.actors.shape import hats, phenotype_shape
-from faceswap_lab.actors.subdivide import catmull_clark
+from faceswap_lab.actors.head.subdivide import catmull_clark
 
 
 def test_hats_sum_to_one_and_meet_their_anchors() -> None:

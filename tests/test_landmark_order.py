@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from jaxtyping import Float
 
-from faceswap_lab.actors.landmark_sets import landmark_table
-from faceswap_lab.actors.rig import load_rig
+from faceswap_lab.actors.head.landmark_sets import landmark_table
+from faceswap_lab.actors.head.rig import load_rig
 
 EYE = ("bottom", "center", "left_corner", "pupil", "right_corner", "top")
 QUARTERS = tuple(f"{level}_{side}_quarter" for level in ("lower", "upper") for side in ("left", "right"))

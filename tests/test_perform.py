@@ -16,7 +16,7 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.lights import LIGHTS, light_of
 from faceswap_lab.actors.motion import pair
 from faceswap_lab.actors.perform import KINDS, Performance
-from faceswap_lab.actors.rig import load_rig
+from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.scene import travel
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.runs.people import record_of, reopened

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.rig import load_rig
+from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.views import sheets
 from faceswap_lab.views.studio import EXPRESSIONS, studio
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from faceswap_lab.actors.cuts import HANGING
 from faceswap_lab.actors.growth import grow_hair, is_ear
-from faceswap_lab.actors.hair import curtain_points, curtain_strands, skull_ring
-from faceswap_lab.actors.headpack import TEETH_UPPER, load_headpack
-from faceswap_lab.actors.rig import Rig, load_rig, smoothstep, texture_map
+from faceswap_lab.actors.head.curtain import curtain_points, curtain_strands, skull_ring
+from faceswap_lab.actors.head.headpack import TEETH_UPPER, load_headpack
+from faceswap_lab.actors.head.rig import Rig, load_rig, smoothstep, texture_map
 from faceswap_lab.actors.gfx.shadow import DepthMap
 from faceswap_lab.actors.shape import head_shape
 from faceswap_lab.actors.skin import HEAD_MIDDLE, Paint, bare_crown, hairline, paint, strand_pole

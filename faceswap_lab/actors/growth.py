@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from faceswap_lab.actors.cuts import HANGING, Cut
-from faceswap_lab.actors.headpack import HAIR, SKIN
-from faceswap_lab.actors.rig import Rig, load_rig, smoothstep
+from faceswap_lab.actors.head.headpack import HAIR, SKIN
+from faceswap_lab.actors.head.rig import Rig, load_rig, smoothstep
 from faceswap_lab.actors.skin import HAIRLINE_Y, HAIRLINE_Z, HEAD_MIDDLE, bare_crown, hairline
 from faceswap_lab.actors.strands import Strands, even_ranks, root_places
 from faceswap_lab.actors.traits import Traits

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 
-from faceswap_lab.actors import assets
-from faceswap_lab.actors.headpack import OCCLUDER
+from faceswap_lab.actors.head import assets
+from faceswap_lab.actors.head.headpack import OCCLUDER
 from faceswap_lab.actors.motion import wander
 from faceswap_lab.actors.view import Prop
 from faceswap_lab.actors.wear import Worn

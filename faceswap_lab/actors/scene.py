@@ -18,7 +18,7 @@ from faceswap_lab.actors.dressing import Stance, dress
 from faceswap_lab.actors.figure import Figure
 from faceswap_lab.actors.props import mesh_of
 from faceswap_lab.actors.gfx.raster import rasterise
-from faceswap_lab.actors.rig import Rig, load_rig
+from faceswap_lab.actors.head.rig import Rig, load_rig
 from faceswap_lab.actors.surface import Surface
 from faceswap_lab.actors.gfx.vectors import pick
 from faceswap_lab.actors.view import View

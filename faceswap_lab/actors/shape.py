@@ -8,7 +8,7 @@ Convention: metres, x to the subject's left, y backwards, z up.
 import numpy as np
 from jaxtyping import Float
 
-from faceswap_lab.actors.headpack import EYE_LEFT, EYE_RIGHT, HeadPack
+from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, HeadPack
 from faceswap_lab.actors.traits import Traits
 
 ADULT_ANCHORS = (2 / 3, 1.0)

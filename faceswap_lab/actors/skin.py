@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from faceswap_lab.actors.rig import Rig, TextureMap, load_rig, smoothstep
+from faceswap_lab.actors.head.rig import Rig, TextureMap, load_rig, smoothstep
 from faceswap_lab.actors.traits import Traits
 
 HAIRLINE_Y = (-0.175, -0.150, -0.130, -0.105, -0.085, -0.072, -0.062, -0.050, -0.030, 0.000, 0.070)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from faceswap_lab.actors.figure import Figure
 from faceswap_lab.actors.gfx.raster import Fragments
-from faceswap_lab.actors.rig import Rig
+from faceswap_lab.actors.head.rig import Rig
 from faceswap_lab.actors.strands import Strands, StrandSamples, root_places
 from faceswap_lab.actors.gfx.vectors import pick, unit
 

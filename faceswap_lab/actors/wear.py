@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from faceswap_lab.actors.headpack import GLASSES, HAT
-from faceswap_lab.actors.rig import Rig, smoothstep
+from faceswap_lab.actors.head.headpack import GLASSES, HAT
+from faceswap_lab.actors.head.rig import Rig, smoothstep
 
 Wears = Literal["auto", "none", "glasses", "sunglasses", "hat", "cap", "headscarf"]
 WEARS: tuple[Wears, ...] = get_args(Wears)

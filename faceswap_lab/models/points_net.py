@@ -19,8 +19,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceswap_lab.actors.landmark_sets import landmark_table
-from faceswap_lab.actors.rig import load_rig
+from faceswap_lab.actors.head.landmark_sets import landmark_table
+from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.models.onnx_graph import OnnxGraph
 from faceswap_lab.models.pack_crops import Random, box_to_crop, covered, cut, insist_trainable, moved_about, spoilt
 from faceswap_lab.models.pack_data import PackPictures

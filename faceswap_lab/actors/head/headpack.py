@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float16, Float32, Int8, Int32, Shaped, UInt8
 
-from faceswap_lab.actors import assets
-from faceswap_lab.actors.subdivide import catmull_clark
+from faceswap_lab.actors.head import assets
+from faceswap_lab.actors.head.subdivide import catmull_clark
 
 FORMAT = 1
 ATLAS_CROP = (0.635, 0.170, 1.0, 0.862)

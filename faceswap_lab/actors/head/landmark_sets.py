@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from faceswap_lab.actors.headpack import EYE_LEFT, EYE_RIGHT, SKIN
-from faceswap_lab.actors.rig import Rig, load_rig
+from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, SKIN
+from faceswap_lab.actors.head.rig import Rig, load_rig
 
 _AGAINST_M = 0.004
 """What turning the other way counts, in metres of distance: the two lips touch, and each keeps its points."""

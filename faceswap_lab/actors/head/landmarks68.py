@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
-from faceswap_lab.actors.headpack import EYE_LEFT, EYE_RIGHT, MASKS, SKIN, HeadPack, texture_place
+from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, MASKS, SKIN, HeadPack, texture_place
 from faceswap_lab.actors.gfx.raster import rasterise
 
 RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS = (36, 39), (42, 45)
