@@ -34,7 +34,7 @@ from faceswap_lab.actors.gfx import shadow
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.figure import build_figure, texture_rows
 from faceswap_lab.actors.head.landmarks68 import keypoints5
-from faceswap_lab.actors.perform import Performance
+from faceswap_lab.actors.performance.performance import Performance
 from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.splits import seeds_of
 from faceswap_lab.faces.frame import Frame

@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter1d
 from faceswap_lab.actors.head import landmarks68 as marks
 from faceswap_lab.actors.figure import build_figure, texture_rows
 from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, SKIN, load_headpack
-from faceswap_lab.actors.perform import Performance
+from faceswap_lab.actors.performance.performance import Performance
 from faceswap_lab.actors.gfx.raster import rasterise
 from faceswap_lab.actors.render import render
 from faceswap_lab.actors.head.rig import load_rig

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceswap_lab.actors.acting import PROFILE_YAW
+from faceswap_lab.actors.performance.acting import PROFILE_YAW
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.figure import build_figure, texture_rows
 from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, load_headpack
-from faceswap_lab.actors.perform import KINDS, Performance
+from faceswap_lab.actors.performance.performance import KINDS, Performance
 from faceswap_lab.actors.render import pose, render
 from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.take import Take
@@ -136,7 +136,7 @@ def test_takes_without_frames_are_refused(wrong: dict[str, float]) -> None:
 _DIGEST = """
 import hashlib, torch
 torch.set_num_threads({threads})
-from faceswap_lab.actors.acting import PROFILE_YAW
+from faceswap_lab.actors.performance.acting import PROFILE_YAW
 from faceswap_lab.actors.cast import Actor
 r = Actor(7).perform("range", seed=3, size=128).rendered(2)
 print(hashlib.sha256(r.image.tobytes() + r.landmarks68.tobytes() + r.face_mask.tobytes() + r.depth.tobytes()).hexdigest())

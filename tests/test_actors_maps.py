@@ -11,7 +11,7 @@ from faceswap_lab.actors.figure import build_figure, texture_rows
 from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT
 from faceswap_lab.actors.head.landmark_sets import landmark_table
 from faceswap_lab.actors.maps import LABELS
-from faceswap_lab.actors.perform import Performance
+from faceswap_lab.actors.performance.performance import Performance
 from faceswap_lab.actors.render import Rendered, check_memory, render
 from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.scene import pose

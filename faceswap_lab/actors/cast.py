@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from PIL import Image as Pillow
 
 from faceswap_lab.actors.capture import check_capture
-from faceswap_lab.actors.lights import check_light
-from faceswap_lab.actors.perform import Performance, check_kind
+from faceswap_lab.actors.performance.lights import check_light
+from faceswap_lab.actors.performance.performance import Performance, check_kind
 from faceswap_lab.actors.props import check_prop
 from faceswap_lab.actors.traits import Traits, check_seed, sample_traits
 from faceswap_lab.actors.wear import check_wears

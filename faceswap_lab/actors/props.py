@@ -15,8 +15,8 @@ from jaxtyping import Float
 
 from faceswap_lab.actors.head import assets
 from faceswap_lab.actors.head.headpack import OCCLUDER
-from faceswap_lab.actors.motion import wander
-from faceswap_lab.actors.view import Prop
+from faceswap_lab.actors.performance.motion import wander
+from faceswap_lab.actors.performance.view import Prop
 from faceswap_lab.actors.wear import Worn
 
 PropKind = Literal["none", "hand", "microphone", "cup"]

@@ -22,7 +22,7 @@ from faceswap_lab.actors.head.landmarks68 import keypoints5
 from faceswap_lab.actors.scene import Camera, Drawn, Posed, Scene, camera_matrix, draw, head_to_camera, place_camera, pose, rotation
 from faceswap_lab.actors.shading import shade
 from faceswap_lab.actors.gfx.vectors import pick
-from faceswap_lab.actors.view import Light, View
+from faceswap_lab.actors.performance.view import Light, View
 from faceswap_lab.errors import DeviceError
 from faceswap_lab.faces.frame import Image
 

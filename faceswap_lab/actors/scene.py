@@ -21,7 +21,7 @@ from faceswap_lab.actors.gfx.raster import rasterise
 from faceswap_lab.actors.head.rig import Rig, load_rig
 from faceswap_lab.actors.surface import Surface
 from faceswap_lab.actors.gfx.vectors import pick
-from faceswap_lab.actors.view import View
+from faceswap_lab.actors.performance.view import View
 
 HEAD_CENTRE = (0.0, -0.075, 0.725)
 HALF_FRAME_M = 0.145

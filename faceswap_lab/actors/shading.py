@@ -21,7 +21,7 @@ from faceswap_lab.actors.gfx.shadow import DepthMap
 from faceswap_lab.actors.skin import HEAD_MIDDLE
 from faceswap_lab.actors.surface import Surface
 from faceswap_lab.actors.gfx.vectors import dot, pick, unit
-from faceswap_lab.actors.view import Light
+from faceswap_lab.actors.performance.view import Light
 from faceswap_lab.actors.wrinkles import fold
 
 _WRAP = (0.36, 0.19, 0.13)

@@ -11,7 +11,7 @@ from faceswap_lab.actors import capture
 from faceswap_lab.actors.capture import CaptureKind, check_capture
 from faceswap_lab.actors.cast import Actor, jpeg_uri
 from faceswap_lab.actors.figure import build_figure, texture_rows
-from faceswap_lab.actors.perform import Performance, View
+from faceswap_lab.actors.performance.performance import Performance, View
 from faceswap_lab.actors.render import Rendered, render
 from faceswap_lab.actors.scene import travel
 from faceswap_lab.actors.traits import check_seed

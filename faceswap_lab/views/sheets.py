@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.lights import LIGHTS
+from faceswap_lab.actors.performance.lights import LIGHTS
 from faceswap_lab.actors.maps import LABELS
 from faceswap_lab.actors.render import Rendered
 from faceswap_lab.faces.frame import Image

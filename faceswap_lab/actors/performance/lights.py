@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from faceswap_lab.actors.view import Colour, Light
+from faceswap_lab.actors.performance.view import Colour, Light
 
 LightKind = Literal["auto", "studio", "soft", "hard", "side", "back", "coloured", "environment", "moving", "dim"]
 LIGHTS: tuple[LightKind, ...] = get_args(LightKind)

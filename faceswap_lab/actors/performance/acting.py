@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from faceswap_lab.actors.lights import sample_light
-from faceswap_lab.actors.motion import blink_at, ease, gaze, gaze_at, knots, noise_seed, pair, wander
-from faceswap_lab.actors.view import View
+from faceswap_lab.actors.performance.lights import sample_light
+from faceswap_lab.actors.performance.motion import blink_at, ease, gaze, gaze_at, knots, noise_seed, pair, wander
+from faceswap_lab.actors.performance.view import View
 
 Acted = Literal["acted", "turn", "fast"]
 
