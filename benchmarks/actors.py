@@ -32,7 +32,7 @@ from faceswap_lab.actors import render as rendering
 from faceswap_lab.actors import scene
 from faceswap_lab.actors.gfx import shadow
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.figure import build_figure, texture_rows
+from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.head.landmarks68 import keypoints5
 from faceswap_lab.actors.performance.performance import Performance
 from faceswap_lab.actors.head.rig import load_rig

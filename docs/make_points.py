@@ -23,7 +23,7 @@ from scipy.interpolate import RBFInterpolator, make_interp_spline
 from scipy.ndimage import gaussian_filter1d
 
 from faceswap_lab.actors.head import landmarks68 as marks
-from faceswap_lab.actors.figure import build_figure, texture_rows
+from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, SKIN, load_headpack
 from faceswap_lab.actors.performance.performance import Performance
 from faceswap_lab.actors.gfx.raster import rasterise

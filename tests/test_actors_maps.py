@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.figure import build_figure, texture_rows
+from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT
 from faceswap_lab.actors.head.landmark_sets import landmark_table
 from faceswap_lab.actors.maps import LABELS

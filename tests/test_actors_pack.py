@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from faceswap_lab.actors.head import headpack
-from faceswap_lab.actors.shape import hats, phenotype_shape
+from faceswap_lab.actors.person.shape import hats, phenotype_shape
 from faceswap_lab.actors.head.subdivide import catmull_clark
 
 

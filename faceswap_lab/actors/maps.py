@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from faceswap_lab.actors.figure import Figure
+from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.head.headpack import BEARD, BROW, EYE_LEFT, EYE_RIGHT, GLASSES, HAIR, HAT, LASH, LENS, MOUTH, OCCLUDER, SKIN, TEETH_LOWER, TEETH_UPPER, TONGUE
 from faceswap_lab.actors.head.landmark_sets import landmark_table
 from faceswap_lab.actors.head.landmarks68 import keypoints5

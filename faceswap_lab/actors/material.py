@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from faceswap_lab.actors.figure import Figure
+from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.head.curtain import FIRST_TEXTURE_ROW
 from faceswap_lab.actors.head.headpack import BEARD, EYE_LEFT, EYE_RIGHT, GLASSES, HAIR, HAT, MOUTH, SKIN, TEETH_LOWER, TEETH_UPPER
 from faceswap_lab.actors.head.rig import Rig, smoothstep

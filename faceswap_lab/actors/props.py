@@ -17,7 +17,7 @@ from faceswap_lab.actors.head import assets
 from faceswap_lab.actors.head.headpack import OCCLUDER
 from faceswap_lab.actors.performance.motion import wander
 from faceswap_lab.actors.performance.view import Prop
-from faceswap_lab.actors.wear import Worn
+from faceswap_lab.actors.person.wear import Worn
 
 PropKind = Literal["none", "hand", "microphone", "cup"]
 PROPS: tuple[PropKind, ...] = get_args(PropKind)

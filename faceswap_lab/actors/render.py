@@ -17,7 +17,7 @@ from torch import Tensor
 
 from faceswap_lab.actors import maps as truths
 from faceswap_lab.actors.backdrop import backdrop
-from faceswap_lab.actors.figure import Figure
+from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.head.landmarks68 import keypoints5
 from faceswap_lab.actors.scene import Camera, Drawn, Posed, Scene, camera_matrix, draw, head_to_camera, place_camera, pose, rotation
 from faceswap_lab.actors.shading import shade

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faceswap_lab.actors.dressing import Stance, dress
-from faceswap_lab.actors.figure import Figure
+from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.props import mesh_of
 from faceswap_lab.actors.gfx.raster import rasterise
 from faceswap_lab.actors.head.rig import Rig, load_rig

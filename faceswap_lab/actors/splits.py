@@ -9,7 +9,7 @@ So the actors of the documentation (7, 21, 32) are people to learn from, never t
 
 from typing import Literal, get_args
 
-from faceswap_lab.actors.traits import check_seed
+from faceswap_lab.actors.person.traits import check_seed
 from faceswap_lab.errors import SplitError
 
 Split = Literal["train", "val", "test"]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from faceswap_lab.actors.figure import build_figure, texture_rows
+from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.head.landmark_sets import landmark_table
 from faceswap_lab.actors.head.landmarks68 import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS, keypoints5
 from faceswap_lab.actors.performance.performance import Performance
@@ -25,7 +25,7 @@ from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.scene import Scene, place_camera, pose
 from faceswap_lab.actors.splits import Split
 from faceswap_lab.actors.performance.view import View
-from faceswap_lab.actors.wear import Wears
+from faceswap_lab.actors.person.wear import Wears
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.models.pack_data import PackPictures, boxes_of

@@ -25,7 +25,7 @@ from faceswap_lab.actors.props import check_prop
 from faceswap_lab.actors.render import check_memory
 from faceswap_lab.actors.splits import split_of
 from faceswap_lab.actors.take import Take
-from faceswap_lab.actors.traits import check_seed
+from faceswap_lab.actors.person.traits import check_seed
 from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import Image, write_still
 from faceswap_lab.models import device as devices

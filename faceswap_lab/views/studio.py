@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.figure import build_figure, texture_rows
+from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.performance.lights import LIGHTS, LightKind, light_of
 from faceswap_lab.actors.performance.performance import KINDS, Kind
 from faceswap_lab.actors.render import Rendered, render

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, HeadPack
-from faceswap_lab.actors.traits import Traits
+from faceswap_lab.actors.person.traits import Traits
 
 ADULT_ANCHORS = (2 / 3, 1.0)
 MEAN_EYE_DISTANCE_M = 0.0615

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from faceswap_lab.actors.growth import Roots, sample_roots, strand_colours
+from faceswap_lab.actors.person.hair import Roots, sample_roots, strand_colours
 from faceswap_lab.actors.head.headpack import BEARD, BROW, EYE_LEFT, EYE_RIGHT, LASH, MASKS, SKIN, load_headpack
 from faceswap_lab.actors.gfx.raster import rasterise
 from faceswap_lab.actors.head.rig import load_rig, sample_mask, smoothstep
-from faceswap_lab.actors.skin import beard_cover, brow_line
-from faceswap_lab.actors.strands import Strands, even_ranks, root_frames
-from faceswap_lab.actors.traits import Traits
+from faceswap_lab.actors.person.skin import beard_cover, brow_line
+from faceswap_lab.actors.person.strands import Strands, even_ranks, root_frames
+from faceswap_lab.actors.person.traits import Traits
 
 _LEFT, _TOP, _STEP, _SHAPE = -0.08, 0.80, 0.0002, (900, 800)
 _BEARD_CANDIDATES = 30_000

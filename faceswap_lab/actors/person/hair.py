@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from faceswap_lab.actors.cuts import HANGING, Cut
+from faceswap_lab.actors.person.haircuts import HANGING, Cut
 from faceswap_lab.actors.head.headpack import HAIR, SKIN
 from faceswap_lab.actors.head.rig import Rig, load_rig, smoothstep
-from faceswap_lab.actors.skin import HAIRLINE_Y, HAIRLINE_Z, HEAD_MIDDLE, bare_crown, hairline
-from faceswap_lab.actors.strands import Strands, even_ranks, root_places
-from faceswap_lab.actors.traits import Traits
+from faceswap_lab.actors.person.skin import HAIRLINE_Y, HAIRLINE_Z, HEAD_MIDDLE, bare_crown, hairline
+from faceswap_lab.actors.person.strands import Strands, even_ranks, root_places
+from faceswap_lab.actors.person.traits import Traits
 
 CROWN = (0.012, 0.36, 0.93)
 KNOT = (0.0, 0.078, 0.770)

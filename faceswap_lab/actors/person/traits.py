@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from faceswap_lab.actors.cuts import Cut, sample_cut
+from faceswap_lab.actors.person.haircuts import Cut, sample_cut
 from faceswap_lab.actors.head.headpack import load_headpack
 
 MAX_SEED = 2**31

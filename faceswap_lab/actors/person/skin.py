@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faceswap_lab.actors.head.rig import Rig, TextureMap, load_rig, smoothstep
-from faceswap_lab.actors.traits import Traits
+from faceswap_lab.actors.person.traits import Traits
 
 HAIRLINE_Y = (-0.175, -0.150, -0.130, -0.105, -0.085, -0.072, -0.062, -0.050, -0.030, 0.000, 0.070)
 HAIRLINE_Z = (0.810, 0.808, 0.802, 0.787, 0.764, 0.730, 0.712, 0.735, 0.700, 0.640, 0.622)
