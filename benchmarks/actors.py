@@ -28,8 +28,8 @@ from unittest import mock
 import numpy as np
 import torch
 
-from faceswap_lab.actors import render as rendering
-from faceswap_lab.actors import scene
+from faceswap_lab.actors.render import render as rendering
+from faceswap_lab.actors.render import scene
 from faceswap_lab.actors.gfx import shadow
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.person.figure import build_figure, texture_rows

@@ -27,9 +27,9 @@ from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, SKIN, load_headpack
 from faceswap_lab.actors.performance.performance import Performance
 from faceswap_lab.actors.gfx.raster import rasterise
-from faceswap_lab.actors.render import render
+from faceswap_lab.actors.render.render import render
 from faceswap_lab.actors.head.rig import load_rig
-from faceswap_lab.actors.scene import draw
+from faceswap_lab.actors.render.scene import draw
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.opencv import OfflineEngine
 

@@ -16,7 +16,7 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, load_headpack
 from faceswap_lab.actors.performance.performance import KINDS, Performance
-from faceswap_lab.actors.render import pose, render
+from faceswap_lab.actors.render.render import pose, render
 from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.take import Take
 from faceswap_lab.actors.person.traits import _USUAL, OLDEST, YOUNG_ADULT, sample_traits

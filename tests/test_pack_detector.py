@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceswap_lab.actors import maps
+from faceswap_lab.actors.render import truth_maps
 from faceswap_lab.errors import RunError, SplitError
 from faceswap_lab.models.graphs import inspect
 from faceswap_lab.models.insight import task_of
@@ -85,7 +85,7 @@ def test_a_part_is_the_same_bytes_each_time(part: Path, tmp_path: Path) -> None:
 
 def test_the_106_points_are_the_renderers_own_and_turning_keeps_the_eyes_distance() -> None:
     for shot in shoot(100_000, range(6), 96):
-        np.testing.assert_allclose(shot.points106, maps.points_of(shot.scene, 106).xy, atol=1e-3)
+        np.testing.assert_allclose(shot.points106, truth_maps.points_of(shot.scene, 106).xy, atol=1e-3)
         seen = float(np.linalg.norm(shot.keypoints5[0] - shot.keypoints5[1]))
         assert seen <= 1.04 * shot.interocular  # perspective may enlarge it by a little
         assert seen == pytest.approx(shot.interocular * np.cos(shot.pose[0]), rel=0.12)

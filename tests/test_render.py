@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.actors import shards
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.maps import LABELS
+from faceswap_lab.actors.render.truth_maps import LABELS
 from faceswap_lab.errors import DeviceError, MediaError, RunError
 from faceswap_lab.faces import frame as stills
 from faceswap_lab.runs.datasets import read
@@ -223,7 +223,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(wrong: dict[str, obje
 
 
 def test_a_size_that_does_not_fit_into_memory_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from faceswap_lab.actors import render as renderer
+    from faceswap_lab.actors.render import render as renderer
 
     monkeypatch.setattr(renderer, "_memory_bytes", lambda: 2.0**20)
     with pytest.raises(DeviceError, match="render smaller"):

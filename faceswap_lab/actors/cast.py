@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image as Pillow
 
-from faceswap_lab.actors.capture import check_capture
+from faceswap_lab.actors.render.capture import check_capture
 from faceswap_lab.actors.performance.lights import check_light
 from faceswap_lab.actors.performance.performance import Performance, check_kind
 from faceswap_lab.actors.props import check_prop

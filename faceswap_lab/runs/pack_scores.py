@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from faceswap_lab.actors import maps
+from faceswap_lab.actors.render import truth_maps
 from faceswap_lab.actors.splits import split_of
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
@@ -131,7 +131,7 @@ def _sample(seed: int, shot: Shot, kind: str) -> _Sample:
     points106, points5 = moved(shot.points106), moved(shot.keypoints5)
     dense = {106: points106}
     if kind == "plain":
-        dense[468] = moved(maps.points_of(shot.scene, 468).xy)
+        dense[468] = moved(truth_maps.points_of(shot.scene, 468).xy)
     return _Sample(
         seed=seed,
         frame=_frame(image),

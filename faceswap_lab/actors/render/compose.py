@@ -14,10 +14,10 @@ from faceswap_lab.actors.gfx.raster import Fragments, rasterise
 from faceswap_lab.actors.head.rig import Rig, smoothstep
 from faceswap_lab.actors.person.skin import HEAD_MIDDLE
 from faceswap_lab.actors.person.strands import draw_strands, dust_of, place_on_head, place_rooted
-from faceswap_lab.actors.surface import Surface, comb_in, strand_columns, surface_of
+from faceswap_lab.actors.render.surface import Surface, comb_in, strand_columns, surface_of
 from faceswap_lab.actors.gfx.vectors import pick, unit
 from faceswap_lab.actors.person.wear import Worn, under_cloth
-from faceswap_lab.actors.wrinkles import fold, slopes
+from faceswap_lab.actors.render.wrinkles import fold, slopes
 
 _DARK = 0.4
 _INSIDE = ((*HEAD_MIDDLE, 0.064), (0.0, -0.045, 0.690, 0.050), (0.0, -0.025, 0.640, 0.030))
