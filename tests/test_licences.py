@@ -12,7 +12,7 @@ from faceswap_lab.__main__ import main
 from faceswap_lab.errors import LicenceError, WeightsError
 from faceswap_lab.models import engines, packs, zoo
 from faceswap_lab.models.protocols import Card
-from faceswap_lab.runs import models
+from faceswap_lab.maintenance import weights
 from faceswap_lab.trust import audit
 
 FILES = {"a.onnx": b"first network", "b.onnx": b"second network"}
@@ -81,7 +81,7 @@ def test_without_the_licences_name_nothing_is_fetched_and_the_terms_are_shown(
     pack: packs.Pack, lab: Path, said: str | None
 ) -> None:
     with pytest.raises(LicenceError) as refused:
-        models.fetch(["tiny"], accept_licence=said, progress=list)
+        weights.fetch(["tiny"], accept_licence=said, progress=list)
     for part in (
         LICENCE,
         "Not to be used on Sundays",
@@ -95,7 +95,7 @@ def test_without_the_licences_name_nothing_is_fetched_and_the_terms_are_shown(
 
 def test_an_acceptance_is_recorded_logged_and_the_pack_comes_whole(pack: packs.Pack, lab: Path) -> None:
     lines: list[str] = []
-    rows = models.fetch(["tiny"], accept_licence=" research ONLY ", progress=lines.append)
+    rows = weights.fetch(["tiny"], accept_licence=" research ONLY ", progress=lines.append)
     assert "Not to be used on Sundays" in lines[0]
     folder = packs.folder_of("tiny")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == FILES
@@ -114,10 +114,10 @@ def test_an_acceptance_is_recorded_logged_and_the_pack_comes_whole(pack: packs.P
 
 
 def test_a_second_fetch_asks_and_loads_nothing(pack: packs.Pack, lab: Path, archive: Path) -> None:
-    models.fetch(["tiny"], accept_licence=LICENCE, progress=list)
+    weights.fetch(["tiny"], accept_licence=LICENCE, progress=list)
     archive.unlink()
     lines: list[str] = []
-    models.fetch(["tiny"], progress=lines.append)
+    weights.fetch(["tiny"], progress=lines.append)
     assert "already there" in lines[-1]
     assert _actions(lab) == ["licence accepted", "weights fetched"]
 
@@ -126,7 +126,7 @@ def test_a_second_fetch_asks_and_loads_nothing(pack: packs.Pack, lab: Path, arch
 def test_an_acceptance_holds_for_that_licence_and_those_weights_only(
     pack: packs.Pack, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models.fetch(["tiny"], accept_licence=LICENCE, progress=list)
+    weights.fetch(["tiny"], accept_licence=LICENCE, progress=list)
     other = "Research on weekdays" if change == "licence" else "0" * 64
     monkeypatch.setattr(packs, "PACKS", {"tiny": replace(pack, card=replace(pack.card, **{change: other}))})
     for use in (lambda: packs.path("tiny"), lambda: packs.insist_accepted([_sha256(FILES["a.onnx"])])):
@@ -143,7 +143,7 @@ def test_an_archive_that_is_not_the_pinned_one_leaves_nothing_behind(
     if spoil == "gone":
         archive.unlink()
     with pytest.raises(WeightsError, match="to answer" if spoil == "gone" else "bytes with sha256"):
-        models.fetch(["tiny"], accept_licence=LICENCE, progress=list)
+        weights.fetch(["tiny"], accept_licence=LICENCE, progress=list)
     assert list((zoo.weights_folder() / "packs").iterdir()) == []
     assert _actions(lab) == ["licence accepted"]
     assert packs.state("tiny") == "missing"
@@ -153,24 +153,24 @@ def test_a_file_with_another_digest_in_the_right_archive_is_refused(pack: packs.
     for files in ({"a.onnx": "0" * 64}, {"c.onnx": "0" * 64}):
         monkeypatch.setattr(packs, "PACKS", {"tiny": replace(pack, files=files)})
         with pytest.raises(WeightsError, match=r"a\.onnx"):
-            models.fetch(["tiny"], accept_licence=LICENCE, progress=list)
+            weights.fetch(["tiny"], accept_licence=LICENCE, progress=list)
         assert not packs.folder_of("tiny").exists()
 
 
 def test_an_altered_pack_is_told_and_fetched_anew(pack: packs.Pack, monkeypatch: pytest.MonkeyPatch) -> None:
-    models.fetch(["tiny"], accept_licence=LICENCE, progress=list)
+    weights.fetch(["tiny"], accept_licence=LICENCE, progress=list)
     (packs.folder_of("tiny") / "a.onnx").write_bytes(b"else")
     assert packs.state("tiny") == "altered"
     monkeypatch.setattr(zoo, "MODELS", {})
     with pytest.raises(WeightsError, match="the pack tiny as it was fetched"):
-        models.verify()
-    models.fetch(["tiny"], progress=list)
+        weights.verify()
+    weights.fetch(["tiny"], progress=list)
     assert packs.state("tiny") == "ok"
-    models.verify()
+    weights.verify()
 
 
 def test_a_torn_acceptance_is_an_error_and_no_acceptance(pack: packs.Pack) -> None:
-    models.fetch(["tiny"], accept_licence=LICENCE, progress=list)
+    weights.fetch(["tiny"], accept_licence=LICENCE, progress=list)
     (zoo.weights_folder() / "accepted" / "tiny.json").write_text("{")
     with pytest.raises(WeightsError, match="a readable acceptance"):
         packs.path("tiny")
@@ -189,7 +189,7 @@ def test_a_pack_by_name_is_an_engine_once_it_was_fetched(pack: packs.Pack) -> No
 def test_weights_that_nobody_offers_can_only_be_accepted(pack: packs.Pack, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packs, "PACKS", {"tiny": replace(pack, url="")})
     lines: list[str] = []
-    models.fetch(["tiny"], accept_licence=LICENCE, progress=lines.append)
+    weights.fetch(["tiny"], accept_licence=LICENCE, progress=lines.append)
     assert "bring a file of your own" in lines[-1]
     assert _actions(lab) == ["licence accepted"]
     packs.insist_accepted(pack.files.values())
@@ -197,9 +197,9 @@ def test_weights_that_nobody_offers_can_only_be_accepted(pack: packs.Pack, lab: 
 
 def test_a_licence_is_not_accepted_for_weights_that_have_none_to_accept(pack: packs.Pack) -> None:
     with pytest.raises(ValueError, match="none of these weights has a licence to be accepted"):
-        models.fetch([], accept_licence=LICENCE, progress=list)
+        weights.fetch([], accept_licence=LICENCE, progress=list)
     with pytest.raises(ValueError, match=r"no model is called 'huge'; there are .*tiny"):
-        models.fetch(["huge"], progress=list)
+        weights.fetch(["huge"], progress=list)
 
 
 def test_the_command_line_refuses_with_3_and_fetches_with_0(pack: packs.Pack, lab: Path, capsys: pytest.CaptureFixture) -> None:

@@ -7,7 +7,7 @@ import jupytext
 import pytest
 
 from faceswap_lab.errors import RunError
-from faceswap_lab.runs import withdraw
+from faceswap_lab.maintenance import erase
 from faceswap_lab.runs.notebook import notebook_path, run_notebook
 from faceswap_lab.runs.run import Run
 
@@ -76,5 +76,5 @@ def test_the_quickstart_runs_headless_and_concludes(lab: Path) -> None:
     assert "psnr_face" in page or "PSNR" in page
     assert quickstart(recipe="smoke", device="cpu") == found, "an identical finished call returns its run"
     # The photograph was let in by a cell: only the log says that the executed notebook shows it.
-    of_a_person = {each.id.partition("-")[0] for each in withdraw.plan(lab, "Eileen Collins").runs}
+    of_a_person = {each.id.partition("-")[0] for each in erase.plan(lab, "Eileen Collins").runs}
     assert of_a_person == {"swap", "quickstart"}

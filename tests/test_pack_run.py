@@ -19,7 +19,8 @@ from faceswap_lab.models import graphs, shipped
 from faceswap_lab.models.engines import open_engine
 from faceswap_lab.models.insight import open_pack, task_of
 from faceswap_lab.models.opencv import OfflineEngine
-from faceswap_lab.runs import models, pack, pack_scores, pack_stages, recipes
+from faceswap_lab.maintenance import weights
+from faceswap_lab.runs import pack, pack_scores, pack_stages, recipes
 from faceswap_lab.runs.pack import pack_of
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.run import Run
@@ -179,7 +180,7 @@ def test_the_shipped_pack_is_what_its_card_says() -> None:
     assert card["num_pictures"]["train"] == recipe.sets.num_train * recipe.sets.num_views
     for kind in ("plain", "small"):
         assert 0 <= card["scores"][kind]["pack"]["found_uncovered"] <= 1
-    row = next(row for row in models.listed() if row["name"] == shipped.NAME)
+    row = next(row for row in weights.listed() if row["name"] == shipped.NAME)
     assert (row["state"], row["licence"]) == ("ok", "Apache-2.0")
 
 

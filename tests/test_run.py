@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from faceswap_lab.errors import RunError
-from faceswap_lab.runs import doctor, quota
+from faceswap_lab.maintenance import doctor
+from faceswap_lab.runs import quota
 from faceswap_lab.runs import run as run_module
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run

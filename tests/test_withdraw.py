@@ -14,7 +14,8 @@ from faceswap_lab import __main__ as command_line
 from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import Frame, write_still
-from faceswap_lab.runs import keep, library, withdraw
+from faceswap_lab.runs import keep, library
+from faceswap_lab.maintenance import erase
 from faceswap_lab.runs.people import party_of, record_of
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.recipes import FacesetRecipe
@@ -69,7 +70,7 @@ def test_everything_made_from_a_person_is_found_and_nothing_else(tmp_path: Path)
     nobody = made(tmp_path, "train", source="actor:7", target="actor:9")
     out = let_out(tmp_path, trained, jane, "out.png")
     before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
-    found = withdraw.plan(tmp_path, "jane  doe")
+    found = erase.plan(tmp_path, "jane  doe")
     assert {each.id for each in found.runs} == {trained.id, swapped.id, scored.id}
     assert [each.id for each in found.runs][-1] == trained.id, "what came first goes last"
     assert [original.path for original in found.originals] == [tmp_path / "own" / "jane.png"]
@@ -77,7 +78,7 @@ def test_everything_made_from_a_person_is_found_and_nothing_else(tmp_path: Path)
     assert found.num_bytes > 0
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before, "a plan changes nothing"
 
-    done = withdraw.purge(tmp_path, "Jane Doe", today=DAY)
+    done = erase.purge(tmp_path, "Jane Doe", today=DAY)
     assert {each.id for each in done.runs} == {trained.id, swapped.id, scored.id}
     assert done.copies == (out,)
     assert not out.exists()
@@ -91,7 +92,7 @@ def test_everything_made_from_a_person_is_found_and_nothing_else(tmp_path: Path)
 
 def test_afterwards_every_gate_refuses_the_person_and_no_other(tmp_path: Path) -> None:
     jane, john = let_in(tmp_path, "jane.png", "Jane Doe"), let_in(tmp_path, "john.png", "John Roe")
-    withdraw.purge(tmp_path, "Jane Doe", today=DAY)
+    erase.purge(tmp_path, "Jane Doe", today=DAY)
     with pytest.raises(ConsentError, match="withdrawn on 2026-06-01"):
         doors.admit(jane.path, root=tmp_path)
     with pytest.raises(ConsentError, match="withdrawn"):
@@ -103,8 +104,8 @@ def test_afterwards_every_gate_refuses_the_person_and_no_other(tmp_path: Path) -
 
 def test_a_second_withdrawal_finds_nothing_more_and_keeps_the_first_date(tmp_path: Path) -> None:
     let_in(tmp_path, "jane.png", "Jane Doe")
-    withdraw.purge(tmp_path, "Jane Doe", today=DAY)
-    again = withdraw.purge(tmp_path, "Jane Doe", today=date(2027, 1, 1))
+    erase.purge(tmp_path, "Jane Doe", today=DAY)
+    again = erase.purge(tmp_path, "Jane Doe", today=date(2027, 1, 1))
     assert (again.manifests, again.runs, again.copies, again.stays) == ((), (), (), ())
     assert "withdrawn = 2026-06-01" in (tmp_path / "data_manifests" / "jane-doe.toml").read_text()
 
@@ -112,15 +113,15 @@ def test_a_second_withdrawal_finds_nothing_more_and_keeps_the_first_date(tmp_pat
 def test_an_unknown_person_is_an_error_that_names_the_near(tmp_path: Path) -> None:
     let_in(tmp_path, "jane.png", "Jane Doe")
     with pytest.raises(ConsentError, match="did you mean Jane Doe"):
-        withdraw.plan(tmp_path, "Jane Do")
+        erase.plan(tmp_path, "Jane Do")
 
 
 def test_an_export_that_was_changed_since_is_not_removed(tmp_path: Path) -> None:
     jane = let_in(tmp_path, "jane.png", "Jane Doe")
     out = let_out(tmp_path, made(tmp_path, "swap", target=record_of(jane)), jane, "out.png")
     out.write_bytes(b"somebody's own work by now")
-    assert [left.copies for left in withdraw.plan(tmp_path, "Jane Doe").exports] == [()]
-    withdraw.purge(tmp_path, "Jane Doe", today=DAY)
+    assert [left.copies for left in erase.plan(tmp_path, "Jane Doe").exports] == [()]
+    erase.purge(tmp_path, "Jane Doe", today=DAY)
     assert out.exists()
 
 
@@ -129,7 +130,7 @@ def test_a_notebook_that_let_a_file_in_goes_too(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv(audit.WITHIN, inside.id)
     let_in(tmp_path, "jane.png", "Jane Doe")
     monkeypatch.delenv(audit.WITHIN)
-    assert {each.id for each in withdraw.plan(tmp_path, "Jane Doe").runs} == {inside.id}
+    assert {each.id for each in erase.plan(tmp_path, "Jane Doe").runs} == {inside.id}
     assert outside.path.exists()
 
 
@@ -146,7 +147,7 @@ def test_a_person_named_in_a_crowd_is_found_and_only_their_files_are_closed(tmp_
     licence, uses = "licence: CC-BY-4.0, a crowd", ("train", "evaluate")
     crowd = [let_in(tmp_path, f"crowd{number}.png", "a crowd", licence, uses) for number in range(3)]
     run = faceset(tmp_path, crowd)
-    done = withdraw.purge(tmp_path, "ann other", today=DAY)
+    done = erase.purge(tmp_path, "ann other", today=DAY)
     assert {each.id for each in done.runs} == {run.id}
     for clip, closed in zip(crowd, (True, True, False), strict=True):
         entry = find_entry(tmp_path, clip.grant.sha256)
@@ -171,11 +172,11 @@ def test_rows_move_to_a_withdrawn_manifest_even_after_a_stop_between(tmp_path: P
 
     monkeypatch.setattr("faceswap_lab.trust.withdraw.write_whole", stopped)
     with pytest.raises(KeyboardInterrupt):
-        withdraw.purge(tmp_path, "Ann Other", today=DAY)
+        erase.purge(tmp_path, "Ann Other", today=DAY)
     with pytest.raises(ConsentError, match="one manifest entry"):
         doors.admit(crowd[0].path, root=tmp_path)
     monkeypatch.setattr("faceswap_lab.trust.withdraw.write_whole", write_whole)
-    withdraw.purge(tmp_path, "Ann Other", today=DAY)
+    erase.purge(tmp_path, "Ann Other", today=DAY)
     rows = (tmp_path / "data_manifests" / "a-crowd.csv").read_text().splitlines()
     assert rows[1:] == [f"own/crowd2.png,{crowd[2].grant.sha256}"]
     with pytest.raises(ConsentError, match="withdrawn"):
@@ -185,7 +186,7 @@ def test_rows_move_to_a_withdrawn_manifest_even_after_a_stop_between(tmp_path: P
 def test_a_manifest_that_a_package_brings_is_withdrawn_by_a_copy_in_the_lab(tmp_path: Path) -> None:
     import skimage
 
-    withdraw.purge(tmp_path, "Eileen Collins", today=DAY)
+    erase.purge(tmp_path, "Eileen Collins", today=DAY)
     assert "withdrawn = 2026-06-01" in (tmp_path / "data_manifests" / "astronaut.toml").read_text()
     with pytest.raises(ConsentError, match="withdrawn"):
         doors.admit(Path(skimage.__file__).parent / "data" / "astronaut.png", root=tmp_path)
@@ -202,10 +203,10 @@ def test_a_run_at_work_stays_and_is_named(tmp_path: Path) -> None:
     )
     assert worker.stdout is not None
     worker.stdout.readline()
-    done = withdraw.purge(tmp_path, "Jane Doe", today=DAY)
+    done = erase.purge(tmp_path, "Jane Doe", today=DAY)
     assert [each.id for each in done.stays if "works on it" in each.why] == [run.id]
     worker.communicate(b"\n")
-    assert [each.id for each in withdraw.purge(tmp_path, "Jane Doe", today=DAY).runs] == [run.id]
+    assert [each.id for each in erase.purge(tmp_path, "Jane Doe", today=DAY).runs] == [run.id]
     assert not Run.find(tmp_path)
 
 
@@ -214,7 +215,7 @@ def test_an_unreadable_run_stops_the_search_before_anything_is_changed(tmp_path:
     run = made(tmp_path, "train", target=record_of(jane))
     (run.path / "run.json").write_text("{")
     with pytest.raises(RunError, match="readable"):
-        withdraw.purge(tmp_path, "Jane Doe", today=DAY)
+        erase.purge(tmp_path, "Jane Doe", today=DAY)
     assert find_entry(tmp_path, jane.grant.sha256).manifest.consent.withdrawn is None  # type: ignore[union-attr]
 
 
@@ -223,9 +224,9 @@ def test_a_damaged_log_does_not_stop_a_withdrawal_and_is_named(tmp_path: Path) -
     run = made(tmp_path, "train", target=record_of(jane))
     lines = (tmp_path / "audit.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "audit.jsonl").write_text("".join([lines[0].replace("admission", "emission"), *lines[1:]]))
-    found = withdraw.plan(tmp_path, "Jane Doe")
+    found = erase.plan(tmp_path, "Jane Doe")
     assert "line 1" in found.unsaid[0]
-    assert [each.id for each in withdraw.purge(tmp_path, "Jane Doe", today=DAY).runs] == [run.id]
+    assert [each.id for each in erase.purge(tmp_path, "Jane Doe", today=DAY).runs] == [run.id]
 
 
 # --- the command ----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def offer(commands: Any) -> None:
 def _doctor(options: argparse.Namespace) -> Answer:
     from dataclasses import asdict
 
-    from faceswap_lab.runs import doctor
+    from faceswap_lab.maintenance import doctor
 
     found = doctor.examine(options.device)
     code = doctor.exit_code(found)

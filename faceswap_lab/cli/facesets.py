@@ -165,11 +165,11 @@ def _discarded(options: argparse.Namespace) -> Answer:
 
 
 def _withdrawn(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs import withdraw
+    from faceswap_lab.maintenance import erase
 
-    found = withdraw.plan(root(), options.subject)
+    found = erase.plan(root(), options.subject)
     copies = [{"copy": str(path)} for left in found.exports for path in left.copies]
-    done = withdraw.purge(root(), options.subject) if options.yes else None
+    done = erase.purge(root(), options.subject) if options.yes else None
     listed = {
         "subject": found.subject,
         "manifests": list(found.manifests),

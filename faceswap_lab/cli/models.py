@@ -10,9 +10,9 @@ from faceswap_lab.cli.arguments import add_command, add_group
 
 def offer(commands: Any) -> None:
     """Adds the noun and its commands."""
-    models = add_group(commands, "models", "weights")
+    weights = add_group(commands, "models", "weights")
     fetch = add_command(
-        models,
+        weights,
         "fetch",
         _models_fetch,
         "fetch weights and check them: the offline engine's, or restricted ones whose licence you accept",
@@ -22,24 +22,24 @@ def offer(commands: Any) -> None:
     )
     fetch.add_argument("names", nargs="*", help="default: all of the offline engine's")
     fetch.add_argument("--accept-licence", metavar="NAME", help="the name of the licence that you accept; it is logged")
-    add_command(models, "list", _models_list, "what there is, with licences", "faceswap-lab models list --json")
-    add_command(models, "verify", _models_verify, "check every weight file's digest", "faceswap-lab models verify")
+    add_command(weights, "list", _models_list, "what there is, with licences", "faceswap-lab models list --json")
+    add_command(weights, "verify", _models_verify, "check every weight file's digest", "faceswap-lab models verify")
 
 
 def _models_fetch(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs import models
+    from faceswap_lab.maintenance import weights
 
-    return models.fetch(options.names, accept_licence=options.accept_licence, progress=lambda line: print(line, file=sys.stderr))
+    return weights.fetch(options.names, accept_licence=options.accept_licence, progress=lambda line: print(line, file=sys.stderr))
 
 
 def _models_list(_: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs import models
+    from faceswap_lab.maintenance import weights as models
 
-    return models.listed()
+    return weights.listed()
 
 
 def _models_verify(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs import models
+    from faceswap_lab.maintenance import weights as models
 
-    models.verify()
+    weights.verify()
     return _models_list(options)

@@ -1,7 +1,7 @@
 """Weights that a licence restricts: what they are, what their licence says, who accepted it, and how they are fetched after that.
 
 None of these is shipped, and none is fetched or run before somebody on this machine has accepted its licence by name. What was
-accepted is kept beside the weights; `runs.models` writes it to the audit log as well.
+accepted is kept beside the weights; `maintenance.weights` writes it to the audit log as well.
 """
 
 import hashlib

@@ -20,7 +20,7 @@ from faceswap_lab.runs.quota import VARIABLE as QUOTA
 from faceswap_lab.runs.quota import quota, size_of
 from faceswap_lab.runs.quota import size_text as size_text
 from faceswap_lab.runs.root import lab_root
-from faceswap_lab.runs.wheels import Wheel
+from faceswap_lab.maintenance.wheels import Wheel
 
 State = Literal["ok", "warning", "problem"]
 Mode = Literal["r", "w"]
@@ -384,7 +384,7 @@ def _onnxruntime() -> Finding:
 
 
 def _wheels() -> Finding:
-    from faceswap_lab.runs import wheels
+    from faceswap_lab.maintenance import wheels
 
     return judge_wheels(wheels.needed())
 

@@ -1,0 +1,1 @@
+"""Looking after a lab: the doctor, packages, weights on the disk, and erasing a person."""
