@@ -35,7 +35,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import faceswap_lab as lab
-from faceswap_lab.models.faceclusters import ACTORS
+from faceswap_lab.models.clusters import ACTORS
 
 files = [Path(line.strip()) for line in paths.splitlines() if line.strip()]
 settings = lab.recipes.FacesetRecipe(name=name, people=people)

@@ -19,7 +19,7 @@ from faceswap_lab.errors import LabError
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.canvas import HostCanvas
-from faceswap_lab.models.engines import open_engine, open_swapper
+from faceswap_lab.models.registry import open_engine, open_swapper
 from faceswap_lab.models.nets import PairNet, PairNetConfig
 from faceswap_lab.models.opencv import OfflineEngine
 from faceswap_lab.models.pair import PairSwapper

@@ -22,8 +22,8 @@ from faceswap_lab.errors import ConsentError, ManifestError, MediaError
 from faceswap_lab.faces import align, quality
 from faceswap_lab.faces.faceset import Row, in_ranges, row_ranges
 from faceswap_lab.faces.frame import Frame, Image
-from faceswap_lab.models import faceclusters
-from faceswap_lab.models.faceclusters import cluster
+from faceswap_lab.models import clusters
+from faceswap_lab.models.clusters import cluster
 from faceswap_lab.models.opencv import OfflineEngine, refined_keypoints
 from faceswap_lab.models.stream import largest
 from faceswap_lab.runs import layouts, recipes
@@ -345,7 +345,7 @@ def test_clusters_are_the_people_the_largest_first() -> None:
 def test_parts_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, who = crowd([90, 60, 30, 3], spread=0.6)
     files = [f"file {number % 40}" for number in range(len(who))]
-    monkeypatch.setattr(faceclusters, "MOST", 20)
+    monkeypatch.setattr(clusters, "MOST", 20)
     assert (cluster(vectors, files, same_person=0.363).labels == who).all()
 
 

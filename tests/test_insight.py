@@ -26,7 +26,7 @@ from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import device, graphs, insight, stream
 from faceswap_lab.models import packs as restricted
-from faceswap_lab.models.engines import check_points, open_engine, open_swapper, providers_of, record_of, swapper_record
+from faceswap_lab.models.registry import check_points, open_engine, open_swapper, providers_of, record_of, swapper_record
 from faceswap_lab.models.insight import InsightEngine, open_pack
 from faceswap_lab.models.inswapper import Inswapper
 from faceswap_lab.models.opencv import OfflineEngine
@@ -570,7 +570,7 @@ def test_without_insightface_the_extra_is_named(folder: Path, monkeypatch: pytes
 
 
 def test_neither_the_engines_nor_the_command_line_import_insightface_until_it_is_needed() -> None:
-    code = "import sys, faceswap_lab.models.engines, faceswap_lab.__main__; sys.exit('insightface' in sys.modules)"
+    code = "import sys, faceswap_lab.models.registry, faceswap_lab.__main__; sys.exit('insightface' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

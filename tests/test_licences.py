@@ -10,7 +10,7 @@ import pytest
 
 from faceswap_lab.__main__ import main
 from faceswap_lab.errors import LicenceError, WeightsError
-from faceswap_lab.models import engines, packs, zoo
+from faceswap_lab.models import registry, packs, zoo
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.maintenance import weights
 from faceswap_lab.trust import audit
@@ -180,10 +180,10 @@ def test_a_pack_by_name_is_an_engine_once_it_was_fetched(pack: packs.Pack) -> No
     import torch
 
     with pytest.raises(LicenceError):
-        engines.open_engine("insight:tiny", torch.device("cpu"))
+        registry.open_engine("insight:tiny", torch.device("cpu"))
     packs.accept(packs.Acceptance(name="tiny", licence=LICENCE, sha256=pack.card.sha256, who="me", when="2026-01-01"))
     with pytest.raises(WeightsError, match="run `faceswap-lab models fetch tiny`"):
-        engines.open_engine("insight:tiny", torch.device("cpu"))
+        registry.open_engine("insight:tiny", torch.device("cpu"))
 
 
 def test_weights_that_nobody_offers_can_only_be_accepted(pack: packs.Pack, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import RunError, SplitError, WeightsError
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import graphs, shipped
-from faceswap_lab.models.engines import open_engine
+from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.insight import open_pack, task_of
 from faceswap_lab.models.opencv import OfflineEngine
 from faceswap_lab.maintenance import weights

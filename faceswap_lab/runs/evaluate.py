@@ -17,8 +17,8 @@ from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import device as devices
 from faceswap_lab.models import metrics
-from faceswap_lab.models.engines import open_engine, providers_of
-from faceswap_lab.models.engines import record_of as engine_record
+from faceswap_lab.models.registry import open_engine, providers_of
+from faceswap_lab.models.registry import record_of as engine_record
 from faceswap_lab.models.metrics import Score
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.stream import gallery_of, largest

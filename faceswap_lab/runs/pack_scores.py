@@ -19,7 +19,7 @@ from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import zoo
 from faceswap_lab.models.embed_net import identity_score
-from faceswap_lab.models.engines import open_engine
+from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.insight import check_installed
 from faceswap_lab.models.metrics import landmark_error
 from faceswap_lab.models.opencv import OfflineEngine

@@ -5,7 +5,7 @@ from typing import Literal
 
 from faceswap_lab.faces.align import template_points
 from faceswap_lab.faces.quality import LIKE
-from faceswap_lab.models.faceclusters import REAL_PEOPLE
+from faceswap_lab.models.clusters import REAL_PEOPLE
 from faceswap_lab.models.nets import PairNetConfig
 from faceswap_lab.models.pack_data import PackSets
 from faceswap_lab.models.pack_fit import FitConfig
@@ -116,7 +116,7 @@ class FacesetRecipe:
     `people` "one": the faces are the person whom the files' manifest names, which is the largest group of one identity (the
     `which`-th largest, counted from 1); everybody else is dropped. "many": every group is kept and can be named. `same_person` is
     the mean cosine from which two groups are one person: SFace's own figure for real people; synthetic actors look more alike and
-    need `models.faceclusters.ACTORS`.
+    need `models.clusters.ACTORS`.
     Crops of `size` pixels are cut by `template`. Dropped are faces smaller than `min_side` (pixels of the frame that the template
     "face" spans, about three times the distance of the eyes), less sharp than `min_sharpness` (see `faces.quality`), turned by more
     than `max_yaw_deg` (None: any), more than `max_outside` of their points outside the frame, and those that differ from a better
