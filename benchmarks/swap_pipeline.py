@@ -47,7 +47,7 @@ from faceswap_lab.faces.footage import Clip, Grant, digest
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.canvas import HostCanvas
 from faceswap_lab.models.device import pick
-from faceswap_lab.models.insight import InsightEngine
+from faceswap_lab.models.engines.insight import InsightEngine
 from faceswap_lab.models.inswapper import Inswapper
 from faceswap_lab.models.protocols import Source, Swapped
 from faceswap_lab.models.stages import overlapped

@@ -17,7 +17,7 @@ import numpy as np
 
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models.opencv import OfflineEngine, mesh_region
+from faceswap_lab.models.engines.offline import OfflineEngine, mesh_region
 
 NUM_ACTORS = 40
 TARGET = Path(__file__).parent.parent / "faceswap_lab" / "models" / "mesh468.json"

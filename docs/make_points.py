@@ -31,7 +31,7 @@ from faceswap_lab.actors.render.render import render
 from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.render.scene import draw
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.engines.offline import OfflineEngine
 
 TARGET = Path(__file__).parent.parent / "faceswap_lab" / "actors" / "points.json"
 NUM_ACTORS, SIZE = 16, 384

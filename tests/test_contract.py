@@ -21,7 +21,7 @@ from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.canvas import HostCanvas
 from faceswap_lab.models.registry import open_engine, open_swapper
 from faceswap_lab.models.nets import PairNet, PairNetConfig
-from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.pair import PairSwapper
 from faceswap_lab.models.protocols import AnySwapper, Card, Crops, Engine, Source, Swapper
 from faceswap_lab.models.stream import largest, source_of

@@ -15,7 +15,7 @@ from faceswap_lab.faces import align
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import device, zoo
-from faceswap_lab.models.opencv import OfflineEngine, best_face, nearest, refined_keypoints
+from faceswap_lab.models.engines.offline import OfflineEngine, best_face, nearest, refined_keypoints
 from faceswap_lab.models.protocols import Engine
 
 

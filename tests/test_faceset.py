@@ -21,7 +21,7 @@ from faceswap_lab.faces.faceset import Faceset
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Image, read_still
 from faceswap_lab.models.clusters import ACTORS
-from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.runs import library, people, recipes, sightings
 from faceswap_lab.runs.faceset import gather
 from faceswap_lab.runs.recipes import FacesetRecipe

@@ -24,7 +24,7 @@ from faceswap_lab.faces.faceset import Row, in_ranges, row_ranges
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import clusters
 from faceswap_lab.models.clusters import cluster
-from faceswap_lab.models.opencv import OfflineEngine, refined_keypoints
+from faceswap_lab.models.engines.offline import OfflineEngine, refined_keypoints
 from faceswap_lab.models.stream import largest
 from faceswap_lab.runs import layouts, recipes
 from faceswap_lab.runs.faceset import enlist

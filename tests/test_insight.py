@@ -24,12 +24,13 @@ from faceswap_lab.faces import align
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models import device, graphs, insight, stream
+from faceswap_lab.models import device, graphs, stream
+from faceswap_lab.models.engines import insight
 from faceswap_lab.models import packs as restricted
 from faceswap_lab.models.registry import check_points, open_engine, open_swapper, providers_of, record_of, swapper_record
-from faceswap_lab.models.insight import InsightEngine, open_pack
+from faceswap_lab.models.engines.insight import InsightEngine, open_pack
 from faceswap_lab.models.inswapper import Inswapper
-from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import Crops, Source
 from faceswap_lab.models.stream import StreamConfig
 from faceswap_lab.models.warp import WarpSwapper

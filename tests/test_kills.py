@@ -223,7 +223,7 @@ def main(kills: int, seed: int) -> int:
     import faceswap_lab.runs.train  # noqa: F401 (imported before the forks, once for all)
     from faceswap_lab.actors import take
     from faceswap_lab.actors.cast import Actor
-    from faceswap_lab.models.opencv import OfflineEngine
+    from faceswap_lab.models.engines.offline import OfflineEngine
     from faceswap_lab.runs import crops, recipes
     from faceswap_lab.runs.environment import code_version
     from faceswap_lab.progress import Progress

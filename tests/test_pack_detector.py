@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from faceswap_lab.actors.render import truth_maps
 from faceswap_lab.errors import RunError, SplitError
 from faceswap_lab.models.graphs import inspect
-from faceswap_lab.models.insight import task_of
+from faceswap_lab.models.engines.insight import task_of
 from faceswap_lab.models.onnx_graph import OnnxGraph
 from faceswap_lab.models.pack_canvas import Canvas, empty_canvas, make_canvas
 from faceswap_lab.models.pack_data import PackPictures, PackSets, boxes_of

@@ -14,7 +14,7 @@ from torch import nn
 from faceswap_lab.errors import RunError, SplitError
 from faceswap_lab.models import embed_net, pack_crops, points_net
 from faceswap_lab.models.graphs import inspect
-from faceswap_lab.models.insight import task_of
+from faceswap_lab.models.engines.insight import task_of
 from faceswap_lab.models.pack_data import PackPictures, boxes_of
 from faceswap_lab.models.pack_fit import FitConfig, FitState
 from faceswap_lab.models.train import Step

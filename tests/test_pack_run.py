@@ -17,8 +17,8 @@ from faceswap_lab.errors import RunError, SplitError, WeightsError
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import graphs, shipped
 from faceswap_lab.models.registry import open_engine
-from faceswap_lab.models.insight import open_pack, task_of
-from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.engines.insight import open_pack, task_of
+from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.maintenance import weights
 from faceswap_lab.runs import pack, pack_scores, pack_stages, recipes
 from faceswap_lab.runs.pack import pack_of

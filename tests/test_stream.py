@@ -19,7 +19,7 @@ from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import stream
 from faceswap_lab.models.canvas import border_window
 from faceswap_lab.models.colour import Colour
-from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper, Swapped
 from faceswap_lab.models.stream import StreamConfig, SwappedFrame, largest, source_of, swap_frames
 from faceswap_lab.models.warp import WarpSwapper

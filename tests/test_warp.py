@@ -16,7 +16,7 @@ from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import mesh, metrics
-from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import Crops, Source
 from faceswap_lab.models.warp import WarpSwapper, backward_map
 

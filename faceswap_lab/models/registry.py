@@ -6,9 +6,9 @@ import torch
 
 from faceswap_lab.errors import WeightsError
 from faceswap_lab.models import graphs, packs, shipped
-from faceswap_lab.models.insight import InsightEngine
+from faceswap_lab.models.engines.insight import InsightEngine
 from faceswap_lab.models.inswapper import Inswapper
-from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper, Engine
 
 INSIGHT, INSWAPPER = "insight:", "inswapper:"

@@ -22,7 +22,7 @@ from faceswap_lab.models import device as devices
 from faceswap_lab.models.canvas import HostCanvas
 from faceswap_lab.models.colour import Colour
 from faceswap_lab.models.device_canvas import DeviceCanvas
-from faceswap_lab.models.opencv import best_face
+from faceswap_lab.models.engines.offline import best_face
 from faceswap_lab.models.protocols import AnySwapper, BatchFinder, Believer, Crops, Engine, Source, Swapped
 from faceswap_lab.models.stages import Stage, overlapped
 

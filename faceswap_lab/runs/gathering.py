@@ -17,7 +17,7 @@ from faceswap_lab.faces import align, quality
 from faceswap_lab.faces.faceset import SPLITS, Row
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import read_still, write_still
-from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.runs import layouts, sightings
 from faceswap_lab.runs.contact_sheet import contact_sheet
 from faceswap_lab.runs.layouts import Material

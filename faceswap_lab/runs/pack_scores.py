@@ -20,9 +20,9 @@ from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import zoo
 from faceswap_lab.models.embed_net import identity_score
 from faceswap_lab.models.registry import open_engine
-from faceswap_lab.models.insight import check_installed
+from faceswap_lab.models.engines.insight import check_installed
 from faceswap_lab.models.metrics import landmark_error
-from faceswap_lab.models.opencv import OfflineEngine
+from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.pack_canvas import empty_canvas
 from faceswap_lab.models.pack_data import boxes_of
 from faceswap_lab.models.pack_render import Shot, shoot

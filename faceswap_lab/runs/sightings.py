@@ -18,7 +18,7 @@ from faceswap_lab.faces import quality
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models.opencv import refined_keypoints
+from faceswap_lab.models.engines.offline import refined_keypoints
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.runs.recipes import FacesetRecipe
 from faceswap_lab.files import put_in_place

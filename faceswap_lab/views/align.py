@@ -29,7 +29,7 @@ _KEPT_FRAMES = 64
 
 @runtime_checkable
 class Detector(Protocol):
-    """Anything that finds faces, such as `models.opencv.OfflineEngine`."""
+    """Anything that finds faces, such as `models.engines.offline.OfflineEngine`."""
 
     def detect(self, frame: Frame) -> Faces:
         """All faces of a frame, the surest first."""
@@ -209,7 +209,7 @@ def align(footage: Footage, *, engine: Detector | None = None, corrections: Corr
     if not isinstance(footage, Footage):
         raise TypeError(f"align shows footage, such as a take or an admitted clip, got {type(footage).__name__}")
     if engine is None:
-        from faceswap_lab.models.opencv import OfflineEngine
+        from faceswap_lab.models.engines.offline import OfflineEngine
 
         engine = OfflineEngine()
     return AlignView(footage, engine.detect, corrections=corrections)

@@ -26,7 +26,7 @@ from faceswap_lab.faces.face import Faces, PointSet
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import device as devices
 from faceswap_lab.models import graphs, packs
-from faceswap_lab.models.batch_detector import ELSEWHERE, ON_CPU, BatchDetector, leaves_batch_open
+from faceswap_lab.models.engines.scrfd_batch import ELSEWHERE, ON_CPU, BatchDetector, leaves_batch_open
 from faceswap_lab.models.graphs import Graph
 
 SEARCH_SIZES = ((128, 128), (640, 640))

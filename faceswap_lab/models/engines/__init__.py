@@ -1,0 +1,1 @@
+"""What finds, marks and names faces."""
