@@ -16,20 +16,13 @@ from faceswap_lab.actors.render import truth_maps
 from faceswap_lab.errors import RunError, SplitError
 from faceswap_lab.models.graphs import inspect
 from faceswap_lab.models.engines.insight import task_of
-from faceswap_lab.models.onnx_graph import OnnxGraph
-from faceswap_lab.models.pack_canvas import Canvas, empty_canvas, make_canvas
-from faceswap_lab.models.pack_data import PackPictures, PackSets, boxes_of
+from faceswap_lab.models.pack.onnx_writer import OnnxGraph
+from faceswap_lab.models.pack.detector_scenes import Canvas, empty_canvas, make_canvas
+from faceswap_lab.models.pack.pictures import PackPictures, PackSets, boxes_of
 from faceswap_lab.models.pack_fit import FitConfig
-from faceswap_lab.models.pack_render import make_part, read_parts, shoot
-from faceswap_lab.models.scrfd import ANCHOR_SIZES, STRIDES, Detector, DetectorConfig, anchors_of, assign, boxes_at, losses
-from faceswap_lab.models.scrfd_train import (
-    DetectorTraining,
-    blob_of,
-    export_detector,
-    fresh_detector,
-    train_detector,
-    truth_of,
-)
+from faceswap_lab.models.pack.render import make_part, read_parts, shoot
+from faceswap_lab.models.pack.detector_net import ANCHOR_SIZES, STRIDES, Detector, DetectorConfig, anchors_of, assign, boxes_at, losses
+from faceswap_lab.models.pack.detector import DetectorTraining, blob_of, export_detector, fresh_detector, train_detector, truth_of
 
 TINY = DetectorTraining(
     fit=FitConfig(steps=4, batch=2, warmup=1, report_every=1, precision="fp32"),
@@ -146,11 +139,11 @@ def test_canvases_come_of_their_seed_alone_and_hold_what_they_say(pictures: Pack
 
 def test_a_face_is_where_its_canvas_says(pictures: PackPictures) -> None:
     """One picture, laid plainly: the same matrix moves pixels and points."""
-    from faceswap_lab.models import pack_canvas
+    from faceswap_lab.models.pack import detector_scenes
 
     draw = np.random.default_rng(0)
     matrix = np.array([[0.5, 0, 10], [0, 0.5, 20.0]])
-    moved, cover = pack_canvas._moved(pictures, 0, matrix, 128, draw)
+    moved, cover = detector_scenes._moved(pictures, 0, matrix, 128, draw)
     x, y = np.round(pictures.keypoints5[0].mean(0)).astype(int)
     there = moved[round(0.5 * y + 20), round(0.5 * x + 10)].astype(int)
     assert np.abs(there - cv2.GaussianBlur(np.asarray(pictures.images[0]), (0, 0), 1.0)[y, x]).max() < 25

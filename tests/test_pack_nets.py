@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from faceswap_lab.errors import RunError, SplitError
-from faceswap_lab.models import embed_net, pack_crops, points_net
+from faceswap_lab.models.pack import embedder as embed_net, augment, landmarker
 from faceswap_lab.models.graphs import inspect
 from faceswap_lab.models.engines.insight import task_of
-from faceswap_lab.models.pack_data import PackPictures, boxes_of
+from faceswap_lab.models.pack.pictures import PackPictures, boxes_of
 from faceswap_lab.models.pack_fit import FitConfig, FitState
 from faceswap_lab.models.train import Step
 from tests.test_landmark_order import NAMES
@@ -76,13 +76,13 @@ def test_the_crop_is_insightfaces() -> None:
     scale = 192 / (max(box[2] - box[0], box[3] - box[1]) * 1.5)
     centre = ((box[2] + box[0]) / 2, (box[3] + box[1]) / 2)
     _, theirs = face_align.transform(np.zeros((200, 200, 3), np.uint8), centre, 192, scale, 0)
-    np.testing.assert_allclose(pack_crops.box_to_crop(box, 192), theirs, atol=1e-9)
+    np.testing.assert_allclose(augment.box_to_crop(box, 192), theirs, atol=1e-9)
 
 
 def test_a_points_mirror_image_has_the_mirrored_name() -> None:
     other = {"left": "right", "right": "left"}
     wanted = [NAMES.index("_".join("".join(_swap(word, other)) for word in name.split("_"))) for name in NAMES]
-    assert points_net.mirrored_106().tolist() == wanted
+    assert landmarker.mirrored_106().tolist() == wanted
 
 
 def _swap(word: str, other: dict[str, str]) -> Iterator[str]:
@@ -92,16 +92,16 @@ def _swap(word: str, other: dict[str, str]) -> Iterator[str]:
 
 def test_a_mirrored_crop_carries_its_points_along() -> None:
     pictures = drawn_pictures(1, 1)
-    matrix = pack_crops.box_to_crop(pictures.boxes[0], 192)
+    matrix = augment.box_to_crop(pictures.boxes[0], 192)
     random = np.random.default_rng(0)
-    moved = pack_crops.moved_about(matrix, 192, random, turn=0.3, scale=1.1, shift=0.0, mirror=True)
+    moved = augment.moved_about(matrix, 192, random, turn=0.3, scale=1.1, shift=0.0, mirror=True)
     crop = cv2.warpAffine(pictures.images[0], moved, (192, 192))
     places = pictures.points106[0] @ moved[:, :2].T + moved[:, 2]
     inside = ((places > 6) & (places < 185)).all(1)
     assert inside.sum() > 80
     for x, y in places[inside]:
         assert crop[round(y), round(x)].max() < 60, "every dot is still where its point is"
-    back = pack_crops.moved_about(np.eye(2, 3), 192, random, turn=0.0, scale=1.0, shift=0.0, mirror=True)
+    back = augment.moved_about(np.eye(2, 3), 192, random, turn=0.0, scale=1.0, shift=0.0, mirror=True)
     np.testing.assert_allclose(back @ [0, 5, 1], [191, 5])
 
 
@@ -109,7 +109,7 @@ def test_spoiling_changes_pictures_and_depends_on_the_seed_alone() -> None:
     crop = drawn_pictures(1, 1).images[0][:96, :96].copy()
     before = crop.copy()
     one, two, again = (
-        np.stack([pack_crops.covered(pack_crops.spoilt(crop, random), random) for _ in range(12)])
+        np.stack([augment.covered(augment.spoilt(crop, random), random) for _ in range(12)])
         for random in (np.random.default_rng(seed) for seed in (1, 2, 1))
     )
     assert (crop == before).all()
@@ -121,13 +121,13 @@ def test_spoiling_changes_pictures_and_depends_on_the_seed_alone() -> None:
 
 def test_wing_loss_is_smooth_and_counts_the_contour_half() -> None:
     zero = torch.zeros(1, 106, 2)
-    assert float(points_net.wing(zero, zero)) == 0
-    near, far = (float(points_net.wing(zero + gap, zero)) for gap in (7.999, 8.001))
+    assert float(landmarker.wing(zero, zero)) == 0
+    near, far = (float(landmarker.wing(zero + gap, zero)) for gap in (7.999, 8.001))
     assert far - near == pytest.approx(0.0, abs=0.01)
-    assert float(points_net.wing(zero + 18.0, zero)) - float(points_net.wing(zero + 8.0, zero)) == pytest.approx(10.0, abs=1e-3)
+    assert float(landmarker.wing(zero + 18.0, zero)) - float(landmarker.wing(zero + 8.0, zero)) == pytest.approx(10.0, abs=1e-3)
     contour, nose = zero.clone(), zero.clone()
     contour[0, 5], nose[0, 86] = 3.0, 3.0
-    assert float(points_net.wing(nose, zero)) == pytest.approx(2 * float(points_net.wing(contour, zero)), rel=1e-5)
+    assert float(landmarker.wing(nose, zero)) == pytest.approx(2 * float(landmarker.wing(contour, zero)), rel=1e-5)
 
 
 def test_margin_loss_asks_for_more_than_being_nearest() -> None:
@@ -158,7 +158,7 @@ def test_identity_score_counts_pairs() -> None:
 
 def fresh(name: str, pictures: PackPictures, config: FitConfig) -> tuple[FitState, Train]:
     if name == "points":
-        return points_net.fresh_points(config), points_net.train_points
+        return landmarker.fresh_points(config), landmarker.train_points
     return embed_net.fresh_embedder(pictures, config), embed_net.train_embedder
 
 
@@ -227,9 +227,9 @@ def stirred(net: nn.Module) -> nn.Module:
 
 
 def test_exported_points_are_what_insightface_reads(tmp_path: Path) -> None:
-    net = stirred(points_net.PointsNet())
-    assert isinstance(net, points_net.PointsNet)
-    path = points_net.export_points(net, tmp_path / "points.onnx")
+    net = stirred(landmarker.PointsNet())
+    assert isinstance(net, landmarker.PointsNet)
+    path = landmarker.export_points(net, tmp_path / "points.onnx")
     assert task_of(inspect(path)) == "landmark_2d_106"
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     crops = np.random.default_rng(0).integers(0, 256, (3, 192, 192, 3), dtype=np.uint8)
@@ -241,17 +241,17 @@ def test_exported_points_are_what_insightface_reads(tmp_path: Path) -> None:
     marker = pytest.importorskip("insightface.model_zoo.landmark").Landmark(str(path), session)
     picture = drawn_pictures(1, 1)
     box = picture.boxes[0]
-    assert (marker.input_mean, marker.input_std) == (points_net.MEAN, points_net.SCALE)
+    assert (marker.input_mean, marker.input_std) == (landmarker.MEAN, landmarker.SCALE)
     face = pytest.importorskip("insightface.app.common").Face(bbox=box)
     theirs = marker.get(picture.images[0][..., ::-1].copy(), face)
-    matrix = pack_crops.box_to_crop(box, 192)
+    matrix = augment.box_to_crop(box, 192)
     crop = cv2.warpAffine(picture.images[0], matrix, (192, 192))
     with torch.inference_mode():
         ours = net(torch.from_numpy((crop.astype(np.float32).transpose(2, 0, 1)[None] - 127.5) / 128)).view(106, 2).numpy()
     ours = ((ours + 1) * 96 - matrix[:, 2]) / matrix[0, 0]
     np.testing.assert_allclose(theirs, ours, atol=0.02)
-    errors = points_net.point_errors(theirs[None], picture)
-    assert points_net.score_points(net, picture, off=0.0).mean == pytest.approx(errors.mean(), rel=0.02)
+    errors = landmarker.point_errors(theirs[None], picture)
+    assert landmarker.score_points(net, picture, off=0.0).mean == pytest.approx(errors.mean(), rel=0.02)
 
 
 def test_exported_vectors_are_what_insightface_reads(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_exported_vectors_are_what_insightface_reads(tmp_path: Path) -> None:
 
 def test_exporting_twice_gives_the_same_bytes_and_small_ones(tmp_path: Path) -> None:
     (tmp_path / "again").mkdir()
-    for export, net in ((points_net.export_points, points_net.PointsNet()), (embed_net.export_embedder, embed_net.EmbedNet())):
+    for export, net in ((landmarker.export_points, landmarker.PointsNet()), (embed_net.export_embedder, embed_net.EmbedNet())):
         one, two = (export(net, folder / "net.onnx").read_bytes() for folder in (tmp_path, tmp_path / "again"))
         assert one == two
         assert len(one) < 4_000_000

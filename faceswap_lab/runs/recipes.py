@@ -7,9 +7,9 @@ from faceswap_lab.faces.align import template_points
 from faceswap_lab.faces.quality import LIKE
 from faceswap_lab.models.clusters import REAL_PEOPLE
 from faceswap_lab.models.nets import PairNetConfig
-from faceswap_lab.models.pack_data import PackSets
+from faceswap_lab.models.pack.pictures import PackSets
 from faceswap_lab.models.pack_fit import FitConfig
-from faceswap_lab.models.scrfd_train import DetectorTraining
+from faceswap_lab.models.pack.detector import DetectorTraining
 from faceswap_lab.models.stream import StreamConfig
 from faceswap_lab.models.train import TrainConfig
 from faceswap_lab.runs.layouts import Layout

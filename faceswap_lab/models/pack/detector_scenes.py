@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from faceswap_lab.faces.frame import Image
-from faceswap_lab.models.pack_data import PackPictures, boxes_of
+from faceswap_lab.models.pack.pictures import PackPictures, boxes_of
 
 Random = np.random.Generator
 _COUNTS, _COUNT_ODDS = (0, 1, 2, 3, 5, 8), (0.10, 0.36, 0.22, 0.14, 0.12, 0.06)

@@ -21,9 +21,9 @@ from torch.nn import functional
 
 from faceswap_lab.actors.head.landmark_sets import landmark_table
 from faceswap_lab.actors.head.rig import load_rig
-from faceswap_lab.models.onnx_graph import OnnxGraph
-from faceswap_lab.models.pack_crops import Random, box_to_crop, covered, cut, insist_trainable, moved_about, spoilt
-from faceswap_lab.models.pack_data import PackPictures
+from faceswap_lab.models.pack.onnx_writer import OnnxGraph
+from faceswap_lab.models.pack.augment import Random, box_to_crop, covered, cut, insist_trainable, moved_about, spoilt
+from faceswap_lab.models.pack.pictures import PackPictures
 from faceswap_lab.models.pack_fit import FitConfig, FitState, fit
 from faceswap_lab.models.train import Step
 

@@ -28,7 +28,7 @@ from faceswap_lab.actors.performance.view import View
 from faceswap_lab.actors.person.wear import Wears
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.frame import Image
-from faceswap_lab.models.pack_data import PackPictures, boxes_of
+from faceswap_lab.models.pack.pictures import PackPictures, boxes_of
 
 NUM_BARE = 5
 """So many first views of each actor wear nothing."""

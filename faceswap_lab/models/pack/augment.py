@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from faceswap_lab.actors.splits import check_trainable
-from faceswap_lab.models.pack_data import PackPictures
+from faceswap_lab.models.pack.pictures import PackPictures
 
 Random = np.random.Generator
 MARGIN = 1.5

@@ -1,0 +1,1 @@
+"""How the pack `actors_s` is made: pictures, three networks and their ONNX files."""
