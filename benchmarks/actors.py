@@ -39,7 +39,7 @@ from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.splits import seeds_of
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.engines.offline import OfflineEngine
-from faceswap_lab.models.stream import largest
+from faceswap_lab.models.stream.swap_frames import largest
 
 STAGES = (
     (scene, "pose", "geometry"),

@@ -25,7 +25,7 @@ from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import clusters
 from faceswap_lab.models.clusters import cluster
 from faceswap_lab.models.engines.offline import OfflineEngine, refined_keypoints
-from faceswap_lab.models.stream import largest
+from faceswap_lab.models.stream.swap_frames import largest
 from faceswap_lab.runs import layouts, recipes
 from faceswap_lab.runs.faceset import enlist
 from faceswap_lab.runs.recipe import from_json, to_json

@@ -24,7 +24,8 @@ from faceswap_lab.faces import align
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models import device, graphs, stream
+from faceswap_lab.models import device, graphs
+from faceswap_lab.models.stream import swap_frames
 from faceswap_lab.models.engines import insight
 from faceswap_lab.models import packs as restricted
 from faceswap_lab.models.registry import check_points, open_engine, open_swapper, providers_of, record_of, swapper_record
@@ -32,7 +33,7 @@ from faceswap_lab.models.engines.insight import InsightEngine, open_pack
 from faceswap_lab.models.inswapper import Inswapper
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import Crops, Source
-from faceswap_lab.models.stream import StreamConfig
+from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.models.warp import WarpSwapper
 from faceswap_lab.runs.evaluate import evaluate
 from faceswap_lab.runs.recipes import EvaluateRecipe, SwapRecipe
@@ -177,7 +178,7 @@ def test_the_stream_detects_a_batch_at_once_where_the_file_allows_it(copy: Path,
     frames = [frame_of(packs.scene(240, 320, [(60.0 + 8 * i, 120, 64, 90)]), i) for i in range(8)]
     assert engine.detects_batches == (batch == "n")
     counted = engine._detector.session = Runs(engine._detector.session)
-    finder = stream._Finder(engine=engine, swapper=swapper, config=StreamConfig(), corrections=Corrections(), origin="test")
+    finder = swap_frames._Finder(engine=engine, swapper=swapper, config=StreamConfig(), corrections=Corrections(), origin="test")
     found = finder.find(frames)
     assert counted.batches == runs
     assert [len(faces) for faces, _ in found] == [1] * 8
@@ -777,7 +778,7 @@ def test_fifty_small_faces_are_all_found_and_swapped_where_they_are(
             return iter(frames[start:stop])
 
     config = StreamConfig(select="all")
-    stream_of = stream.swap_frames(
+    stream_of = swap_frames.swap_frames(
         Crowd(), engine=engine, swapper=swapper, codes=codes, config=config, device=CPU, corrections=Corrections()
     )
     for each in stream_of:

@@ -14,7 +14,7 @@ from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.video import encode
 from faceswap_lab.models.protocols import Card, Crops, Needs, Swapped
-from faceswap_lab.models.stream import _BATCHES_UNDER_WAY, StreamConfig, swap_frames
+from faceswap_lab.models.stream.swap_frames import _BATCHES_UNDER_WAY, StreamConfig, swap_frames
 from faceswap_lab.runs import run as run_module
 from faceswap_lab.runs.run import Run
 from tests.media import numbered

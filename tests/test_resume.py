@@ -21,7 +21,7 @@ from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Clip, Grant, digest
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.join import join
-from faceswap_lab.models.stream import StreamConfig
+from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.runs import parts
 from faceswap_lab.runs import swap as swapping
 from faceswap_lab.runs.evaluate import PER_FRAME, evaluate

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from faceswap_lab.models.stages import Stage, overlapped
+from faceswap_lab.models.stream.stages import Stage, overlapped
 
 
 def double(item: int) -> int:

@@ -15,7 +15,7 @@ from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import ColourTags, Frame, Image, write_still
 from faceswap_lab.models.engines.offline import OfflineEngine
-from faceswap_lab.models.stream import StreamConfig, largest, turn_to_upright
+from faceswap_lab.models.stream.swap_frames import StreamConfig, largest, turn_to_upright
 from faceswap_lab.runs.people import admit
 from faceswap_lab.runs.recipes import SwapRecipe
 from faceswap_lab.runs.run import Run

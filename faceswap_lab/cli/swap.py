@@ -59,7 +59,7 @@ def offer(commands: Any) -> None:
 
 def _swap(options: argparse.Namespace) -> Answer:
     from faceswap_lab.faces.footage import Footage
-    from faceswap_lab.models.stream import StreamConfig
+    from faceswap_lab.models.stream.swap_frames import StreamConfig
     from faceswap_lab.runs import results
     from faceswap_lab.runs.people import admit, party_of
     from faceswap_lab.runs.recipes import SwapRecipe

@@ -18,7 +18,7 @@ from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.models.pair import TEMPLATE
 from faceswap_lab.models.protocols import Engine
-from faceswap_lab.models.stream import largest
+from faceswap_lab.models.stream.swap_frames import largest
 from faceswap_lab.models.train import Portraits
 from faceswap_lab.runs.people import Person, check_learnable
 from faceswap_lab.progress import Progress

@@ -17,7 +17,7 @@ from time import perf_counter
 from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import Frame, remove_leftovers
 from faceswap_lab.faces.join import join
-from faceswap_lab.models.stream import SwappedFrame
+from faceswap_lab.models.stream.swap_frames import SwappedFrame
 from faceswap_lab.runs.run import Run
 
 FOLDER = "parts"

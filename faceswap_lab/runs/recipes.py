@@ -10,7 +10,7 @@ from faceswap_lab.models.nets import PairNetConfig
 from faceswap_lab.models.pack.pictures import PackSets
 from faceswap_lab.models.pack_fit import FitConfig
 from faceswap_lab.models.pack.detector import DetectorTraining
-from faceswap_lab.models.stream import StreamConfig
+from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.models.train import TrainConfig
 from faceswap_lab.runs.layouts import Layout
 

@@ -14,11 +14,11 @@ from faceswap_lab.errors import FaceError
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.models import device as devices
-from faceswap_lab.models.colour import Colour
+from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.registry import INSWAPPER, check_points, open_engine, open_swapper, providers_of, swapper_record
 from faceswap_lab.models.registry import record_of as engine_record
 from faceswap_lab.models.protocols import AnySwapper, Engine, Source
-from faceswap_lab.models.stream import SwappedFrame, batches, source_of, swap_frames, turn_to_upright
+from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches, source_of, swap_frames, turn_to_upright
 from faceswap_lab.models.warp import WarpSwapper
 from faceswap_lab.runs.parts import Part, join_parts, kept, recorded, remove_parts, write_part
 from faceswap_lab.runs.people import Person, check_person, footage_of, party_of, record_of

@@ -1,7 +1,7 @@
 """A swapped crop in the target's colours: what the two back ends of a canvas share.
 
 Statistics are taken of each crop alone, where its mask lets it be seen. Nothing is smoothed over frames, for a batch stands alone
-(see `models.stream`): the colours are as steady in time as the mask and the two pictures are.
+(see `models.stream.swap_frames`): the colours are as steady in time as the mask and the two pictures are.
 
 Off by default. Four pairs of actors, 12 frames each, PSNR in dB where a perfect swap changes pixels, against the truth that keeps
 the source's skin and the one that takes the target's (`benchmarks/colour.py`; its README has SSIM and flicker too):

@@ -19,12 +19,12 @@ from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.track import follow
 from faceswap_lab.models import device as devices
-from faceswap_lab.models.canvas import HostCanvas
-from faceswap_lab.models.colour import Colour
-from faceswap_lab.models.device_canvas import DeviceCanvas
+from faceswap_lab.models.stream.host_canvas import HostCanvas
+from faceswap_lab.models.stream.colour_match import Colour
+from faceswap_lab.models.stream.device_canvas import DeviceCanvas
 from faceswap_lab.models.engines.offline import best_face
 from faceswap_lab.models.protocols import AnySwapper, BatchFinder, Believer, Crops, Engine, Source, Swapped
-from faceswap_lab.models.stages import Stage, overlapped
+from faceswap_lab.models.stream.stages import Stage, overlapped
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class StreamConfig:
     A face that appears between is found up to `every - 1` frames late. At 1 each frame is looked at.
 
     `colour` brings each swapped crop to its target's colours before it is pasted: right for a swapper that does not
-    follow the target's light, wrong where the source's own tone of skin is wanted (figures in `models.colour`).
+    follow the target's light, wrong where the source's own tone of skin is wanted (figures in `models.stream.colour_match`).
     """
 
     batch: int = 8

@@ -1,0 +1,1 @@
+"""Frames in, swapped frames out: canvases, overlapped stages, the swap of a clip."""
