@@ -30,10 +30,10 @@ from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import metrics
 from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.engines.offline import OfflineEngine
-from faceswap_lab.models.pair import PairSwapper
+from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.protocols import AnySwapper, Card, Crops, Needs, Source, Swapped
 from faceswap_lab.models.stream.swap_frames import StreamConfig, source_of, swap_frames
-from faceswap_lab.models.warp import WarpSwapper
+from faceswap_lab.models.swappers.warp import WarpSwapper
 
 CPU = torch.device("cpu")
 PAIRS = ((7, 32), (32, 7), (5, 21), (11, 40))

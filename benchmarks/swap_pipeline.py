@@ -48,7 +48,7 @@ from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.stream.host_canvas import HostCanvas
 from faceswap_lab.models.device import pick
 from faceswap_lab.models.engines.insight import InsightEngine
-from faceswap_lab.models.inswapper import Inswapper
+from faceswap_lab.models.swappers.inswapper import Inswapper
 from faceswap_lab.models.protocols import Source, Swapped
 from faceswap_lab.models.stream.stages import overlapped
 from faceswap_lab.models.stream.swap_frames import StreamConfig, swap_frames

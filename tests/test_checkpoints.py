@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import LabError, RunError, WeightsError
-from faceswap_lab.models.nets import PairNet, PairNetConfig
-from faceswap_lab.models.pair import PairSwapper
+from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
+from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.train import Step, TrainConfig, TrainState
 from faceswap_lab.runs import recipes

@@ -30,11 +30,11 @@ from faceswap_lab.models.engines import insight
 from faceswap_lab.models import packs as restricted
 from faceswap_lab.models.registry import check_points, open_engine, open_swapper, providers_of, record_of, swapper_record
 from faceswap_lab.models.engines.insight import InsightEngine, open_pack
-from faceswap_lab.models.inswapper import Inswapper
+from faceswap_lab.models.swappers.inswapper import Inswapper
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import Crops, Source
 from faceswap_lab.models.stream.swap_frames import StreamConfig
-from faceswap_lab.models.warp import WarpSwapper
+from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.runs.evaluate import evaluate
 from faceswap_lab.runs.recipes import EvaluateRecipe, SwapRecipe
 from faceswap_lab.runs.run import Run

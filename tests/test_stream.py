@@ -22,7 +22,7 @@ from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper, Swapped
 from faceswap_lab.models.stream.swap_frames import StreamConfig, SwappedFrame, largest, source_of, swap_frames
-from faceswap_lab.models.warp import WarpSwapper
+from faceswap_lab.models.swappers.warp import WarpSwapper
 
 pytestmark = pytest.mark.weights
 CPU = torch.device("cpu")

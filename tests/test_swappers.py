@@ -9,7 +9,7 @@ import torch
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.stream.swap_frames import StreamConfig, source_of, swap_frames
-from faceswap_lab.models.warp import WarpSwapper
+from faceswap_lab.models.swappers.warp import WarpSwapper
 
 pytestmark = pytest.mark.weights
 TARGET, SOURCE = Actor(21), Actor(7)

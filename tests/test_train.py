@@ -12,8 +12,8 @@ from skimage.metrics import structural_similarity
 
 from faceswap_lab.errors import ConsentError, RunError, WeightsError
 from faceswap_lab.models.losses import picture_loss, ssim_map
-from faceswap_lab.models.nets import PairNet, PairNetConfig, normalised
-from faceswap_lab.models.pair import PairSwapper
+from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig, normalised
+from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.protocols import Card, Crops, Source
 from faceswap_lab.models.train import Portraits, Step, TrainConfig, TrainState, train
 

@@ -15,10 +15,11 @@ from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
-from faceswap_lab.models import mesh, metrics
+from faceswap_lab.models.swappers import mesh468
+from faceswap_lab.models import metrics
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import Crops, Source
-from faceswap_lab.models.warp import WarpSwapper, backward_map
+from faceswap_lab.models.swappers.warp import WarpSwapper, backward_map
 
 SIZE = 256
 MOUTH_TOP, MOUTH_BOTTOM, NOSE_TIP, FOREHEAD, CHIN = 13, 14, 1, 10, 152
@@ -27,9 +28,9 @@ MOUTH_TOP, MOUTH_BOTTOM, NOSE_TIP, FOREHEAD, CHIN = 13, 14, 1, 10, 152
 def head(*, yaw: float = 0.0, scale: float = 1250.0, centre: tuple[float, float] = (128, 128), open_by: float = 0.0) -> np.ndarray:
     """The mean head's 468 points seen by an orthographic camera, turned by `yaw` degrees, its lips `open_by` pixels apart."""
     cos, sin = np.cos(np.radians(yaw)), np.sin(np.radians(yaw))
-    turned = mesh.topology().shape @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
+    turned = mesh468.topology().shape @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
     points = turned[:, :2] * scale + centre
-    lips = mesh.topology().inner_lips
+    lips = mesh468.topology().inner_lips
     above = points[lips, 1] < points[lips, 1].mean()
     points[lips, 1] += np.where(above, -open_by / 2, open_by / 2)
     return points
@@ -75,26 +76,26 @@ def swap(target: tuple[Image, np.ndarray], *sources: Source, which: int = 0) -> 
 
 
 def test_the_mesh_is_one_disc_bounded_by_the_face_oval() -> None:
-    topology = mesh.topology()
+    topology = mesh468.topology()
     edges = Counter(frozenset(map(int, pair)) for row in topology.triangles for pair in zip(row, np.roll(row, -1), strict=True))
     assert set(topology.triangles.ravel().tolist()) == set(range(468))
     assert 468 - len(edges) + len(topology.triangles) == 1  # Euler's number of a disc
     assert max(edges.values()) == 2
-    (rim,) = mesh.boundary_rings(topology.triangles)
+    (rim,) = mesh468.boundary_rings(topology.triangles)
     assert set(rim) == set(topology.oval.tolist())
     assert len(rim) == 36
     assert {MOUTH_TOP, MOUTH_BOTTOM} < set(topology.inner_lips.tolist())
 
 
 def test_seen_from_the_front_the_triangles_face_the_camera() -> None:
-    assert (mesh.area(head()[mesh.topology().triangles]) > 0).mean() > 0.97  # closed lips may fold
+    assert (mesh468.area(head()[mesh468.topology().triangles]) > 0).mean() > 0.97  # closed lips may fold
 
 
 @pytest.mark.parametrize("yaw", [-50.0, -20.0, 0.0, 35.0])
 def test_line_of_sight_tells_the_turn_whatever_the_scale_and_place(yaw: float) -> None:
     expected = [-np.sin(np.radians(yaw)), 0, np.cos(np.radians(yaw))]  # the turned head's own z, in the head's axes
     for scale, centre in ((1250.0, (128.0, 128.0)), (300.0, (40.0, 900.0))):
-        np.testing.assert_allclose(mesh.line_of_sight(head(yaw=yaw, scale=scale, centre=centre)), expected, atol=1e-6)
+        np.testing.assert_allclose(mesh468.line_of_sight(head(yaw=yaw, scale=scale, centre=centre)), expected, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=25)
@@ -115,7 +116,7 @@ def test_a_point_of_the_target_comes_from_the_same_point_of_the_source() -> None
     where, covered = backward_map(points, there, SIZE)
     columns, rows = points.astype(int).T
     alone = np.array([covered[y, x] and (points == [x, y]).all(axis=1).sum() == 1 for x, y in zip(columns, rows, strict=True)])
-    alone[mesh.topology().inner_lips] = False  # rounding folds closed lips
+    alone[mesh468.topology().inner_lips] = False  # rounding folds closed lips
     assert alone.sum() > 400
     off = np.linalg.norm(where[rows[alone], columns[alone]] - there[alone], axis=1)
     assert np.mean(off < 1) > 0.98  # the rest lies on the outline, where another triangle may own the pixel
@@ -124,11 +125,11 @@ def test_a_point_of_the_target_comes_from_the_same_point_of_the_source() -> None
 def test_what_is_nearer_hides_what_is_behind_it() -> None:
     """The source's x is each point's depth, so the map shows the depth drawn; an exhaustive search finds the least there is."""
     points = head(yaw=55)
-    depth = mesh.depth(points) * 1250
+    depth = mesh468.depth(points) * 1250
     drawn, covered = backward_map(points, np.column_stack([depth, depth]), SIZE)
-    triangles = mesh.topology().triangles
+    triangles = mesh468.topology().triangles
     corners = points[triangles]
-    facing = mesh.area(corners) > 0.05
+    facing = mesh468.area(corners) > 0.05
     system = np.linalg.inv(np.concatenate([corners, np.ones((len(corners), 3, 1))], axis=2)[facing])
     excess, hidden = [], 0
     for y, x in np.argwhere(covered)[::7]:

@@ -7,7 +7,7 @@ import torch
 from faceswap_lab.errors import WeightsError
 from faceswap_lab.models import graphs, packs, shipped
 from faceswap_lab.models.engines.insight import InsightEngine
-from faceswap_lab.models.inswapper import Inswapper
+from faceswap_lab.models.swappers.inswapper import Inswapper
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper, Engine
 

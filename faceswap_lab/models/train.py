@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.models.losses import mask_loss, picture_loss
-from faceswap_lab.models.nets import PairNet, PairNetConfig
+from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 
 DIVERGED = "lower the learning rate (recipe.train.rate) and train again: that is a new run"
 

@@ -16,7 +16,7 @@ from faceswap_lab.actors.take import Take
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.footage import Footage
-from faceswap_lab.models.pair import TEMPLATE
+from faceswap_lab.models.swappers.pair import TEMPLATE
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.stream.swap_frames import largest
 from faceswap_lab.models.train import Portraits

@@ -6,7 +6,7 @@ from typing import Literal
 from faceswap_lab.faces.align import template_points
 from faceswap_lab.faces.quality import LIKE
 from faceswap_lab.models.clusters import REAL_PEOPLE
-from faceswap_lab.models.nets import PairNetConfig
+from faceswap_lab.models.swappers.pair_net import PairNetConfig
 from faceswap_lab.models.pack.pictures import PackSets
 from faceswap_lab.models.pack_fit import FitConfig
 from faceswap_lab.models.pack.detector import DetectorTraining

@@ -19,7 +19,7 @@ from faceswap_lab.models.registry import INSWAPPER, check_points, open_engine, o
 from faceswap_lab.models.registry import record_of as engine_record
 from faceswap_lab.models.protocols import AnySwapper, Engine, Source
 from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches, source_of, swap_frames, turn_to_upright
-from faceswap_lab.models.warp import WarpSwapper
+from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.runs.parts import Part, join_parts, kept, recorded, remove_parts, write_part
 from faceswap_lab.runs.people import Person, check_person, footage_of, party_of, record_of
 from faceswap_lab.progress import Progress

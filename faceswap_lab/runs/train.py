@@ -12,7 +12,7 @@ import torch
 from faceswap_lab.errors import LabError, RunError, WeightsError
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.offline import OfflineEngine
-from faceswap_lab.models.pair import PairSwapper
+from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.train import Portraits, Step, TrainState, insist_finite, precision_on
 from faceswap_lab.models.train import train as train_steps

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models import mesh
+from faceswap_lab.models.swappers import mesh468
 from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
 
 _SOURCE_SIZE = 512
@@ -111,11 +111,11 @@ def backward_map(
     Affine within each triangle. Triangles are drawn from far to near, by the depth that a camera fitted to the points gives,
     so that a nose turned over a cheek hides it. Pixels that no triangle covers follow the affine map of the whole face.
     """
-    triangles = mesh.topology().triangles
+    triangles = mesh468.topology().triangles
     corners = points[triangles].astype(np.float64)
-    depth = mesh.depth(points)[triangles].mean(axis=1)
+    depth = mesh468.depth(points)[triangles].mean(axis=1)
     longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
-    front = 2 * mesh.area(corners) > _THINNEST * longest
+    front = 2 * mesh468.area(corners) > _THINNEST * longest
     order = np.argsort(-depth, kind="stable")
     order = order[front[order]]
     index = np.full((size, size), -1, np.int16)
@@ -146,14 +146,14 @@ def _view(frame: Frame, landmarks: Float[np.ndarray, "468 2"]) -> View:
     return View(
         patch=align.crop(frame.image, matrix, _SOURCE_SIZE),
         points=align.transform_points(matrix, landmarks),
-        pose=mesh.line_of_sight(landmarks),
+        pose=mesh468.line_of_sight(landmarks),
         mouth=mouth,
         eyes=eyes,
     )
 
 
 def _nearest_view(points: Float[np.ndarray, "468 2"], views: Sequence[View]) -> View:
-    pose = mesh.line_of_sight(points)
+    pose = mesh468.line_of_sight(points)
     mouth, eyes = _openings(points)
     costs = [np.linalg.norm(pose - view.pose) + abs(mouth - view.mouth) + 2 * max(0.0, eyes - view.eyes) for view in views]
     return views[int(np.argmin(costs))]
@@ -171,7 +171,7 @@ def _mask(points: Float[np.ndarray, "468 2"], covered: Bool[np.ndarray, "s s"]) 
     """1 inside the covered part of the face, falling smoothly to 0 at its edge and at the crop's border."""
     size = covered.shape[0]
     outline = np.zeros((size, size), np.uint8)
-    cv2.fillPoly(outline, [np.round(points[mesh.topology().oval] * 16).astype(np.int32)], 1, shift=4)
+    cv2.fillPoly(outline, [np.round(points[mesh468.topology().oval] * 16).astype(np.int32)], 1, shift=4)
     inside = cv2.morphologyEx(outline & covered, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     inside[[0, -1], :] = 0
     inside[:, [0, -1]] = 0
@@ -196,5 +196,5 @@ def _own_mouth(points: Float[np.ndarray, "468 2"], view: View, size: int) -> Flo
     """1 where the target's own mouth stays: inside its lips when it is open notably wider than the source's, else nowhere."""
     inside = np.zeros((size, size), np.float32)
     if _openings(points)[0] > view.mouth + _OPEN_MORE:
-        cv2.fillPoly(inside, [np.round(points[mesh.topology().inner_lips] * 16).astype(np.int32)], 1.0, shift=4)
+        cv2.fillPoly(inside, [np.round(points[mesh468.topology().inner_lips] * 16).astype(np.int32)], 1.0, shift=4)
     return np.asarray(cv2.GaussianBlur(inside, (0, 0), size / 170), np.float32)

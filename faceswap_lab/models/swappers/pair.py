@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from faceswap_lab.errors import ConsentError, WeightsError
-from faceswap_lab.models.nets import PairNet, PairNetConfig
+from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
 
 TEMPLATE = "whole-face"

@@ -1,0 +1,1 @@
+"""What draws faces: the trained pair, the warp, and files of the inswapper kind."""
