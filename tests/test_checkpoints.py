@@ -17,7 +17,7 @@ from faceswap_lab.errors import LabError, RunError, WeightsError
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.protocols import Card
-from faceswap_lab.models.train import Step, TrainConfig, TrainState
+from faceswap_lab.models.training.pair import Step, TrainConfig, TrainState
 from faceswap_lab.runs import recipes
 from faceswap_lab.runs import train as train_module
 from faceswap_lab.runs.recipe import to_json

@@ -19,7 +19,7 @@ from faceswap_lab.models.engines.insight import task_of
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph
 from faceswap_lab.models.pack.detector_scenes import Canvas, empty_canvas, make_canvas
 from faceswap_lab.models.pack.pictures import PackPictures, PackSets, boxes_of
-from faceswap_lab.models.pack_fit import FitConfig
+from faceswap_lab.models.training.loop import FitConfig
 from faceswap_lab.models.pack.render import make_part, read_parts, shoot
 from faceswap_lab.models.pack.detector_net import ANCHOR_SIZES, STRIDES, Detector, DetectorConfig, anchors_of, assign, boxes_at, losses
 from faceswap_lab.models.pack.detector import DetectorTraining, blob_of, export_detector, fresh_detector, train_detector, truth_of

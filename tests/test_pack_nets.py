@@ -16,8 +16,8 @@ from faceswap_lab.models.pack import embedder as embed_net, augment, landmarker
 from faceswap_lab.models.graphs import inspect
 from faceswap_lab.models.engines.insight import task_of
 from faceswap_lab.models.pack.pictures import PackPictures, boxes_of
-from faceswap_lab.models.pack_fit import FitConfig, FitState
-from faceswap_lab.models.train import Step
+from faceswap_lab.models.training.loop import FitConfig, FitState
+from faceswap_lab.models.training.pair import Step
 from tests.test_landmark_order import NAMES
 
 Train = Callable[[FitState, PackPictures, FitConfig], Iterator[Step]]

@@ -16,7 +16,7 @@ from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import read_still
 from faceswap_lab.models.stream.swap_frames import StreamConfig
-from faceswap_lab.models.train import Step
+from faceswap_lab.models.training.pair import Step
 from faceswap_lab.runs import crops, people, recipes, results
 from faceswap_lab.runs import train as train_module
 from faceswap_lab.runs.evaluate import evaluate

@@ -339,7 +339,7 @@ def _hardware() -> Hardware:
     import torch
 
     from faceswap_lab.models import device
-    from faceswap_lab.models.train import TrainConfig, precision_on
+    from faceswap_lab.models.training.pair import TrainConfig, precision_on
 
     names = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     names += ["mps"] if torch.backends.mps.is_available() else []

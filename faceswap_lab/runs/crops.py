@@ -19,7 +19,7 @@ from faceswap_lab.faces.footage import Footage
 from faceswap_lab.models.swappers.pair import TEMPLATE
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.stream.swap_frames import largest
-from faceswap_lab.models.train import Portraits
+from faceswap_lab.models.training.pair import Portraits
 from faceswap_lab.runs.people import Person, check_learnable
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipes import CropData, PairRecipe

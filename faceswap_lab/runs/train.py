@@ -14,8 +14,8 @@ from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.protocols import Card
-from faceswap_lab.models.train import Portraits, Step, TrainState, insist_finite, precision_on
-from faceswap_lab.models.train import train as train_steps
+from faceswap_lab.models.training.pair import Portraits, Step, TrainState, insist_finite, precision_on
+from faceswap_lab.models.training.pair import train as train_steps
 from faceswap_lab.runs import crops
 from faceswap_lab.runs.people import Person, check_learnable, check_person, learned_from, party_of, record_of
 from faceswap_lab.progress import Progress

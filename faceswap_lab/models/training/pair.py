@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from faceswap_lab.errors import RunError
-from faceswap_lab.models.losses import mask_loss, picture_loss
+from faceswap_lab.models.training.losses import mask_loss, picture_loss
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 
 DIVERGED = "lower the learning rate (recipe.train.rate) and train again: that is a new run"

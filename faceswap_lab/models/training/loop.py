@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from faceswap_lab.errors import RunError
-from faceswap_lab.models.train import DIVERGED, Step, insist_finite
+from faceswap_lab.models.training.pair import DIVERGED, Step, insist_finite
 
 Losses = Callable[[nn.Module, np.random.Generator, float], dict[str, Tensor]]
 """The losses of one step: of a network, random numbers of this step, and how far the training is, 0..1. `loss` is minimised."""

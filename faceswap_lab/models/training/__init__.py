@@ -1,0 +1,1 @@
+"""One loop for every network, and what the pair brings to it."""
