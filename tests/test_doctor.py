@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.cli.parser import parser
 from faceswap_lab.errors import DeviceError, RunError
-from faceswap_lab.models import zoo
+from faceswap_lab.models.weights import catalogue
 from faceswap_lab.maintenance import doctor, wheels
 from faceswap_lab.maintenance.doctor import Finding, Hardware
 from faceswap_lab.runs.run import Run
@@ -328,9 +328,9 @@ def test_missing_weights_are_exit_code_4_and_altered_ones_are_named(lab: Path, c
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
     assert [f["name"] for f in answer["findings"] if f["missing"]] == ["weights"]
-    model = next(iter(zoo.MODELS.values()))
-    zoo.weights_folder().mkdir()
-    (zoo.weights_folder() / model.file).write_bytes(b"other")
+    model = next(iter(catalogue.MODELS.values()))
+    catalogue.weights_folder().mkdir()
+    (catalogue.weights_folder() / model.file).write_bytes(b"other")
     assert f"{model.card.name} altered" in by_name(doctor.examine())["weights"].found
 
 

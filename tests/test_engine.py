@@ -14,7 +14,8 @@ from faceswap_lab.errors import DeviceError, FaceError, WeightsError
 from faceswap_lab.faces import align
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
-from faceswap_lab.models import device, zoo
+from faceswap_lab.models import device
+from faceswap_lab.models.weights import catalogue
 from faceswap_lab.models.engines.offline import OfflineEngine, best_face, nearest, refined_keypoints
 from faceswap_lab.models.protocols import Engine
 
@@ -151,7 +152,7 @@ def test_several_faces_come_surest_first_and_each_equals_itself_alone(engine: Of
 @pytest.mark.weights
 def test_embeddings_agree_with_opencv_on_the_same_crop(engine: OfflineEngine, photo: Image, full: Faces, tmp_path: Path) -> None:
     """Also tells RGB from BGR: OpenCV swaps the channels of its BGR input itself."""
-    model = onnx.load(zoo.path("sface-2021dec-int8"))
+    model = onnx.load(catalogue.path("sface-2021dec-int8"))
     data = [value for value in model.graph.input if value.name == "data"]
     del model.graph.input[:]
     model.graph.input.extend(data)

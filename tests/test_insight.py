@@ -24,10 +24,11 @@ from faceswap_lab.faces import align
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models import device, graphs
+from faceswap_lab.models import device
+from faceswap_lab.models.weights import onnx_inspect
 from faceswap_lab.models.stream import swap_frames
 from faceswap_lab.models.engines import insight
-from faceswap_lab.models import packs as restricted
+from faceswap_lab.models.weights import restricted
 from faceswap_lab.models.registry import check_points, open_engine, open_swapper, providers_of, record_of, swapper_record
 from faceswap_lab.models.engines.insight import InsightEngine, open_pack
 from faceswap_lab.models.swappers.inswapper import Inswapper
@@ -336,13 +337,13 @@ def test_a_network_of_no_known_kind_is_refused_by_name(copy: Path, name: str) ->
 
 
 def test_a_file_that_leaves_its_outputs_open_is_taken_for_what_its_input_says(tmp_path: Path) -> None:
-    whole = graphs.inspect(_plain(tmp_path / "a.onnx", [[None, 3, 112, 112]], [None]))
+    whole = onnx_inspect.inspect(_plain(tmp_path / "a.onnx", [[None, 3, 112, 112]], [None]))
     assert whole.outputs[0].open_shape
     assert insight.task_of(whole) == "recognition"
     with pytest.raises(WeightsError, match="landmarks of 212 or 3309 values"):
-        insight.task_of(graphs.inspect(_plain(tmp_path / "b.onnx", [[None, 3, 192, 192]], [None])))
+        insight.task_of(onnx_inspect.inspect(_plain(tmp_path / "b.onnx", [[None, 3, 192, 192]], [None])))
     with pytest.raises(WeightsError, match="takes pictures"):
-        insight.task_of(graphs.inspect(_plain(tmp_path / "c.onnx", [None], [[1, 512]])))
+        insight.task_of(onnx_inspect.inspect(_plain(tmp_path / "c.onnx", [None], [[1, 512]])))
 
 
 def test_a_network_of_integers_is_refused(copy: Path) -> None:
@@ -408,24 +409,24 @@ def test_weights_outside_the_files_folder_are_refused_unread(tmp_path: Path, loc
     secret.write_bytes(bytes(64))
     (folder / "link").symlink_to(secret)
     with pytest.raises(WeightsError, match="weights in the file or beside it"):
-        graphs.inspect(_external(folder / "a.onnx", location, inner=inner))
+        onnx_inspect.inspect(_external(folder / "a.onnx", location, inner=inner))
 
 
 @pytest.mark.parametrize(("offset", "length"), [(0, 65), (1, 64), (-1, 64), (0, -5), (10**18, 64)])
 def test_external_weights_that_are_too_short_are_refused(tmp_path: Path, offset: int, length: int) -> None:
     (tmp_path / "data").write_bytes(bytes(64))
     with pytest.raises(WeightsError, match="bytes of the weights 'far' at 'data'"):
-        graphs.inspect(_external(tmp_path / "a.onnx", "data", offset=offset, length=length))
+        onnx_inspect.inspect(_external(tmp_path / "a.onnx", "data", offset=offset, length=length))
 
 
 def test_external_weights_beside_the_file_count_in_its_digest(tmp_path: Path) -> None:
     path = _external(tmp_path / "a.onnx", "data")
     with pytest.raises(WeightsError, match="no such file"):
-        graphs.inspect(path)
+        onnx_inspect.inspect(path)
     digests = set()
     for content in (bytes(64), bytes(63) + b"x"):
         (tmp_path / "data").write_bytes(content)
-        digests.add(graphs.inspect(path).sha256)
+        digests.add(onnx_inspect.inspect(path).sha256)
     assert len(digests) == 2
 
 
@@ -666,7 +667,7 @@ def test_a_known_restricted_file_runs_only_after_its_licence_was_accepted(
 ) -> None:
     """Wherever the file lies: it is known by its digest."""
     monkeypatch.setenv("FACESWAP_LAB_WEIGHTS", str(tmp_path / "weights"))
-    digest = graphs.inspect(copy / "w600k_r50.onnx").sha256
+    digest = onnx_inspect.inspect(copy / "w600k_r50.onnx").sha256
     pack = restricted.Pack(
         card=restricted.PACKS["buffalo_l"].card,
         terms="only on Sundays",
@@ -732,7 +733,7 @@ def test_a_swap_with_a_pack_and_a_swapper_from_files_is_recorded_with_what_they_
     assert capsys.readouterr().err.count("swap on CPUExecutionProvider") == 1
     (event,) = first.events("device")
     assert event["providers"] == dict.fromkeys(("detection", "recognition", "landmarks", "swap"), "CPUExecutionProvider")
-    assert first.inputs["swapper"] == f"inswapper:sha256:{graphs.inspect(path).sha256}"
+    assert first.inputs["swapper"] == f"inswapper:sha256:{onnx_inspect.inspect(path).sha256}"
     assert run() == first
     pictures = [frame.image for frame in open_clip(first.artifact("result.mkv")).frames()]
     for index, picture in enumerate(pictures):
@@ -815,11 +816,11 @@ def test_a_judge_that_finds_no_face_says_so(folder: Path, tmp_path: Path, monkey
 
 def test_what_was_read_of_a_file_holds_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = packs.recogniser(tmp_path / "a.onnx")
-    first = graphs.inspect(path)
+    first = onnx_inspect.inspect(path)
     with monkeypatch.context() as blind:
         blind.setattr(Path, "read_bytes", lambda _: pytest.fail("read again"))
-        assert graphs.inspect(path) is first
+        assert onnx_inspect.inspect(path) is first
     packs.recogniser(path, batch=1)
-    assert graphs.inspect(path).sha256 != first.sha256
+    assert onnx_inspect.inspect(path).sha256 != first.sha256
     with pytest.raises(WeightsError, match="no plain file"):
-        graphs.inspect(tmp_path)
+        onnx_inspect.inspect(tmp_path)

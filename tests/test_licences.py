@@ -10,7 +10,8 @@ import pytest
 
 from faceswap_lab.__main__ import main
 from faceswap_lab.errors import LicenceError, WeightsError
-from faceswap_lab.models import registry, packs, zoo
+from faceswap_lab.models import registry
+from faceswap_lab.models.weights import restricted, catalogue
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.maintenance import weights
 from faceswap_lab.trust import audit
@@ -44,10 +45,10 @@ def archive(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pack(lab: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> packs.Pack:
+def pack(lab: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> restricted.Pack:
     """A zoo of one restricted pack, served from a folder."""
     content = archive.read_bytes()
-    pack = packs.Pack(
+    pack = restricted.Pack(
         card=Card(name="tiny", task="detect", licence=LICENCE, source="this test", sha256=_sha256(content)),
         terms="Not to be used on Sundays.",
         files={name: _sha256(content) for name, content in FILES.items()},
@@ -55,7 +56,7 @@ def pack(lab: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> packs.Pac
         url=archive.as_uri(),
         num_bytes=len(content),
     )
-    monkeypatch.setattr(packs, "PACKS", {"tiny": pack})
+    monkeypatch.setattr(restricted, "PACKS", {"tiny": pack})
     return pack
 
 
@@ -64,10 +65,10 @@ def _actions(lab: Path) -> list[str]:
 
 
 def test_every_restricted_card_is_pinned_says_its_terms_and_names_what_to_use_instead() -> None:
-    assert "buffalo_l" in packs.PACKS
-    for name, pack in packs.PACKS.items():
+    assert "buffalo_l" in restricted.PACKS
+    for name, pack in restricted.PACKS.items():
         assert name == pack.card.name
-        assert name not in zoo.MODELS
+        assert name not in catalogue.MODELS
         assert "non-commercial" in pack.card.licence
         assert pack.terms
         assert pack.instead
@@ -78,7 +79,7 @@ def test_every_restricted_card_is_pinned_says_its_terms_and_names_what_to_use_in
 
 @pytest.mark.parametrize("said", [None, "", "MIT", "research", "yes"])
 def test_without_the_licences_name_nothing_is_fetched_and_the_terms_are_shown(
-    pack: packs.Pack, lab: Path, said: str | None
+    pack: restricted.Pack, lab: Path, said: str | None
 ) -> None:
     with pytest.raises(LicenceError) as refused:
         weights.fetch(["tiny"], accept_licence=said, progress=list)
@@ -89,18 +90,18 @@ def test_without_the_licences_name_nothing_is_fetched_and_the_terms_are_shown(
         "the engine `offline`",
     ):
         assert part in str(refused.value)
-    assert not zoo.weights_folder().exists()
+    assert not catalogue.weights_folder().exists()
     assert not audit.path_of(lab).exists()
 
 
-def test_an_acceptance_is_recorded_logged_and_the_pack_comes_whole(pack: packs.Pack, lab: Path) -> None:
+def test_an_acceptance_is_recorded_logged_and_the_pack_comes_whole(pack: restricted.Pack, lab: Path) -> None:
     lines: list[str] = []
     rows = weights.fetch(["tiny"], accept_licence=" research ONLY ", progress=lines.append)
     assert "Not to be used on Sundays" in lines[0]
-    folder = packs.folder_of("tiny")
+    folder = restricted.folder_of("tiny")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == FILES
     assert sorted(path.name for path in folder.parent.iterdir()) == ["tiny"]
-    kept = json.loads((zoo.weights_folder() / "accepted" / "tiny.json").read_text())
+    kept = json.loads((catalogue.weights_folder() / "accepted" / "tiny.json").read_text())
     assert (kept["licence"], kept["sha256"], kept["name"]) == (LICENCE, pack.card.sha256, "tiny")
     assert kept["who"]
     assert kept["when"].startswith("20")
@@ -110,10 +111,10 @@ def test_an_acceptance_is_recorded_logged_and_the_pack_comes_whole(pack: packs.P
     row = next(row for row in rows if row["name"] == "tiny")
     assert row["state"] == "ok"
     assert "accepted by" in row["licence"]
-    assert packs.path("tiny") == folder
+    assert restricted.path("tiny") == folder
 
 
-def test_a_second_fetch_asks_and_loads_nothing(pack: packs.Pack, lab: Path, archive: Path) -> None:
+def test_a_second_fetch_asks_and_loads_nothing(pack: restricted.Pack, lab: Path, archive: Path) -> None:
     weights.fetch(["tiny"], accept_licence=LICENCE, progress=list)
     archive.unlink()
     lines: list[str] = []
@@ -124,19 +125,19 @@ def test_a_second_fetch_asks_and_loads_nothing(pack: packs.Pack, lab: Path, arch
 
 @pytest.mark.parametrize("change", ["licence", "sha256"])
 def test_an_acceptance_holds_for_that_licence_and_those_weights_only(
-    pack: packs.Pack, change: str, monkeypatch: pytest.MonkeyPatch
+    pack: restricted.Pack, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights.fetch(["tiny"], accept_licence=LICENCE, progress=list)
     other = "Research on weekdays" if change == "licence" else "0" * 64
-    monkeypatch.setattr(packs, "PACKS", {"tiny": replace(pack, card=replace(pack.card, **{change: other}))})
-    for use in (lambda: packs.path("tiny"), lambda: packs.insist_accepted([_sha256(FILES["a.onnx"])])):
+    monkeypatch.setattr(restricted, "PACKS", {"tiny": replace(pack, card=replace(pack.card, **{change: other}))})
+    for use in (lambda: restricted.path("tiny"), lambda: restricted.insist_accepted([_sha256(FILES["a.onnx"])])):
         with pytest.raises(LicenceError):
             use()
 
 
 @pytest.mark.parametrize("spoil", ["altered", "longer", "shorter", "gone"])
 def test_an_archive_that_is_not_the_pinned_one_leaves_nothing_behind(
-    pack: packs.Pack, archive: Path, lab: Path, spoil: str
+    pack: restricted.Pack, archive: Path, lab: Path, spoil: str
 ) -> None:
     content = archive.read_bytes()
     archive.write_bytes({"altered": b"x" + content[1:], "longer": content + bytes(9), "shorter": content[:-9]}.get(spoil, b""))
@@ -144,65 +145,65 @@ def test_an_archive_that_is_not_the_pinned_one_leaves_nothing_behind(
         archive.unlink()
     with pytest.raises(WeightsError, match="to answer" if spoil == "gone" else "bytes with sha256"):
         weights.fetch(["tiny"], accept_licence=LICENCE, progress=list)
-    assert list((zoo.weights_folder() / "packs").iterdir()) == []
+    assert list((catalogue.weights_folder() / "packs").iterdir()) == []
     assert _actions(lab) == ["licence accepted"]
-    assert packs.state("tiny") == "missing"
+    assert restricted.state("tiny") == "missing"
 
 
-def test_a_file_with_another_digest_in_the_right_archive_is_refused(pack: packs.Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_another_digest_in_the_right_archive_is_refused(pack: restricted.Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     for files in ({"a.onnx": "0" * 64}, {"c.onnx": "0" * 64}):
-        monkeypatch.setattr(packs, "PACKS", {"tiny": replace(pack, files=files)})
+        monkeypatch.setattr(restricted, "PACKS", {"tiny": replace(pack, files=files)})
         with pytest.raises(WeightsError, match=r"a\.onnx"):
             weights.fetch(["tiny"], accept_licence=LICENCE, progress=list)
-        assert not packs.folder_of("tiny").exists()
+        assert not restricted.folder_of("tiny").exists()
 
 
-def test_an_altered_pack_is_told_and_fetched_anew(pack: packs.Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_altered_pack_is_told_and_fetched_anew(pack: restricted.Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     weights.fetch(["tiny"], accept_licence=LICENCE, progress=list)
-    (packs.folder_of("tiny") / "a.onnx").write_bytes(b"else")
-    assert packs.state("tiny") == "altered"
-    monkeypatch.setattr(zoo, "MODELS", {})
+    (restricted.folder_of("tiny") / "a.onnx").write_bytes(b"else")
+    assert restricted.state("tiny") == "altered"
+    monkeypatch.setattr(catalogue, "MODELS", {})
     with pytest.raises(WeightsError, match="the pack tiny as it was fetched"):
         weights.verify()
     weights.fetch(["tiny"], progress=list)
-    assert packs.state("tiny") == "ok"
+    assert restricted.state("tiny") == "ok"
     weights.verify()
 
 
-def test_a_torn_acceptance_is_an_error_and_no_acceptance(pack: packs.Pack) -> None:
+def test_a_torn_acceptance_is_an_error_and_no_acceptance(pack: restricted.Pack) -> None:
     weights.fetch(["tiny"], accept_licence=LICENCE, progress=list)
-    (zoo.weights_folder() / "accepted" / "tiny.json").write_text("{")
+    (catalogue.weights_folder() / "accepted" / "tiny.json").write_text("{")
     with pytest.raises(WeightsError, match="a readable acceptance"):
-        packs.path("tiny")
+        restricted.path("tiny")
 
 
-def test_a_pack_by_name_is_an_engine_once_it_was_fetched(pack: packs.Pack) -> None:
+def test_a_pack_by_name_is_an_engine_once_it_was_fetched(pack: restricted.Pack) -> None:
     import torch
 
     with pytest.raises(LicenceError):
         registry.open_engine("insight:tiny", torch.device("cpu"))
-    packs.accept(packs.Acceptance(name="tiny", licence=LICENCE, sha256=pack.card.sha256, who="me", when="2026-01-01"))
+    restricted.accept(restricted.Acceptance(name="tiny", licence=LICENCE, sha256=pack.card.sha256, who="me", when="2026-01-01"))
     with pytest.raises(WeightsError, match="run `faceswap-lab models fetch tiny`"):
         registry.open_engine("insight:tiny", torch.device("cpu"))
 
 
-def test_weights_that_nobody_offers_can_only_be_accepted(pack: packs.Pack, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packs, "PACKS", {"tiny": replace(pack, url="")})
+def test_weights_that_nobody_offers_can_only_be_accepted(pack: restricted.Pack, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restricted, "PACKS", {"tiny": replace(pack, url="")})
     lines: list[str] = []
     weights.fetch(["tiny"], accept_licence=LICENCE, progress=lines.append)
     assert "bring a file of your own" in lines[-1]
     assert _actions(lab) == ["licence accepted"]
-    packs.insist_accepted(pack.files.values())
+    restricted.insist_accepted(pack.files.values())
 
 
-def test_a_licence_is_not_accepted_for_weights_that_have_none_to_accept(pack: packs.Pack) -> None:
+def test_a_licence_is_not_accepted_for_weights_that_have_none_to_accept(pack: restricted.Pack) -> None:
     with pytest.raises(ValueError, match="none of these weights has a licence to be accepted"):
         weights.fetch([], accept_licence=LICENCE, progress=list)
     with pytest.raises(ValueError, match=r"no model is called 'huge'; there are .*tiny"):
         weights.fetch(["huge"], progress=list)
 
 
-def test_the_command_line_refuses_with_3_and_fetches_with_0(pack: packs.Pack, lab: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_command_line_refuses_with_3_and_fetches_with_0(pack: restricted.Pack, lab: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["models", "fetch", "tiny"]) == 3
     assert "Not to be used on Sundays" in capsys.readouterr().err
     assert main(["models", "fetch", "tiny", "--accept-licence", LICENCE, "--json"]) == 0

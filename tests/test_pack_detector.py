@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from faceswap_lab.actors.render import truth_maps
 from faceswap_lab.errors import RunError, SplitError
-from faceswap_lab.models.graphs import inspect
+from faceswap_lab.models.weights.onnx_inspect import inspect
 from faceswap_lab.models.engines.insight import task_of
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph
 from faceswap_lab.models.pack.detector_scenes import Canvas, empty_canvas, make_canvas

@@ -13,7 +13,7 @@ from torch import nn
 
 from faceswap_lab.errors import RunError, SplitError
 from faceswap_lab.models.pack import embedder as embed_net, augment, landmarker
-from faceswap_lab.models.graphs import inspect
+from faceswap_lab.models.weights.onnx_inspect import inspect
 from faceswap_lab.models.engines.insight import task_of
 from faceswap_lab.models.pack.pictures import PackPictures, boxes_of
 from faceswap_lab.models.training.loop import FitConfig, FitState

@@ -15,7 +15,7 @@ from faceswap_lab import __main__ as command_line
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import RunError, SplitError, WeightsError
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models import graphs, shipped
+from faceswap_lab.models.weights import onnx_inspect, bundled
 from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.engines.insight import open_pack, task_of
 from faceswap_lab.models.engines.offline import OfflineEngine
@@ -54,7 +54,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {path.name: graphs.inspect(path).sha256 for path in sorted(folder.glob("*.onnx"))}
+    return {path.name: onnx_inspect.inspect(path).sha256 for path in sorted(folder.glob("*.onnx"))}
 
 
 # --- the recipe ---------------------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def test_what_was_stopped_goes_on_and_comes_out_the_same(
 def test_two_workers_make_the_same_pack(lab: Path, unscored: None, whole: Run) -> None:
     two = train(SMOKE, workers=2)
     assert digests(pack_of(whole)) == digests(pack_of(two))
-    assert {task_of(graphs.inspect(path)) for path in pack_of(two).glob("*.onnx")} == {
+    assert {task_of(onnx_inspect.inspect(path)) for path in pack_of(two).glob("*.onnx")} == {
         "detection",
         "landmark_2d_106",
         "recognition",
@@ -167,20 +167,20 @@ def test_a_smoke_pack_is_scored_and_works_as_an_engine(lab: Path, capsys: pytest
 
 
 def test_the_shipped_pack_is_what_its_card_says() -> None:
-    card = shipped.card()
-    found = open_pack(shipped.path())
+    card = bundled.card()
+    found = open_pack(bundled.path())
     assert set(found.networks) == {"detection", "landmark_2d_106", "recognition"}
     assert {graph.path.name: graph.sha256 for graph in found.networks.values()} == {
         name: about["sha256"] for name, about in card["files"].items()
     }
     assert card["licence"] == "Apache-2.0"
-    assert sum(path.stat().st_size for path in shipped.folder().iterdir()) < 6.5e6
+    assert sum(path.stat().st_size for path in bundled.folder().iterdir()) < 6.5e6
     recipe = from_json(recipes.PackRecipe, json.dumps(card["recipe"]))
     assert recipe == recipes.pack()
     assert card["num_pictures"]["train"] == recipe.sets.num_train * recipe.sets.num_views
     for kind in ("plain", "small"):
         assert 0 <= card["scores"][kind]["pack"]["found_uncovered"] <= 1
-    row = next(row for row in weights.listed() if row["name"] == shipped.NAME)
+    row = next(row for row in weights.listed() if row["name"] == bundled.NAME)
     assert (row["state"], row["licence"]) == ("ok", "Apache-2.0")
 
 
@@ -197,19 +197,19 @@ def test_the_shipped_pack_finds_a_real_face_as_yunet_frames_it() -> None:
 
 def test_an_altered_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(shipped.folder(), copy)
-    monkeypatch.setattr(shipped, "folder", lambda: copy)
-    assert shipped.state() == "ok"
+    shutil.copytree(bundled.folder(), copy)
+    monkeypatch.setattr(bundled, "folder", lambda: copy)
+    assert bundled.state() == "ok"
     path = next(copy.glob("*.onnx"))
     path.write_bytes(path.read_bytes() + b"\0")
-    assert shipped.state() == "altered"
+    assert bundled.state() == "altered"
     with pytest.raises(WeightsError, match="altered"):
         open_engine("insight:actors_s", torch.device("cpu"))
     path.unlink()
-    assert shipped.state() == "missing"
+    assert bundled.state() == "missing"
     (copy / "card.json").write_text("{}")
     with pytest.raises(WeightsError, match="card"):
-        shipped.card()
+        bundled.card()
 
 
 @pytest.mark.insight
@@ -220,7 +220,7 @@ def test_insightfaces_own_loop_runs_on_the_shipped_pack_and_agrees_with_the_engi
     from insightface.app import FaceAnalysis
 
     frame = Actor(2_100_007).perform("still", seconds=0.04, size=320)[0]
-    theirs = FaceAnalysis(str(shipped.folder()), providers=["CPUExecutionProvider"])
+    theirs = FaceAnalysis(str(bundled.folder()), providers=["CPUExecutionProvider"])
     theirs.prepare(-1)
     faces = theirs.get(np.ascontiguousarray(frame.image[..., ::-1]))
     engine = open_engine("insight:actors_s", torch.device("cpu"))

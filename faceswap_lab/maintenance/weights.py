@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from faceswap_lab.errors import WeightsError
-from faceswap_lab.models import packs, shipped, zoo
+from faceswap_lab.models.weights import restricted as packs, bundled, catalogue
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import audit
 
@@ -20,17 +20,17 @@ def fetch(
     `accept_licence` is the name of the licence of the restricted weights among `names`: with it, who accepted what and when is
     logged before anything is fetched. Raises LicenceError, which shows the terms, without it; ValueError for unknown names.
     """
-    unknown = [name for name in names if name not in zoo.MODELS and name not in packs.PACKS]
+    unknown = [name for name in names if name not in catalogue.MODELS and name not in packs.PACKS]
     if unknown:
-        raise ValueError(f"no model is called {unknown[0]!r}; there are {', '.join([*zoo.MODELS, *packs.PACKS])}")
+        raise ValueError(f"no model is called {unknown[0]!r}; there are {', '.join([*catalogue.MODELS, *packs.PACKS])}")
     restricted = [name for name in names if name in packs.PACKS]
     if accept_licence is not None and not restricted:
         raise ValueError(f"none of these weights has a licence to be accepted; those that have are {', '.join(packs.PACKS)}")
     for name in restricted:
         packs.check_acceptance(name, accept_licence)
-    free = [name for name in names if name in zoo.MODELS]
+    free = [name for name in names if name in catalogue.MODELS]
     if free or not names:
-        zoo.fetch(free or None, progress=progress)
+        catalogue.fetch(free or None, progress=progress)
     for name in restricted:
         _fetch_restricted(name, accept_licence, progress)
     return listed()
@@ -68,9 +68,9 @@ def _fetch_restricted(name: str, accept_licence: str | None, progress: Callable[
 def verify() -> None:
     """Raise WeightsError for a missing or altered file of the offline engine or the shipped pack, or an altered one of a pack that
     was fetched."""
-    shipped.path()
-    for name in zoo.MODELS:
-        zoo.path(name)
+    bundled.path()
+    for name in catalogue.MODELS:
+        catalogue.path(name)
     for name in packs.PACKS:
         if packs.state(name) == "altered":
             raise WeightsError(
@@ -83,12 +83,12 @@ def verify() -> None:
 def listed() -> list[dict[str, Any]]:
     """All weights this lab knows, with state, task, licence and place; restricted ones say whether their licence was accepted."""
     rows: list[dict[str, Any]] = []
-    for status in zoo.verify():
-        card = zoo.MODELS[status.name].card
+    for status in catalogue.verify():
+        card = catalogue.MODELS[status.name].card
         rows.append({"name": card.name, "state": status.state, "for": card.task, "licence": card.licence, "file": str(status.path)})
-    licence = str(shipped.card()["licence"])
+    licence = str(bundled.card()["licence"])
     rows.append(
-        {"name": shipped.NAME, "state": shipped.state(), "for": "detect", "licence": licence, "file": str(shipped.folder())}
+        {"name": bundled.NAME, "state": bundled.state(), "for": "detect", "licence": licence, "file": str(bundled.folder())}
     )
     for name, pack in packs.PACKS.items():
         who = packs.accepted(name)

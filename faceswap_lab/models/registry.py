@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from faceswap_lab.errors import WeightsError
-from faceswap_lab.models import graphs, packs, shipped
+from faceswap_lab.models.weights import onnx_inspect, restricted, bundled
 from faceswap_lab.models.engines.insight import InsightEngine
 from faceswap_lab.models.swappers.inswapper import Inswapper
 from faceswap_lab.models.engines.offline import OfflineEngine
@@ -39,7 +39,7 @@ def swapper_record(name: str) -> str:
     """What a swapper without a training run is, for a run's key: a file by its digest, "warp" by its name."""
     if not name.startswith(INSWAPPER):
         return name
-    return f"{INSWAPPER}sha256:{graphs.inspect(_file(name)).sha256}"
+    return f"{INSWAPPER}sha256:{onnx_inspect.inspect(_file(name)).sha256}"
 
 
 def check_points(engine: Engine, swapper: AnySwapper) -> None:
@@ -74,6 +74,6 @@ def _file(name: str) -> Path:
 
 
 def _folder(name: str) -> Path:
-    if name == shipped.NAME:
-        return shipped.path()
-    return packs.path(name) if name in packs.PACKS else Path(name).expanduser()
+    if name == bundled.NAME:
+        return bundled.path()
+    return restricted.path(name) if name in restricted.PACKS else Path(name).expanduser()

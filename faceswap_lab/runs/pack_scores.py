@@ -17,7 +17,7 @@ from faceswap_lab.actors.render import truth_maps
 from faceswap_lab.actors.splits import split_of
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
-from faceswap_lab.models import zoo
+from faceswap_lab.models.weights import catalogue
 from faceswap_lab.models.pack.embedder import identity_score
 from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.engines.insight import check_installed
@@ -95,8 +95,8 @@ def score_pack(folder: Path, config: PackScores) -> dict[str, Any]:
 def check_judges() -> None:
     """Raise WeightsError if the scores could not be taken: without insightface, or without the offline engine's weights."""
     check_installed()
-    for name in zoo.MODELS:
-        zoo.path(name)
+    for name in catalogue.MODELS:
+        catalogue.path(name)
 
 
 def _shots(config: PackScores) -> Iterator[tuple[int, Shot]]:

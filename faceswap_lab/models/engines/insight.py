@@ -25,9 +25,9 @@ from faceswap_lab.faces import align
 from faceswap_lab.faces.face import Faces, PointSet
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import device as devices
-from faceswap_lab.models import graphs, packs
+from faceswap_lab.models.weights import onnx_inspect, restricted
 from faceswap_lab.models.engines.scrfd_batch import ELSEWHERE, ON_CPU, BatchDetector, leaves_batch_open
-from faceswap_lab.models.graphs import Graph
+from faceswap_lab.models.weights.onnx_inspect import Graph
 
 SEARCH_SIZES = ((128, 128), (640, 640))
 """Width and height that insightface searches a frame at: small for faces that fill it, large for the others."""
@@ -80,7 +80,7 @@ def open_pack(folder: Path) -> InsightPack:
         )
     networks: dict[str, Graph] = {}
     for path in sorted(folder.glob("*.onnx")):
-        graph = graphs.inspect(path)
+        graph = onnx_inspect.inspect(path)
         task = task_of(graph)
         if task in networks:
             raise WeightsError(
@@ -95,7 +95,7 @@ def open_pack(folder: Path) -> InsightPack:
             got=f"no {' and no '.join(sorted(lacking))} among {[graph.path.name for graph in networks.values()]}",
             remedy="give the folder of a whole pack, or use the engine `offline`",
         )
-    packs.insist_accepted(graph.sha256 for graph in networks.values())
+    restricted.insist_accepted(graph.sha256 for graph in networks.values())
     return InsightPack(folder=folder, networks=MappingProxyType(networks))
 
 
@@ -103,27 +103,27 @@ def task_of(graph: Graph) -> str:
     """What insightface's router would take a network for, checked further. Raises WeightsError if it is nothing clear."""
     first, outputs = graph.inputs[0] if graph.inputs else None, graph.outputs
     if first is None or first.open_shape or not first.fits(None, 3, None, None):
-        raise graphs.refusal(graph.path, "a network that takes pictures (n, 3, h, w)", f"inputs {_shapes(graph.inputs)}")
+        raise onnx_inspect.refusal(graph.path, "a network that takes pictures (n, 3, h, w)", f"inputs {_shapes(graph.inputs)}")
     height, width = first.shape[2:]
     if len(graph.inputs) == 2 and graph.inputs[1].fits(None, None) and len(outputs) == 1:
         return "swap"
     if len(graph.inputs) != 1 or first.dtype != "float32":
-        raise graphs.refusal(graph.path, "one input of 32-bit floats", f"inputs {_shapes(graph.inputs)}")
+        raise onnx_inspect.refusal(graph.path, "one input of 32-bit floats", f"inputs {_shapes(graph.inputs)}")
     if len(outputs) >= 5:
         _check_detector(graph)
         return "detection"
     if len(outputs) != 1:
-        raise graphs.refusal(graph.path, "one output, or a detector's", f"outputs {_shapes(outputs)}")
+        raise onnx_inspect.refusal(graph.path, "one output, or a detector's", f"outputs {_shapes(outputs)}")
     if (height, width) == (192, 192):
         for task, values in (("landmark_2d_106", 212), ("landmark_3d_68", 3309)):
             if outputs[0].shape[-1:] == (values,) and outputs[0].fits(None, values):
                 return task
-        raise graphs.refusal(graph.path, "landmarks of 212 or 3309 values", f"outputs {_shapes(outputs)}")
+        raise onnx_inspect.refusal(graph.path, "landmarks of 212 or 3309 values", f"outputs {_shapes(outputs)}")
     if (height, width) == (96, 96):
         return "genderage"
     if height is not None and height == width and height % 112 == 0 and outputs[0].fits(None, None):
         return "recognition"
-    raise graphs.refusal(
+    raise onnx_inspect.refusal(
         graph.path,
         "a detector, landmarks, a recogniser or a swapper",
         f"inputs {_shapes(graph.inputs)}, outputs {_shapes(outputs)}",
@@ -134,11 +134,11 @@ def _check_detector(graph: Graph) -> None:
     """SCRFD with five keypoints: scores, boxes and points (1, 4, 10 values) of 3 strides, or of 5."""
     number = len(graph.outputs)
     if number not in (9, 15):
-        raise graphs.refusal(graph.path, "SCRFD with keypoints: 9 or 15 outputs", f"{number} outputs")
+        raise onnx_inspect.refusal(graph.path, "SCRFD with keypoints: 9 or 15 outputs", f"{number} outputs")
     for place, output in enumerate(graph.outputs):
         values = (1, 4, 10)[place * 3 // number]
         if not (output.fits(None, values) or output.fits(None, None, values)):
-            raise graphs.refusal(graph.path, f"output {place} of a detector with {values} values each", _shapes([output]))
+            raise onnx_inspect.refusal(graph.path, f"output {place} of a detector with {values} values each", _shapes([output]))
 
 
 def _shapes(ports: Any) -> str:
@@ -325,7 +325,7 @@ def _tried(graph: Graph, expected: str) -> Iterator[None]:
         with devices.running(f"{expected} from {graph.path}"):
             yield
     except (IndexError, ValueError) as error:
-        raise graphs.refusal(graph.path, expected, str(error)) from error
+        raise onnx_inspect.refusal(graph.path, expected, str(error)) from error
 
 
 def check_installed() -> None:

@@ -14,7 +14,8 @@ from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
-from faceswap_lab.models import device, zoo
+from faceswap_lab.models import device
+from faceswap_lab.models.weights import catalogue
 
 _MESH_SIZE = 192
 _MESH_MARGIN = 1.5
@@ -117,7 +118,7 @@ class OfflineEngine:
 
     @cached_property
     def _yunet(self) -> "cv2.FaceDetectorYN":
-        weights = str(zoo.path("yunet-2023mar-int8"))
+        weights = str(catalogue.path("yunet-2023mar-int8"))
         level = cv2.utils.logging.getLogLevel()
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns of a target that it sets itself
         try:
@@ -127,12 +128,12 @@ class OfflineEngine:
 
     @cached_property
     def _facemesh(self) -> "cv2.dnn.Net":
-        return cv2.dnn.readNetFromTFLite(str(zoo.path("facemesh-468")))
+        return cv2.dnn.readNetFromTFLite(str(catalogue.path("facemesh-468")))
 
     @cached_property
     def _sface(self) -> onnxruntime.InferenceSession:
         """The file lists its weights as graph inputs too, which onnxruntime and OpenCV 5 refuse: only `data` is one."""
-        model = onnx.load(zoo.path("sface-2021dec-int8"))
+        model = onnx.load(catalogue.path("sface-2021dec-int8"))
         data = [value for value in model.graph.input if value.name == "data"]
         del model.graph.input[:]
         model.graph.input.extend(data)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, UInt8
 from faceswap_lab.errors import WeightsError
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import device as devices
-from faceswap_lab.models.graphs import Graph
+from faceswap_lab.models.weights.onnx_inspect import Graph
 
 ON_CPU, ELSEWHERE = 1, 16
 """Frames in a run. On two cores a batch cost 0 to 25 % more time than one by one: its layers leave the cache. A GPU waits between

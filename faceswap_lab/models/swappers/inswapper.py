@@ -14,8 +14,8 @@ from torch import Tensor
 
 from faceswap_lab.errors import FaceError, WeightsError
 from faceswap_lab.models import device as devices
-from faceswap_lab.models import graphs, packs
-from faceswap_lab.models.graphs import Graph
+from faceswap_lab.models.weights import onnx_inspect, restricted
+from faceswap_lab.models.weights.onnx_inspect import Graph
 from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
 
 _TYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -37,7 +37,7 @@ class Inswapper:
         self.card = Card(
             name=graph.path.stem,
             task="swap",
-            licence=packs.licence_of(graph.sha256),
+            licence=restricted.licence_of(graph.sha256),
             source="an ONNX file of INSwapper's shape",
             sha256=graph.sha256,
         )
@@ -49,8 +49,8 @@ class Inswapper:
     @classmethod
     def open(cls, path: Path, device: torch.device, *, embedder: str) -> "Inswapper":
         """Read, check and load a file. Raises WeightsError for any other, LicenceError for one whose licence nobody accepted."""
-        graph = check(graphs.inspect(path))
-        packs.insist_accepted([graph.sha256])
+        graph = check(onnx_inspect.inspect(path))
+        restricted.insist_accepted([graph.sha256])
         return cls(graph, devices.onnx_session(path, device), embedder)
 
     @property
@@ -118,25 +118,25 @@ class Inswapper:
 def check(graph: Graph) -> Graph:
     """The same graph if it is of INSwapper's shape. Raises WeightsError, saying what is not, before anything is run."""
     if len(graph.inputs) != 2 or len(graph.outputs) != 1:
-        raise graphs.refusal(graph.path, "a swapper: two inputs, one output", f"{len(graph.inputs)} and {len(graph.outputs)}")
+        raise onnx_inspect.refusal(graph.path, "a swapper: two inputs, one output", f"{len(graph.inputs)} and {len(graph.outputs)}")
     (picture, code), (answer,) = graph.inputs, graph.outputs
     if any(port.dtype not in _TYPES for port in (picture, code, answer)):
-        raise graphs.refusal(
+        raise onnx_inspect.refusal(
             graph.path, "inputs and output of 32- or 16-bit floats", f"{picture.dtype}, {code.dtype}, {answer.dtype}"
         )
     size = picture.shape[2] if len(picture.shape) == 4 else None
     if size is None or not picture.fits(None, 3, size, size) or (size % 112 and size % 128):
-        raise graphs.refusal(graph.path, "square crops, a multiple of 112 or 128 a side", f"{picture.name} {list(picture.shape)}")
+        raise onnx_inspect.refusal(graph.path, "square crops, a multiple of 112 or 128 a side", f"{picture.name} {list(picture.shape)}")
     if not answer.fits(None, 3, size, size):
-        raise graphs.refusal(
+        raise onnx_inspect.refusal(
             graph.path, f"answers as large as the crops, {size} pixels a side", f"{answer.name} {list(answer.shape)}"
         )
     for port in (picture, code, answer):
         if port.shape[:1] not in ((), (None,), (1,)):
-            raise graphs.refusal(graph.path, "a batch of one, or of any number", f"one of {port.shape[0]} in {port.name}")
+            raise onnx_inspect.refusal(graph.path, "a batch of one, or of any number", f"one of {port.shape[0]} in {port.name}")
     width = len(_identity_map(graph))
     if not code.fits(None, width):
-        raise graphs.refusal(graph.path, f"codes of {width} values, as its map gives", f"{code.name} {list(code.shape)}")
+        raise onnx_inspect.refusal(graph.path, f"codes of {width} values, as its map gives", f"{code.name} {list(code.shape)}")
     return graph
 
 
@@ -145,5 +145,5 @@ def _identity_map(graph: Graph) -> Float32[np.ndarray, "d d"]:
     last = graph.last
     if last is None or last.ndim != 2 or last.shape[0] != last.shape[1] or last.dtype.kind != "f" or not np.isfinite(last).all():
         got = "none" if last is None else f"{last.dtype}{list(last.shape)}"
-        raise graphs.refusal(graph.path, "a square map of finite floats as the last initializer", got)
+        raise onnx_inspect.refusal(graph.path, "a square map of finite floats as the last initializer", got)
     return last.astype(np.float32)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from faceswap_lab.errors import LicenceError, WeightsError
-from faceswap_lab.models import zoo
+from faceswap_lab.models.weights import catalogue
 from faceswap_lab.models.protocols import Card
 
 _CHUNK = 1 << 20
@@ -103,7 +103,7 @@ PACKS: Mapping[str, Pack] = MappingProxyType({pack.card.name: pack for pack in _
 
 def folder_of(name: str) -> Path:
     """Where the files of pack `name` lie once fetched."""
-    return zoo.weights_folder() / "packs" / name
+    return catalogue.weights_folder() / "packs" / name
 
 
 def path(name: str) -> Path:
@@ -152,7 +152,7 @@ def check_acceptance(name: str, licence: str | None) -> None:
 
 def accept(acceptance: Acceptance) -> None:
     """Keep an acceptance beside the weights."""
-    zoo.write(_record(acceptance.name), json.dumps(asdict(acceptance), indent=1).encode())
+    catalogue.write(_record(acceptance.name), json.dumps(asdict(acceptance), indent=1).encode())
 
 
 def insist_accepted(digests: Iterable[str]) -> None:
@@ -240,7 +240,7 @@ def _digest(file: Path) -> str:
 
 
 def _record(name: str) -> Path:
-    return zoo.weights_folder() / "accepted" / f"{name}.json"
+    return catalogue.weights_folder() / "accepted" / f"{name}.json"
 
 
 def _refused(pack: Pack, got: str) -> LicenceError:
