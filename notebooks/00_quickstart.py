@@ -112,7 +112,7 @@ picture = anonymous.export(out / "anonymous.png")
 report = lab.report(trained, result, scores, back, back_scores, anonymous, path=out / "report.html")
 
 # %% tags=["summary"]
-from faceswap_lab.runs.notebook import conclude
+from faceswap_lab.pipelines.notebook import conclude
 
 harder = min((scores, back_scores), key=lambda run: run.gain("psnr_face"))
 conclude(

@@ -94,7 +94,7 @@ advice = [
 print("\n".join(advice))
 
 # %% tags=["summary"]
-from faceswap_lab.runs.notebook import conclude
+from faceswap_lab.pipelines.notebook import conclude
 
 conclude(
     {

@@ -8,7 +8,7 @@ import pytest
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.maintenance import erase
-from faceswap_lab.runs.notebook import notebook_path, run_notebook
+from faceswap_lab.pipelines.notebook import notebook_path, run_notebook
 from faceswap_lab.runs.run import Run
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
@@ -66,7 +66,7 @@ def _outputs(run: Run) -> list[dict]:
 @pytest.mark.notebook
 @pytest.mark.weights
 def test_the_quickstart_runs_headless_and_concludes(lab: Path) -> None:
-    from faceswap_lab.runs.quickstart import quickstart
+    from faceswap_lab.pipelines.quickstart import quickstart
 
     found = quickstart(recipe="smoke", device="cpu")
     figures = {"psnr_face", "psnr_face_floor", "ssim_face", "ssim_face_floor", "id_nearer_source", "landmark_error_ratio"}

@@ -22,7 +22,7 @@ def offer(commands: Any) -> None:
 
 
 def _quickstart(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs.quickstart import quickstart
+    from faceswap_lab.pipelines.quickstart import quickstart
 
     options.json = True
     return quickstart(recipe=options.recipe, device=options.device, again=options.again)
