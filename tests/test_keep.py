@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.errors import ConsentError, MediaError, RunError, StorageError
-from faceswap_lab.runs import archive, keep
+from faceswap_lab.runs import archive, prune
 from faceswap_lab.runs.people import record_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit, doors
@@ -39,7 +39,7 @@ def made(root: Path, verb: str = "train", *, done: bool = True, files: Mapping[s
     return Run.open(run.id, root)
 
 
-def ids(weighed: tuple[keep.Weighed, ...]) -> set[str]:
+def ids(weighed: tuple[prune.Weighed, ...]) -> set[str]:
     return {each.id for each in weighed}
 
 
@@ -52,7 +52,7 @@ def left(root: Path) -> set[str]:
 
 def test_a_plan_removes_nothing_and_weighs_what_would_go(tmp_path: Path) -> None:
     kept, half = made(tmp_path), made(tmp_path, done=False)
-    found = keep.plan(tmp_path, unfinished=True)
+    found = prune.plan(tmp_path, unfinished=True)
     assert ids(found.goes) == {half.id}
     assert found.num_bytes == sum(path.stat().st_size for path in half.path.rglob("*") if path.is_file()) > 900
     assert found.goes[0].why == "unfinished"
@@ -62,7 +62,7 @@ def test_a_plan_removes_nothing_and_weighs_what_would_go(tmp_path: Path) -> None
 
 def test_pruning_removes_logs_and_leaves_the_log_whole(tmp_path: Path) -> None:
     kept, half = made(tmp_path), made(tmp_path, done=False)
-    done = keep.prune(tmp_path, unfinished=True)
+    done = prune.prune(tmp_path, unfinished=True)
     assert ids(done.goes) == {half.id}
     assert left(tmp_path) == {kept.id}
     assert not half.path.exists()
@@ -70,12 +70,12 @@ def test_pruning_removes_logs_and_leaves_the_log_whole(tmp_path: Path) -> None:
     last = audit.read(tmp_path)[-1].event
     assert (last["action"], last["ids"]) == ("pruned", [half.id])
     assert audit.verify(tmp_path, heads=Run.heads(tmp_path)).whole
-    assert keep.prune(tmp_path, unfinished=True).goes == ()
+    assert prune.prune(tmp_path, unfinished=True).goes == ()
 
 
 def test_a_log_cut_behind_the_removal_of_the_last_run_is_found(tmp_path: Path) -> None:
     made(tmp_path, done=False)
-    keep.prune(tmp_path, unfinished=True)
+    prune.prune(tmp_path, unfinished=True)
     path = tmp_path / "audit.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     verdict = audit.verify(tmp_path, heads=Run.heads(tmp_path))
@@ -85,20 +85,20 @@ def test_a_log_cut_behind_the_removal_of_the_last_run_is_found(tmp_path: Path) -
 
 def test_age_counts_from_the_last_work_and_narrows_unfinished(tmp_path: Path) -> None:
     done, half = made(tmp_path), made(tmp_path, done=False)
-    assert keep.plan(tmp_path, older_than_days=1).goes == ()
-    assert ids(keep.plan(tmp_path, older_than_days=39, now=LATER).goes) == {done.id, half.id}
-    assert keep.plan(tmp_path, older_than_days=41, now=LATER).goes == ()
-    assert ids(keep.plan(tmp_path, unfinished=True, older_than_days=39, now=LATER).goes) == {half.id}
+    assert prune.plan(tmp_path, older_than_days=1).goes == ()
+    assert ids(prune.plan(tmp_path, older_than_days=39, now=LATER).goes) == {done.id, half.id}
+    assert prune.plan(tmp_path, older_than_days=41, now=LATER).goes == ()
+    assert ids(prune.plan(tmp_path, unfinished=True, older_than_days=39, now=LATER).goes) == {half.id}
     record = json.loads((half.path / "run.json").read_text())
     old = (datetime.now(UTC) - timedelta(days=100)).isoformat()
     (half.path / "run.json").write_text(json.dumps(record | {"created": old}))
-    assert keep.plan(tmp_path, unfinished=True, older_than_days=50).goes == (), "worked on today, whenever it was started"
+    assert prune.plan(tmp_path, unfinished=True, older_than_days=50).goes == (), "worked on today, whenever it was started"
 
 
 @pytest.mark.parametrize("asked", [{}, {"older_than_days": -1.0}, {"older_than_days": float("nan")}])
 def test_what_may_go_must_be_said(tmp_path: Path, asked: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"say which runs|0 or more"):
-        keep.plan(tmp_path, **asked)
+        prune.plan(tmp_path, **asked)
 
 
 @settings(max_examples=15, deadline=None)
@@ -117,7 +117,7 @@ def test_exactly_what_no_kept_run_was_made_from_goes(
     staying = {number for number, (done, _) in enumerate(shape) if done}
     for number in reversed(range(len(shape))):
         staying |= parents[number] if number in staying else set()
-    assert keep.prune(root, unfinished=True).stays == keep.plan(root, unfinished=True).stays
+    assert prune.prune(root, unfinished=True).stays == prune.plan(root, unfinished=True).stays
     assert left(root) == {runs[number].id for number in staying}
 
 
@@ -125,7 +125,7 @@ def test_an_id_is_not_taken_for_another_that_begins_with_it(tmp_path: Path) -> N
     first, second = made(tmp_path, done=False), made(tmp_path, done=False)
     assert second.id == f"{first.id}-2"
     made(tmp_path, "swap", swapper=second.id)
-    found = keep.plan(tmp_path, unfinished=True)
+    found = prune.plan(tmp_path, unfinished=True)
     assert ids(found.goes) == {first.id}
     assert ids(found.stays) == {second.id}
 
@@ -136,22 +136,22 @@ def test_a_file_of_a_run_holds_it_too(tmp_path: Path) -> None:
     digest = next(iter(by_digest.record.artifacts.values()))
     user = made(tmp_path, "swap", target=json.dumps(fields), source=json.dumps({"file": f"sha256:{digest}", "path": "copy.mkv"}))
     runs = [by_path, by_digest, free]
-    assert [run.id for run in runs if keep.made_from(user, run)] == [by_path.id, by_digest.id]
+    assert [run.id for run in runs if prune.made_from(user, run)] == [by_path.id, by_digest.id]
 
 
 def test_a_run_at_work_stays_until_the_process_lets_go(tmp_path: Path) -> None:
     run = made(tmp_path, done=False)
     with run:
-        assert ids(keep.prune(tmp_path, unfinished=True).stays) == {run.id}
+        assert ids(prune.prune(tmp_path, unfinished=True).stays) == {run.id}
         assert left(tmp_path) == {run.id}
-    assert ids(keep.prune(tmp_path, unfinished=True).goes) == {run.id}
+    assert ids(prune.prune(tmp_path, unfinished=True).goes) == {run.id}
 
 
 def test_a_run_taken_up_between_plan_and_removal_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = made(tmp_path, done=False)
-    monkeypatch.setattr(keep, "_held", lambda *_: "")
+    monkeypatch.setattr(prune, "_held", lambda *_: "")
     with run:
-        done = keep.prune(tmp_path, unfinished=True)
+        done = prune.prune(tmp_path, unfinished=True)
     assert (ids(done.goes), ids(done.stays), left(tmp_path)) == (set(), {run.id}, {run.id})
 
 
@@ -165,20 +165,20 @@ def test_the_lock_is_held_until_the_run_is_out_of_the_way(tmp_path: Path, monkey
         return rename(path, to)
 
     monkeypatch.setattr(Path, "rename", while_renaming)
-    assert ids(keep.prune(tmp_path, unfinished=True).goes) == {run.id}
+    assert ids(prune.prune(tmp_path, unfinished=True).goes) == {run.id}
 
 
 def test_one_prune_at_a_time(tmp_path: Path) -> None:
     made(tmp_path, done=False)
-    with keep.acquire(tmp_path / "runs" / ".prune.lock"), pytest.raises(RunError, match="another process"):
-        keep.prune(tmp_path, unfinished=True)
+    with prune.acquire(tmp_path / "runs" / ".prune.lock"), pytest.raises(RunError, match="another process"):
+        prune.prune(tmp_path, unfinished=True)
 
 
 def test_what_a_link_leads_to_stays(tmp_path: Path) -> None:
     elsewhere = made(tmp_path / "other", done=False)
     (tmp_path / "lab" / "runs").mkdir(parents=True)
     (tmp_path / "lab" / "runs" / elsewhere.id).symlink_to(elsewhere.path)
-    assert ids(keep.prune(tmp_path / "lab", unfinished=True).stays) == {elsewhere.id}
+    assert ids(prune.prune(tmp_path / "lab", unfinished=True).stays) == {elsewhere.id}
     assert elsewhere.path.exists()
 
 
@@ -186,7 +186,7 @@ def test_nothing_goes_while_a_run_cannot_be_read(tmp_path: Path) -> None:
     half, torn = made(tmp_path, done=False), made(tmp_path)
     (torn.path / "run.json").write_text("{")
     with pytest.raises(RunError, match="restore it"):
-        keep.prune(tmp_path, unfinished=True)
+        prune.prune(tmp_path, unfinished=True)
     assert half.path.exists()
 
 
@@ -219,7 +219,7 @@ def test_a_kill_leaves_every_run_whole_or_gone(tmp_path: Path, stage: str) -> No
     assert audit.verify(tmp_path, heads=Run.heads(tmp_path)).whole
     logged = {name for entry in audit.read(tmp_path) for name in entry.event.get("ids", [])}
     assert {run.id for run in halves} - left(tmp_path) <= logged, "nothing goes without a line"
-    keep.prune(tmp_path, unfinished=True)
+    prune.prune(tmp_path, unfinished=True)
     assert left(tmp_path) == {kept.id}
     assert not list((tmp_path / "runs").glob(".gone-*"))
 
@@ -229,10 +229,10 @@ def test_sizes_are_sums_of_files_and_follow_no_link(tmp_path: Path) -> None:
     (tmp_path / "a" / "one").write_bytes(b"1" * 1000)
     (tmp_path / "a" / "b" / "two").write_bytes(b"2" * 234)
     (tmp_path / "large").write_bytes(b"0" * 10_000)
-    assert keep.size_of(tmp_path / "a") == 1234
+    assert prune.size_of(tmp_path / "a") == 1234
     (tmp_path / "a" / "link").symlink_to(tmp_path / "large")
-    assert 1234 < keep.size_of(tmp_path / "a") < 2000
-    assert keep.size_of(tmp_path / "none") == 0
+    assert 1234 < prune.size_of(tmp_path / "a") < 2000
+    assert prune.size_of(tmp_path / "none") == 0
 
 
 # --- exporting ------------------------------------------------------------------------------------------------------------
@@ -369,11 +369,11 @@ def test_hidden_leftovers_of_stopped_processes_go_and_nothing_else(tmp_path: Pat
     long_ago = time.time() - 7200
     os.utime(old.parent, (long_ago, long_ago))
     with other:
-        seen = keep.plan(tmp_path, older_than_days=100)
+        seen = prune.plan(tmp_path, older_than_days=100)
         assert sorted(each.id for each in seen.litter) == sorted([*(f"{run.id}/{name}" for name in left), ".new-old"])
         assert seen.num_bytes == 450
         assert all((run.path / name).exists() for name in left), "a plan removes nothing"
-        went = keep.prune(tmp_path, older_than_days=100)
+        went = prune.prune(tmp_path, older_than_days=100)
         assert went == seen
     assert not [name for name in left if (run.path / name).exists()]
     assert all((other.path / name).exists() for name in left), "a process worked on that one"
@@ -381,7 +381,7 @@ def test_hidden_leftovers_of_stopped_processes_go_and_nothing_else(tmp_path: Pat
     assert not old.parent.exists()
     for name in run.record.artifacts:
         run.artifact(name)
-    went = keep.prune(tmp_path, unfinished=True)
+    went = prune.prune(tmp_path, unfinished=True)
     assert [each.id for each in went.goes] == [other.id]
     assert went.litter == ()
 
@@ -399,7 +399,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
 
     listed = answer("runs", "list")
     assert isinstance(listed, list)
-    assert {row["run"]: row["bytes"] for row in listed} == {run.id: keep.size_of(run.path) for run in (kept, half)}
+    assert {row["run"]: row["bytes"] for row in listed} == {run.id: prune.size_of(run.path) for run in (kept, half)}
     assert command_line.main(["runs", "list"]) == 0
     assert "KiB" in capsys.readouterr().out
     asked = answer("runs", "prune", "--unfinished")

@@ -14,7 +14,7 @@ from faceswap_lab import __main__ as command_line
 from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import Frame, write_still
-from faceswap_lab.runs import keep, library
+from faceswap_lab.runs import prune, library
 from faceswap_lab.maintenance import erase
 from faceswap_lab.runs.people import party_of, record_of
 from faceswap_lab.runs.recipe import to_json
@@ -261,7 +261,7 @@ def test_a_faceset_goes_by_its_name_unless_something_was_made_from_it(tmp_path: 
     user = made(tmp_path, "train", source=run.id)
     assert command_line.main(["facesets", "remove", "crowd", "--yes"]) == 1
     assert user.id in capsys.readouterr().err
-    keep.discard(user)
+    prune.discard(user)
     assert command_line.main(["facesets", "remove", "crowd"]) == 0
     assert run.path.exists()
     assert command_line.main(["facesets", "remove", "crowd", "--yes"]) == 0

@@ -156,10 +156,10 @@ def _facesets_remove(options: argparse.Namespace) -> Answer:
 
 
 def _discarded(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs import keep, library
+    from faceswap_lab.runs import prune, library
 
     run = library.run_of(options.name)
-    gone = (keep.discard if options.yes else keep.check_unused)(run)
+    gone = (prune.discard if options.yes else prune.check_unused)(run)
     hint = {} if options.yes else {"next": "nothing was removed; to remove it, add --yes"}
     return {"removed": options.yes, "run": gone.id, "bytes": gone.num_bytes, **hint}
 

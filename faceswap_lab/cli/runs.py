@@ -63,7 +63,7 @@ def _runs_show(options: argparse.Namespace) -> Answer:
 
 
 def _runs_prune(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs import keep
+    from faceswap_lab.runs import prune as keep
 
     work = keep.prune if options.yes else keep.plan
     done = work(root(), unfinished=options.unfinished, older_than_days=options.older_than)

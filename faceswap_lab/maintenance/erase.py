@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from faceswap_lab.errors import ConsentError, ManifestError, RunError
-from faceswap_lab.runs import keep
-from faceswap_lab.runs.keep import Weighed
+from faceswap_lab.runs import prune
+from faceswap_lab.runs.prune import Weighed
 from faceswap_lab.runs.library import FACES, NAMES
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
@@ -92,7 +92,7 @@ def plan(root: Path, subject: str) -> Withdrawal:
     digests = {entry.sha256: entry for entry in entries}
     why = _derived(all_runs, digests, log)
     by_id = {run.id: run for run in all_runs}
-    found = [keep.weighed(by_id[name], reason) for name, reason in why.items()]
+    found = [prune.weighed(by_id[name], reason) for name, reason in why.items()]
     # What was made last goes first: a purge that is stopped leaves no run whose origin cannot be told.
     found.sort(key=lambda each: by_id[each.id].record.created, reverse=True)
     return Withdrawal(
@@ -118,12 +118,12 @@ def purge(root: Path, subject: str, *, today: date | None = None) -> Purged:
     for each in found.runs:
         if _held_by_link(root, each):
             stays.append(_with_reason(each, "its folder is a link to another place: remove what it points to by hand"))
-        elif keep.remove(root, each):
+        elif prune.remove(root, each):
             gone.append(each)
         else:
             stays.append(_with_reason(each, "a process works on it: stop it, then withdraw again"))
-    for path in keep.leftovers(root):
-        keep.remove(root, Weighed(id=path.name, path=path, num_bytes=keep.size_of(path), why="left by a removal that was stopped"))
+    for path in prune.leftovers(root):
+        prune.remove(root, Weighed(id=path.name, path=path, num_bytes=prune.size_of(path), why="left by a removal that was stopped"))
     event = {"action": "withdrawal purged", "subject": found.subject, "runs": len(gone), "copies": len(copies), "stays": len(stays)}
     audit.append(root, event)
     return Purged(manifests=tuple(manifests), runs=tuple(gone), copies=tuple(copies), stays=tuple(stays))
@@ -195,7 +195,7 @@ def _derived(runs: list[Run], digests: dict[str, Entry], log: Iterable[audit.Ent
     while waiting:
         parent = waiting.pop()
         for run in runs:
-            if run.id not in why and keep.made_from(run, parent):
+            if run.id not in why and prune.made_from(run, parent):
                 why[run.id] = f"made from {parent.id}"
                 waiting.append(run)
     return why

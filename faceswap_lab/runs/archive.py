@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from faceswap_lab.errors import ConsentError, MediaError, storing
 from faceswap_lab.faces.frame import hidden_beside
-from faceswap_lab.runs.keep import made_from
+from faceswap_lab.runs.prune import made_from
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent import Entry, find_entry
