@@ -17,8 +17,8 @@ from faceswap_lab.runs import datasets as verb
 from faceswap_lab.runs import render as rendering
 from faceswap_lab.runs.render import RenderRecipe, render, shard_name
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust import audit, datasets
-from faceswap_lab.trust.datasets import MANIFEST, export_dataset
+from faceswap_lab.trust import audit, export_dataset as datasets
+from faceswap_lab.trust.export_dataset import MANIFEST, export_dataset
 from faceswap_lab.trust.mark import read_mark
 from faceswap_lab.files import sha256_file
 

@@ -7,7 +7,7 @@ from faceswap_lab.actors import shards
 from faceswap_lab.errors import RunError
 from faceswap_lab.runs.render import RenderRecipe, shard_name, source_of, target_of
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust.datasets import MANIFEST, export_dataset
+from faceswap_lab.trust.export_dataset import MANIFEST, export_dataset
 
 FILES = frozenset({".tar", ".zip", ".mp4", ".mkv", ".mov", ".png", ".jpg", ".jpeg"})
 """Suffixes that no folder has."""
@@ -25,7 +25,7 @@ def export(run: Run, path: str | Path) -> Path:
     """Let a render run's shards out as a folder with their manifest: through the gate, logged, whole or not at all.
 
     Every mark is read back first. The bytes are those of the run. An older export of that name is replaced. Raises ValueError for a
-    file's name, RunError for another run, and as `trust.datasets.export_dataset`.
+    file's name, RunError for another run, and as `trust.export_dataset.export_dataset`.
     """
     _insist_finished(run)
     destination = Path(path).absolute()
