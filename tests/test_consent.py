@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceswap_lab.errors import ConsentError, ManifestError
-from faceswap_lab.trust import audit, consent
-from faceswap_lab.trust.consent import find_entry, locate, read_manifest, uri_problem
-from faceswap_lab.trust.declare import declare, parse_basis
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.consent import manifest as consent
+from faceswap_lab.trust.consent.manifest import find_entry, locate, read_manifest, uri_problem
+from faceswap_lab.trust.consent.declare import declare, parse_basis
 from faceswap_lab.files import sha256_file
 
 DAY = date(2026, 6, 1)

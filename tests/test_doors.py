@@ -17,7 +17,7 @@ from faceswap_lab.faces import decode, footage, frame, video
 from faceswap_lab.faces.footage import Grant
 from faceswap_lab.faces.frame import Frame, write_still
 from faceswap_lab.trust import audit, doors
-from faceswap_lab.trust.consent import USES
+from faceswap_lab.trust.consent.manifest import USES
 from faceswap_lab.trust.doors import (
     Lineage,
     Party,

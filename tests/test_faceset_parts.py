@@ -32,7 +32,8 @@ from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.recipes import FacesetRecipe
 from faceswap_lab.runs.selection import When, find_doubles, identify, split
 from faceswap_lab.runs.sightings import Sightings
-from faceswap_lab.trust import consent, doors
+from faceswap_lab.trust.consent import manifest
+from faceswap_lab.trust import doors
 from faceswap_lab.files import sha256_file
 
 DAY = date(2026, 6, 1)
@@ -188,7 +189,7 @@ def test_faceforensics_becomes_manifest_rows_with_its_splits_and_nothing_is_open
     made = enlist(ffpp, who="people of FaceForensics++", basis="licence: its terms of use, signed by me")
     assert made["files"] == 6
     assert made["splits"] == {"train": 4, "none": 2}
-    rows = {entry.uri: entry for entry in consent.read_manifest(tmp_path / "data_manifests" / f"{made['manifests'][0]}.toml")[1]}
+    rows = {entry.uri: entry for entry in manifest.read_manifest(tmp_path / "data_manifests" / f"{made['manifests'][0]}.toml")[1]}
     fake = rows["ffpp://manipulated_sequences/Deepfakes/c23/videos/000_003.mp4"]
     assert fake.sha256 == sha256_file(ffpp / "manipulated_sequences/Deepfakes/c23/videos/000_003.mp4")
     assert fake.split == "train"
@@ -482,9 +483,9 @@ def files(folder: Path, count: int) -> list[Path]:
 
 def test_many_files_are_one_manifest_read_a_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data_manifests").mkdir()
-    read = consent.read_manifest
+    read = manifest.read_manifest
     calls = []
-    monkeypatch.setattr(consent, "read_manifest", lambda path: calls.append(path) or read(path))
+    monkeypatch.setattr(manifest, "read_manifest", lambda path: calls.append(path) or read(path))
     clips, refused = doors.admit_all(
         files(tmp_path / "a", 120), root=tmp_path, who="Ann", basis="consent: form of May", uses=["train"], today=DAY
     )
@@ -539,6 +540,6 @@ def test_a_split_is_added_to_a_list_that_had_none(tmp_path: Path) -> None:
     doors.admit_all([first], root=tmp_path, source="here", today=DAY, **declared)
     listed = [doors.File(path=second, sha256=sha256_file(second), split="val"), doors.File(path=third, sha256=sha256_file(third))]
     doors.enlist(listed, root=tmp_path, source="here", today=DAY, **declared)
-    (_, _, entries) = next(each for each in consent.read_manifests(tmp_path) if each[0] == "ann")
+    (_, _, entries) = next(each for each in manifest.read_manifests(tmp_path) if each[0] == "ann")
     assert [entry.split for entry in entries] == ["", "val", ""]
     assert len(json.dumps([entry.uri for entry in entries])) > 10

@@ -23,7 +23,7 @@ from faceswap_lab.faces.frame import read_still, write_still
 from faceswap_lab.runs import results
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent import find_entry, locate, read_manifest
+from faceswap_lab.trust.consent.manifest import find_entry, locate, read_manifest
 from faceswap_lab.trust.doors import admit
 from faceswap_lab.trust.mark import read_mark
 from tests.media import open_clip, write_video

@@ -24,7 +24,8 @@ from faceswap_lab.runs.recipe import from_json
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.swap import swap
 from faceswap_lab.runs.train import train
-from faceswap_lab.trust import audit, consent
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.consent import manifest
 from faceswap_lab.trust.mark import read_mark
 from faceswap_lab.views.run_report import report
 
@@ -219,7 +220,7 @@ def test_a_trained_pair_refuses_strangers(trained: Run, root: Path) -> None:
 
 
 def test_the_photograph_may_be_anonymised_and_nothing_else(root: Path, tmp_path: Path) -> None:
-    photo = people.admit(consent.locate(root, "package://skimage/data/astronaut.png"))
+    photo = people.admit(manifest.locate(root, "package://skimage/data/astronaut.png"))
     run = swap(photo, source=HERO, swapper="warp", device="cpu")
     before, after = photo[0].image, run.footage()[0].image
     changed = np.argwhere(np.abs(before.astype(int) - after).max(2) > 0)

@@ -21,7 +21,7 @@ from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.recipes import FacesetRecipe
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit, doors
-from faceswap_lab.trust.consent import find_entry
+from faceswap_lab.trust.consent.manifest import find_entry
 from faceswap_lab.trust.doors import Lineage, Party
 from faceswap_lab.files import write_whole
 
@@ -170,12 +170,12 @@ def test_rows_move_to_a_withdrawn_manifest_even_after_a_stop_between(tmp_path: P
             raise KeyboardInterrupt
         write_whole(path, text)
 
-    monkeypatch.setattr("faceswap_lab.trust.withdraw.write_whole", stopped)
+    monkeypatch.setattr("faceswap_lab.trust.consent.withdraw.write_whole", stopped)
     with pytest.raises(KeyboardInterrupt):
         erase.purge(tmp_path, "Ann Other", today=DAY)
     with pytest.raises(ConsentError, match="one manifest entry"):
         doors.admit(crowd[0].path, root=tmp_path)
-    monkeypatch.setattr("faceswap_lab.trust.withdraw.write_whole", write_whole)
+    monkeypatch.setattr("faceswap_lab.trust.consent.withdraw.write_whole", write_whole)
     erase.purge(tmp_path, "Ann Other", today=DAY)
     rows = (tmp_path / "data_manifests" / "a-crowd.csv").read_text().splitlines()
     assert rows[1:] == [f"own/crowd2.png,{crowd[2].grant.sha256}"]

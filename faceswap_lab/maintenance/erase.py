@@ -24,9 +24,9 @@ from faceswap_lab.runs.prune import Weighed
 from faceswap_lab.runs.library import FACES, NAMES
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent import Entry, locate, read_manifests, same_subject
+from faceswap_lab.trust.consent.manifest import Entry, locate, read_manifests, same_subject
 from faceswap_lab.files import sha256_file
-from faceswap_lab.trust.withdraw import entries_of, withdraw
+from faceswap_lab.trust.consent.withdraw import entries_of, withdraw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from faceswap_lab.faces.frame import hidden_beside
 from faceswap_lab.runs.prune import made_from
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent import Entry, find_entry
+from faceswap_lab.trust.consent.manifest import Entry, find_entry
 from faceswap_lab.files import canonical, put_in_place, sha256_file
 
 TEXTS = frozenset({".json", ".jsonl", ".csv", ".txt", ".md", ".toml"})

@@ -27,7 +27,7 @@ from faceswap_lab.runs.recipes import FacesetRecipe
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.selection import Identified, When, find_doubles, identify, split
 from faceswap_lab.runs.sightings import Sightings, look_through
-from faceswap_lab.trust.consent import find_entries
+from faceswap_lab.trust.consent.manifest import find_entries
 from faceswap_lab.trust.doors import Refused
 from faceswap_lab.files import put_in_place, sha256_file
 

@@ -16,7 +16,7 @@ from faceswap_lab.faces.footage import digest
 from faceswap_lab.runs.recipes import FacesetRecipe
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent import find_entries
+from faceswap_lab.trust.consent.manifest import find_entries
 from faceswap_lab.files import locked, sha256_text, write_whole
 
 FACES, DROPPED, SHEET, CROPS = "faces.json", "dropped.json", "sheet.jpg", "crops"

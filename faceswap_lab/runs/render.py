@@ -35,7 +35,7 @@ from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import mark
 from faceswap_lab.trust.export_dataset import MANIFEST
-from faceswap_lab.trust.gate import Leave, Party
+from faceswap_lab.trust.consent.gate import Leave, Party
 from faceswap_lab.files import canonical, sha256_file
 
 PARTS = "parts"

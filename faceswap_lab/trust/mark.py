@@ -16,7 +16,7 @@ from typing import Any
 from faceswap_lab.errors import MediaError
 from faceswap_lab.faces import frame as stills
 from faceswap_lab.faces import video
-from faceswap_lab.trust.gate import Leave, Party
+from faceswap_lab.trust.consent.gate import Leave, Party
 from faceswap_lab.files import VERSION, canonical
 
 TOOL = "faceswap_lab"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from faceswap_lab.errors import ConsentError
 from faceswap_lab.faces.footage import Grant
-from faceswap_lab.trust.consent import CONSENT_ONLY, PICTURE_ONLY, Entry, find_entries, same_subject
+from faceswap_lab.trust.consent.manifest import CONSENT_ONLY, PICTURE_ONLY, Entry, find_entries, same_subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from faceswap_lab.errors import ManifestError
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent import Entry, Manifest, manifest_files, read_manifest, read_manifests, same_subject
-from faceswap_lab.trust.declare import toml_string
+from faceswap_lab.trust.consent.manifest import Entry, Manifest, manifest_files, read_manifest, read_manifests, same_subject
+from faceswap_lab.trust.consent.declare import toml_string
 from faceswap_lab.files import locked, sha256_text, write_whole
 
 
