@@ -19,7 +19,7 @@ from faceswap_lab.runs.render import RenderRecipe, render, shard_name
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit, export_dataset as datasets
 from faceswap_lab.trust.export_dataset import MANIFEST, export_dataset
-from faceswap_lab.trust.mark import read_mark
+from faceswap_lab.trust.marks.metadata import read_mark
 from faceswap_lab.files import sha256_file
 
 SMALL = RenderRecipe(first=7, num_actors=2, num_views=1, size=48, shard_size=1, kinds=("still",), recast=True, maps=False)

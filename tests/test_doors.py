@@ -29,7 +29,7 @@ from faceswap_lab.trust.doors import (
     export_file,
     export_portrait,
 )
-from faceswap_lab.trust.mark import read_mark
+from faceswap_lab.trust.marks.metadata import read_mark
 from faceswap_lab.files import sha256_file
 
 DAY = date(2026, 6, 1)

@@ -25,7 +25,7 @@ from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.manifest import find_entry, locate, read_manifest
 from faceswap_lab.trust.doors import admit
-from faceswap_lab.trust.mark import read_mark
+from faceswap_lab.trust.marks.metadata import read_mark
 from tests.media import open_clip, write_video
 
 MORE = int(os.environ.get("FACESWAP_LAB_FUZZ", "0"))

@@ -149,7 +149,7 @@ def check_finished(root: Path, unbroken: dict[str, Any]) -> None:
 
 def _check_export(root: Path) -> None:
     from faceswap_lab.trust import audit
-    from faceswap_lab.trust.mark import read_mark
+    from faceswap_lab.trust.marks.metadata import read_mark
     from faceswap_lab.files import sha256_file
 
     folder = root / EXPORT.parent

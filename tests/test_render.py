@@ -25,7 +25,7 @@ from faceswap_lab.runs.datasets import read
 from faceswap_lab.runs.render import RenderRecipe, render, shard_name, source_of, take_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.export_dataset import MANIFEST
-from faceswap_lab.trust.mark import DETAILS, SENTENCE, read_mark
+from faceswap_lab.trust.marks.metadata import DETAILS, SENTENCE, read_mark
 
 SMALL = RenderRecipe(first=7, num_actors=2, num_views=2, size=48, shard_size=3, kinds=("range", "speech"), recast=True)
 

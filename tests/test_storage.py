@@ -26,7 +26,7 @@ from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.swap import swap
 from faceswap_lab.runs.train import train
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.mark import read_mark
+from faceswap_lab.trust.marks.metadata import read_mark
 from tests.media import numbered, open_clip
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="mounts and limits of POSIX systems")

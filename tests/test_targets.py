@@ -20,7 +20,7 @@ from faceswap_lab.runs.people import admit
 from faceswap_lab.runs.recipes import SwapRecipe
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.swap import swap
-from faceswap_lab.trust.mark import read_mark
+from faceswap_lab.trust.marks.metadata import read_mark
 from tests.media import open_clip, sound_packets, tags_of, write_tracks, write_video
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]

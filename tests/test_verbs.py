@@ -26,7 +26,7 @@ from faceswap_lab.runs.swap import swap
 from faceswap_lab.runs.train import train
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent import manifest
-from faceswap_lab.trust.mark import read_mark
+from faceswap_lab.trust.marks.metadata import read_mark
 from faceswap_lab.views.run_report import report
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]

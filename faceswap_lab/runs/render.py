@@ -33,7 +33,7 @@ from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust import mark
+from faceswap_lab.trust.marks import metadata as mark
 from faceswap_lab.trust.export_dataset import MANIFEST
 from faceswap_lab.trust.consent.gate import Leave, Party
 from faceswap_lab.files import canonical, sha256_file

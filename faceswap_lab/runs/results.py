@@ -9,7 +9,7 @@ from faceswap_lab.faces.footage import Clip, Excerpt, Grant
 from faceswap_lab.runs.people import Person, party_of, reopened
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
-from faceswap_lab.trust.mark import Lineage
+from faceswap_lab.trust.marks.metadata import Lineage
 from faceswap_lab.files import sha256_file
 
 RESULT = "result.mkv"

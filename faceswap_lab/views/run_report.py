@@ -19,7 +19,7 @@ from faceswap_lab.runs.people import reopened
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
 from faceswap_lab.trust.consent.gate import Leave, check_swap
-from faceswap_lab.trust.mark import metadata_of
+from faceswap_lab.trust.marks.metadata import metadata_of
 from faceswap_lab.views import figures
 from faceswap_lab.views.report import (
     Block,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from faceswap_lab.errors import ConsentError, storing
-from faceswap_lab.trust.mark import TOOL
+from faceswap_lab.trust.marks.metadata import TOOL
 
 SYNTHETIC = {
     "algorithmicMedia": "made by a program",
