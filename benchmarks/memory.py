@@ -49,7 +49,7 @@ def peak_of(path: Path) -> None:
     """In a process of its own: swap, export, and print the peak of this process's resident memory in bytes."""
     import resource
 
-    from faceswap_lab.runs.people import admit
+    from faceswap_lab.verbs.people import admit
     from faceswap_lab.runs.swap import swap
 
     clip = admit(path, who="synthetic:actor 21", basis="synthetic: an actor filmed here", uses=["anonymise"])

@@ -13,7 +13,7 @@ import faceswap_lab as lab
 from faceswap_lab.actors.take import Take
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.runs import results
-from faceswap_lab.runs.people import reopened
+from faceswap_lab.verbs.people import reopened
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import doors
 from faceswap_lab.views import figures, sheets

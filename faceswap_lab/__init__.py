@@ -11,14 +11,14 @@ __version__ = "0.1.0"
 _PLACES = {
     "Run": "faceswap_lab.runs.run:Run",
     "actor": "faceswap_lab.actors.cast:Actor",
-    "admit": "faceswap_lab.runs.people:admit",
+    "admit": "faceswap_lab.verbs.people:admit",
     "align": "faceswap_lab.views.align:align",
     "browse": "faceswap_lab.views.faceset:browse",
     "compare": "faceswap_lab.views.compare:compare",
-    "evaluate": "faceswap_lab.runs.evaluate:evaluate",
-    "faceset": "faceswap_lab.runs.library:faceset",
+    "evaluate": "faceswap_lab.verbs.evaluate:evaluate",
+    "faceset": "faceswap_lab.verbs.library:faceset",
     "gather": "faceswap_lab.runs.faceset:gather",
-    "recipes": "faceswap_lab.runs.recipes",
+    "recipes": "faceswap_lab.verbs.recipes",
     "report": "faceswap_lab.views.run_report:report",
     "studio": "faceswap_lab.views.studio:studio",
     "swap": "faceswap_lab.runs.swap:swap",
@@ -27,11 +27,11 @@ _PLACES = {
 
 if TYPE_CHECKING:
     from faceswap_lab.actors.cast import Actor as actor  # noqa: N813
-    from faceswap_lab.runs import recipes
-    from faceswap_lab.runs.evaluate import evaluate
+    from faceswap_lab.verbs import recipes
+    from faceswap_lab.verbs.evaluate import evaluate
     from faceswap_lab.runs.faceset import gather
-    from faceswap_lab.runs.library import faceset
-    from faceswap_lab.runs.people import admit
+    from faceswap_lab.verbs.library import faceset
+    from faceswap_lab.verbs.people import admit
     from faceswap_lab.runs.run import Run
     from faceswap_lab.runs.swap import swap
     from faceswap_lab.runs.train import train

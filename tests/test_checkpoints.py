@@ -18,10 +18,10 @@ from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.training.pair import Step, TrainConfig, TrainState
-from faceswap_lab.runs import recipes
+from faceswap_lab.verbs import recipes
 from faceswap_lab.runs import train as train_module
 from faceswap_lab.runs.recipe import to_json
-from faceswap_lab.runs.recipes import PairRecipe
+from faceswap_lab.verbs.recipes import PairRecipe
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.swap import swap
 from faceswap_lab.runs.train import CHECKPOINT, WEIGHTS, train

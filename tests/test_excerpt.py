@@ -10,8 +10,8 @@ import pytest
 from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.video import encode
-from faceswap_lab.runs import people
-from faceswap_lab.runs.people import party_of, record_of, reopened
+from faceswap_lab.verbs import people
+from faceswap_lab.verbs.people import party_of, record_of, reopened
 from tests.media import number_of, open_clip, sound_packets, write_video
 from tests.test_video import first_picture_s
 

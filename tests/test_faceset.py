@@ -22,9 +22,10 @@ from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Image, read_still
 from faceswap_lab.models.clusters import ACTORS
 from faceswap_lab.models.engines.offline import OfflineEngine
-from faceswap_lab.runs import library, people, recipes, sightings
+from faceswap_lab.verbs import library, people, recipes
+from faceswap_lab.runs import sightings
 from faceswap_lab.runs.faceset import gather
-from faceswap_lab.runs.recipes import FacesetRecipe
+from faceswap_lab.verbs.recipes import FacesetRecipe
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.swap import swap
 from faceswap_lab.runs.train import train

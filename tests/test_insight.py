@@ -36,8 +36,8 @@ from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import Crops, Source
 from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.models.swappers.warp import WarpSwapper
-from faceswap_lab.runs.evaluate import evaluate
-from faceswap_lab.runs.recipes import EvaluateRecipe, SwapRecipe
+from faceswap_lab.verbs.evaluate import evaluate
+from faceswap_lab.verbs.recipes import EvaluateRecipe, SwapRecipe
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.swap import swap
 from tests import packs

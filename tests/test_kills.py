@@ -45,7 +45,7 @@ def test_kills_leave_what_is_whole_or_goes_on(tmp_path: Path) -> None:
 def work(root: Path) -> None:
     """Train, swap, export: everything that a user does, small."""
     from faceswap_lab.actors.cast import Actor
-    from faceswap_lab.runs import recipes
+    from faceswap_lab.verbs import recipes
     from faceswap_lab.runs.swap import swap
     from faceswap_lab.runs.train import train
 
@@ -224,7 +224,8 @@ def main(kills: int, seed: int) -> int:
     from faceswap_lab.actors import take
     from faceswap_lab.actors.cast import Actor
     from faceswap_lab.models.engines.offline import OfflineEngine
-    from faceswap_lab.runs import crops, recipes
+    from faceswap_lab.runs import crops
+    from faceswap_lab.verbs import recipes
     from faceswap_lab.runs.environment import code_version
     from faceswap_lab.progress import Progress
 

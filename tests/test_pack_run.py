@@ -20,7 +20,8 @@ from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.engines.insight import open_pack, task_of
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.maintenance import weights
-from faceswap_lab.runs import pack, pack_scores, pack_stages, recipes
+from faceswap_lab.runs import pack, pack_scores, pack_stages
+from faceswap_lab.verbs import recipes
 from faceswap_lab.runs.pack import pack_of
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.run import Run

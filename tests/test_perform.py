@@ -19,7 +19,7 @@ from faceswap_lab.actors.performance.performance import KINDS, Performance
 from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.render.scene import travel
 from faceswap_lab.faces.frame import Image
-from faceswap_lab.runs.people import record_of, reopened
+from faceswap_lab.verbs.people import record_of, reopened
 
 CONTINUOUS = [kind for kind in KINDS if kind not in ("range", "still")]
 CAMERAS = [kind for kind in CAPTURES if kind not in ("plain", "clean")]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.runs import recipes
-from faceswap_lab.runs.evaluate import evaluate
+from faceswap_lab.verbs import recipes
+from faceswap_lab.verbs.evaluate import evaluate
 from faceswap_lab.runs.swap import swap
 from faceswap_lab.runs.train import train
 

@@ -12,7 +12,7 @@ from faceswap_lab.actors.performance.performance import Performance
 from faceswap_lab.actors.props import PROPS, dust_over, mesh_of, prop_of
 from faceswap_lab.actors.render.render import Rendered, render
 from faceswap_lab.actors.performance.view import Prop
-from faceswap_lab.runs.people import record_of, reopened
+from faceswap_lab.verbs.people import record_of, reopened
 
 SIZE = 160
 HELD = [kind for kind in PROPS if kind != "none"]

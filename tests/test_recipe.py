@@ -96,7 +96,7 @@ def test_a_value_of_another_type_is_not_written() -> None:
 
 
 def test_the_shipped_recipes_round_trip() -> None:
-    from faceswap_lab.runs import recipes
+    from faceswap_lab.verbs import recipes
 
     for recipe in (recipes.pair(), recipes.smoke(), recipes.SwapRecipe(), recipes.EvaluateRecipe()):
         assert from_json(type(recipe), to_json(recipe)) == recipe

@@ -24,8 +24,8 @@ from faceswap_lab.faces.join import join
 from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.runs import parts
 from faceswap_lab.runs import swap as swapping
-from faceswap_lab.runs.evaluate import PER_FRAME, evaluate
-from faceswap_lab.runs.recipes import SwapRecipe
+from faceswap_lab.verbs.evaluate import PER_FRAME, evaluate
+from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.runs.run import Run
 
 noise = np.random.default_rng(4)

@@ -21,7 +21,7 @@ from faceswap_lab.errors import LabError, StorageError, storage_error, storing
 from faceswap_lab.faces.frame import Frame, hidden_beside, read_still, remove_leftovers, write_still, written_whole
 from faceswap_lab.faces.video import encode
 from faceswap_lab.models.weights import catalogue
-from faceswap_lab.runs import recipes
+from faceswap_lab.verbs import recipes
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.swap import swap
 from faceswap_lab.runs.train import train

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from faceswap_lab.cli.answers import Answer
 
 if TYPE_CHECKING:
-    from faceswap_lab.runs.people import Person
+    from faceswap_lab.verbs.people import Person
     from faceswap_lab.runs.run import Run
 
 
@@ -39,10 +39,10 @@ def add_command(
 def person(text: str) -> "Person":
     """`actor:7`, `actor:7/speech:3`, `faceset:cast/person-2`, or a file that has a manifest entry."""
     from faceswap_lab.actors.cast import Actor
-    from faceswap_lab.runs.people import admit
+    from faceswap_lab.verbs.people import admit
 
     if text.startswith("faceset:"):
-        from faceswap_lab.runs.library import faceset
+        from faceswap_lab.verbs.library import faceset
 
         name, _, label = text.removeprefix("faceset:").partition("/")
         return faceset(name).of(label) if label else faceset(name)

@@ -27,8 +27,8 @@ def _evaluate(options: argparse.Namespace) -> Answer:
     from faceswap_lab.actors.cast import Actor
     from faceswap_lab.actors.take import Take
     from faceswap_lab.runs import results
-    from faceswap_lab.runs.evaluate import evaluate
-    from faceswap_lab.runs.recipes import EvaluateRecipe
+    from faceswap_lab.verbs.evaluate import evaluate
+    from faceswap_lab.verbs.recipes import EvaluateRecipe
     from faceswap_lab.runs.run import Run
 
     result = Run.open(options.run)

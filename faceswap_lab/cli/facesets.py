@@ -76,7 +76,7 @@ def offer(commands: Any) -> None:
 
 def _facesets_add(options: argparse.Namespace) -> Answer:
     from faceswap_lab.runs import faceset
-    from faceswap_lab.runs.recipes import FacesetRecipe
+    from faceswap_lab.verbs.recipes import FacesetRecipe
 
     uses = [use.strip() for use in options.uses.split(",") if use.strip()]
     if options.layout == "ffpp":
@@ -109,7 +109,7 @@ def _facesets_list(_: argparse.Namespace) -> Answer:
 
 
 def _facesets_show(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs import library
+    from faceswap_lab.verbs import library
 
     run = library.run_of(options.name)
     shown = library.faceset(run)
@@ -135,14 +135,14 @@ def _facesets_show(options: argparse.Namespace) -> Answer:
 
 
 def _facesets_name(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs import library
+    from faceswap_lab.verbs import library
 
     run = library.run_of(options.name)
     return {"run": run.id, "names": library.name_person(run, options.person, options.who)}
 
 
 def _facesets_check(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs import library
+    from faceswap_lab.verbs import library
 
     run = library.run_of(options.name)
     findings = library.check(run)
@@ -156,7 +156,8 @@ def _facesets_remove(options: argparse.Namespace) -> Answer:
 
 
 def _discarded(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs import prune, library
+    from faceswap_lab.runs import prune
+    from faceswap_lab.verbs import library
 
     run = library.run_of(options.name)
     gone = (prune.discard if options.yes else prune.check_unused)(run)

@@ -9,7 +9,7 @@ from faceswap_lab.cli.arguments import about, add_command, person
 
 if TYPE_CHECKING:
     from faceswap_lab.faces.footage import Clip, Excerpt
-    from faceswap_lab.runs.people import Person
+    from faceswap_lab.verbs.people import Person
 
 
 def offer(commands: Any) -> None:
@@ -61,8 +61,8 @@ def _swap(options: argparse.Namespace) -> Answer:
     from faceswap_lab.faces.footage import Footage
     from faceswap_lab.models.stream.swap_frames import StreamConfig
     from faceswap_lab.runs import results
-    from faceswap_lab.runs.people import admit, party_of
-    from faceswap_lab.runs.recipes import SwapRecipe
+    from faceswap_lab.verbs.people import admit, party_of
+    from faceswap_lab.verbs.recipes import SwapRecipe
     from faceswap_lab.runs.swap import swap
     from faceswap_lab.trust import doors
 

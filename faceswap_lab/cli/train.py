@@ -28,7 +28,7 @@ def offer(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs import recipes
+    from faceswap_lab.verbs import recipes
     from faceswap_lab.runs.recipe import from_json
     from faceswap_lab.runs.train import train
 

@@ -21,7 +21,7 @@ from typing import Any
 from faceswap_lab.errors import ConsentError, ManifestError, RunError
 from faceswap_lab.runs import prune
 from faceswap_lab.runs.prune import Weighed
-from faceswap_lab.runs.library import FACES, NAMES
+from faceswap_lab.verbs.library import FACES, NAMES
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.manifest import Entry, locate, read_manifests, same_subject

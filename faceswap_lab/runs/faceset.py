@@ -6,7 +6,7 @@ runs/faceset-3f9a1c22/
   artifacts/dropped.json   what was seen and left out, and files that were refused: source, frame, reason, detail
   artifacts/sheet.jpg      a contact sheet
   work/                    numbers of faces seen so far; gone when the run is finished
-  names.json               names given by hand, left_out.json faces marked by hand: annotations, see `runs.library`
+  names.json               names given by hand, left_out.json faces marked by hand: annotations, see `verbs.library`
 """
 
 import shutil
@@ -20,10 +20,10 @@ from faceswap_lab.errors import ConsentError, LabError, MediaError
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.runs import layouts
 from faceswap_lab.runs.gathering import Gathering
-from faceswap_lab.runs.people import file_record
+from faceswap_lab.verbs.people import file_record
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
-from faceswap_lab.runs.recipes import FacesetRecipe
+from faceswap_lab.verbs.recipes import FacesetRecipe
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors

@@ -21,9 +21,9 @@ from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.runs import layouts, sightings
 from faceswap_lab.runs.contact_sheet import contact_sheet
 from faceswap_lab.runs.layouts import Material
-from faceswap_lab.runs.library import CROPS, DROPPED, FACES, SHEET
+from faceswap_lab.verbs.library import CROPS, DROPPED, FACES, SHEET
 from faceswap_lab.progress import Progress
-from faceswap_lab.runs.recipes import FacesetRecipe
+from faceswap_lab.verbs.recipes import FacesetRecipe
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.selection import Identified, When, find_doubles, identify, split
 from faceswap_lab.runs.sightings import Sightings, look_through

@@ -16,7 +16,7 @@ from faceswap_lab.runs.pack_scores import check_judges, score_pack
 from faceswap_lab.runs.pack_stages import FILES, render_parts, train_networks
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
-from faceswap_lab.runs.recipes import PackRecipe
+from faceswap_lab.verbs.recipes import PackRecipe
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.files import sha256_file

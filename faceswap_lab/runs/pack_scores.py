@@ -28,7 +28,7 @@ from faceswap_lab.models.pack.pictures import boxes_of
 from faceswap_lab.models.pack.render import Shot, shoot
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.progress import Progress
-from faceswap_lab.runs.recipes import PackScores
+from faceswap_lab.verbs.recipes import PackScores
 
 _SIZE, _STEEP = 224, 0.52
 _FRAME = (480, 640)

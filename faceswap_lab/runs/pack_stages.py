@@ -29,7 +29,7 @@ from faceswap_lab.models.pack.detector_net import Detector
 from faceswap_lab.models.pack.detector import export_detector, fresh_detector, train_detector
 from faceswap_lab.models.training.pair import Step
 from faceswap_lab.runs.recipe import from_json
-from faceswap_lab.runs.recipes import PackRecipe
+from faceswap_lab.verbs.recipes import PackRecipe
 
 FILES: Mapping[str, str] = {"detector": "det_actors.onnx", "points": "2d106_actors.onnx", "embedder": "w_actors.onnx"}
 """The file of each network, in the order in which they are made."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.footage import Clip, Excerpt, Grant
-from faceswap_lab.runs.people import Person, party_of, reopened
+from faceswap_lab.verbs.people import Person, party_of, reopened
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
 from faceswap_lab.trust.marks.metadata import Lineage

@@ -21,10 +21,10 @@ from faceswap_lab.models.protocols import AnySwapper, Engine, Source
 from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches, source_of, swap_frames, turn_to_upright
 from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.runs.parts import Part, join_parts, kept, recorded, remove_parts, write_part
-from faceswap_lab.runs.people import Person, check_person, footage_of, party_of, record_of
+from faceswap_lab.verbs.people import Person, check_person, footage_of, party_of, record_of
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
-from faceswap_lab.runs.recipes import SwapRecipe
+from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.runs.results import RESULT
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run

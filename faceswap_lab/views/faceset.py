@@ -1,6 +1,6 @@
 """A faceset to look at: a contact sheet by person, names to give, faces to leave out, and why the others went.
 
-Names and marks go into the run's folder at once (`runs.library`), so the next `lab.faceset(name)` heeds them. Without a browser the
+Names and marks go into the run's folder at once (`verbs.library`), so the next `lab.faceset(name)` heeds them. Without a browser the
 same object shows a still picture.
 """
 
@@ -20,8 +20,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.faceset import Faceset, Row
 from faceswap_lab.faces.frame import Image
-from faceswap_lab.runs import library
-from faceswap_lab.runs.recipes import FacesetRecipe
+from faceswap_lab.verbs import library
+from faceswap_lab.verbs.recipes import FacesetRecipe
 from faceswap_lab.runs.run import Run
 from faceswap_lab.views import figures, images
 from faceswap_lab.views.figures import HAIRLINE, INK, MUTED, PAPER, SERIES

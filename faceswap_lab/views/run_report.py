@@ -15,7 +15,7 @@ from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.runs import results
-from faceswap_lab.runs.people import reopened
+from faceswap_lab.verbs.people import reopened
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
 from faceswap_lab.trust.consent.gate import Leave, check_swap

@@ -23,10 +23,10 @@ from faceswap_lab.models.metrics import Score
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.stream.swap_frames import gallery_of, largest
 from faceswap_lab.runs import results
-from faceswap_lab.runs.people import Person, footage_of, party_of, record_of
+from faceswap_lab.verbs.people import Person, footage_of, party_of, record_of
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
-from faceswap_lab.runs.recipes import EvaluateRecipe
+from faceswap_lab.verbs.recipes import EvaluateRecipe
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
