@@ -48,7 +48,7 @@ stand_in = not files
 
 # %%
 if stand_in:
-    from faceswap_lab.runs.shoot import shoot
+    from faceswap_lab.verbs.gather.stand_in import shoot
 
     files = [shoot(Path(folder) / "material", **({"clips": 1, "photos": 4} if recipe == "smoke" else {}))]
     who, basis = who or "synthetic:hero", basis or "synthetic: actors of this package, filmed by this notebook"

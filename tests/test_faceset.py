@@ -23,8 +23,8 @@ from faceswap_lab.faces.frame import Image, read_still
 from faceswap_lab.models.clusters import ACTORS
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.verbs import library, people, recipes
-from faceswap_lab.runs import sightings
-from faceswap_lab.runs.faceset import gather
+from faceswap_lab.verbs.gather import sightings
+from faceswap_lab.verbs.gather.gather import gather
 from faceswap_lab.verbs.recipes import FacesetRecipe
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.swap import swap
@@ -203,7 +203,7 @@ def test_a_stopped_search_goes_on_to_the_same_set(made: Run, shots: Path, monkey
 
 
 def test_a_stop_between_the_crops_goes_on_to_the_same_set(made: Run, shots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from faceswap_lab.runs import gathering as module
+    from faceswap_lab.verbs.gather import work as module
 
     placed = module.put_in_place
 

@@ -75,19 +75,19 @@ def offer(commands: Any) -> None:
 
 
 def _facesets_add(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs import faceset
+    from faceswap_lab.verbs.gather import gather
     from faceswap_lab.verbs.recipes import FacesetRecipe
 
     uses = [use.strip() for use in options.uses.split(",") if use.strip()]
     if options.layout == "ffpp":
         if len(options.paths) != 1:
             raise ValueError(f"FaceForensics++ is one folder, got {len(options.paths)}")
-        return faceset.enlist(options.paths[0], who=options.who, basis=options.basis, uses=uses)
+        return gather.enlist(options.paths[0], who=options.who, basis=options.basis, uses=uses)
     more = {} if options.same_person is None else {"same_person": options.same_person}
     recipe = FacesetRecipe(
         name=options.name, layout=options.layout, people=options.people, every_s=options.every, which=options.which, **more
     )
-    run = faceset.gather(recipe, *options.paths, who=options.who, basis=options.basis, uses=uses, again=options.again)
+    run = gather.gather(recipe, *options.paths, who=options.who, basis=options.basis, uses=uses, again=options.again)
     said = {name: value for name, value in about(run).items() if name != "identities"}
     return said | {"next": f"faceswap-lab facesets show {run.id}"}
 

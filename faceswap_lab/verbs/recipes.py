@@ -12,7 +12,7 @@ from faceswap_lab.models.training.loop import FitConfig
 from faceswap_lab.models.pack.detector import DetectorTraining
 from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.models.training.pair import TrainConfig
-from faceswap_lab.runs.layouts import Layout
+from faceswap_lab.verbs.gather.layouts import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from faceswap_lab.faces.faceset import SPLITS, Split
 from faceswap_lab.faces.quality import Print
 from faceswap_lab.models.clusters import Clusters, cluster
 from faceswap_lab.verbs.recipes import FacesetRecipe
-from faceswap_lab.runs.sightings import Sightings
+from faceswap_lab.verbs.gather.sightings import Sightings
 from faceswap_lab.files import sha256_text
 
 NEARLY = 0.5

@@ -18,8 +18,8 @@ from typing import Any
 
 from faceswap_lab.errors import ConsentError, LabError, MediaError
 from faceswap_lab.faces.footage import Clip
-from faceswap_lab.runs import layouts
-from faceswap_lab.runs.gathering import Gathering
+from faceswap_lab.verbs.gather import layouts
+from faceswap_lab.verbs.gather.work import Gathering
 from faceswap_lab.verbs.people import file_record
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json

@@ -1,0 +1,1 @@
+"""`gather`: faces from files, measured, selected and split."""
