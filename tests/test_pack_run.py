@@ -20,9 +20,9 @@ from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.engines.insight import open_pack, task_of
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.maintenance import weights
-from faceswap_lab.runs import pack, pack_scores, pack_stages
+from faceswap_lab.verbs.pack import pack, scores as pack_scores, stages
 from faceswap_lab.verbs import recipes
-from faceswap_lab.runs.pack import pack_of
+from faceswap_lab.verbs.pack.pack import pack_of
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.train import train
@@ -92,7 +92,7 @@ def test_what_the_scores_need_is_asked_for_before_the_work(lab: Path, monkeypatc
 
 def test_no_picture_of_a_test_person_is_rendered(tmp_path: Path) -> None:
     with pytest.raises(SplitError, match="actor:2000000"):
-        next(pack_stages.render_parts(SMOKE.sets, {"pictures/train-0000.npz": range(2_000_000, 2_000_001)}, tmp_path, workers=1))
+        next(stages.render_parts(SMOKE.sets, {"pictures/train-0000.npz": range(2_000_000, 2_000_001)}, tmp_path, workers=1))
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="test people"):
         pack_scores.score_pack(tmp_path, replace(SMOKE.scores, first=5))
@@ -111,12 +111,12 @@ def test_what_was_stopped_goes_on_and_comes_out_the_same(
 
     with monkeypatch.context() as patch:
         if stop_at == "render":
-            made = pack_stages.make_part
-            patch.setattr(pack_stages, "make_part", lambda *given: stopped() if "val" in given[0].name else made(*given))
+            made = stages.make_part
+            patch.setattr(stages, "make_part", lambda *given: stopped() if "val" in given[0].name else made(*given))
         else:
-            kept = pack_stages._keep
+            kept = stages._keep
             patch.setattr(
-                pack_stages, "_keep", lambda state, place, *rest: (kept(state, place, *rest), stop_at in place.name and stopped())
+                stages, "_keep", lambda state, place, *rest: (kept(state, place, *rest), stop_at in place.name and stopped())
             )
         with pytest.raises(KeyboardInterrupt):
             train(SMOKE)

@@ -47,7 +47,7 @@ def train(
     the gate refuses either person, SplitError if one of them is a test person, ValueError for what does not go with the recipe.
 
     With a recipe of `recipes.pack()` nobody is named: what is trained are the three networks of a pack, by `workers` processes on
-    the CPU (see `runs.pack`).
+    the CPU (see `verbs.pack.pack`).
     """
     if isinstance(recipe, PackRecipe):
         return _train_pack(recipe, source, target, device, workers, again)
@@ -96,7 +96,7 @@ def train(
 
 
 def _train_pack(recipe: PackRecipe, source: Person | None, target: Person | None, device: str, workers: int, again: bool) -> Run:
-    from faceswap_lab.runs.pack import train_pack
+    from faceswap_lab.verbs.pack.pack import train_pack
 
     if source is not None or target is not None:
         raise ValueError("the pack learns from actors of its own recipe: give neither source nor target")

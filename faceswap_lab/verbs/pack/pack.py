@@ -12,8 +12,8 @@ from typing import Any
 from faceswap_lab import __version__
 from faceswap_lab.errors import RunError
 from faceswap_lab.models.pack.pictures import PackSets
-from faceswap_lab.runs.pack_scores import check_judges, score_pack
-from faceswap_lab.runs.pack_stages import FILES, render_parts, train_networks
+from faceswap_lab.verbs.pack.scores import check_judges, score_pack
+from faceswap_lab.verbs.pack.stages import FILES, render_parts, train_networks
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.verbs.recipes import PackRecipe

@@ -1,0 +1,1 @@
+"""`train --recipe pack`: the pack of actors, stage by stage."""
