@@ -250,7 +250,7 @@ def points_judged(num_people: int) -> Bars:
 
 JOB = """
 import sys
-from faceswap_lab.runs.render import RenderRecipe, render
+from faceswap_lab.verbs.render.render import RenderRecipe, render
 if __name__ == "__main__":
     recipe = RenderRecipe(first=2_000_000, num_actors=50, num_views=20, size=128, shard_size=50, maps=False)
     render(recipe, workers=int(sys.argv[1]))

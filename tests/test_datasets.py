@@ -13,9 +13,9 @@ from PIL import Image as Pillow
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.actors import shards
 from faceswap_lab.errors import ConsentError, LabError, MediaError, ProvenanceError, RunError, StorageError
-from faceswap_lab.runs import datasets as verb
-from faceswap_lab.runs import render as rendering
-from faceswap_lab.runs.render import RenderRecipe, render, shard_name
+from faceswap_lab.verbs.render import dataset as verb
+from faceswap_lab.verbs.render import render as rendering
+from faceswap_lab.verbs.render.render import RenderRecipe, render, shard_name
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit, export_dataset as datasets
 from faceswap_lab.trust.export_dataset import MANIFEST, export_dataset

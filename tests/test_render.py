@@ -21,8 +21,8 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.render.truth_maps import LABELS
 from faceswap_lab.errors import DeviceError, MediaError, RunError
 from faceswap_lab.faces import frame as stills
-from faceswap_lab.runs.datasets import read
-from faceswap_lab.runs.render import RenderRecipe, render, shard_name, source_of, take_of
+from faceswap_lab.verbs.render.dataset import read
+from faceswap_lab.verbs.render.render import RenderRecipe, render, shard_name, source_of, take_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.export_dataset import MANIFEST
 from faceswap_lab.trust.marks.metadata import DETAILS, SENTENCE, read_mark
@@ -89,7 +89,7 @@ def test_two_workers_killed_and_resumed_give_the_bytes_of_an_unbroken_run(
 ) -> None:
     recipe = replace(SMALL, num_views=6, shard_size=2, recast=False, maps=False)
     script = (
-        "from faceswap_lab.runs.render import RenderRecipe, render\n"
+        "from faceswap_lab.verbs.render.render import RenderRecipe, render\n"
         "if __name__ == '__main__':\n"
         f"    render({recipe!r}, workers=2)\n"
     )
@@ -120,7 +120,7 @@ def test_two_workers_killed_and_resumed_give_the_bytes_of_an_unbroken_run(
 
 
 def test_an_interrupt_keeps_finished_shards_and_the_rest_follows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from faceswap_lab.runs import render as verb
+    from faceswap_lab.verbs.render import render as verb
 
     real, made = verb.make_shard, []
 

@@ -41,7 +41,7 @@ def offer(commands: Any) -> None:
 
 
 def _render(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.runs.render import RenderRecipe, render
+    from faceswap_lab.verbs.render.render import RenderRecipe, render
 
     first, _, end = options.actors.partition(":")
     if not first.isdecimal() or not end.isdecimal():

@@ -326,9 +326,9 @@ class Run:
         `.mp4` for a clip, `.png` or `.jpg` for a still, a folder for shards.
         """
         if self.verb == "render":
-            from faceswap_lab.runs import datasets
+            from faceswap_lab.verbs.render import dataset
 
-            return datasets.export(self, path)
+            return dataset.export(self, path)
         from faceswap_lab.runs import results
 
         return results.export(self, path)

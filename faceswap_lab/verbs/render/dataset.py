@@ -5,7 +5,7 @@ from pathlib import Path
 
 from faceswap_lab.actors import shards
 from faceswap_lab.errors import RunError
-from faceswap_lab.runs.render import RenderRecipe, shard_name, source_of, target_of
+from faceswap_lab.verbs.render.render import RenderRecipe, shard_name, source_of, target_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.export_dataset import MANIFEST, export_dataset
 

@@ -1,0 +1,1 @@
+"""`render`: shards of actor pictures with their ground truth."""
