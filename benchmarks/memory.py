@@ -50,7 +50,7 @@ def peak_of(path: Path) -> None:
     import resource
 
     from faceswap_lab.verbs.people import admit
-    from faceswap_lab.runs.swap import swap
+    from faceswap_lab.verbs.swap.swap import swap
 
     clip = admit(path, who="synthetic:actor 21", basis="synthetic: an actor filmed here", uses=["anonymise"])
     samples: list[int] = []

@@ -12,7 +12,7 @@ import numpy as np
 import faceswap_lab as lab
 from faceswap_lab.actors.take import Take
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.runs import results
+from faceswap_lab.verbs.swap import result
 from faceswap_lab.verbs.people import reopened
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import doors
@@ -32,7 +32,7 @@ def main() -> None:
     frames = json.loads(verdict.artifact("frames.json").read_text())
     order = np.argsort([row["value.psnr"] for row in frames])
     places = [int(order[round(share * (len(order) - 1))]) for share in SHARES]
-    _, target = results.people(swap)
+    _, target = result.people(swap)
     truth = reopened(verdict.inputs["truth"])
     assert isinstance(target, Take)
     assert isinstance(truth, Take)
@@ -57,7 +57,7 @@ def cast() -> None:
 
 
 def _out(image: np.ndarray, name: str, run: lab.Run) -> None:
-    done = doors.export(Frame(image=image, origin=run.id), HERE / name, lineage=results.lineage(run), root=run.root)
+    done = doors.export(Frame(image=image, origin=run.id), HERE / name, lineage=result.lineage(run), root=run.root)
     print(done.path)
 
 

@@ -21,7 +21,7 @@ _PLACES = {
     "recipes": "faceswap_lab.verbs.recipes",
     "report": "faceswap_lab.views.run_report:report",
     "studio": "faceswap_lab.views.studio:studio",
-    "swap": "faceswap_lab.runs.swap:swap",
+    "swap": "faceswap_lab.verbs.swap.swap:swap",
     "train": "faceswap_lab.runs.train:train",
 }
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from faceswap_lab.verbs.library import faceset
     from faceswap_lab.verbs.people import admit
     from faceswap_lab.runs.run import Run
-    from faceswap_lab.runs.swap import swap
+    from faceswap_lab.verbs.swap.swap import swap
     from faceswap_lab.runs.train import train
     from faceswap_lab.views.align import align
     from faceswap_lab.views.compare import compare

@@ -23,7 +23,7 @@ from faceswap_lab.runs import train as train_module
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.verbs.recipes import PairRecipe
 from faceswap_lab.runs.run import Run
-from faceswap_lab.runs.swap import swap
+from faceswap_lab.verbs.swap.swap import swap
 from faceswap_lab.runs.train import CHECKPOINT, WEIGHTS, train
 
 CPU = torch.device("cpu")

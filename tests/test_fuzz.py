@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 from faceswap_lab.errors import LabError, ManifestError, MediaError, RunError
 from faceswap_lab.faces import decode, video
 from faceswap_lab.faces.frame import read_still, write_still
-from faceswap_lab.runs import results
+from faceswap_lab.verbs.swap import result
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.manifest import find_entry, locate, read_manifest
@@ -332,7 +332,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = Run.start(root, "swap", '{"num_source_frames": 5}', people)
     with run:
         run.emit("frame", index=0)
-        with run.write(results.RESULT) as path:
+        with run.write(result.RESULT) as path:
             video.encode(path, open_clip(still_in(root)).frames(), fps=25, lossless=True)
         run.finish(num_frames=1)
     return root
@@ -354,8 +354,8 @@ def read_run(root: Path) -> None:
         lambda: audit.verify(root, heads=Run.heads(root)),
         lambda: [run.artifact(name) for run in Run.find(root) for name in run.artifacts()],
         lambda: [run._repr_html_() for run in Run.find(root)],
-        lambda: [results.people(run) for run in Run.find(root)],
-        lambda: [results.scores(run) for run in Run.find(root)],
+        lambda: [result.people(run) for run in Run.find(root)],
+        lambda: [result.scores(run) for run in Run.find(root)],
     ):
         try:
             question()

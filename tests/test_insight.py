@@ -39,7 +39,7 @@ from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.verbs.evaluate import evaluate
 from faceswap_lab.verbs.recipes import EvaluateRecipe, SwapRecipe
 from faceswap_lab.runs.run import Run
-from faceswap_lab.runs.swap import swap
+from faceswap_lab.verbs.swap.swap import swap
 from tests import packs
 from tests.media import open_clip
 

@@ -46,7 +46,7 @@ def work(root: Path) -> None:
     """Train, swap, export: everything that a user does, small."""
     from faceswap_lab.actors.cast import Actor
     from faceswap_lab.verbs import recipes
-    from faceswap_lab.runs.swap import swap
+    from faceswap_lab.verbs.swap.swap import swap
     from faceswap_lab.runs.train import train
 
     hero, double = Actor(7), Actor(21)
@@ -102,7 +102,7 @@ def facts(root: Path) -> dict[str, Any]:
     """What a finished course comes to: each run's artifacts, to the bit (a video's by its frames)."""
     from safetensors.numpy import load_file
 
-    from faceswap_lab.runs.results import RESULT
+    from faceswap_lab.verbs.swap.result import RESULT
     from faceswap_lab.runs.run import Run
     from faceswap_lab.runs.train import WEIGHTS
 
@@ -219,7 +219,7 @@ def main(kills: int, seed: int) -> int:
     import torch
     import torch._dynamo  # the optimiser would import it in each fork
 
-    import faceswap_lab.runs.swap
+    import faceswap_lab.verbs.swap.swap
     import faceswap_lab.runs.train  # noqa: F401 (imported before the forks, once for all)
     from faceswap_lab.actors import take
     from faceswap_lab.actors.cast import Actor

@@ -11,7 +11,7 @@ import pytest
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.verbs import recipes
 from faceswap_lab.verbs.evaluate import evaluate
-from faceswap_lab.runs.swap import swap
+from faceswap_lab.verbs.swap.swap import swap
 from faceswap_lab.runs.train import train
 
 HERO, DOUBLE = Actor(7), Actor(32)

@@ -19,7 +19,7 @@ from faceswap_lab.models.stream.swap_frames import StreamConfig, largest, turn_t
 from faceswap_lab.verbs.people import admit
 from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.runs.run import Run
-from faceswap_lab.runs.swap import swap
+from faceswap_lab.verbs.swap.swap import swap
 from faceswap_lab.trust.marks.metadata import read_mark
 from tests.media import open_clip, sound_packets, tags_of, write_tracks, write_video
 

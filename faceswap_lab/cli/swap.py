@@ -60,10 +60,10 @@ def offer(commands: Any) -> None:
 def _swap(options: argparse.Namespace) -> Answer:
     from faceswap_lab.faces.footage import Footage
     from faceswap_lab.models.stream.swap_frames import StreamConfig
-    from faceswap_lab.runs import results
+    from faceswap_lab.verbs.swap import result
     from faceswap_lab.verbs.people import admit, party_of
     from faceswap_lab.verbs.recipes import SwapRecipe
-    from faceswap_lab.runs.swap import swap
+    from faceswap_lab.verbs.swap.swap import swap
     from faceswap_lab.trust import doors
 
     source = person(options.source)
@@ -82,7 +82,7 @@ def _swap(options: argparse.Namespace) -> Answer:
     recipe = SwapRecipe(stream=stream, engine=options.engine, preview=options.preview)
     run = swap(target, source=source, swapper=options.swapper, recipe=recipe, device=options.device, again=options.again)
     output = options.output or run.path / ("swap.png" if run.summary["num_frames"] == 1 else "swap.mp4")
-    return about(run) | {"output": str(results.export(run, output))}
+    return about(run) | {"output": str(result.export(run, output))}
 
 
 def _cut(clip: "Clip", start: str | None, stop: str | None) -> "Excerpt":

@@ -316,9 +316,9 @@ class Run:
 
     def footage(self) -> "Clip":
         """The frames of a swap run, lossless. Raises `RunError` for any other run."""
-        from faceswap_lab.runs import results
+        from faceswap_lab.verbs.swap import result
 
-        return results.footage(self)
+        return result.footage(self)
 
     def export(self, path: str | Path) -> Path:
         """Let a swap run's result or a render run's shards out: through the gate, marked and logged.
@@ -329,16 +329,16 @@ class Run:
             from faceswap_lab.verbs.render import dataset
 
             return dataset.export(self, path)
-        from faceswap_lab.runs import results
+        from faceswap_lab.verbs.swap import result as results
 
-        return results.export(self, path)
+        return result.export(self, path)
 
     @property
     def scores(self) -> dict[str, dict[str, Any]]:
         """Scores of an evaluate run, each with value, floor and ceiling. Raises `RunError` for any other run."""
-        from faceswap_lab.runs import results
+        from faceswap_lab.verbs.swap import result as results
 
-        return results.scores(self)
+        return result.scores(self)
 
     def gain(self, name: str) -> float:
         """How far a score of an evaluate run is above its floor, or below it where lower is better."""

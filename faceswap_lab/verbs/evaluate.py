@@ -22,7 +22,7 @@ from faceswap_lab.models.registry import record_of as engine_record
 from faceswap_lab.models.metrics import Score
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.stream.swap_frames import gallery_of, largest
-from faceswap_lab.runs import results
+from faceswap_lab.verbs.swap import result as results
 from faceswap_lab.verbs.people import Person, footage_of, party_of, record_of
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json

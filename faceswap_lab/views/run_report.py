@@ -14,7 +14,7 @@ from faceswap_lab.actors.take import Take
 from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame, Image
-from faceswap_lab.runs import results
+from faceswap_lab.verbs.swap import result
 from faceswap_lab.verbs.people import reopened
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
@@ -90,7 +90,7 @@ def report(*runs: Run, path: str | Path | None = None, title: str = "Face swap, 
         title=title, intro=" ".join(_INTRO.split()), sections=sections, key_numbers=_key_numbers(list(verdicts.values()))
     )
     place = Path(path) if path is not None else swaps[0].path / "report.html"
-    return doors.export_file(page, place, lineages=[results.lineage(swap) for swap in swaps], root=swaps[0].root).path
+    return doors.export_file(page, place, lineages=[result.lineage(swap) for swap in swaps], root=swaps[0].root).path
 
 
 # --- one swap -------------------------------------------------------------------------------------------------------------
@@ -112,12 +112,12 @@ class _Shown:
 
 
 def _swap_sections(swap: Run, verdict: Run | None) -> Iterator[Section]:
-    _, target = results.people(swap)
+    _, target = result.people(swap)
     assert isinstance(target, Footage)
     truth = reopened(verdict.inputs["truth"]) if verdict is not None and verdict.inputs["truth"] else None
     shown = _Shown(
         target=target,
-        swap=results.footage(swap),
+        swap=result.footage(swap),
         truth=truth if isinstance(truth, Take) else None,
         anonymised=_leave(swap).anonymises,
     )
@@ -134,7 +134,7 @@ def _swap_sections(swap: Run, verdict: Run | None) -> Iterator[Section]:
 
 
 def _leave(swap: Run) -> Leave:
-    lineage = results.lineage(swap)
+    lineage = result.lineage(swap)
     return check_swap(lineage.source, lineage.target, root=swap.root)
 
 
@@ -148,7 +148,7 @@ def _clip(swap: Run, shown: _Shown) -> Video:
             wide = np.ascontiguousarray(np.concatenate(list(columns.values()), axis=1))
             yield Frame(image=wide, origin=swap.id, index=index, time_s=shown.target[index].time_s)
 
-    mark = metadata_of(results.lineage(swap), _leave(swap))
+    mark = metadata_of(result.lineage(swap), _leave(swap))
     with tempfile.TemporaryDirectory() as folder:
         data = video.encode(Path(folder) / "clip.mp4", frames(), fps=shown.target.fps, metadata=mark).read_bytes()
     poster = np.ascontiguousarray(np.concatenate(list(shown.images(len(shown.target) // 2).values()), axis=1))

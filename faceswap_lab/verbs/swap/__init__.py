@@ -1,0 +1,1 @@
+"""`swap`: one face on another's performance, and what was made."""
