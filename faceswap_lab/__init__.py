@@ -22,7 +22,7 @@ _PLACES = {
     "report": "faceswap_lab.views.run_report:report",
     "studio": "faceswap_lab.views.studio:studio",
     "swap": "faceswap_lab.verbs.swap.swap:swap",
-    "train": "faceswap_lab.runs.train:train",
+    "train": "faceswap_lab.verbs.train.train:train",
 }
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from faceswap_lab.verbs.people import admit
     from faceswap_lab.runs.run import Run
     from faceswap_lab.verbs.swap.swap import swap
-    from faceswap_lab.runs.train import train
+    from faceswap_lab.verbs.train.train import train
     from faceswap_lab.views.align import align
     from faceswap_lab.views.compare import compare
     from faceswap_lab.views.faceset import browse

@@ -28,7 +28,7 @@ from faceswap_lab.verbs.gather.gather import gather
 from faceswap_lab.verbs.recipes import FacesetRecipe
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.swap.swap import swap
-from faceswap_lab.runs.train import train
+from faceswap_lab.verbs.train.train import train
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.doors import check_train
 from faceswap_lab.views.faceset import browse

@@ -47,7 +47,7 @@ def work(root: Path) -> None:
     from faceswap_lab.actors.cast import Actor
     from faceswap_lab.verbs import recipes
     from faceswap_lab.verbs.swap.swap import swap
-    from faceswap_lab.runs.train import train
+    from faceswap_lab.verbs.train.train import train
 
     hero, double = Actor(7), Actor(21)
     trained = train(recipes.smoke(), source=hero, target=double, device="cpu")
@@ -104,7 +104,7 @@ def facts(root: Path) -> dict[str, Any]:
 
     from faceswap_lab.verbs.swap.result import RESULT
     from faceswap_lab.runs.run import Run
-    from faceswap_lab.runs.train import WEIGHTS
+    from faceswap_lab.verbs.train.train import WEIGHTS
 
     found: dict[str, Any] = {}
     for run in Run.find(root):
@@ -220,11 +220,11 @@ def main(kills: int, seed: int) -> int:
     import torch._dynamo  # the optimiser would import it in each fork
 
     import faceswap_lab.verbs.swap.swap
-    import faceswap_lab.runs.train  # noqa: F401 (imported before the forks, once for all)
+    import faceswap_lab.verbs.train.train  # noqa: F401 (imported before the forks, once for all)
     from faceswap_lab.actors import take
     from faceswap_lab.actors.cast import Actor
     from faceswap_lab.models.engines.offline import OfflineEngine
-    from faceswap_lab.runs import crops
+    from faceswap_lab.verbs.train import crops
     from faceswap_lab.verbs import recipes
     from faceswap_lab.runs.environment import code_version
     from faceswap_lab.progress import Progress

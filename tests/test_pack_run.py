@@ -25,7 +25,7 @@ from faceswap_lab.verbs import recipes
 from faceswap_lab.verbs.pack.pack import pack_of
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.run import Run
-from faceswap_lab.runs.train import train
+from faceswap_lab.verbs.train.train import train
 
 needs_insight = pytest.mark.skipif(find_spec("insightface") is None, reason="needs insightface: pip install '.[insight]'")
 SMOKE = recipes.pack("smoke")

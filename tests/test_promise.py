@@ -12,7 +12,7 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.verbs import recipes
 from faceswap_lab.verbs.evaluate import evaluate
 from faceswap_lab.verbs.swap.swap import swap
-from faceswap_lab.runs.train import train
+from faceswap_lab.verbs.train.train import train
 
 HERO, DOUBLE = Actor(7), Actor(32)
 

@@ -15,11 +15,11 @@ from faceswap_lab.errors import SplitError
 from faceswap_lab.faces.footage import Clip, Grant, digest
 from faceswap_lab.faces.frame import write_still
 from faceswap_lab.models.protocols import Engine
-from faceswap_lab.runs import crops
+from faceswap_lab.verbs.train import crops
 from faceswap_lab.verbs import recipes
 from faceswap_lab.verbs.people import Person, check_learnable
 from faceswap_lab.progress import Progress
-from faceswap_lab.runs.train import train
+from faceswap_lab.verbs.train.train import train
 
 TESTER = 2_000_000
 

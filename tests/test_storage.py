@@ -24,7 +24,7 @@ from faceswap_lab.models.weights import catalogue
 from faceswap_lab.verbs import recipes
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.swap.swap import swap
-from faceswap_lab.runs.train import train
+from faceswap_lab.verbs.train.train import train
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.marks.metadata import read_mark
 from tests.media import numbered, open_clip

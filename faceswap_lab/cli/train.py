@@ -30,7 +30,7 @@ def offer(commands: Any) -> None:
 def _train(options: argparse.Namespace) -> Answer:
     from faceswap_lab.verbs import recipes
     from faceswap_lab.runs.recipe import from_json
-    from faceswap_lab.runs.train import train
+    from faceswap_lab.verbs.train.train import train
 
     if options.recipe and options.steps is not None:
         raise ValueError("give --recipe or --steps, not both: a recipe says its own steps")

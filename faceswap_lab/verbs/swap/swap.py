@@ -28,7 +28,7 @@ from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap.result import RESULT
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
-from faceswap_lab.runs.train import TRAINED_ON, swapper_of
+from faceswap_lab.verbs.train.train import TRAINED_ON, swapper_of
 from faceswap_lab.trust import doors
 
 PART_FRAMES = 200

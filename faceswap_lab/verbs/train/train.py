@@ -16,7 +16,7 @@ from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.training.pair import Portraits, Step, TrainState, insist_finite, precision_on
 from faceswap_lab.models.training.pair import train as train_steps
-from faceswap_lab.runs import crops
+from faceswap_lab.verbs.train import crops
 from faceswap_lab.verbs.people import Person, check_learnable, check_person, learned_from, party_of, record_of
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json

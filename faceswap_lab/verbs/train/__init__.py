@@ -1,0 +1,1 @@
+"""`train`: a swapper of two people."""
