@@ -28,14 +28,14 @@ from unittest import mock
 import numpy as np
 import torch
 
+from faceswap_lab.actors.cast import Actor
+from faceswap_lab.actors.gfx import shadow
+from faceswap_lab.actors.head.landmarks68 import keypoints5
+from faceswap_lab.actors.head.rig import load_rig
+from faceswap_lab.actors.performance.performance import Performance
+from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.render import render as rendering
 from faceswap_lab.actors.render import scene
-from faceswap_lab.actors.gfx import shadow
-from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.person.figure import build_figure, texture_rows
-from faceswap_lab.actors.head.landmarks68 import keypoints5
-from faceswap_lab.actors.performance.performance import Performance
-from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.splits import seeds_of
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.engines.offline import OfflineEngine

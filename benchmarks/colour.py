@@ -28,11 +28,11 @@ from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import metrics
-from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.engines.offline import OfflineEngine
-from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.protocols import AnySwapper, Card, Crops, Needs, Source, Swapped
+from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.stream.swap_frames import StreamConfig, source_of, swap_frames
+from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.swappers.warp import WarpSwapper
 
 CPU = torch.device("cpu")

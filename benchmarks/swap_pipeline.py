@@ -45,13 +45,13 @@ from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Clip, Grant, digest
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models.stream.host_canvas import HostCanvas
 from faceswap_lab.models.device import pick
 from faceswap_lab.models.engines.insight import InsightEngine
-from faceswap_lab.models.swappers.inswapper import Inswapper
 from faceswap_lab.models.protocols import Source, Swapped
+from faceswap_lab.models.stream.host_canvas import HostCanvas
 from faceswap_lab.models.stream.stages import overlapped
 from faceswap_lab.models.stream.swap_frames import StreamConfig, swap_frames
+from faceswap_lab.models.swappers.inswapper import Inswapper
 from tests import networks, packs
 
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Make faceswap_lab/models/mesh468.json: the triangles of MediaPipe's face mesh (Apache-2.0) and a mean head.
+"""Make faceswap_lab/models/swappers/mesh468.json: the triangles of MediaPipe's face mesh (Apache-2.0) and a mean head.
 
 The triangles are read, not imported, from `face_mesh_connections.py` in the wheel that carries the weights: every three edges of
 its tessellation are one triangle. The mean head is the generalised Procrustes mean of what the mesh network sees in neutral
@@ -20,7 +20,7 @@ from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.engines.offline import OfflineEngine, mesh_region
 
 NUM_ACTORS = 40
-TARGET = Path(__file__).parent.parent / "faceswap_lab" / "models" / "mesh468.json"
+TARGET = Path(__file__).parent.parent / "faceswap_lab" / "models" / "swappers" / "mesh468.json"
 
 
 def triangles(wheel: Path) -> list[list[int]]:

@@ -12,10 +12,10 @@ import numpy as np
 import faceswap_lab as lab
 from faceswap_lab.actors.take import Take
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.verbs.swap import result
-from faceswap_lab.verbs.people import reopened
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import doors
+from faceswap_lab.verbs.people import reopened
+from faceswap_lab.verbs.swap import result
 from faceswap_lab.views import figures, sheets
 
 HERE = Path(__file__).parent / "pictures"

@@ -1,4 +1,4 @@
-"""Make faceswap_lab/actors/points.json: where the points of the sets 106 and 468 lie on the template head.
+"""Make faceswap_lab/actors/head/points.json: where the points of the sets 106 and 468 lie on the template head.
 
 468, MediaPipe's mesh. First what the offline engine itself says: it looks at neutral actors from a few sides, and each of its
 points is carried back through the picture to the place on the template that is drawn there; the median over actors and sides is a
@@ -22,18 +22,18 @@ import torch
 from scipy.interpolate import RBFInterpolator, make_interp_spline
 from scipy.ndimage import gaussian_filter1d
 
-from faceswap_lab.actors.head import landmarks68 as marks
-from faceswap_lab.actors.person.figure import build_figure, texture_rows
-from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, SKIN, load_headpack
-from faceswap_lab.actors.performance.performance import Performance
 from faceswap_lab.actors.gfx.raster import rasterise
-from faceswap_lab.actors.render.render import render
+from faceswap_lab.actors.head import landmarks68 as marks
+from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, SKIN, load_headpack
 from faceswap_lab.actors.head.rig import load_rig
+from faceswap_lab.actors.performance.performance import Performance
+from faceswap_lab.actors.person.figure import build_figure, texture_rows
+from faceswap_lab.actors.render.render import render
 from faceswap_lab.actors.render.scene import draw
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.engines.offline import OfflineEngine
 
-TARGET = Path(__file__).parent.parent / "faceswap_lab" / "actors" / "points.json"
+TARGET = Path(__file__).parent.parent / "faceswap_lab" / "actors" / "head" / "points.json"
 NUM_ACTORS, SIZE = 16, 384
 SIDES = ((0.0, 0.0), (0.3, 0.0), (-0.3, 0.0), (0.0, 0.15), (0.0, -0.15))
 

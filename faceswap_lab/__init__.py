@@ -27,12 +27,12 @@ _PLACES = {
 
 if TYPE_CHECKING:
     from faceswap_lab.actors.cast import Actor as actor  # noqa: N813
+    from faceswap_lab.runs.run import Run
     from faceswap_lab.verbs import recipes
     from faceswap_lab.verbs.evaluate import evaluate
     from faceswap_lab.verbs.gather.gather import gather
     from faceswap_lab.verbs.library import faceset
     from faceswap_lab.verbs.people import admit
-    from faceswap_lab.runs.run import Run
     from faceswap_lab.verbs.swap.swap import swap
     from faceswap_lab.verbs.train.train import train
     from faceswap_lab.views.align import align

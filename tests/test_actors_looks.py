@@ -8,19 +8,19 @@ import pytest
 import torch
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.person.haircuts import HANGING
+from faceswap_lab.actors.head.headpack import BEARD, BROW, EYE_LEFT, GLASSES, HAIR, HAT, LASH, LENS
+from faceswap_lab.actors.head.rig import load_rig
+from faceswap_lab.actors.performance.performance import Performance
+from faceswap_lab.actors.performance.view import View
 from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.person.hair import Skull, grow_hair
-from faceswap_lab.actors.head.headpack import BEARD, BROW, EYE_LEFT, GLASSES, HAIR, HAT, LASH, LENS
-from faceswap_lab.actors.performance.performance import Performance
-from faceswap_lab.actors.render.render import render
-from faceswap_lab.actors.head.rig import load_rig
-from faceswap_lab.actors.render.scene import Drawn, Scene, draw
+from faceswap_lab.actors.person.haircuts import HANGING
+from faceswap_lab.actors.person.recast import build_recast
 from faceswap_lab.actors.person.strands import Lines, Strands, draw_strands, even_ranks, place_rooted
 from faceswap_lab.actors.person.traits import OLDEST, YOUNG_ADULT, sample_traits
-from faceswap_lab.actors.person.recast import build_recast
-from faceswap_lab.actors.performance.view import View
 from faceswap_lab.actors.person.wear import Wears, usual_wear
+from faceswap_lab.actors.render.render import render
+from faceswap_lab.actors.render.scene import Drawn, Scene, draw
 from faceswap_lab.actors.render.wrinkles import slopes
 
 SIZE = 96

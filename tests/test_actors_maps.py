@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT
 from faceswap_lab.actors.head.landmark_sets import landmark_table
-from faceswap_lab.actors.render.truth_maps import LABELS
-from faceswap_lab.actors.performance.performance import Performance
-from faceswap_lab.actors.render.render import Rendered, check_memory, render
 from faceswap_lab.actors.head.rig import load_rig
+from faceswap_lab.actors.performance.performance import Performance
+from faceswap_lab.actors.person.figure import build_figure, texture_rows
+from faceswap_lab.actors.render.render import Rendered, check_memory, render
 from faceswap_lab.actors.render.scene import pose
+from faceswap_lab.actors.render.truth_maps import LABELS
 from faceswap_lab.errors import DeviceError
 
 SIZE = 160

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from faceswap_lab.actors.head import headpack
-from faceswap_lab.actors.person.shape import hats, phenotype_shape
 from faceswap_lab.actors.head.subdivide import catmull_clark
+from faceswap_lab.actors.person.shape import hats, phenotype_shape
 
 
 def test_hats_sum_to_one_and_meet_their_anchors() -> None:

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceswap_lab.errors import ProvenanceError
-from faceswap_lab.trust import audit
 from faceswap_lab.files import canonical, sha256_text
+from faceswap_lab.trust import audit
 
 
 def filled(root: Path, count: int = 6) -> Path:

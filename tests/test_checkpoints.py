@@ -14,16 +14,16 @@ from safetensors.torch import load_file, save_file
 
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import LabError, RunError, WeightsError
-from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
-from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.protocols import Card
+from faceswap_lab.models.swappers.pair import PairSwapper
+from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 from faceswap_lab.models.training.pair import Step, TrainConfig, TrainState
-from faceswap_lab.verbs import recipes
-from faceswap_lab.verbs.train import train as train_module
 from faceswap_lab.runs.recipe import to_json
-from faceswap_lab.verbs.recipes import PairRecipe
 from faceswap_lab.runs.run import Run
+from faceswap_lab.verbs import recipes
+from faceswap_lab.verbs.recipes import PairRecipe
 from faceswap_lab.verbs.swap.swap import swap
+from faceswap_lab.verbs.train import train as train_module
 from faceswap_lab.verbs.train.train import CHECKPOINT, WEIGHTS, train
 
 CPU = torch.device("cpu")

@@ -13,11 +13,11 @@ from PIL import PngImagePlugin
 from faceswap_lab.errors import ConsentError
 from faceswap_lab.faces import decode, footage, frame
 from faceswap_lab.faces.frame import Frame
+from faceswap_lab.files import sha256_file
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.marks.claims import SYNTHETIC, read_claim
 from faceswap_lab.trust.consent.manifest import find_entry
 from faceswap_lab.trust.doors import Lineage, Party, admit, admit_all, export
-from faceswap_lab.files import sha256_file
+from faceswap_lab.trust.marks.claims import SYNTHETIC, read_claim
 
 DAY = date(2026, 6, 1)
 ACTOR, OTHER_ACTOR = Party(subject="actor:7"), Party(subject="actor:21")

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceswap_lab.errors import ConsentError, ManifestError
+from faceswap_lab.files import sha256_file
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent import manifest as consent
-from faceswap_lab.trust.consent.manifest import find_entry, locate, read_manifest, uri_problem
 from faceswap_lab.trust.consent.declare import declare, parse_basis
-from faceswap_lab.files import sha256_file
+from faceswap_lab.trust.consent.manifest import find_entry, locate, read_manifest, uri_problem
 
 DAY = date(2026, 6, 1)
 SHA = "ab" * 32
@@ -197,7 +197,7 @@ def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_astronaut_is_where_and_what_her_manifest_says() -> None:
-    root = Path(consent.__file__).parents[2]
+    root = Path(consent.__file__).parents[3]
     manifest, entries = read_manifest(root / "data_manifests" / "astronaut.toml")
     assert manifest.consent.uses == {"anonymise"}
     (entry,) = entries
@@ -205,7 +205,7 @@ def test_the_astronaut_is_where_and_what_her_manifest_says() -> None:
 
 
 def test_every_manifest_of_this_repository_reads() -> None:
-    root = Path(consent.__file__).parents[2]
+    root = Path(consent.__file__).parents[3]
     assert {name for name, _, _ in consent.read_manifests(root)} >= {"astronaut"}
 
 

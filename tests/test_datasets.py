@@ -13,14 +13,15 @@ from PIL import Image as Pillow
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.actors import shards
 from faceswap_lab.errors import ConsentError, LabError, MediaError, ProvenanceError, RunError, StorageError
+from faceswap_lab.files import sha256_file
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import audit
+from faceswap_lab.trust import export_dataset as datasets
+from faceswap_lab.trust.export_dataset import MANIFEST, export_dataset
+from faceswap_lab.trust.marks.metadata import read_mark
 from faceswap_lab.verbs.render import dataset as verb
 from faceswap_lab.verbs.render import render as rendering
 from faceswap_lab.verbs.render.render import RenderRecipe, render, shard_name
-from faceswap_lab.runs.run import Run
-from faceswap_lab.trust import audit, export_dataset as datasets
-from faceswap_lab.trust.export_dataset import MANIFEST, export_dataset
-from faceswap_lab.trust.marks.metadata import read_mark
-from faceswap_lab.files import sha256_file
 
 SMALL = RenderRecipe(first=7, num_actors=2, num_views=1, size=48, shard_size=1, kinds=("still",), recast=True, maps=False)
 PAIRS = {("actor:7", "actor:7"), ("actor:8", "actor:8"), ("actor:8", "actor:7"), ("actor:7", "actor:8")}

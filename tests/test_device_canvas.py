@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models.stream.host_canvas import HostCanvas
+from faceswap_lab.models.protocols import Crops, Swapped
 from faceswap_lab.models.stream.colour_match import Colour, to_lab
 from faceswap_lab.models.stream.device_canvas import DeviceCanvas
-from faceswap_lab.models.protocols import Crops, Swapped
+from faceswap_lab.models.stream.host_canvas import HostCanvas
 from tests.test_align import smooth
 
 CPU = torch.device("cpu")

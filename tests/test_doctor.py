@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.cli.parser import parser
 from faceswap_lab.errors import DeviceError, RunError
-from faceswap_lab.models.weights import catalogue
 from faceswap_lab.maintenance import doctor, wheels
 from faceswap_lab.maintenance.doctor import Finding, Hardware
+from faceswap_lab.models.weights import catalogue
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 

@@ -16,6 +16,7 @@ from faceswap_lab.errors import ConsentError, MediaError, ProvenanceError, Stora
 from faceswap_lab.faces import decode, footage, frame, video
 from faceswap_lab.faces.footage import Grant
 from faceswap_lab.faces.frame import Frame, write_still
+from faceswap_lab.files import sha256_file
 from faceswap_lab.trust import audit, doors
 from faceswap_lab.trust.consent.manifest import USES
 from faceswap_lab.trust.doors import (
@@ -30,7 +31,6 @@ from faceswap_lab.trust.doors import (
     export_portrait,
 )
 from faceswap_lab.trust.marks.metadata import read_mark
-from faceswap_lab.files import sha256_file
 
 DAY = date(2026, 6, 1)
 ACTOR, OTHER_ACTOR = Party(subject="actor:7"), Party(subject="actor:21")

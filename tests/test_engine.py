@@ -15,9 +15,9 @@ from faceswap_lab.faces import align
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import device
-from faceswap_lab.models.weights import catalogue
 from faceswap_lab.models.engines.offline import OfflineEngine, best_face, nearest, refined_keypoints
 from faceswap_lab.models.protocols import Engine
+from faceswap_lab.models.weights import catalogue
 
 
 def _frame(image: np.ndarray) -> Frame:

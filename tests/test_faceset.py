@@ -22,15 +22,15 @@ from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Image, read_still
 from faceswap_lab.models.clusters import ACTORS
 from faceswap_lab.models.engines.offline import OfflineEngine
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.doors import check_train
 from faceswap_lab.verbs import library, people, recipes
 from faceswap_lab.verbs.gather import sightings
 from faceswap_lab.verbs.gather.gather import gather
 from faceswap_lab.verbs.recipes import FacesetRecipe
-from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.swap.swap import swap
 from faceswap_lab.verbs.train.train import train
-from faceswap_lab.trust import audit
-from faceswap_lab.trust.doors import check_train
 from faceswap_lab.views.faceset import browse
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]

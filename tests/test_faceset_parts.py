@@ -22,20 +22,20 @@ from faceswap_lab.errors import ConsentError, ManifestError, MediaError
 from faceswap_lab.faces import align, quality
 from faceswap_lab.faces.faceset import Row, in_ranges, row_ranges
 from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.files import sha256_file
 from faceswap_lab.models import clusters
 from faceswap_lab.models.clusters import cluster
 from faceswap_lab.models.engines.offline import OfflineEngine, refined_keypoints
 from faceswap_lab.models.stream.swap_frames import largest
-from faceswap_lab.verbs.gather import layouts
-from faceswap_lab.verbs import recipes
-from faceswap_lab.verbs.gather.gather import enlist
 from faceswap_lab.runs.recipe import from_json, to_json
-from faceswap_lab.verbs.recipes import FacesetRecipe
+from faceswap_lab.trust import doors
+from faceswap_lab.trust.consent import manifest
+from faceswap_lab.verbs import recipes
+from faceswap_lab.verbs.gather import layouts
+from faceswap_lab.verbs.gather.gather import enlist
 from faceswap_lab.verbs.gather.selection import When, find_doubles, identify, split
 from faceswap_lab.verbs.gather.sightings import Sightings
-from faceswap_lab.trust.consent import manifest
-from faceswap_lab.trust import doors
-from faceswap_lab.files import sha256_file
+from faceswap_lab.verbs.recipes import FacesetRecipe
 
 DAY = date(2026, 6, 1)
 

@@ -20,12 +20,12 @@ from PIL import Image as Pillow
 from faceswap_lab.errors import LabError, ManifestError, MediaError, RunError
 from faceswap_lab.faces import decode, video
 from faceswap_lab.faces.frame import read_still, write_still
-from faceswap_lab.verbs.swap import result
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.manifest import find_entry, locate, read_manifest
 from faceswap_lab.trust.doors import admit
 from faceswap_lab.trust.marks.metadata import read_mark
+from faceswap_lab.verbs.swap import result
 from tests.media import open_clip, write_video
 
 MORE = int(os.environ.get("FACESWAP_LAB_FUZZ", "0"))

@@ -17,11 +17,11 @@ from PIL import Image as Pillow
 
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.errors import ConsentError, MediaError, RunError, StorageError
+from faceswap_lab.files import sha256_file
 from faceswap_lab.runs import archive, prune
-from faceswap_lab.verbs.people import record_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit, doors
-from faceswap_lab.files import sha256_file
+from faceswap_lab.verbs.people import record_of
 
 ROOT = Path(__file__).parent.parent
 LATER = datetime.now(UTC) + timedelta(days=40)

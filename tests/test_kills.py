@@ -102,8 +102,8 @@ def facts(root: Path) -> dict[str, Any]:
     """What a finished course comes to: each run's artifacts, to the bit (a video's by its frames)."""
     from safetensors.numpy import load_file
 
-    from faceswap_lab.verbs.swap.result import RESULT
     from faceswap_lab.runs.run import Run
+    from faceswap_lab.verbs.swap.result import RESULT
     from faceswap_lab.verbs.train.train import WEIGHTS
 
     found: dict[str, Any] = {}
@@ -148,9 +148,9 @@ def check_finished(root: Path, unbroken: dict[str, Any]) -> None:
 
 
 def _check_export(root: Path) -> None:
+    from faceswap_lab.files import sha256_file
     from faceswap_lab.trust import audit
     from faceswap_lab.trust.marks.metadata import read_mark
-    from faceswap_lab.files import sha256_file
 
     folder = root / EXPORT.parent
     visible = [path for path in folder.glob("*") if not path.name.startswith(".")] if folder.exists() else []
@@ -224,10 +224,10 @@ def main(kills: int, seed: int) -> int:
     from faceswap_lab.actors import take
     from faceswap_lab.actors.cast import Actor
     from faceswap_lab.models.engines.offline import OfflineEngine
-    from faceswap_lab.verbs.train import crops
-    from faceswap_lab.verbs import recipes
-    from faceswap_lab.runs.environment import code_version
     from faceswap_lab.progress import Progress
+    from faceswap_lab.runs.environment import code_version
+    from faceswap_lab.verbs import recipes
+    from faceswap_lab.verbs.train import crops
 
     code_version()  # one for all attempts, whoever edits a file meanwhile
     torch.set_num_threads(1)

@@ -10,10 +10,10 @@ import pytest
 
 from faceswap_lab.__main__ import main
 from faceswap_lab.errors import LicenceError, WeightsError
-from faceswap_lab.models import registry
-from faceswap_lab.models.weights import restricted, catalogue
-from faceswap_lab.models.protocols import Card
 from faceswap_lab.maintenance import weights
+from faceswap_lab.models import registry
+from faceswap_lab.models.protocols import Card
+from faceswap_lab.models.weights import catalogue, restricted
 from faceswap_lab.trust import audit
 
 FILES = {"a.onnx": b"first network", "b.onnx": b"second network"}
@@ -203,7 +203,9 @@ def test_a_licence_is_not_accepted_for_weights_that_have_none_to_accept(pack: re
         weights.fetch(["huge"], progress=list)
 
 
-def test_the_command_line_refuses_with_3_and_fetches_with_0(pack: restricted.Pack, lab: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_command_line_refuses_with_3_and_fetches_with_0(
+    pack: restricted.Pack, lab: Path, capsys: pytest.CaptureFixture
+) -> None:
     assert main(["models", "fetch", "tiny"]) == 3
     assert "Not to be used on Sundays" in capsys.readouterr().err
     assert main(["models", "fetch", "tiny", "--accept-licence", LICENCE, "--json"]) == 0

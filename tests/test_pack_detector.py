@@ -14,15 +14,24 @@ from hypothesis import strategies as st
 
 from faceswap_lab.actors.render import truth_maps
 from faceswap_lab.errors import RunError, SplitError
-from faceswap_lab.models.weights.onnx_inspect import inspect
 from faceswap_lab.models.engines.insight import task_of
-from faceswap_lab.models.pack.onnx_writer import OnnxGraph
-from faceswap_lab.models.pack.detector_scenes import Canvas, empty_canvas, make_canvas
-from faceswap_lab.models.pack.pictures import PackPictures, PackSets, boxes_of
-from faceswap_lab.models.training.loop import FitConfig
-from faceswap_lab.models.pack.render import make_part, read_parts, shoot
-from faceswap_lab.models.pack.detector_net import ANCHOR_SIZES, STRIDES, Detector, DetectorConfig, anchors_of, assign, boxes_at, losses
 from faceswap_lab.models.pack.detector import DetectorTraining, blob_of, export_detector, fresh_detector, train_detector, truth_of
+from faceswap_lab.models.pack.detector_net import (
+    ANCHOR_SIZES,
+    STRIDES,
+    Detector,
+    DetectorConfig,
+    anchors_of,
+    assign,
+    boxes_at,
+    losses,
+)
+from faceswap_lab.models.pack.detector_scenes import Canvas, empty_canvas, make_canvas
+from faceswap_lab.models.pack.onnx_writer import OnnxGraph
+from faceswap_lab.models.pack.pictures import PackPictures, PackSets, boxes_of
+from faceswap_lab.models.pack.render import make_part, read_parts, shoot
+from faceswap_lab.models.training.loop import FitConfig
+from faceswap_lab.models.weights.onnx_inspect import inspect
 
 TINY = DetectorTraining(
     fit=FitConfig(steps=4, batch=2, warmup=1, report_every=1, precision="fp32"),

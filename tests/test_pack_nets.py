@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from faceswap_lab.errors import RunError, SplitError
-from faceswap_lab.models.pack import embedder as embed_net, augment, landmarker
-from faceswap_lab.models.weights.onnx_inspect import inspect
 from faceswap_lab.models.engines.insight import task_of
+from faceswap_lab.models.pack import augment, landmarker
+from faceswap_lab.models.pack import embedder as embed_net
 from faceswap_lab.models.pack.pictures import PackPictures, boxes_of
 from faceswap_lab.models.training.loop import FitConfig, FitState
 from faceswap_lab.models.training.pair import Step
+from faceswap_lab.models.weights.onnx_inspect import inspect
 from tests.test_landmark_order import NAMES
 
 Train = Callable[[FitState, PackPictures, FitConfig], Iterator[Step]]

@@ -15,16 +15,17 @@ from faceswap_lab import __main__ as command_line
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import RunError, SplitError, WeightsError
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models.weights import onnx_inspect, bundled
-from faceswap_lab.models.registry import open_engine
+from faceswap_lab.maintenance import weights
 from faceswap_lab.models.engines.insight import open_pack, task_of
 from faceswap_lab.models.engines.offline import OfflineEngine
-from faceswap_lab.maintenance import weights
-from faceswap_lab.verbs.pack import pack, scores as pack_scores, stages
-from faceswap_lab.verbs import recipes
-from faceswap_lab.verbs.pack.pack import pack_of
+from faceswap_lab.models.registry import open_engine
+from faceswap_lab.models.weights import bundled, onnx_inspect
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.run import Run
+from faceswap_lab.verbs import recipes
+from faceswap_lab.verbs.pack import pack, stages
+from faceswap_lab.verbs.pack import scores as pack_scores
+from faceswap_lab.verbs.pack.pack import pack_of
 from faceswap_lab.verbs.train.train import train
 
 needs_insight = pytest.mark.skipif(find_spec("insightface") is None, reason="needs insightface: pip install '.[insight]'")

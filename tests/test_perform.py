@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceswap_lab.actors.render import capture
-from faceswap_lab.actors.performance.acting import EMOTIONS, PROFILE_YAW, emotion_at
-from faceswap_lab.actors.render.capture import CAPTURES, camera_of, develop, group_of
 from faceswap_lab.actors.cast import Actor
+from faceswap_lab.actors.head.rig import load_rig
+from faceswap_lab.actors.performance.acting import EMOTIONS, PROFILE_YAW, emotion_at
 from faceswap_lab.actors.performance.lights import LIGHTS, light_of
 from faceswap_lab.actors.performance.motion import pair
 from faceswap_lab.actors.performance.performance import KINDS, Performance
-from faceswap_lab.actors.head.rig import load_rig
+from faceswap_lab.actors.render import capture
+from faceswap_lab.actors.render.capture import CAPTURES, camera_of, develop, group_of
 from faceswap_lab.actors.render.scene import travel
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.verbs.people import record_of, reopened

@@ -21,11 +21,11 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.render.truth_maps import LABELS
 from faceswap_lab.errors import DeviceError, MediaError, RunError
 from faceswap_lab.faces import frame as stills
-from faceswap_lab.verbs.render.dataset import read
-from faceswap_lab.verbs.render.render import RenderRecipe, render, shard_name, source_of, take_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.export_dataset import MANIFEST
 from faceswap_lab.trust.marks.metadata import DETAILS, SENTENCE, read_mark
+from faceswap_lab.verbs.render.dataset import read
+from faceswap_lab.verbs.render.render import RenderRecipe, render, shard_name, source_of, take_of
 
 SMALL = RenderRecipe(first=7, num_actors=2, num_views=2, size=48, shard_size=3, kinds=("range", "speech"), recast=True)
 

@@ -22,11 +22,11 @@ from faceswap_lab.faces.footage import Clip, Grant, digest
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.join import join
 from faceswap_lab.models.stream.swap_frames import StreamConfig
-from faceswap_lab.verbs.swap import parts
-from faceswap_lab.verbs.swap import swap as swapping
+from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.evaluate import PER_FRAME, evaluate
 from faceswap_lab.verbs.recipes import SwapRecipe
-from faceswap_lab.runs.run import Run
+from faceswap_lab.verbs.swap import parts
+from faceswap_lab.verbs.swap import swap as swapping
 
 noise = np.random.default_rng(4)
 

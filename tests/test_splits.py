@@ -15,10 +15,10 @@ from faceswap_lab.errors import SplitError
 from faceswap_lab.faces.footage import Clip, Grant, digest
 from faceswap_lab.faces.frame import write_still
 from faceswap_lab.models.protocols import Engine
-from faceswap_lab.verbs.train import crops
+from faceswap_lab.progress import Progress
 from faceswap_lab.verbs import recipes
 from faceswap_lab.verbs.people import Person, check_learnable
-from faceswap_lab.progress import Progress
+from faceswap_lab.verbs.train import crops
 from faceswap_lab.verbs.train.train import train
 
 TESTER = 2_000_000

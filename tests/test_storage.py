@@ -21,12 +21,12 @@ from faceswap_lab.errors import LabError, StorageError, storage_error, storing
 from faceswap_lab.faces.frame import Frame, hidden_beside, read_still, remove_leftovers, write_still, written_whole
 from faceswap_lab.faces.video import encode
 from faceswap_lab.models.weights import catalogue
-from faceswap_lab.verbs import recipes
 from faceswap_lab.runs.run import Run
-from faceswap_lab.verbs.swap.swap import swap
-from faceswap_lab.verbs.train.train import train
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.marks.metadata import read_mark
+from faceswap_lab.verbs import recipes
+from faceswap_lab.verbs.swap.swap import swap
+from faceswap_lab.verbs.train.train import train
 from tests.media import numbered, open_clip
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="mounts and limits of POSIX systems")

@@ -16,11 +16,11 @@ from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Clip, Grant, digest
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models.stream import swap_frames as stream
-from faceswap_lab.models.stream.host_canvas import border_window
-from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper, Swapped
+from faceswap_lab.models.stream import swap_frames as stream
+from faceswap_lab.models.stream.colour_match import Colour
+from faceswap_lab.models.stream.host_canvas import border_window
 from faceswap_lab.models.stream.swap_frames import StreamConfig, SwappedFrame, largest, source_of, swap_frames
 from faceswap_lab.models.swappers.warp import WarpSwapper
 

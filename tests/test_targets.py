@@ -16,11 +16,11 @@ from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import ColourTags, Frame, Image, write_still
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.stream.swap_frames import StreamConfig, largest, turn_to_upright
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust.marks.metadata import read_mark
 from faceswap_lab.verbs.people import admit
 from faceswap_lab.verbs.recipes import SwapRecipe
-from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.swap.swap import swap
-from faceswap_lab.trust.marks.metadata import read_mark
 from tests.media import open_clip, sound_packets, tags_of, write_tracks, write_video
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]

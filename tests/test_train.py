@@ -11,10 +11,10 @@ import torch
 from skimage.metrics import structural_similarity
 
 from faceswap_lab.errors import ConsentError, RunError, WeightsError
-from faceswap_lab.models.training.losses import picture_loss, ssim_map
-from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig, normalised
-from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.protocols import Card, Crops, Source
+from faceswap_lab.models.swappers.pair import PairSwapper
+from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig, normalised
+from faceswap_lab.models.training.losses import picture_loss, ssim_map
 from faceswap_lab.models.training.pair import Portraits, Step, TrainConfig, TrainState, train
 
 NET = PairNetConfig(size=32, width=8, code=32)

@@ -17,18 +17,18 @@ from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import read_still
 from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.models.training.pair import Step
-from faceswap_lab.verbs.train import crops
-from faceswap_lab.verbs.swap import result as results
-from faceswap_lab.verbs import people, recipes
-from faceswap_lab.verbs.train import train as train_module
-from faceswap_lab.verbs.evaluate import evaluate
 from faceswap_lab.runs.recipe import from_json
 from faceswap_lab.runs.run import Run
-from faceswap_lab.verbs.swap.swap import swap
-from faceswap_lab.verbs.train.train import train
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent import manifest
 from faceswap_lab.trust.marks.metadata import read_mark
+from faceswap_lab.verbs import people, recipes
+from faceswap_lab.verbs.evaluate import evaluate
+from faceswap_lab.verbs.swap import result as results
+from faceswap_lab.verbs.swap.swap import swap
+from faceswap_lab.verbs.train import crops
+from faceswap_lab.verbs.train import train as train_module
+from faceswap_lab.verbs.train.train import train
 from faceswap_lab.views.run_report import report
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]

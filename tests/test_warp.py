@@ -15,10 +15,10 @@ from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
-from faceswap_lab.models.swappers import mesh468
 from faceswap_lab.models import metrics
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import Crops, Source
+from faceswap_lab.models.swappers import mesh468
 from faceswap_lab.models.swappers.warp import WarpSwapper, backward_map
 
 SIZE = 256

@@ -14,17 +14,17 @@ from faceswap_lab import __main__ as command_line
 from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import Frame, write_still
-from faceswap_lab.runs import prune
-from faceswap_lab.verbs import library
+from faceswap_lab.files import write_whole
 from faceswap_lab.maintenance import erase
-from faceswap_lab.verbs.people import party_of, record_of
+from faceswap_lab.runs import prune
 from faceswap_lab.runs.recipe import to_json
-from faceswap_lab.verbs.recipes import FacesetRecipe
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit, doors
 from faceswap_lab.trust.consent.manifest import find_entry
 from faceswap_lab.trust.doors import Lineage, Party
-from faceswap_lab.files import write_whole
+from faceswap_lab.verbs import library
+from faceswap_lab.verbs.people import party_of, record_of
+from faceswap_lab.verbs.recipes import FacesetRecipe
 
 DAY = date(2026, 6, 1)
 USES = ("anonymise", "train", "evaluate", "swap-source")

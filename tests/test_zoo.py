@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from faceswap_lab.errors import WeightsError
-from faceswap_lab.models.weights import catalogue
 from faceswap_lab.models.protocols import Card
+from faceswap_lab.models.weights import catalogue
 
 WEIGHTS = b"not really a network"
 

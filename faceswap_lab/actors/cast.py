@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from PIL import Image as Pillow
 
-from faceswap_lab.actors.render.capture import check_capture
 from faceswap_lab.actors.performance.lights import check_light
 from faceswap_lab.actors.performance.performance import Performance, check_kind
-from faceswap_lab.actors.props import check_prop
 from faceswap_lab.actors.person.traits import Traits, check_seed, sample_traits
 from faceswap_lab.actors.person.wear import check_wears
+from faceswap_lab.actors.props import check_prop
+from faceswap_lab.actors.render.capture import check_capture
 from faceswap_lab.faces.frame import Image
 
 if TYPE_CHECKING:

@@ -7,16 +7,16 @@ from functools import lru_cache
 
 import numpy as np
 
+from faceswap_lab.actors.cast import Actor, jpeg_uri
+from faceswap_lab.actors.performance.performance import Performance, View
+from faceswap_lab.actors.person.figure import build_figure, texture_rows
+from faceswap_lab.actors.person.recast import Tone, build_recast
+from faceswap_lab.actors.person.traits import check_seed
+from faceswap_lab.actors.person.wear import Wears, check_wears
 from faceswap_lab.actors.render import capture
 from faceswap_lab.actors.render.capture import CaptureKind, check_capture
-from faceswap_lab.actors.cast import Actor, jpeg_uri
-from faceswap_lab.actors.person.figure import build_figure, texture_rows
-from faceswap_lab.actors.performance.performance import Performance, View
 from faceswap_lab.actors.render.render import Rendered, render
 from faceswap_lab.actors.render.scene import travel
-from faceswap_lab.actors.person.traits import check_seed
-from faceswap_lab.actors.person.recast import Tone, build_recast
-from faceswap_lab.actors.person.wear import Wears, check_wears
 from faceswap_lab.faces.frame import Frame
 
 _MIN_SIDE, _MAX_SIDE = 32, 4096

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from faceswap_lab.cli.answers import Answer
 
 if TYPE_CHECKING:
-    from faceswap_lab.verbs.people import Person
     from faceswap_lab.runs.run import Run
+    from faceswap_lab.verbs.people import Person
 
 
 def add_group(commands: Any, name: str, text: str) -> Any:

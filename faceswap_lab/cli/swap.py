@@ -60,11 +60,11 @@ def offer(commands: Any) -> None:
 def _swap(options: argparse.Namespace) -> Answer:
     from faceswap_lab.faces.footage import Footage
     from faceswap_lab.models.stream.swap_frames import StreamConfig
-    from faceswap_lab.verbs.swap import result
+    from faceswap_lab.trust import doors
     from faceswap_lab.verbs.people import admit, party_of
     from faceswap_lab.verbs.recipes import SwapRecipe
+    from faceswap_lab.verbs.swap import result
     from faceswap_lab.verbs.swap.swap import swap
-    from faceswap_lab.trust import doors
 
     source = person(options.source)
     target: Footage | Person

@@ -28,8 +28,8 @@ def offer(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.verbs import recipes
     from faceswap_lab.runs.recipe import from_json
+    from faceswap_lab.verbs import recipes
     from faceswap_lab.verbs.train.train import train
 
     if options.recipe and options.steps is not None:

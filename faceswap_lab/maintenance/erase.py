@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from faceswap_lab.errors import ConsentError, ManifestError, RunError
+from faceswap_lab.files import sha256_file
 from faceswap_lab.runs import prune
 from faceswap_lab.runs.prune import Weighed
-from faceswap_lab.verbs.library import FACES, NAMES
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.manifest import Entry, locate, read_manifests, same_subject
-from faceswap_lab.files import sha256_file
 from faceswap_lab.trust.consent.withdraw import entries_of, withdraw
+from faceswap_lab.verbs.library import FACES, NAMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,9 @@ def purge(root: Path, subject: str, *, today: date | None = None) -> Purged:
         else:
             stays.append(_with_reason(each, "a process works on it: stop it, then withdraw again"))
     for path in prune.leftovers(root):
-        prune.remove(root, Weighed(id=path.name, path=path, num_bytes=prune.size_of(path), why="left by a removal that was stopped"))
+        prune.remove(
+            root, Weighed(id=path.name, path=path, num_bytes=prune.size_of(path), why="left by a removal that was stopped")
+        )
     event = {"action": "withdrawal purged", "subject": found.subject, "runs": len(gone), "copies": len(copies), "stays": len(stays)}
     audit.append(root, event)
     return Purged(manifests=tuple(manifests), runs=tuple(gone), copies=tuple(copies), stays=tuple(stays))

@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 
 from faceswap_lab.errors import WeightsError
-from faceswap_lab.models.weights import onnx_inspect, restricted, bundled
 from faceswap_lab.models.engines.insight import InsightEngine
-from faceswap_lab.models.swappers.inswapper import Inswapper
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper, Engine
+from faceswap_lab.models.swappers.inswapper import Inswapper
+from faceswap_lab.models.weights import bundled, onnx_inspect, restricted
 
 INSIGHT, INSWAPPER = "insight:", "inswapper:"
 

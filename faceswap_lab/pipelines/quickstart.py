@@ -4,10 +4,10 @@ import json
 from time import perf_counter
 from typing import Any
 
+from faceswap_lab.files import sha256_file
 from faceswap_lab.pipelines.notebook import notebook_path, run_notebook
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
-from faceswap_lab.files import sha256_file
 
 
 def quickstart(*, recipe: str = "quickstart", device: str = "auto", again: bool = False) -> dict[str, Any]:

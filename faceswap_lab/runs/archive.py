@@ -13,11 +13,11 @@ from uuid import uuid4
 
 from faceswap_lab.errors import ConsentError, MediaError, storing
 from faceswap_lab.faces.frame import hidden_beside
+from faceswap_lab.files import canonical, put_in_place, sha256_file
 from faceswap_lab.runs.prune import made_from
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.manifest import Entry, find_entry
-from faceswap_lab.files import canonical, put_in_place, sha256_file
 
 TEXTS = frozenset({".json", ".jsonl", ".csv", ".txt", ".md", ".toml"})
 MAX_TEXT = 1 << 20

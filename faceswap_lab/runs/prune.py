@@ -11,10 +11,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from faceswap_lab.errors import RunError, StorageError
+from faceswap_lab.files import acquire, canonical, sync_folder, write_whole
 from faceswap_lab.runs.quota import size_of as size_of
 from faceswap_lab.runs.run import HEAD, Run
 from faceswap_lab.trust import audit
-from faceswap_lab.files import acquire, canonical, sync_folder, write_whole
 
 GONE = ".gone-"
 """A run that is being removed has this before its id; no reader takes such a folder for a run."""

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faceswap_lab.errors import RunError, storing
-from faceswap_lab.trust import audit
 from faceswap_lab.files import sync_folder, write_whole
+from faceswap_lab.trust import audit
 
 FORMAT = 1
 """Version of the folder's layout. A reader refuses any that it does not know.

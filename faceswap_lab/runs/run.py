@@ -18,13 +18,13 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from faceswap_lab.errors import RunError, storing
+from faceswap_lab.files import acquire, canonical, put_in_place, sha256_file, sha256_text, write_whole
 from faceswap_lab.runs import events, quota
 from faceswap_lab.runs.environment import code_version, environment
 from faceswap_lab.runs.recipe import R, from_json
 from faceswap_lab.runs.record import FORMAT, make_folder, read_record, run_folders, write_record
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import audit
-from faceswap_lab.files import acquire, canonical, put_in_place, sha256_file, sha256_text, write_whole
 
 if TYPE_CHECKING:
     from faceswap_lab.faces.footage import Clip
@@ -329,14 +329,12 @@ class Run:
             from faceswap_lab.verbs.render import dataset
 
             return dataset.export(self, path)
-        from faceswap_lab.verbs.swap import result as results
 
         return result.export(self, path)
 
     @property
     def scores(self) -> dict[str, dict[str, Any]]:
         """Scores of an evaluate run, each with value, floor and ceiling. Raises `RunError` for any other run."""
-        from faceswap_lab.verbs.swap import result as results
 
         return result.scores(self)
 

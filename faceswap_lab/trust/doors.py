@@ -16,13 +16,13 @@ from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Clip, Footage, Grant
 from faceswap_lab.faces.footage import digest as digest_of
 from faceswap_lab.faces.frame import ColourTags, Frame, Image
+from faceswap_lab.files import locked, put_in_place, sha256_file, sha256_text
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.marks.claims import insist_honest
-from faceswap_lab.trust.consent.manifest import Entry, find_entries, find_entry, same_subject
 from faceswap_lab.trust.consent.declare import FORMS, File, declare, declare_all, parse_basis
 from faceswap_lab.trust.consent.gate import Leave, Party, check_evaluate, check_swap, check_train, target_uses, to_allow
+from faceswap_lab.trust.consent.manifest import Entry, find_entries, find_entry, same_subject
+from faceswap_lab.trust.marks.claims import insist_honest
 from faceswap_lab.trust.marks.metadata import Lineage, marked_html, metadata_of, read_mark
-from faceswap_lab.files import locked, put_in_place, sha256_file, sha256_text
 
 __all__ = [
     "Exported",

@@ -17,11 +17,11 @@ from typing import Any
 from faceswap_lab.actors import shards
 from faceswap_lab.errors import ConsentError, MediaError, ProvenanceError, storing
 from faceswap_lab.faces.frame import hidden_beside
-from faceswap_lab.trust import audit
-from faceswap_lab.trust.doors import Exported
-from faceswap_lab.trust.consent.gate import Party, check_swap
-from faceswap_lab.trust.marks.metadata import TOOL, read_mark
 from faceswap_lab.files import canonical, locked, sha256_file, sha256_text, sync_folder
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.consent.gate import Party, check_swap
+from faceswap_lab.trust.doors import Exported
+from faceswap_lab.trust.marks.metadata import TOOL, read_mark
 
 MANIFEST = "manifest.json"
 """In the folder: the tool and the run that made it, and each shard's name and SHA-256."""

@@ -17,19 +17,19 @@ from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import device as devices
 from faceswap_lab.models import metrics
-from faceswap_lab.models.registry import open_engine, providers_of
-from faceswap_lab.models.registry import record_of as engine_record
 from faceswap_lab.models.metrics import Score
 from faceswap_lab.models.protocols import Engine
+from faceswap_lab.models.registry import open_engine, providers_of
+from faceswap_lab.models.registry import record_of as engine_record
 from faceswap_lab.models.stream.swap_frames import gallery_of, largest
-from faceswap_lab.verbs.swap import result as results
-from faceswap_lab.verbs.people import Person, footage_of, party_of, record_of
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
-from faceswap_lab.verbs.recipes import EvaluateRecipe
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
+from faceswap_lab.verbs.people import Person, footage_of, party_of, record_of
+from faceswap_lab.verbs.recipes import EvaluateRecipe
+from faceswap_lab.verbs.swap import result as results
 
 SCORES, PER_FRAME = "scores.json", "frames.json"
 

@@ -13,11 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.faceset import Faceset, Row, in_ranges
 from faceswap_lab.faces.footage import digest
-from faceswap_lab.verbs.recipes import FacesetRecipe
+from faceswap_lab.files import locked, sha256_text, write_whole
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.manifest import find_entries
-from faceswap_lab.files import locked, sha256_text, write_whole
+from faceswap_lab.verbs.recipes import FacesetRecipe
 
 FACES, DROPPED, SHEET, CROPS = "faces.json", "dropped.json", "sheet.jpg", "crops"
 NAMES, LEFT_OUT = "names.json", "left_out.json"

@@ -11,11 +11,11 @@ from faceswap_lab.actors.take import Take
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.faceset import Faceset, row_ranges
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
-from faceswap_lab.verbs import library
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
 from faceswap_lab.trust.doors import Party
+from faceswap_lab.verbs import library
 
 Person = Actor | Footage
 """Who is put somewhere or learned from: an actor, or footage of one person."""

@@ -6,11 +6,11 @@ from typing import Literal
 from faceswap_lab.faces.align import template_points
 from faceswap_lab.faces.quality import LIKE
 from faceswap_lab.models.clusters import REAL_PEOPLE
-from faceswap_lab.models.swappers.pair_net import PairNetConfig
-from faceswap_lab.models.pack.pictures import PackSets
-from faceswap_lab.models.training.loop import FitConfig
 from faceswap_lab.models.pack.detector import DetectorTraining
+from faceswap_lab.models.pack.pictures import PackSets
 from faceswap_lab.models.stream.swap_frames import StreamConfig
+from faceswap_lab.models.swappers.pair_net import PairNetConfig
+from faceswap_lab.models.training.loop import FitConfig
 from faceswap_lab.models.training.pair import TrainConfig
 from faceswap_lab.verbs.gather.layouts import Layout
 

@@ -20,9 +20,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.faceset import Faceset, Row
 from faceswap_lab.faces.frame import Image
+from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs import library
 from faceswap_lab.verbs.recipes import FacesetRecipe
-from faceswap_lab.runs.run import Run
 from faceswap_lab.views import figures, images
 from faceswap_lab.views.figures import HAIRLINE, INK, MUTED, PAPER, SERIES
 from faceswap_lab.views.images import AnyImage

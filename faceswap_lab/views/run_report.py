@@ -14,12 +14,12 @@ from faceswap_lab.actors.take import Take
 from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame, Image
-from faceswap_lab.verbs.swap import result
-from faceswap_lab.verbs.people import reopened
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
 from faceswap_lab.trust.consent.gate import Leave, check_swap
 from faceswap_lab.trust.marks.metadata import metadata_of
+from faceswap_lab.verbs.people import reopened
+from faceswap_lab.verbs.swap import result
 from faceswap_lab.views import figures
 from faceswap_lab.views.report import (
     Block,

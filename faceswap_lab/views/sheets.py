@@ -10,8 +10,8 @@ from matplotlib import colormaps
 
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.performance.lights import LIGHTS
-from faceswap_lab.actors.render.truth_maps import LABELS
 from faceswap_lab.actors.render.render import Rendered
+from faceswap_lab.actors.render.truth_maps import LABELS
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.views import images
 from faceswap_lab.views.images import AnyImage

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
-from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, MASKS, SKIN, HeadPack, texture_place
 from faceswap_lab.actors.gfx.raster import rasterise
+from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, MASKS, SKIN, HeadPack, texture_place
 
 RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS = (36, 39), (42, 45)
 NOSE_TIP, RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER = 30, 48, 54

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from faceswap_lab.actors.gfx.raster import rasterise
+from faceswap_lab.actors.gfx.vectors import pick, unit
 from faceswap_lab.actors.head.curtain import curtain_places, curtain_points, curtain_quads, skull_ring
 from faceswap_lab.actors.head.headpack import ATLAS_CROP, EYE_LEFT, HAIR, MASKS, MOUTH, SKIN, HeadPack, load_headpack, texture_place
 from faceswap_lab.actors.head.landmarks68 import pick_landmarks
-from faceswap_lab.actors.gfx.raster import rasterise
-from faceswap_lab.actors.gfx.vectors import pick, unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

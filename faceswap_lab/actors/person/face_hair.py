@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from faceswap_lab.actors.person.hair import Roots, sample_roots, strand_colours
-from faceswap_lab.actors.head.headpack import BEARD, BROW, EYE_LEFT, EYE_RIGHT, LASH, MASKS, SKIN, load_headpack
 from faceswap_lab.actors.gfx.raster import rasterise
+from faceswap_lab.actors.head.headpack import BEARD, BROW, EYE_LEFT, EYE_RIGHT, LASH, MASKS, SKIN, load_headpack
 from faceswap_lab.actors.head.rig import load_rig, sample_mask, smoothstep
+from faceswap_lab.actors.person.hair import Roots, sample_roots, strand_colours
 from faceswap_lab.actors.person.skin import beard_cover, brow_line
 from faceswap_lab.actors.person.strands import Strands, even_ranks, root_frames
 from faceswap_lab.actors.person.traits import Traits

@@ -10,18 +10,29 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from faceswap_lab.actors.person.haircuts import HANGING
-from faceswap_lab.actors.person.hair import grow_hair, is_ear
+from faceswap_lab.actors.gfx.shadow import DepthMap
 from faceswap_lab.actors.head.curtain import curtain_points, curtain_strands, skull_ring
 from faceswap_lab.actors.head.headpack import TEETH_UPPER, load_headpack
 from faceswap_lab.actors.head.rig import Rig, load_rig, smoothstep, texture_map
-from faceswap_lab.actors.gfx.shadow import DepthMap
+from faceswap_lab.actors.person.face_hair import grow_whiskers
+from faceswap_lab.actors.person.hair import grow_hair, is_ear
+from faceswap_lab.actors.person.haircuts import HANGING
 from faceswap_lab.actors.person.shape import head_shape
 from faceswap_lab.actors.person.skin import HEAD_MIDDLE, Paint, bare_crown, hairline, paint, strand_pole
 from faceswap_lab.actors.person.strands import Strands, root_places
 from faceswap_lab.actors.person.traits import OLDEST, YOUNG_ADULT, Traits, sample_traits
-from faceswap_lab.actors.person.wear import Wears, Worn, cloth_colour, cloth_lift, covers_hair, make_glasses, make_visor, on_skin_under, under_cloth, usual_wear
-from faceswap_lab.actors.person.face_hair import grow_whiskers
+from faceswap_lab.actors.person.wear import (
+    Wears,
+    Worn,
+    cloth_colour,
+    cloth_lift,
+    covers_hair,
+    make_glasses,
+    make_visor,
+    on_skin_under,
+    under_cloth,
+    usual_wear,
+)
 
 _OCCLUSION_RAYS = 36
 _TEETH_DOWN_M = 0.0022

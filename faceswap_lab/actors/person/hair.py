@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from faceswap_lab.actors.person.haircuts import HANGING, Cut
 from faceswap_lab.actors.head.headpack import HAIR, SKIN
 from faceswap_lab.actors.head.rig import Rig, load_rig, smoothstep
+from faceswap_lab.actors.person.haircuts import HANGING, Cut
 from faceswap_lab.actors.person.skin import HAIRLINE_Y, HAIRLINE_Z, HEAD_MIDDLE, bare_crown, hairline
 from faceswap_lab.actors.person.strands import Strands, even_ranks, root_places
 from faceswap_lab.actors.person.traits import Traits

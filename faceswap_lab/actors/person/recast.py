@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from faceswap_lab.actors.person.figure import Figure, build_figure, compose_texture
 from faceswap_lab.actors.head.rig import Rig, load_rig, smoothstep, texture_map
+from faceswap_lab.actors.person.figure import Figure, build_figure, compose_texture
 from faceswap_lab.actors.person.wear import Wears
 
 Tone = Literal["source", "target"]

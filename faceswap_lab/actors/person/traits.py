@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from faceswap_lab.actors.person.haircuts import Cut, sample_cut
 from faceswap_lab.actors.head.headpack import load_headpack
+from faceswap_lab.actors.person.haircuts import Cut, sample_cut
 
 MAX_SEED = 2**31
 YOUNG_ADULT, OLDEST = 0.74, 0.93

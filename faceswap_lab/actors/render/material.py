@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.head.curtain import FIRST_TEXTURE_ROW
 from faceswap_lab.actors.head.headpack import BEARD, EYE_LEFT, EYE_RIGHT, GLASSES, HAIR, HAT, MOUTH, SKIN, TEETH_LOWER, TEETH_UPPER
 from faceswap_lab.actors.head.rig import Rig, smoothstep
+from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.render.surface import Surface
 
 _SCLERA, _TEETH, _TONGUE, _LINING = (0.50, 0.455, 0.43), (0.72, 0.68, 0.60), (0.36, 0.13, 0.115), (0.20, 0.05, 0.045)

@@ -15,14 +15,25 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from faceswap_lab.actors.gfx.vectors import pick
+from faceswap_lab.actors.head.landmarks68 import keypoints5
+from faceswap_lab.actors.performance.view import Light, View
+from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.render import truth_maps as truths
 from faceswap_lab.actors.render.backdrop import backdrop
-from faceswap_lab.actors.person.figure import Figure
-from faceswap_lab.actors.head.landmarks68 import keypoints5
-from faceswap_lab.actors.render.scene import Camera, Drawn, Posed, Scene, camera_matrix, draw, head_to_camera, place_camera, pose, rotation
+from faceswap_lab.actors.render.scene import (
+    Camera,
+    Drawn,
+    Posed,
+    Scene,
+    camera_matrix,
+    draw,
+    head_to_camera,
+    place_camera,
+    pose,
+    rotation,
+)
 from faceswap_lab.actors.render.shading import shade
-from faceswap_lab.actors.gfx.vectors import pick
-from faceswap_lab.actors.performance.view import Light, View
 from faceswap_lab.errors import DeviceError
 from faceswap_lab.faces.frame import Image
 

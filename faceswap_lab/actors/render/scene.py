@@ -14,14 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from faceswap_lab.actors.render.compose import Stance, dress
+from faceswap_lab.actors.gfx.raster import rasterise
+from faceswap_lab.actors.gfx.vectors import pick
+from faceswap_lab.actors.head.rig import Rig, load_rig
+from faceswap_lab.actors.performance.view import View
 from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.props import mesh_of
-from faceswap_lab.actors.gfx.raster import rasterise
-from faceswap_lab.actors.head.rig import Rig, load_rig
+from faceswap_lab.actors.render.compose import Stance, dress
 from faceswap_lab.actors.render.surface import Surface
-from faceswap_lab.actors.gfx.vectors import pick
-from faceswap_lab.actors.performance.view import View
 
 HEAD_CENTRE = (0.0, -0.075, 0.725)
 HALF_FRAME_M = 0.145

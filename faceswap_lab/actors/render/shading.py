@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from faceswap_lab.actors.person.figure import Figure
+from faceswap_lab.actors.gfx.shadow import DepthMap
+from faceswap_lab.actors.gfx.vectors import dot, pick, unit
 from faceswap_lab.actors.head.curtain import FIRST_TEXTURE_ROW
 from faceswap_lab.actors.head.headpack import HAIR, SKIN
-from faceswap_lab.actors.render.material import Material, material_of
 from faceswap_lab.actors.head.rig import Rig, smoothstep
-from faceswap_lab.actors.gfx.shadow import DepthMap
-from faceswap_lab.actors.person.skin import HEAD_MIDDLE
-from faceswap_lab.actors.render.surface import Surface
-from faceswap_lab.actors.gfx.vectors import dot, pick, unit
 from faceswap_lab.actors.performance.view import Light
+from faceswap_lab.actors.person.figure import Figure
+from faceswap_lab.actors.person.skin import HEAD_MIDDLE
+from faceswap_lab.actors.render.material import Material, material_of
+from faceswap_lab.actors.render.surface import Surface
 from faceswap_lab.actors.render.wrinkles import fold
 
 _WRAP = (0.36, 0.19, 0.13)

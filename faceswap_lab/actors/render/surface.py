@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.gfx.raster import Fragments
-from faceswap_lab.actors.head.rig import Rig
-from faceswap_lab.actors.person.strands import Strands, StrandSamples, root_places
 from faceswap_lab.actors.gfx.vectors import pick, unit
+from faceswap_lab.actors.head.rig import Rig
+from faceswap_lab.actors.person.figure import Figure
+from faceswap_lab.actors.person.strands import Strands, StrandSamples, root_places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -9,12 +9,28 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from faceswap_lab.actors.person.figure import Figure
-from faceswap_lab.actors.head.headpack import BEARD, BROW, EYE_LEFT, EYE_RIGHT, GLASSES, HAIR, HAT, LASH, LENS, MOUTH, OCCLUDER, SKIN, TEETH_LOWER, TEETH_UPPER, TONGUE
+from faceswap_lab.actors.head.headpack import (
+    BEARD,
+    BROW,
+    EYE_LEFT,
+    EYE_RIGHT,
+    GLASSES,
+    HAIR,
+    HAT,
+    LASH,
+    LENS,
+    MOUTH,
+    OCCLUDER,
+    SKIN,
+    TEETH_LOWER,
+    TEETH_UPPER,
+    TONGUE,
+)
 from faceswap_lab.actors.head.landmark_sets import landmark_table
 from faceswap_lab.actors.head.landmarks68 import keypoints5
-from faceswap_lab.actors.render.material import material_of
 from faceswap_lab.actors.head.rig import load_rig, texture_map
+from faceswap_lab.actors.person.figure import Figure
+from faceswap_lab.actors.render.material import material_of
 from faceswap_lab.actors.render.scene import Drawn, Scene, draw, pose
 from faceswap_lab.actors.render.surface import Surface
 

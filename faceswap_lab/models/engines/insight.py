@@ -25,8 +25,8 @@ from faceswap_lab.faces import align
 from faceswap_lab.faces.face import Faces, PointSet
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import device as devices
-from faceswap_lab.models.weights import onnx_inspect, restricted
 from faceswap_lab.models.engines.scrfd_batch import ELSEWHERE, ON_CPU, BatchDetector, leaves_batch_open
+from faceswap_lab.models.weights import onnx_inspect, restricted
 from faceswap_lab.models.weights.onnx_inspect import Graph
 
 SEARCH_SIZES = ((128, 128), (640, 640))

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from faceswap_lab.models.pack.onnx_writer import OnnxGraph, Shape
-from faceswap_lab.models.pack.detector_scenes import Canvas, make_canvas
 from faceswap_lab.models.pack.augment import insist_trainable
+from faceswap_lab.models.pack.detector_net import STRIDES, Detector, DetectorConfig, Head, Truth, anchors_of, losses
+from faceswap_lab.models.pack.detector_scenes import Canvas, make_canvas
+from faceswap_lab.models.pack.onnx_writer import OnnxGraph, Shape
 from faceswap_lab.models.pack.pictures import PackPictures
 from faceswap_lab.models.training.loop import FitConfig, FitState, fit
-from faceswap_lab.models.pack.detector_net import STRIDES, Detector, DetectorConfig, Head, Truth, anchors_of, losses
 from faceswap_lab.models.training.pair import Step
 
 MEAN, SCALE = 127.5, 128.0

@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from faceswap_lab.actors.head.landmark_sets import landmark_table
 from faceswap_lab.actors.head.rig import load_rig
-from faceswap_lab.models.pack.onnx_writer import OnnxGraph
 from faceswap_lab.models.pack.augment import Random, box_to_crop, covered, cut, insist_trainable, moved_about, spoilt
+from faceswap_lab.models.pack.onnx_writer import OnnxGraph
 from faceswap_lab.models.pack.pictures import PackPictures
 from faceswap_lab.models.training.loop import FitConfig, FitState, fit
 from faceswap_lab.models.training.pair import Step

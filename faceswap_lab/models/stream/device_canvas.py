@@ -17,10 +17,10 @@ from faceswap_lab.faces import align
 from faceswap_lab.faces.blend import SHRINKS
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models.stream import colour_match as colours
-from faceswap_lab.models.stream.host_canvas import border_window
-from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.protocols import Crops, Swapped
+from faceswap_lab.models.stream import colour_match as colours
+from faceswap_lab.models.stream.colour_match import Colour
+from faceswap_lab.models.stream.host_canvas import border_window
 
 # Beyond the region that is read: what a cubic filter reaches.
 _MARGIN = 3

@@ -12,8 +12,8 @@ from jaxtyping import Float32, UInt8
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
-from faceswap_lab.models.stream.colour_match import EMPTY, Colour, seen_part
 from faceswap_lab.models.protocols import Crops, Swapped
+from faceswap_lab.models.stream.colour_match import EMPTY, Colour, seen_part
 
 _NAN = "the swapper's pixels hold NaN"
 

@@ -19,11 +19,11 @@ from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.track import follow
 from faceswap_lab.models import device as devices
-from faceswap_lab.models.stream.host_canvas import HostCanvas
-from faceswap_lab.models.stream.colour_match import Colour
-from faceswap_lab.models.stream.device_canvas import DeviceCanvas
 from faceswap_lab.models.engines.offline import best_face
 from faceswap_lab.models.protocols import AnySwapper, BatchFinder, Believer, Crops, Engine, Source, Swapped
+from faceswap_lab.models.stream.colour_match import Colour
+from faceswap_lab.models.stream.device_canvas import DeviceCanvas
+from faceswap_lab.models.stream.host_canvas import HostCanvas
 from faceswap_lab.models.stream.stages import Stage, overlapped
 
 T = TypeVar("T")

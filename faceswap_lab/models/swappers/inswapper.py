@@ -14,9 +14,9 @@ from torch import Tensor
 
 from faceswap_lab.errors import FaceError, WeightsError
 from faceswap_lab.models import device as devices
+from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
 from faceswap_lab.models.weights import onnx_inspect, restricted
 from faceswap_lab.models.weights.onnx_inspect import Graph
-from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
 
 _TYPES = {"float32": torch.float32, "float16": torch.float16}
 
@@ -126,7 +126,9 @@ def check(graph: Graph) -> Graph:
         )
     size = picture.shape[2] if len(picture.shape) == 4 else None
     if size is None or not picture.fits(None, 3, size, size) or (size % 112 and size % 128):
-        raise onnx_inspect.refusal(graph.path, "square crops, a multiple of 112 or 128 a side", f"{picture.name} {list(picture.shape)}")
+        raise onnx_inspect.refusal(
+            graph.path, "square crops, a multiple of 112 or 128 a side", f"{picture.name} {list(picture.shape)}"
+        )
     if not answer.fits(None, 3, size, size):
         raise onnx_inspect.refusal(
             graph.path, f"answers as large as the crops, {size} pixels a side", f"{answer.name} {list(answer.shape)}"

@@ -26,7 +26,7 @@ class Topology:
 @cache
 def topology() -> Topology:
     """The package's own data (`docs/make_mesh468.py` makes it), read once."""
-    stored = json.loads(files("faceswap_lab.models").joinpath("mesh468.json").read_text("ascii"))
+    stored = json.loads(files("faceswap_lab.models.swappers").joinpath("mesh468.json").read_text("ascii"))
     shape, skin = np.array(stored["shape_thousandths"]) / 1000, np.array(stored["triangles"])
     rings = boundary_rings(skin)
     oval = next(ring for ring in rings if 10 in ring)

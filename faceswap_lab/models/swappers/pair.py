@@ -13,8 +13,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from faceswap_lab.errors import ConsentError, WeightsError
-from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
+from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 
 TEMPLATE = "whole-face"
 

@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models.swappers import mesh468
 from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
+from faceswap_lab.models.swappers import mesh468
 
 _SOURCE_SIZE = 512
 _THINNEST = 0.25  # pixels: thinner triangles turn their back, or would carry a pixel beside them far away

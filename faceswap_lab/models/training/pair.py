@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from faceswap_lab.errors import RunError
-from faceswap_lab.models.training.losses import mask_loss, picture_loss
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
+from faceswap_lab.models.training.losses import mask_loss, picture_loss
 
 DIVERGED = "lower the learning rate (recipe.train.rate) and train again: that is a new run"
 

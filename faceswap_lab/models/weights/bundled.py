@@ -16,7 +16,7 @@ NAME = "actors_s"
 
 def folder() -> Path:
     """Where its files lie."""
-    return Path(str(files("faceswap_lab.models").joinpath(NAME)))
+    return Path(str(files("faceswap_lab.models.weights").joinpath(NAME)))
 
 
 def card() -> dict[str, Any]:

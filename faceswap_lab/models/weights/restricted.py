@@ -17,8 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from faceswap_lab.errors import LicenceError, WeightsError
-from faceswap_lab.models.weights import catalogue
 from faceswap_lab.models.protocols import Card
+from faceswap_lab.models.weights import catalogue
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60

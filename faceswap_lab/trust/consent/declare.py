@@ -10,9 +10,21 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from faceswap_lab.errors import ConsentError
-from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent.manifest import CONSENT_ONLY, KINDS, PICTURE_ONLY, USES, Consent, Entry, Manifest, find_entries, read_manifests, same_subject, uri_problem
 from faceswap_lab.files import locked, sha256_text, write_whole
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.consent.manifest import (
+    CONSENT_ONLY,
+    KINDS,
+    PICTURE_ONLY,
+    USES,
+    Consent,
+    Entry,
+    Manifest,
+    find_entries,
+    read_manifests,
+    same_subject,
+    uri_problem,
+)
 
 FORMS = '"public domain (who released it)", "consent: when and how given", "licence: its name and whose", "synthetic: made by what"'
 

@@ -184,7 +184,7 @@ def read_manifests(root: Path) -> Iterator[tuple[str, Manifest, list[Entry]]]:
 
 def manifest_files(root: Path) -> dict[str, Path]:
     """Name to `.toml` file. The lab's own stand before those of the same name that the package or its checkout brings along."""
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     folders = (package / "data_manifests", package.parent / "data_manifests", root / "data_manifests")
     found = {path.stem: path for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}
     return dict(sorted(found.items()))

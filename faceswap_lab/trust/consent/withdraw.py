@@ -11,10 +11,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from faceswap_lab.errors import ManifestError
-from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent.manifest import Entry, Manifest, manifest_files, read_manifest, read_manifests, same_subject
-from faceswap_lab.trust.consent.declare import toml_string
 from faceswap_lab.files import locked, sha256_text, write_whole
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.consent.declare import toml_string
+from faceswap_lab.trust.consent.manifest import Entry, Manifest, manifest_files, read_manifest, read_manifests, same_subject
 
 
 def entries_of(root: Path, subject: str, *, digests: Collection[str] = ()) -> list[Entry]:

@@ -16,8 +16,8 @@ from typing import Any
 from faceswap_lab.errors import MediaError
 from faceswap_lab.faces import frame as stills
 from faceswap_lab.faces import video
-from faceswap_lab.trust.consent.gate import Leave, Party
 from faceswap_lab.files import VERSION, canonical
+from faceswap_lab.trust.consent.gate import Leave, Party
 
 TOOL = "faceswap_lab"
 

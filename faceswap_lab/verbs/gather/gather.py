@@ -18,17 +18,17 @@ from typing import Any
 
 from faceswap_lab.errors import ConsentError, LabError, MediaError
 from faceswap_lab.faces.footage import Clip
-from faceswap_lab.verbs.gather import layouts
-from faceswap_lab.verbs.gather.work import Gathering
-from faceswap_lab.verbs.people import file_record
+from faceswap_lab.files import canonical, sha256_file, sha256_text
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
-from faceswap_lab.verbs.recipes import FacesetRecipe
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
 from faceswap_lab.trust.doors import Party, Refused
-from faceswap_lab.files import canonical, sha256_file, sha256_text
+from faceswap_lab.verbs.gather import layouts
+from faceswap_lab.verbs.gather.work import Gathering
+from faceswap_lab.verbs.people import file_record
+from faceswap_lab.verbs.recipes import FacesetRecipe
 
 USES = ("evaluate", "train")
 """What a faceset is for: its faces are told apart by a recogniser, and weights are fitted to them."""

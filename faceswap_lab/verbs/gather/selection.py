@@ -9,10 +9,10 @@ import numpy as np
 from faceswap_lab.faces import quality
 from faceswap_lab.faces.faceset import SPLITS, Split
 from faceswap_lab.faces.quality import Print
-from faceswap_lab.models.clusters import Clusters, cluster
-from faceswap_lab.verbs.recipes import FacesetRecipe
-from faceswap_lab.verbs.gather.sightings import Sightings
 from faceswap_lab.files import sha256_text
+from faceswap_lab.models.clusters import Clusters, cluster
+from faceswap_lab.verbs.gather.sightings import Sightings
+from faceswap_lab.verbs.recipes import FacesetRecipe
 
 NEARLY = 0.5
 """Where the next group is at least this large beside the chosen one, nobody can be sure from size alone who is meant."""

@@ -18,10 +18,10 @@ from faceswap_lab.faces import quality
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import Frame
+from faceswap_lab.files import put_in_place
 from faceswap_lab.models.engines.offline import refined_keypoints
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.verbs.recipes import FacesetRecipe
-from faceswap_lab.files import put_in_place
 
 STRETCH = 200
 """Frames between two saved states."""

@@ -17,19 +17,19 @@ from faceswap_lab.faces import align, quality
 from faceswap_lab.faces.faceset import SPLITS, Row
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import read_still, write_still
+from faceswap_lab.files import put_in_place, sha256_file
 from faceswap_lab.models.engines.offline import OfflineEngine
+from faceswap_lab.progress import Progress
+from faceswap_lab.runs.run import Run
+from faceswap_lab.trust.consent.manifest import find_entries
+from faceswap_lab.trust.doors import Refused
 from faceswap_lab.verbs.gather import layouts, sightings
 from faceswap_lab.verbs.gather.contact_sheet import contact_sheet
 from faceswap_lab.verbs.gather.layouts import Material
-from faceswap_lab.verbs.library import CROPS, DROPPED, FACES, SHEET
-from faceswap_lab.progress import Progress
-from faceswap_lab.verbs.recipes import FacesetRecipe
-from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.gather.selection import Identified, When, find_doubles, identify, split
 from faceswap_lab.verbs.gather.sightings import Sightings, look_through
-from faceswap_lab.trust.consent.manifest import find_entries
-from faceswap_lab.trust.doors import Refused
-from faceswap_lab.files import put_in_place, sha256_file
+from faceswap_lab.verbs.library import CROPS, DROPPED, FACES, SHEET
+from faceswap_lab.verbs.recipes import FacesetRecipe
 
 _BATCH = 100
 

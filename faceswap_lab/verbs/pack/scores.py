@@ -17,16 +17,16 @@ from faceswap_lab.actors.render import truth_maps
 from faceswap_lab.actors.splits import split_of
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
-from faceswap_lab.models.weights import catalogue
-from faceswap_lab.models.pack.embedder import identity_score
-from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.engines.insight import check_installed
-from faceswap_lab.models.metrics import landmark_error
 from faceswap_lab.models.engines.offline import OfflineEngine
+from faceswap_lab.models.metrics import landmark_error
 from faceswap_lab.models.pack.detector_scenes import empty_canvas
+from faceswap_lab.models.pack.embedder import identity_score
 from faceswap_lab.models.pack.pictures import boxes_of
 from faceswap_lab.models.pack.render import Shot, shoot
 from faceswap_lab.models.protocols import Engine
+from faceswap_lab.models.registry import open_engine
+from faceswap_lab.models.weights import catalogue
 from faceswap_lab.progress import Progress
 from faceswap_lab.verbs.recipes import PackScores
 

@@ -20,13 +20,13 @@ import torch
 
 from faceswap_lab.actors.splits import check_trainable
 from faceswap_lab.errors import RunError
-from faceswap_lab.models.pack.embedder import Recogniser, export_embedder, fresh_embedder, train_embedder
-from faceswap_lab.models.pack.pictures import PackPictures, PackSets
-from faceswap_lab.models.training.loop import FitState
-from faceswap_lab.models.pack.render import make_part, read_parts
-from faceswap_lab.models.pack.landmarker import PointsNet, export_points, fresh_points, train_points
-from faceswap_lab.models.pack.detector_net import Detector
 from faceswap_lab.models.pack.detector import export_detector, fresh_detector, train_detector
+from faceswap_lab.models.pack.detector_net import Detector
+from faceswap_lab.models.pack.embedder import Recogniser, export_embedder, fresh_embedder, train_embedder
+from faceswap_lab.models.pack.landmarker import PointsNet, export_points, fresh_points, train_points
+from faceswap_lab.models.pack.pictures import PackPictures, PackSets
+from faceswap_lab.models.pack.render import make_part, read_parts
+from faceswap_lab.models.training.loop import FitState
 from faceswap_lab.models.training.pair import Step
 from faceswap_lab.runs.recipe import from_json
 from faceswap_lab.verbs.recipes import PackRecipe

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from faceswap_lab.actors import shards
 from faceswap_lab.errors import RunError
-from faceswap_lab.verbs.render.render import RenderRecipe, shard_name, source_of, target_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.export_dataset import MANIFEST, export_dataset
+from faceswap_lab.verbs.render.render import RenderRecipe, shard_name, source_of, target_of
 
 FILES = frozenset({".tar", ".zip", ".mp4", ".mkv", ".mov", ".png", ".jpg", ".jpeg"})
 """Suffixes that no folder has."""

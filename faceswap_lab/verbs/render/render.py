@@ -17,26 +17,26 @@ from typing import Any, Literal
 import numpy as np
 
 from faceswap_lab.actors import shards
-from faceswap_lab.actors.render.capture import check_capture
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.performance.lights import check_light
 from faceswap_lab.actors.performance.performance import check_kind
+from faceswap_lab.actors.person.traits import check_seed
 from faceswap_lab.actors.props import check_prop
+from faceswap_lab.actors.render.capture import check_capture
 from faceswap_lab.actors.render.render import check_memory
 from faceswap_lab.actors.splits import split_of
 from faceswap_lab.actors.take import Take
-from faceswap_lab.actors.person.traits import check_seed
 from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import Image, write_still
+from faceswap_lab.files import canonical, sha256_file
 from faceswap_lab.models import device as devices
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust.marks import metadata as mark
-from faceswap_lab.trust.export_dataset import MANIFEST
 from faceswap_lab.trust.consent.gate import Leave, Party
-from faceswap_lab.files import canonical, sha256_file
+from faceswap_lab.trust.export_dataset import MANIFEST
+from faceswap_lab.trust.marks import metadata as mark
 
 PARTS = "parts"
 _CONTINUOUS_S = 20.0

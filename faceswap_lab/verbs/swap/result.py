@@ -6,11 +6,11 @@ from typing import Any
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.footage import Clip, Excerpt, Grant
-from faceswap_lab.verbs.people import Person, party_of, reopened
+from faceswap_lab.files import sha256_file
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
 from faceswap_lab.trust.marks.metadata import Lineage
-from faceswap_lab.files import sha256_file
+from faceswap_lab.verbs.people import Person, party_of, reopened
 
 RESULT = "result.mkv"
 

@@ -14,22 +14,22 @@ from faceswap_lab.errors import FaceError
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.models import device as devices
-from faceswap_lab.models.stream.colour_match import Colour
+from faceswap_lab.models.protocols import AnySwapper, Engine, Source
 from faceswap_lab.models.registry import INSWAPPER, check_points, open_engine, open_swapper, providers_of, swapper_record
 from faceswap_lab.models.registry import record_of as engine_record
-from faceswap_lab.models.protocols import AnySwapper, Engine, Source
+from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches, source_of, swap_frames, turn_to_upright
 from faceswap_lab.models.swappers.warp import WarpSwapper
-from faceswap_lab.verbs.swap.parts import Part, join_parts, kept, recorded, remove_parts, write_part
-from faceswap_lab.verbs.people import Person, check_person, footage_of, party_of, record_of
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
-from faceswap_lab.verbs.recipes import SwapRecipe
-from faceswap_lab.verbs.swap.result import RESULT
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
-from faceswap_lab.verbs.train.train import TRAINED_ON, swapper_of
 from faceswap_lab.trust import doors
+from faceswap_lab.verbs.people import Person, check_person, footage_of, party_of, record_of
+from faceswap_lab.verbs.recipes import SwapRecipe
+from faceswap_lab.verbs.swap.parts import Part, join_parts, kept, recorded, remove_parts, write_part
+from faceswap_lab.verbs.swap.result import RESULT
+from faceswap_lab.verbs.train.train import TRAINED_ON, swapper_of
 
 PART_FRAMES = 200
 """About how many frames a kill can cost (see `verbs.swap.parts`)."""

@@ -16,12 +16,12 @@ from faceswap_lab.actors.take import Take
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.footage import Footage
-from faceswap_lab.models.swappers.pair import TEMPLATE
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.stream.swap_frames import largest
+from faceswap_lab.models.swappers.pair import TEMPLATE
 from faceswap_lab.models.training.pair import Portraits
-from faceswap_lab.verbs.people import Person, check_learnable
 from faceswap_lab.progress import Progress
+from faceswap_lab.verbs.people import Person, check_learnable
 from faceswap_lab.verbs.recipes import CropData, PairRecipe
 
 _TAKE = 10  # frames of each speech take, 0.4 s apart

@@ -12,18 +12,18 @@ import torch
 from faceswap_lab.errors import LabError, RunError, WeightsError
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.offline import OfflineEngine
-from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.protocols import Card
+from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.training.pair import Portraits, Step, TrainState, insist_finite, precision_on
 from faceswap_lab.models.training.pair import train as train_steps
-from faceswap_lab.verbs.train import crops
-from faceswap_lab.verbs.people import Person, check_learnable, check_person, learned_from, party_of, record_of
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
-from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import doors
+from faceswap_lab.verbs.people import Person, check_learnable, check_person, learned_from, party_of, record_of
+from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe
+from faceswap_lab.verbs.train import crops
 
 TRAINED_ON = "offline"
 """The engine whose points place the crops of every training of a pair."""
