@@ -37,9 +37,9 @@ from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.render import render as rendering
 from faceswap_lab.actors.render import scene
 from faceswap_lab.actors.splits import seeds_of
+from faceswap_lab.faces.face import largest
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.engines.offline import OfflineEngine
-from faceswap_lab.models.stream.swap_frames import largest
 
 STAGES = (
     (scene, "pose", "geometry"),

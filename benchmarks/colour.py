@@ -22,8 +22,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.take import Take
+from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.frame import Frame, Image
@@ -31,7 +30,8 @@ from faceswap_lab.models import metrics
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper, Card, Crops, Needs, Source, Swapped
 from faceswap_lab.models.stream.colour_match import Colour
-from faceswap_lab.models.stream.swap_frames import StreamConfig, source_of, swap_frames
+from faceswap_lab.models.stream.probes import source_of
+from faceswap_lab.models.stream.swap_frames import StreamConfig, swap_frames
 from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.swappers.warp import WarpSwapper
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 import faceswap_lab as lab
-from faceswap_lab.actors.take import Take
+from faceswap_lab.actors.cast import Take
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.runs.root import lab_root
-from faceswap_lab.trust import doors
+from faceswap_lab.trust import export
 from faceswap_lab.verbs.people import reopened
 from faceswap_lab.verbs.swap import result
 from faceswap_lab.views import figures, sheets
@@ -53,11 +53,11 @@ def main() -> None:
 def cast() -> None:
     """Twenty actors in one light."""
     page = sheets.cast_sheet(range(NUM_CAST), side=128, columns=10).image
-    print(doors.export_portrait(page, HERE / "cast.jpg", root=lab_root(), subject=f"actor:0 to {NUM_CAST - 1}").path)
+    print(export.export_portrait(page, HERE / "cast.jpg", root=lab_root(), subject=f"actor:0 to {NUM_CAST - 1}").path)
 
 
 def _out(image: np.ndarray, name: str, run: lab.Run) -> None:
-    done = doors.export(Frame(image=image, origin=run.id), HERE / name, lineage=result.lineage(run), root=run.root)
+    done = export.export(Frame(image=image, origin=run.id), HERE / name, lineage=result.lineage(run), root=run.root)
     print(done.path)
 
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceswap_lab.actors.cast import Actor
+from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, load_headpack
 from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.performance.acting import PROFILE_YAW
@@ -19,7 +19,6 @@ from faceswap_lab.actors.performance.performance import KINDS, Performance
 from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.person.traits import _USUAL, OLDEST, YOUNG_ADULT, sample_traits
 from faceswap_lab.actors.render.render import pose, render
-from faceswap_lab.actors.take import Take
 from faceswap_lab.faces.footage import Footage
 
 SIZE = 128

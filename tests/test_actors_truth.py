@@ -6,12 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from faceswap_lab.actors.cast import Actor
+from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.person.recast import build_recast
 from faceswap_lab.actors.render.render import render
-from faceswap_lab.actors.take import Take
 
 SIZE = 128
 

@@ -17,7 +17,8 @@ from faceswap_lab.errors import LabError, RunError, WeightsError
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
-from faceswap_lab.models.training.pair import Step, TrainConfig, TrainState
+from faceswap_lab.models.training.loop import Step
+from faceswap_lab.models.training.pair import TrainConfig, TrainState
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs import recipes

@@ -15,9 +15,12 @@ from faceswap_lab.faces import decode, footage, frame
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.files import sha256_file
 from faceswap_lab.trust import audit
+from faceswap_lab.trust.admit import admit, admit_all
+from faceswap_lab.trust.consent.gate import Party
 from faceswap_lab.trust.consent.manifest import find_entry
-from faceswap_lab.trust.doors import Lineage, Party, admit, admit_all, export
+from faceswap_lab.trust.export import export
 from faceswap_lab.trust.marks.claims import SYNTHETIC, read_claim
+from faceswap_lab.trust.marks.metadata import Lineage
 
 DAY = date(2026, 6, 1)
 ACTOR, OTHER_ACTOR = Party(subject="actor:7"), Party(subject="actor:21")

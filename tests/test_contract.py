@@ -16,13 +16,13 @@ import torch
 
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import LabError
-from faceswap_lab.faces.face import Faces
+from faceswap_lab.faces.face import Faces, largest
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper, Card, Crops, Engine, Source, Swapper
 from faceswap_lab.models.registry import open_engine, open_swapper
 from faceswap_lab.models.stream.host_canvas import HostCanvas
-from faceswap_lab.models.stream.swap_frames import largest, source_of
+from faceswap_lab.models.stream.probes import source_of
 from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 from faceswap_lab.models.swappers.warp import WarpSwapper

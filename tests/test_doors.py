@@ -17,20 +17,13 @@ from faceswap_lab.faces import decode, footage, frame, video
 from faceswap_lab.faces.footage import Grant
 from faceswap_lab.faces.frame import Frame, write_still
 from faceswap_lab.files import sha256_file
-from faceswap_lab.trust import audit, doors
+from faceswap_lab.trust import audit
+from faceswap_lab.trust import export as export_module
+from faceswap_lab.trust.admit import admit
+from faceswap_lab.trust.consent.gate import Party, check_evaluate, check_swap, check_train
 from faceswap_lab.trust.consent.manifest import USES
-from faceswap_lab.trust.doors import (
-    Lineage,
-    Party,
-    admit,
-    check_evaluate,
-    check_swap,
-    check_train,
-    export,
-    export_file,
-    export_portrait,
-)
-from faceswap_lab.trust.marks.metadata import read_mark
+from faceswap_lab.trust.export import export, export_file, export_portrait
+from faceswap_lab.trust.marks.metadata import Lineage, read_mark
 
 DAY = date(2026, 6, 1)
 ACTOR, OTHER_ACTOR = Party(subject="actor:7"), Party(subject="actor:21")
@@ -392,7 +385,7 @@ def test_the_gate_is_asked_again_on_the_way_out(tmp_path: Path) -> None:
 
 
 def test_a_file_without_a_mark_does_not_appear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doors, "metadata_of", lambda *_: {})
+    monkeypatch.setattr("faceswap_lab.trust.export.metadata_of", lambda *_: {})
     with pytest.raises(ProvenanceError, match="mark"):
         export(Film(1), tmp_path / "out.png", lineage=lineage(), root=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["runs"], "the lock of exports, and nothing else"
@@ -455,13 +448,13 @@ def test_portraits_are_of_actors_only(tmp_path: Path) -> None:
 
 
 def test_an_export_clears_what_a_killed_one_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    let_out, hidden = doors._let_out, []
+    let_out, hidden = export_module._let_out, []
 
-    def seen(temporary: Path, *rest: Any) -> doors.Exported:
+    def seen(temporary: Path, *rest: Any) -> export.Exported:
         hidden.append(temporary)
         return let_out(temporary, *rest)
 
-    monkeypatch.setattr(doors, "_let_out", seen)
+    monkeypatch.setattr(export_module, "_let_out", seen)
     export_portrait(PICTURE, tmp_path / "actor.png", root=tmp_path, subject="actor:7")
     left = [hidden[0], hidden[0].with_name(f".{hidden[0].stem}.0123abcd.png")]
     others = [tmp_path / name for name in (".mine.png", ".actor.0123abcd.png", "actor-2.png")]

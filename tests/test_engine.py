@@ -12,10 +12,10 @@ import torch
 
 from faceswap_lab.errors import DeviceError, FaceError, WeightsError
 from faceswap_lab.faces import align
-from faceswap_lab.faces.face import Faces
+from faceswap_lab.faces.face import Faces, best_face, nearest
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import device
-from faceswap_lab.models.engines.offline import OfflineEngine, best_face, nearest, refined_keypoints
+from faceswap_lab.models.engines.offline import OfflineEngine, refined_keypoints
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.weights import catalogue
 

@@ -24,7 +24,7 @@ from faceswap_lab.models.clusters import ACTORS
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.doors import check_train
+from faceswap_lab.trust.consent.gate import check_train
 from faceswap_lab.verbs import library, people, recipes
 from faceswap_lab.verbs.gather import sightings
 from faceswap_lab.verbs.gather.gather import gather

@@ -20,16 +20,17 @@ from PIL import Image as Pillow
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import ConsentError, ManifestError, MediaError
 from faceswap_lab.faces import align, quality
+from faceswap_lab.faces.face import largest
 from faceswap_lab.faces.faceset import Row, in_ranges, row_ranges
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.files import sha256_file
 from faceswap_lab.models import clusters
 from faceswap_lab.models.clusters import cluster
 from faceswap_lab.models.engines.offline import OfflineEngine, refined_keypoints
-from faceswap_lab.models.stream.swap_frames import largest
 from faceswap_lab.runs.recipe import from_json, to_json
-from faceswap_lab.trust import doors
+from faceswap_lab.trust import admit
 from faceswap_lab.trust.consent import manifest
+from faceswap_lab.trust.consent.declare import File
 from faceswap_lab.verbs import recipes
 from faceswap_lab.verbs.gather import layouts
 from faceswap_lab.verbs.gather.gather import enlist
@@ -196,7 +197,7 @@ def test_faceforensics_becomes_manifest_rows_with_its_splits_and_nothing_is_open
     assert fake.split == "train"
     assert rows["ffpp://manipulated_sequences/Deepfakes/c23/videos/003_007.mp4"].split == "", "its two people are in two splits"
     assert rows["ffpp://original_sequences/actors/c23/videos/01__exit_phone_room.mp4"].split == ""
-    assert doors.admit(ffpp / "original_sequences/youtube/c23/videos/000.mp4", root=tmp_path).subject == "people of FaceForensics++"
+    assert admit.admit(ffpp / "original_sequences/youtube/c23/videos/000.mp4", root=tmp_path).subject == "people of FaceForensics++"
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": 1}', "[1, 2]", "[" * 100_000])
@@ -487,16 +488,16 @@ def test_many_files_are_one_manifest_read_a_few_times(tmp_path: Path, monkeypatc
     read = manifest.read_manifest
     calls = []
     monkeypatch.setattr(manifest, "read_manifest", lambda path: calls.append(path) or read(path))
-    clips, refused = doors.admit_all(
+    clips, refused = admit.admit_all(
         files(tmp_path / "a", 120), root=tmp_path, who="Ann", basis="consent: form of May", uses=["train"], today=DAY
     )
     assert len(clips) == 120
     assert not refused
     assert [path.name for path in (tmp_path / "data_manifests").glob("*.toml")] == ["ann.toml"]
     assert len(calls) < 20, "the time does not grow with the square of the files"
-    again, _ = doors.admit_all([clip.path for clip in clips], root=tmp_path, today=DAY)
+    again, _ = admit.admit_all([clip.path for clip in clips], root=tmp_path, today=DAY)
     assert [clip.grant for clip in again] == [clip.grant for clip in clips]
-    one = doors.admit(clips[7].path, root=tmp_path, today=DAY)
+    one = admit.admit(clips[7].path, root=tmp_path, today=DAY)
     assert one.grant == clips[7].grant
 
 
@@ -504,7 +505,7 @@ def test_the_same_bytes_come_in_once_and_missing_files_are_told(tmp_path: Path) 
     (tmp_path / "data_manifests").mkdir()
     paths = files(tmp_path / "a", 2)
     paths[1].write_bytes(paths[0].read_bytes())
-    clips, refused = doors.admit_all(
+    clips, refused = admit.admit_all(
         [*paths, tmp_path / "missing.png"], root=tmp_path, who="Ann", basis="consent: form of May", uses=["train"], today=DAY
     )
     assert [clip.path for clip in clips] == [paths[0].resolve()]
@@ -514,8 +515,8 @@ def test_the_same_bytes_come_in_once_and_missing_files_are_told(tmp_path: Path) 
 def test_an_entry_of_another_person_refuses_that_file_alone(tmp_path: Path) -> None:
     (tmp_path / "data_manifests").mkdir()
     theirs, *mine = files(tmp_path / "a", 3)
-    doors.admit(theirs, root=tmp_path, who="Bob", basis="consent: form of June", uses=["train"], today=DAY)
-    clips, refused = doors.admit_all(
+    admit.admit(theirs, root=tmp_path, who="Bob", basis="consent: form of June", uses=["train"], today=DAY)
+    clips, refused = admit.admit_all(
         [theirs, *mine], root=tmp_path, who="Ann", basis="consent: form of May", uses=["train"], today=DAY
     )
     assert [clip.path.name for clip in clips] == ["1.png", "2.png"]
@@ -526,21 +527,21 @@ def test_an_entry_of_another_person_refuses_that_file_alone(tmp_path: Path) -> N
 def test_two_manifests_that_list_a_file_stop_everything(tmp_path: Path) -> None:
     (tmp_path / "data_manifests").mkdir()
     paths = files(tmp_path / "a", 2)
-    doors.admit(paths[0], root=tmp_path, who="Bob", basis="consent: form of June", uses=["train"], today=DAY)
+    admit.admit(paths[0], root=tmp_path, who="Bob", basis="consent: form of June", uses=["train"], today=DAY)
     for suffix in ("toml", "csv"):
         copy = tmp_path / "data_manifests" / f"copy.{suffix}"
         copy.write_bytes((tmp_path / "data_manifests" / f"bob.{suffix}").read_bytes())
     with pytest.raises(ManifestError, match="one manifest entry"):
-        doors.admit_all(paths, root=tmp_path, today=DAY)
+        admit.admit_all(paths, root=tmp_path, today=DAY)
 
 
 def test_a_split_is_added_to_a_list_that_had_none(tmp_path: Path) -> None:
     (tmp_path / "data_manifests").mkdir()
     first, second, third = files(tmp_path / "a, b", 3)
     declared = {"who": "Ann", "basis": "consent: form of May", "uses": ["train"]}
-    doors.admit_all([first], root=tmp_path, source="here", today=DAY, **declared)
-    listed = [doors.File(path=second, sha256=sha256_file(second), split="val"), doors.File(path=third, sha256=sha256_file(third))]
-    doors.enlist(listed, root=tmp_path, source="here", today=DAY, **declared)
+    admit.admit_all([first], root=tmp_path, source="here", today=DAY, **declared)
+    listed = [File(path=second, sha256=sha256_file(second), split="val"), File(path=third, sha256=sha256_file(third))]
+    admit.enlist(listed, root=tmp_path, source="here", today=DAY, **declared)
     (_, _, entries) = next(each for each in manifest.read_manifests(tmp_path) if each[0] == "ann")
     assert [entry.split for entry in entries] == ["", "val", ""]
     assert len(json.dumps([entry.uri for entry in entries])) > 10

@@ -22,8 +22,8 @@ from faceswap_lab.faces import decode, video
 from faceswap_lab.faces.frame import read_still, write_still
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
+from faceswap_lab.trust.admit import admit
 from faceswap_lab.trust.consent.manifest import find_entry, locate, read_manifest
-from faceswap_lab.trust.doors import admit
 from faceswap_lab.trust.marks.metadata import read_mark
 from faceswap_lab.verbs.swap import result
 from tests.media import open_clip, write_video

@@ -20,7 +20,7 @@ from faceswap_lab.errors import ConsentError, MediaError, RunError, StorageError
 from faceswap_lab.files import sha256_file
 from faceswap_lab.runs import archive, prune
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust import audit, doors
+from faceswap_lab.trust import admit, audit
 from faceswap_lab.verbs.people import record_of
 
 ROOT = Path(__file__).parent.parent
@@ -312,7 +312,7 @@ def real(tmp_path: Path) -> Run:
     folder = tmp_path / 'Jo Doe\'s "clips"'
     folder.mkdir()
     Pillow.new("RGB", (8, 8)).save(folder / "take-größe.png")
-    clip = doors.admit(
+    clip = admit.admit(
         folder / "take-größe.png", root=tmp_path, who="Jo Doe", basis="consent: signed 2026-03-01", uses=("anonymise",)
     )
     run = Run.start(tmp_path, "swap", '{"steps": 3}', {"source": '{"actor": 7}', "target": record_of(clip)})

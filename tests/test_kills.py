@@ -23,6 +23,8 @@ from typing import Any
 
 import pytest
 
+from faceswap_lab.actors import cast
+
 pytestmark = [pytest.mark.weights, pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="kill -9 and fork")]
 
 EXPORT = Path("out") / "swap.mp4"
@@ -221,7 +223,6 @@ def main(kills: int, seed: int) -> int:
 
     import faceswap_lab.verbs.swap.swap
     import faceswap_lab.verbs.train.train  # noqa: F401 (imported before the forks, once for all)
-    from faceswap_lab.actors import take
     from faceswap_lab.actors.cast import Actor
     from faceswap_lab.models.engines.offline import OfflineEngine
     from faceswap_lab.progress import Progress
@@ -233,7 +234,7 @@ def main(kills: int, seed: int) -> int:
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     # Drawing these two people takes longer than all that is done with them: what is drawn here once is there in each fork.
-    take._rendered = functools.lru_cache(maxsize=128)(take._rendered.__wrapped__)  # type: ignore[assignment]
+    cast._rendered = functools.lru_cache(maxsize=128)(cast._rendered.__wrapped__)  # type: ignore[assignment]
     crops.gather(recipes.smoke(), Actor(7), Actor(21), OfflineEngine(), Progress("crops", 12, unit="views"))
     killed = whole = 0
     with tempfile.TemporaryDirectory() as made:

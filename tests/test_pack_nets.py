@@ -16,8 +16,7 @@ from faceswap_lab.models.engines.insight import task_of
 from faceswap_lab.models.pack import augment, landmarker
 from faceswap_lab.models.pack import embedder as embed_net
 from faceswap_lab.models.pack.pictures import PackPictures, boxes_of
-from faceswap_lab.models.training.loop import FitConfig, FitState
-from faceswap_lab.models.training.pair import Step
+from faceswap_lab.models.training.loop import FitConfig, FitState, Step
 from faceswap_lab.models.weights.onnx_inspect import inspect
 from tests.test_landmark_order import NAMES
 

@@ -9,8 +9,9 @@ import torch
 
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.performance.performance import Performance
+from faceswap_lab.actors.performance.props import PROPS, prop_of
 from faceswap_lab.actors.performance.view import Prop
-from faceswap_lab.actors.props import PROPS, dust_over, mesh_of, prop_of
+from faceswap_lab.actors.person.prop_mesh import dust_over, mesh_of
 from faceswap_lab.actors.render.render import Rendered, render
 from faceswap_lab.verbs.people import record_of, reopened
 

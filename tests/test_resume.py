@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.take import Take
+from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.errors import MediaError, RunError
 from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Clip, Grant, digest
@@ -198,7 +197,7 @@ def test_a_preview_is_a_run_of_its_own_that_can_be_scored(root: Path) -> None:
 
 CHILD = """
 import sys, time
-from faceswap_lab.actors.take import Take
+from faceswap_lab.actors.cast import Take
 from faceswap_lab.runs import swap as swapping
 frames = Take.frames
 def slowly(self, *where):

@@ -13,7 +13,7 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import DeviceError
 from faceswap_lab.faces import align, blend, video
 from faceswap_lab.faces.corrections import Corrections
-from faceswap_lab.faces.face import Faces
+from faceswap_lab.faces.face import Faces, largest
 from faceswap_lab.faces.footage import Clip, Grant, digest
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.engines.offline import OfflineEngine
@@ -21,7 +21,8 @@ from faceswap_lab.models.protocols import AnySwapper, Swapped
 from faceswap_lab.models.stream import swap_frames as stream
 from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.stream.host_canvas import border_window
-from faceswap_lab.models.stream.swap_frames import StreamConfig, SwappedFrame, largest, source_of, swap_frames
+from faceswap_lab.models.stream.probes import source_of
+from faceswap_lab.models.stream.swap_frames import StreamConfig, SwappedFrame, swap_frames
 from faceswap_lab.models.swappers.warp import WarpSwapper
 
 pytestmark = pytest.mark.weights

@@ -8,7 +8,8 @@ import torch
 
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.models.engines.offline import OfflineEngine
-from faceswap_lab.models.stream.swap_frames import StreamConfig, source_of, swap_frames
+from faceswap_lab.models.stream.probes import source_of
+from faceswap_lab.models.stream.swap_frames import StreamConfig, swap_frames
 from faceswap_lab.models.swappers.warp import WarpSwapper
 
 pytestmark = pytest.mark.weights

@@ -12,10 +12,12 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import video
 from faceswap_lab.faces.corrections import Corrections
+from faceswap_lab.faces.face import largest
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import ColourTags, Frame, Image, write_still
 from faceswap_lab.models.engines.offline import OfflineEngine
-from faceswap_lab.models.stream.swap_frames import StreamConfig, largest, turn_to_upright
+from faceswap_lab.models.stream.probes import turn_to_upright
+from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.marks.metadata import read_mark
 from faceswap_lab.verbs.people import admit

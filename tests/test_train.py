@@ -14,8 +14,9 @@ from faceswap_lab.errors import ConsentError, RunError, WeightsError
 from faceswap_lab.models.protocols import Card, Crops, Source
 from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig, normalised
+from faceswap_lab.models.training.loop import Step
 from faceswap_lab.models.training.losses import picture_loss, ssim_map
-from faceswap_lab.models.training.pair import Portraits, Step, TrainConfig, TrainState, train
+from faceswap_lab.models.training.pair import Portraits, TrainConfig, TrainState, train
 
 NET = PairNetConfig(size=32, width=8, code=32)
 CONFIG = TrainConfig(steps=8, batch=4, report_every=2, warmup=2, seed=3)

@@ -16,7 +16,7 @@ from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import read_still
 from faceswap_lab.models.stream.swap_frames import StreamConfig
-from faceswap_lab.models.training.pair import Step
+from faceswap_lab.models.training.loop import Step
 from faceswap_lab.runs.recipe import from_json
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit

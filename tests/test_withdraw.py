@@ -19,9 +19,10 @@ from faceswap_lab.maintenance import erase
 from faceswap_lab.runs import prune
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust import audit, doors
+from faceswap_lab.trust import admit, audit, export
+from faceswap_lab.trust.consent.gate import Party, check_train
 from faceswap_lab.trust.consent.manifest import find_entry
-from faceswap_lab.trust.doors import Lineage, Party
+from faceswap_lab.trust.marks.metadata import Lineage
 from faceswap_lab.verbs import library
 from faceswap_lab.verbs.people import party_of, record_of
 from faceswap_lab.verbs.recipes import FacesetRecipe
@@ -44,7 +45,7 @@ def let_in(root: Path, name: str, who: str, basis: str = "consent: signed in May
     path = root / "own" / name
     path.parent.mkdir(exist_ok=True)
     write_still(path, picture(sum(name.encode())))
-    return doors.admit(path, root=root, who=who, basis=basis, uses=uses, today=DAY)
+    return admit.admit(path, root=root, who=who, basis=basis, uses=uses, today=DAY)
 
 
 def made(root: Path, verb: str, files: dict[str, str] | None = None, **inputs: str) -> Run:
@@ -59,7 +60,7 @@ def made(root: Path, verb: str, files: dict[str, str] | None = None, **inputs: s
 
 def let_out(root: Path, run: Run, target: Clip, name: str) -> Path:
     lineage = Lineage(run=run.id, source=Party(subject="actor:7"), target=party_of(target), trained=False, inputs=run.inputs)
-    return doors.export(Frame(image=picture(9), origin="made"), root / name, lineage=lineage, root=root, today=DAY).path
+    return export.export(Frame(image=picture(9), origin="made"), root / name, lineage=lineage, root=root, today=DAY).path
 
 
 def test_everything_made_from_a_person_is_found_and_nothing_else(tmp_path: Path) -> None:
@@ -95,12 +96,12 @@ def test_afterwards_every_gate_refuses_the_person_and_no_other(tmp_path: Path) -
     jane, john = let_in(tmp_path, "jane.png", "Jane Doe"), let_in(tmp_path, "john.png", "John Roe")
     erase.purge(tmp_path, "Jane Doe", today=DAY)
     with pytest.raises(ConsentError, match="withdrawn on 2026-06-01"):
-        doors.admit(jane.path, root=tmp_path)
+        admit.admit(jane.path, root=tmp_path)
     with pytest.raises(ConsentError, match="withdrawn"):
-        doors.check_train(party_of(jane), root=tmp_path)
+        check_train(party_of(jane), root=tmp_path)
     with pytest.raises(ConsentError, match="withdrawn"):
         let_in(tmp_path, "another.png", "Jane DOE")
-    doors.check_train(party_of(john), root=tmp_path)
+    check_train(party_of(john), root=tmp_path)
 
 
 def test_a_second_withdrawal_finds_nothing_more_and_keeps_the_first_date(tmp_path: Path) -> None:
@@ -155,8 +156,8 @@ def test_a_person_named_in_a_crowd_is_found_and_only_their_files_are_closed(tmp_
         assert entry is not None
         assert (entry.manifest.consent.withdrawn is not None) is closed
     with pytest.raises(ConsentError, match="withdrawn"):
-        doors.admit(crowd[0].path, root=tmp_path)
-    doors.admit(crowd[2].path, root=tmp_path)
+        admit.admit(crowd[0].path, root=tmp_path)
+    admit.admit(crowd[2].path, root=tmp_path)
 
 
 def test_rows_move_to_a_withdrawn_manifest_even_after_a_stop_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,13 +176,13 @@ def test_rows_move_to_a_withdrawn_manifest_even_after_a_stop_between(tmp_path: P
     with pytest.raises(KeyboardInterrupt):
         erase.purge(tmp_path, "Ann Other", today=DAY)
     with pytest.raises(ConsentError, match="one manifest entry"):
-        doors.admit(crowd[0].path, root=tmp_path)
+        admit.admit(crowd[0].path, root=tmp_path)
     monkeypatch.setattr("faceswap_lab.trust.consent.withdraw.write_whole", write_whole)
     erase.purge(tmp_path, "Ann Other", today=DAY)
     rows = (tmp_path / "data_manifests" / "a-crowd.csv").read_text().splitlines()
     assert rows[1:] == [f"own/crowd2.png,{crowd[2].grant.sha256}"]
     with pytest.raises(ConsentError, match="withdrawn"):
-        doors.admit(crowd[1].path, root=tmp_path)
+        admit.admit(crowd[1].path, root=tmp_path)
 
 
 def test_a_manifest_that_a_package_brings_is_withdrawn_by_a_copy_in_the_lab(tmp_path: Path) -> None:
@@ -190,7 +191,7 @@ def test_a_manifest_that_a_package_brings_is_withdrawn_by_a_copy_in_the_lab(tmp_
     erase.purge(tmp_path, "Eileen Collins", today=DAY)
     assert "withdrawn = 2026-06-01" in (tmp_path / "data_manifests" / "astronaut.toml").read_text()
     with pytest.raises(ConsentError, match="withdrawn"):
-        doors.admit(Path(skimage.__file__).parent / "data" / "astronaut.png", root=tmp_path)
+        admit.admit(Path(skimage.__file__).parent / "data" / "astronaut.png", root=tmp_path)
 
 
 def test_a_run_at_work_stays_and_is_named(tmp_path: Path) -> None:

@@ -2,22 +2,31 @@
 
 import base64
 import io
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image as Pillow
 
 from faceswap_lab.actors.performance.lights import check_light
-from faceswap_lab.actors.performance.performance import Performance, check_kind
-from faceswap_lab.actors.person.traits import Traits, check_seed, sample_traits
-from faceswap_lab.actors.person.wear import check_wears
-from faceswap_lab.actors.props import check_prop
-from faceswap_lab.actors.render.capture import check_capture
-from faceswap_lab.faces.frame import Image
+from faceswap_lab.actors.performance.performance import Performance, View, check_kind
+from faceswap_lab.actors.performance.props import check_prop
+from faceswap_lab.actors.person.figure import build_figure, texture_rows
+from faceswap_lab.actors.person.recast import Tone, build_recast
+from faceswap_lab.actors.person.traits import Traits, sample_traits
+from faceswap_lab.actors.person.wear import Wears, check_wears
+from faceswap_lab.actors.render import capture
+from faceswap_lab.actors.render.capture import CaptureKind, check_capture
+from faceswap_lab.actors.render.render import Rendered, render
+from faceswap_lab.actors.render.scene import travel
+from faceswap_lab.actors.splits import check_seed
+from faceswap_lab.faces.frame import Frame, Image
 
 if TYPE_CHECKING:
-    from faceswap_lab.actors.take import Take
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,6 @@ class Actor:
         `wears` is one of `wear.WEARS`, "auto" what the person usually wears, mostly "none". Raises ValueError for
         an unknown kind, light, capture or wear, for no frames, or for a size outside 32..4096.
         """
-        from faceswap_lab.actors.take import Take
 
         performance = Performance(
             kind=check_kind(kind), seed=seed, light=check_light(light), fov_deg=fov_deg, prop=check_prop(prop)
@@ -109,3 +117,175 @@ def jpeg_uri(image: Image, quality: int = 88) -> str:
     buffer = io.BytesIO()
     Pillow.fromarray(image).save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+_MIN_SIDE, _MAX_SIDE = 32, 4096
+
+
+_MOST_MOMENTS = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """Footage of an actor. Holds seeds, not meshes: cheap to keep, to hash, to pickle and to send to a worker.
+
+    With a `source` it is a recast: the same take with the source's face, the true result of a face swap. `capture` and
+    `capture_seed` say what sensor and codec do to the pictures; `shutter` is the share of a frame's time that it is open.
+    Raises ValueError for no frames, a rate that is not positive, a side outside 32..4096 pixels, or a shutter outside 0..1.
+    """
+
+    actor: Actor
+    performance: Performance
+    num_frames: int
+    fps: float
+    side: int
+    source: Actor | None = None
+    tone: Tone = "source"
+    capture: CaptureKind = "plain"
+    capture_seed: int = 0
+    shutter: float = 0.0
+    wears: Wears = "auto"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1:
+            raise ValueError(f"a take needs at least one frame, got {self.num_frames}")
+        if not self.fps > 0:
+            raise ValueError(f"fps must be positive, got {self.fps}")
+        if not _MIN_SIDE <= self.side <= _MAX_SIDE:
+            raise ValueError(f"size must be within {_MIN_SIDE}..{_MAX_SIDE} pixels, got {self.side}")
+        if not 0 <= self.shutter <= 1:
+            raise ValueError(f"shutter must be within 0..1, got {self.shutter}")
+        check_capture(self.capture)
+        check_wears(self.wears)
+        check_seed(self.capture_seed, "capture seed")
+        if self.tone not in ("source", "target"):
+            raise ValueError(f"tone must be 'source' or 'target', got {self.tone!r}")
+
+    @property
+    def origin(self) -> str:
+        """`"actor:21/speech:3@256x256,25fps"`; options that are not the usual ones follow, then for a recast `"/as:7,tone=source"`.
+
+        The same for every length of a take.
+        """
+        who = f"{self.actor.subject}/{self.performance.kind}:{self.performance.seed}@{self.side}x{self.side},{self.fps:g}fps"
+        who += "".join(f",{name}={value}" for name, value in self.options.items())
+        return who if self.source is None else f"{who}/as:{self.source.seed},tone={self.tone}"
+
+    @property
+    def options(self) -> dict[str, str | float | int]:
+        """What `Actor.perform` was told beyond kind, seed, length and size, where it is not the usual."""
+        performance = self.performance
+        told: dict[str, tuple[str | float | int | None, str | float | int | None]] = {
+            "light": (performance.light, "auto"),
+            "fov_deg": (performance.fov_deg, None),
+            "prop": (performance.prop, "none"),
+            "capture": (self.capture, "plain"),
+            "capture_seed": (self.capture_seed, 0),
+            "wears": (self.wears, "auto"),
+            "shutter": (self.shutter, 0.5 if performance.kind == "fast" else 0.0),
+        }
+        return {name: value for name, (value, usual) in told.items() if value != usual and value is not None}
+
+    @property
+    def subject(self) -> str:
+        """Who is seen. A recast still counts as its target: it is the target's picture that was changed."""
+        return self.actor.subject
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.side, self.side
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def __getitem__(self, index: int) -> Frame:
+        row = self._row(index)
+        return Frame(image=self.rendered(row).image, origin=self.origin, index=row, time_s=row / self.fps)
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Frames `start` to `stop` (not included) in order, rendered one by one."""
+        for index in range(len(self))[start:stop]:
+            yield self[index]
+
+    def view(self, index: int) -> View:
+        """Pose, expression, camera and light of a frame; the same for a take and its recasts."""
+        row = self._row(index)
+        return self.performance.view(row, row / self.fps)
+
+    def rendered(self, index: int) -> Rendered:
+        """Picture and ground truth of a frame. The last few are kept, so that reading both renders once: do not write to them."""
+        row = self._row(index)
+        if self.capture == "plain":
+            return _rendered(self, row)
+        group = capture.group_of(self.capture, row)
+        return _captured(self, group.start, min(group.stop, len(self)))[row - group.start]
+
+    def clean(self) -> "Take":
+        """The same take before sensor and codec."""
+        return replace(self, capture="clean", capture_seed=0)
+
+    def on(self, device: str) -> "Take":
+        """The same take, rendered on another device."""
+        return replace(self, device=device)
+
+    def recast(self, source: Actor, *, tone: Tone = "source") -> "Take":
+        """The true face swap: the source's inner face in this take, everything else as it is.
+
+        `tone` says whose skin colour the face has: the source's (blended at the border) or the target's.
+        """
+        return replace(self, source=source, tone=tone)
+
+    def _row(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"frame {index} of a take with {len(self)} frames")
+        return index % len(self)
+
+    def _repr_html_(self) -> str:
+        return _film_strip(self)
+
+
+@lru_cache(maxsize=8)
+def _rendered(take: Take, row: int) -> Rendered:
+    rows = texture_rows(take.side)
+    if take.source is None:
+        figure = build_figure(take.actor.seed, rows, take.device, take.wears)
+    else:
+        figure = build_recast(take.actor.seed, take.source.seed, take.tone, rows, take.device, take.wears)
+    view, exposure = take.view(row), _exposure(take, row)
+    if take.capture == "clean":
+        view = replace(view, noise=0.0)
+    return render(figure, view, size=take.side, exposure=exposure)
+
+
+@lru_cache(maxsize=2)
+def _captured(take: Take, start: int, stop: int) -> tuple[Rendered, ...]:
+    """Frames that one codec group holds, after sensor and codec; their truth is that of the clean frames."""
+    clean = [_rendered(take.clean(), row) for row in range(start, stop)]
+    images = capture.develop([each.image for each in clean], take.capture, seed=take.capture_seed, first=start, fps=take.fps)
+    return tuple(replace(each, image=image) for each, image in zip(clean, images, strict=True))
+
+
+def _exposure(take: Take, row: int) -> tuple[View, ...]:
+    """Views while the shutter is open, around the frame's time: one for each pixel that the head moves on, at most two dozen."""
+    if take.shutter == 0 or take.performance.kind == "range":
+        return ()
+    time_s, open_s = row / take.fps, take.shutter / take.fps
+    ends = [take.performance.view(row, time_s + side * open_s / 2) for side in (-1, 1)]
+    count = min(_MOST_MOMENTS, math.ceil(travel(*ends, size=take.side)))
+    if count < 2:
+        return ()
+    return tuple(take.performance.view(row, time_s + ((k + 0.5) / count - 0.5) * open_s) for k in range(count))
+
+
+@lru_cache(maxsize=32)
+def _film_strip(take: Take) -> str:
+    """Up to six small frames and what they are."""
+    small = replace(take, side=96)
+    rows = np.unique(np.linspace(0, len(take) - 1, 6).astype(int))
+    strip = np.concatenate([small.rendered(int(row)).image for row in rows], axis=1)
+    return (
+        f'<figure style="margin:4px"><img alt="{take.origin}" src="{jpeg_uri(strip, 85)}">'
+        f"<figcaption>{take.origin}, {len(take)} frames</figcaption></figure>"
+    )

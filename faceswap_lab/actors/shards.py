@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from faceswap_lab.actors.cast import Take
 from faceswap_lab.actors.render.render import Rendered
 from faceswap_lab.actors.render.truth_maps import LABELS
 from faceswap_lab.actors.splits import split_of
-from faceswap_lab.actors.take import Take
 from faceswap_lab.errors import MediaError
 
 FORMAT = 1

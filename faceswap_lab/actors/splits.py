@@ -9,7 +9,6 @@ So the actors of the documentation (7, 21, 32) are people to learn from, never t
 
 from typing import Literal, get_args
 
-from faceswap_lab.actors.person.traits import check_seed
 from faceswap_lab.errors import SplitError
 
 Split = Literal["train", "val", "test"]
@@ -44,3 +43,14 @@ def check_trainable(seed: int) -> None:
             got=f"actor:{seed}, a test person",
             remedy="train on another actor; test people are for scores only",
         )
+
+
+MAX_SEED = 2**31
+
+
+def check_seed(seed: int, name: str = "seed") -> None:
+    """Raises ValueError unless 0 <= seed < 2**31, TypeError unless it is an int."""
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"{name} must be an int, got {type(seed).__name__}")
+    if not 0 <= seed < MAX_SEED:
+        raise ValueError(f"{name} must be at least 0 and below 2**31, got {seed}")

@@ -24,8 +24,7 @@ def offer(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.actors.cast import Actor
-    from faceswap_lab.actors.take import Take
+    from faceswap_lab.actors.cast import Actor, Take
     from faceswap_lab.runs.run import Run
     from faceswap_lab.verbs.evaluate import evaluate
     from faceswap_lab.verbs.recipes import EvaluateRecipe

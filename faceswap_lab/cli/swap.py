@@ -60,7 +60,7 @@ def offer(commands: Any) -> None:
 def _swap(options: argparse.Namespace) -> Answer:
     from faceswap_lab.faces.footage import Footage
     from faceswap_lab.models.stream.swap_frames import StreamConfig
-    from faceswap_lab.trust import doors
+    from faceswap_lab.trust.consent.gate import target_uses
     from faceswap_lab.verbs.people import admit, party_of
     from faceswap_lab.verbs.recipes import SwapRecipe
     from faceswap_lab.verbs.swap import result
@@ -74,7 +74,7 @@ def _swap(options: argparse.Namespace) -> Answer:
         text = options.target if "/" in options.target else f"{options.target}/speech"
         target = person(text)
     else:
-        uses = doors.target_uses(party_of(source)) if options.who or options.basis else ()
+        uses = target_uses(party_of(source)) if options.who or options.basis else ()
         clip = admit(options.target, who=options.who, basis=options.basis, uses=uses)
         target = _cut(clip, options.start, options.stop) if options.start or options.stop else clip
     assert isinstance(target, Footage)

@@ -6,6 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from faceswap_lab.errors import FaceError
+
 PointSet = Literal[5, 68, 106, 468]
 
 
@@ -86,3 +88,32 @@ class Faces:
         if "embeddings" in missing:
             missing["embedder"] = None
         return replace(full[0], **joined, **missing)
+
+
+def best_face(faces: Faces) -> int:
+    """Row of the face to take where one is wanted: the largest box weighted by its score. Raises FaceError if there is none."""
+    if not len(faces):
+        raise FaceError(
+            expected="a face", got="none", remedy="choose a picture with a face of at least 20 pixels, seen from the front"
+        )
+    sides = faces.boxes[:, 2:] - faces.boxes[:, :2]
+    return int(np.argmax(sides.prod(axis=1) * faces.scores))
+
+
+def nearest(faces: Faces, embedding: Float[np.ndarray, " d"]) -> int:
+    """Row of the face whose embedding has the greatest cosine with `embedding` (of the same recogniser).
+
+    Raises FaceError if there is no face, ValueError if the faces carry no embeddings.
+    """
+    if not len(faces):
+        raise FaceError(
+            expected="a face", got="none", remedy="choose a picture with a face of at least 20 pixels, seen from the front"
+        )
+    if faces.embeddings is None:
+        raise ValueError("these Faces have no embeddings: run Engine.embed first")
+    return int(np.argmax(faces.embeddings @ embedding))
+
+
+def largest(faces: Faces) -> Faces:
+    """The face with the largest box, the surer first, or none."""
+    return faces[best_face(faces)] if len(faces) else faces

@@ -18,7 +18,7 @@ Basis = Literal["synthetic", "consent", "public domain", "licence", "derived"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Leave to read one file, issued by the gate (`trust.doors.admit`), or by a run for what it made itself (basis "derived").
+    """Leave to read one file, issued by the gate (`trust.admit.admit`), or by a run for what it made itself (basis "derived").
 
     `subject` is who is seen, `uses` what the manifest entry allows (see `trust.consent.manifest`), `entry` names
     the manifest and its row, `parents` the digests or origins of what a derived file was made from.

@@ -20,7 +20,7 @@ from faceswap_lab.faces.frame import hidden_beside
 from faceswap_lab.files import canonical, locked, sha256_file, sha256_text, sync_folder
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.gate import Party, check_swap
-from faceswap_lab.trust.doors import Exported
+from faceswap_lab.trust.export import Exported
 from faceswap_lab.trust.marks.metadata import TOOL, read_mark
 
 MANIFEST = "manifest.json"

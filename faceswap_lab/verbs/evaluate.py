@@ -10,9 +10,8 @@ from time import perf_counter
 import cv2
 import numpy as np
 
-from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.take import Take
-from faceswap_lab.faces.face import Faces
+from faceswap_lab.actors.cast import Actor, Take
+from faceswap_lab.faces.face import Faces, largest
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import device as devices
@@ -21,12 +20,12 @@ from faceswap_lab.models.metrics import Score
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.registry import open_engine, providers_of
 from faceswap_lab.models.registry import record_of as engine_record
-from faceswap_lab.models.stream.swap_frames import gallery_of, largest
+from faceswap_lab.models.stream.probes import gallery_of
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust import doors
+from faceswap_lab.trust.consent.gate import check_evaluate
 from faceswap_lab.verbs.people import Person, footage_of, party_of, record_of
 from faceswap_lab.verbs.recipes import EvaluateRecipe
 from faceswap_lab.verbs.swap import result as results
@@ -47,7 +46,7 @@ def evaluate(
         raise TypeError(f"what is scored is the Run that lab.swap returned, got {type(result).__name__}")
     recipe = recipe or EvaluateRecipe()
     source, target = results.people(result)
-    doors.check_evaluate(party_of(source), party_of(target), root=lab_root())
+    check_evaluate(party_of(source), party_of(target), root=lab_root())
     if truth is not None and not _belongs(truth, source, target):
         raise ValueError(f"{truth.origin} is not the truth of {result.id}: take the swap's own target and recast it as its source")
     asked = devices.pick(device)

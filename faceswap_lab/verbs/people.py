@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from faceswap_lab.actors.cast import Actor
+from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.actors.splits import check_trainable
-from faceswap_lab.actors.take import Take
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.faceset import Faceset, row_ranges
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust import doors
-from faceswap_lab.trust.doors import Party
+from faceswap_lab.trust.admit import admit as admit_file
+from faceswap_lab.trust.consent.gate import Party
 from faceswap_lab.verbs import library
 
 Person = Actor | Footage
@@ -35,7 +34,7 @@ def admit(path: str | Path, *, who: str | None = None, basis: str | None = None,
     `who` names the person, `basis` says why this is allowed ("public domain (NASA)", "consent: signed 2026-03-01",
     "licence: CC-BY-4.0"), `uses` what for. Raises ConsentError before any pixel is read if there is neither.
     """
-    return doors.admit(Path(path), root=lab_root(), who=who, basis=basis, uses=tuple(uses))
+    return admit_file(Path(path), root=lab_root(), who=who, basis=basis, uses=tuple(uses))
 
 
 def footage_of(person: Person, *, performance: str, num_frames: int, seed: int, size: int) -> Footage:

@@ -12,7 +12,6 @@ from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.models.swappers.pair_net import PairNetConfig
 from faceswap_lab.models.training.loop import FitConfig
 from faceswap_lab.models.training.pair import TrainConfig
-from faceswap_lab.verbs.gather.layouts import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,3 +213,7 @@ def plan(name: str) -> Plan:
     if name not in plans:
         raise ValueError(f"recipe must be one of {', '.join(plans)}, got {name!r}")
     return plans[name]
+
+
+Layout = Literal["auto", "folder", "frames", "deepfacelab", "faceswap"]
+"""What `find` knows. FaceForensics++ is only listed, by `find_ffpp`."""

@@ -172,7 +172,7 @@ def render_report(
     notice: str = NOTICE,
     machine_notice: Mapping[str, object] | None = None,
 ) -> str:
-    """The page as text. It reaches the disk through `trust.doors.export_file` only, which asks the gate, marks and logs.
+    """The page as text. It reaches the disk through `trust.export.export_file` only, which asks the gate, marks and logs.
 
     `notice` stands visibly at the top and the foot; the same and `machine_notice` (actors, run, version, ...) are JSON in
     `<meta name="synthetic-media">`. Raises ValueError for an empty notice: no page leaves unmarked.

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from faceswap_lab.actors.take import Take
+from faceswap_lab.actors.cast import Take
 from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust import doors
+from faceswap_lab.trust import export
 from faceswap_lab.trust.consent.gate import Leave, check_swap
 from faceswap_lab.trust.marks.metadata import metadata_of
 from faceswap_lab.verbs.people import reopened
@@ -90,7 +90,7 @@ def report(*runs: Run, path: str | Path | None = None, title: str = "Face swap, 
         title=title, intro=" ".join(_INTRO.split()), sections=sections, key_numbers=_key_numbers(list(verdicts.values()))
     )
     place = Path(path) if path is not None else swaps[0].path / "report.html"
-    return doors.export_file(page, place, lineages=[result.lineage(swap) for swap in swaps], root=swaps[0].root).path
+    return export.export_file(page, place, lineages=[result.lineage(swap) for swap in swaps], root=swaps[0].root).path
 
 
 # --- one swap -------------------------------------------------------------------------------------------------------------

@@ -9,13 +9,12 @@ from typing import Any
 
 import ipywidgets
 
-from faceswap_lab.actors.cast import Actor
+from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.actors.performance.lights import LIGHTS, LightKind, light_of
 from faceswap_lab.actors.performance.performance import KINDS, Kind
 from faceswap_lab.actors.performance.view import View
 from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.render.render import Rendered, render
-from faceswap_lab.actors.take import Take
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.views import images
 

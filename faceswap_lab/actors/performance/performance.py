@@ -14,9 +14,9 @@ import numpy as np
 from faceswap_lab.actors.performance import acting
 from faceswap_lab.actors.performance.lights import LightKind, check_light, light_of, sample_light, studio
 from faceswap_lab.actors.performance.motion import NUM_KNOTS, blink_at, ease, gaze, gaze_at, knots, noise_seed, pair, wander
+from faceswap_lab.actors.performance.props import PropKind, check_prop, prop_of
 from faceswap_lab.actors.performance.view import Colour, Light, View
-from faceswap_lab.actors.person.traits import check_seed
-from faceswap_lab.actors.props import PropKind, check_prop, prop_of
+from faceswap_lab.actors.splits import check_seed
 
 __all__ = ["KINDS", "Colour", "Kind", "Light", "Performance", "View", "check_kind"]
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from faceswap_lab.actors.head.headpack import load_headpack
 from faceswap_lab.actors.person.haircuts import Cut, sample_cut
+from faceswap_lab.actors.splits import check_seed
 
-MAX_SEED = 2**31
 YOUNG_ADULT, OLDEST = 0.74, 0.93
 """Bounds of anny's age axis here. Its own anchors are child 1/3, young adult 2/3 and old 1."""
 
@@ -166,14 +166,6 @@ class Traits:
     freckles: float
     oil: float
     moles: tuple[tuple[float, float, float], ...]
-
-
-def check_seed(seed: int, name: str = "seed") -> None:
-    """Raises ValueError unless 0 <= seed < 2**31, TypeError unless it is an int."""
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"{name} must be an int, got {type(seed).__name__}")
-    if not 0 <= seed < MAX_SEED:
-        raise ValueError(f"{name} must be at least 0 and below 2**31, got {seed}")
 
 
 @lru_cache(maxsize=256)

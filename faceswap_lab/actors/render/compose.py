@@ -12,10 +12,10 @@ from faceswap_lab.actors.gfx.vectors import pick, unit
 from faceswap_lab.actors.head.headpack import HAT, LENS, SKIN
 from faceswap_lab.actors.head.rig import Rig, smoothstep
 from faceswap_lab.actors.person.figure import Figure
+from faceswap_lab.actors.person.prop_mesh import dust_over
 from faceswap_lab.actors.person.skin import HEAD_MIDDLE
 from faceswap_lab.actors.person.strands import draw_strands, dust_of, place_on_head, place_rooted
 from faceswap_lab.actors.person.wear import Worn, under_cloth
-from faceswap_lab.actors.props import dust_over
 from faceswap_lab.actors.render.surface import Surface, comb_in, strand_columns, surface_of
 from faceswap_lab.actors.render.wrinkles import fold, slopes
 

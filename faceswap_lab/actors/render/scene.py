@@ -19,7 +19,7 @@ from faceswap_lab.actors.gfx.vectors import pick
 from faceswap_lab.actors.head.rig import Rig, load_rig
 from faceswap_lab.actors.performance.view import View
 from faceswap_lab.actors.person.figure import Figure
-from faceswap_lab.actors.props import mesh_of
+from faceswap_lab.actors.person.prop_mesh import mesh_of
 from faceswap_lab.actors.render.compose import Stance, dress
 from faceswap_lab.actors.render.surface import Surface
 

@@ -167,27 +167,3 @@ def refined_keypoints(faces: Faces) -> Faces:
     points = faces.landmarks
     right_eye, left_eye = points[:, [33, 133]].mean(axis=1), points[:, [362, 263]].mean(axis=1)
     return replace(faces, keypoints=np.stack([right_eye, left_eye, points[:, 1], points[:, 61], points[:, 291]], axis=1))
-
-
-def best_face(faces: Faces) -> int:
-    """Row of the face to take where one is wanted: the largest box weighted by its score. Raises FaceError if there is none."""
-    if not len(faces):
-        raise FaceError(
-            expected="a face", got="none", remedy="choose a picture with a face of at least 20 pixels, seen from the front"
-        )
-    sides = faces.boxes[:, 2:] - faces.boxes[:, :2]
-    return int(np.argmax(sides.prod(axis=1) * faces.scores))
-
-
-def nearest(faces: Faces, embedding: Float[np.ndarray, " d"]) -> int:
-    """Row of the face whose embedding has the greatest cosine with `embedding` (of the same recogniser).
-
-    Raises FaceError if there is no face, ValueError if the faces carry no embeddings.
-    """
-    if not len(faces):
-        raise FaceError(
-            expected="a face", got="none", remedy="choose a picture with a face of at least 20 pixels, seen from the front"
-        )
-    if faces.embeddings is None:
-        raise ValueError("these Faces have no embeddings: run Engine.embed first")
-    return int(np.argmax(faces.embeddings @ embedding))

@@ -15,8 +15,7 @@ from faceswap_lab.models.pack.detector_net import STRIDES, Detector, DetectorCon
 from faceswap_lab.models.pack.detector_scenes import Canvas, make_canvas
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph, Shape
 from faceswap_lab.models.pack.pictures import PackPictures
-from faceswap_lab.models.training.loop import FitConfig, FitState, fit
-from faceswap_lab.models.training.pair import Step
+from faceswap_lab.models.training.loop import FitConfig, FitState, Step, fit
 
 MEAN, SCALE = 127.5, 128.0
 """What insightface takes from each value, and divides it by, before a detector sees it."""

@@ -21,8 +21,7 @@ from faceswap_lab.faces import align
 from faceswap_lab.models.pack.augment import Random, clouds, covered, cut, insist_trainable, moved_about, spoilt
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph
 from faceswap_lab.models.pack.pictures import PackPictures
-from faceswap_lab.models.training.loop import FitConfig, FitState, fit
-from faceswap_lab.models.training.pair import Step
+from faceswap_lab.models.training.loop import FitConfig, FitState, Step, fit
 
 SIZE, NUM_VALUES = 112, 128
 MEAN, SCALE = 127.5, 127.5

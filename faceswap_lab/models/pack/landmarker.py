@@ -24,8 +24,7 @@ from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.models.pack.augment import Random, box_to_crop, covered, cut, insist_trainable, moved_about, spoilt
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph
 from faceswap_lab.models.pack.pictures import PackPictures
-from faceswap_lab.models.training.loop import FitConfig, FitState, fit
-from faceswap_lab.models.training.pair import Step
+from faceswap_lab.models.training.loop import FitConfig, FitState, Step, fit
 
 SIZE, NUM_POINTS = 192, 106
 MEAN, SCALE = 127.5, 128.0

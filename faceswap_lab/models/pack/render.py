@@ -19,10 +19,10 @@ from faceswap_lab.actors.head.landmark_sets import landmark_table
 from faceswap_lab.actors.head.landmarks68 import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS, keypoints5
 from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.performance.performance import Performance
+from faceswap_lab.actors.performance.props import PropKind
 from faceswap_lab.actors.performance.view import View
 from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.person.wear import Wears
-from faceswap_lab.actors.props import PropKind
 from faceswap_lab.actors.render.render import render
 from faceswap_lab.actors.render.scene import Scene, place_camera, pose
 from faceswap_lab.actors.splits import Split

@@ -12,15 +12,13 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 
-from faceswap_lab.errors import FaceError
 from faceswap_lab.faces.corrections import Corrections
-from faceswap_lab.faces.face import Faces
+from faceswap_lab.faces.face import Faces, largest
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.track import follow
 from faceswap_lab.models import device as devices
-from faceswap_lab.models.engines.offline import best_face
-from faceswap_lab.models.protocols import AnySwapper, BatchFinder, Believer, Crops, Engine, Source, Swapped
+from faceswap_lab.models.protocols import AnySwapper, BatchFinder, Crops, Engine, Swapped
 from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.stream.device_canvas import DeviceCanvas
 from faceswap_lab.models.stream.host_canvas import HostCanvas
@@ -28,7 +26,6 @@ from faceswap_lab.models.stream.stages import Stage, overlapped
 
 T = TypeVar("T")
 
-_SURER = 0.03
 _BATCHES_UNDER_WAY = 4
 # More faces than this in a batch are swapped and pasted part by part: a crowd's crops would fill the memory.
 _FACES_AT_ONCE = 64
@@ -84,11 +81,6 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
-
-
-def largest(faces: Faces) -> Faces:
-    """The face with the largest box, the surer first, or none."""
-    return faces[best_face(faces)] if len(faces) else faces
 
 
 def swap_frames(
@@ -210,55 +202,3 @@ class _Finder:
         """A hand's corrections win; where nothing is found, the face that a hand put there is taken."""
         chosen = self.corrections.apply(self.origin, taken) if len(taken) else self.corrections.added(self.origin, frame.index)
         return self.engine.landmarks(frame, chosen) if self.swapper.needs.point_set and len(chosen) else chosen
-
-
-def turn_to_upright(footage: Footage, engine: Engine, *, num_frames: int = 5) -> int | None:
-    """By how many degrees clockwise (90, 180, 270) the pictures must be turned for faces to stand upright; None if they seem to.
-
-    Looks at frames spread evenly; the turn whose faces are surest in all wins. Detectors also find large faces that lie or stand on
-    their heads and take their points for an upright face's (YuNet on actors: .93 upright, .63 to .90 turned), so the mesh is asked.
-    """
-    places = np.unique(np.linspace(0, len(footage) - 1, min(num_frames, len(footage))).round().astype(int))
-    sure = dict.fromkeys((0, 90, 180, 270), 0.0)
-    for place in places:
-        frame = footage[int(place)]
-        for turn in sure:
-            image = np.ascontiguousarray(np.rot90(frame.image, -turn // 90))
-            sure[turn] += _sureness(replace(frame, image=image), engine)
-    best = max(sure, key=lambda turn: sure[turn])
-    return best if sure[best] > sure[0] + _SURER * len(places) else None
-
-
-def _sureness(frame: Frame, engine: Engine) -> float:
-    """How sure the engine is of an upright face in the frame: the detector's score, times the mesh's belief where it has one."""
-    found = engine.detect(frame)
-    if not len(found) or not isinstance(engine, Believer):
-        return float(found.scores.max(initial=0.0))
-    return float((found.scores * engine.belief(frame, found)).max())
-
-
-def source_of(footage: Footage, engine: Engine, *, num_frames: int = 5, dense: bool = True) -> Source:
-    """A Source from frames spread evenly over `footage`, one face each; frames without a face are left out."""
-    places = np.unique(np.linspace(0, len(footage) - 1, min(num_frames, len(footage))).round().astype(int))
-    frames: list[Frame] = []
-    faces: list[Faces] = []
-    for place in places:
-        frame = footage[int(place)]
-        face = largest(engine.detect(frame))
-        if len(face):
-            frames.append(frame)
-            faces.append(engine.landmarks(frame, face) if dense else face)
-    return Source(subject=footage.subject, frames=frames, faces=faces)
-
-
-def gallery_of(footage: Footage, engine: Engine, *, num_frames: int = 8) -> np.ndarray:
-    """(n, d) unit embeddings of the largest face in frames spread evenly over `footage`."""
-    source: Source = source_of(footage, engine, num_frames=num_frames, dense=False)
-    rows: Sequence[Faces] = [engine.embed(frame, face) for frame, face in zip(source.frames, source.faces, strict=True)]
-    if not rows:
-        raise FaceError(
-            expected=f"a face of {footage.subject} to compare with",
-            got=f"none in {min(num_frames, len(footage))} frames of {footage.origin}",
-            remedy="choose an engine that finds such faces, or footage that shows the face",
-        )
-    return np.concatenate([face.embeddings for face in rows if face.embeddings is not None])

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from faceswap_lab.errors import RunError
-from faceswap_lab.models.training.pair import DIVERGED, Step, insist_finite
 
 Losses = Callable[[nn.Module, np.random.Generator, float], dict[str, Tensor]]
 """The losses of one step: of a network, random numbers of this step, and how far the training is, 0..1. `loss` is minimised."""
@@ -144,3 +143,35 @@ def _update(state: FitState, loss: Tensor, config: FitConfig) -> None:
         for mean, value in zip(state.average.buffers(), state.net.buffers(), strict=True):
             # Running means are averages already; their counts are whole numbers.
             mean.copy_(value)
+
+
+DIVERGED = "lower the learning rate (recipe.train.rate) and train again: that is a new run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Step:
+    """`number` steps are done; `losses` are means since the last Step; `samples_per_s` counts pictures through either decoder."""
+
+    number: int
+    losses: dict[str, float]
+    rate: float
+    samples_per_s: float
+
+
+def insist_finite(saved: dict[str, Any]) -> None:
+    """Raise RunError if a weight, its running average or the optimiser's memory of it is NaN or infinite."""
+    parts = {part: saved[part] for part in ("net", "average")}
+    slots = saved["optimiser"]["state"].items()
+    parts["optimiser"] = {f"{number}.{name}": value for number, slot in slots for name, value in slot.items()}
+    wrong = [
+        f"{part}.{name}"
+        for part, tensors in parts.items()
+        for name, value in tensors.items()
+        if isinstance(value, Tensor) and not value.isfinite().all()
+    ]
+    if wrong:
+        raise RunError(
+            expected=f"finite numbers in the training state at step {saved['step']}",
+            got=f"NaN or infinity in {len(wrong)} tensors, {wrong[0]} among them",
+            remedy=DIVERGED,
+        )

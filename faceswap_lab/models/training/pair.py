@@ -14,9 +14,8 @@ from torch.nn import functional
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
+from faceswap_lab.models.training.loop import DIVERGED, Step, insist_finite
 from faceswap_lab.models.training.losses import mask_loss, picture_loss
-
-DIVERGED = "lower the learning rate (recipe.train.rate) and train again: that is a new run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +83,6 @@ class Portraits:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Step:
-    """`number` steps are done; `losses` are means since the last Step; `samples_per_s` counts pictures through either decoder."""
-
-    number: int
-    losses: dict[str, float]
-    rate: float
-    samples_per_s: float
-
-
 @dataclass(slots=True, kw_only=True)
 class TrainState:
     """Everything that the next step depends on: network, its running average, optimiser, random numbers and the count of steps."""
@@ -144,25 +133,6 @@ class TrainState:
                 got=" ".join(str(error).split())[:200],
                 remedy="train with again=True to start a new run",
             ) from error
-
-
-def insist_finite(saved: dict[str, Any]) -> None:
-    """Raise RunError if a weight, its running average or the optimiser's memory of it is NaN or infinite."""
-    parts = {part: saved[part] for part in ("net", "average")}
-    slots = saved["optimiser"]["state"].items()
-    parts["optimiser"] = {f"{number}.{name}": value for number, slot in slots for name, value in slot.items()}
-    wrong = [
-        f"{part}.{name}"
-        for part, tensors in parts.items()
-        for name, value in tensors.items()
-        if isinstance(value, Tensor) and not value.isfinite().all()
-    ]
-    if wrong:
-        raise RunError(
-            expected=f"finite numbers in the training state at step {saved['step']}",
-            got=f"NaN or infinity in {len(wrong)} tensors, {wrong[0]} among them",
-            remedy=DIVERGED,
-        )
 
 
 def train(state: TrainState, people: tuple[Portraits, Portraits], config: TrainConfig) -> Iterator[Step]:

@@ -1,6 +1,6 @@
 """What a file that wants in says of its own making, and whether that goes with what is declared of it.
 
-Bytes are searched, nothing is decoded: the doors open no picture before leave is found. IPTC's digital source type stands as plain
+Bytes are searched, nothing is decoded: `admit` opens no picture before leave is found. IPTC's digital source type stands as plain
 text in XMP, in C2PA's records and in this lab's own mark, in stills and clips alike. A mark in compressed text is not seen, and
 one that somebody took out is gone.
 """

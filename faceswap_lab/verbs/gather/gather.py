@@ -23,8 +23,10 @@ from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust import doors
-from faceswap_lab.trust.doors import Party, Refused
+from faceswap_lab.trust import admit
+from faceswap_lab.trust.admit import Refused
+from faceswap_lab.trust.consent.declare import File
+from faceswap_lab.trust.consent.gate import Party, check_evaluate, check_train
 from faceswap_lab.verbs.gather import layouts
 from faceswap_lab.verbs.gather.work import Gathering
 from faceswap_lab.verbs.people import file_record
@@ -51,7 +53,7 @@ def gather(
     recipe = FacesetRecipe(name=recipe) if isinstance(recipe, str) else recipe
     root = lab_root()
     found = layouts.find([Path(path).expanduser() for path in paths], recipe.layout)
-    clips, refused = doors.admit_all([each.path for each in found.material], root=root, who=who, basis=basis, uses=uses)
+    clips, refused = admit.admit_all([each.path for each in found.material], root=root, who=who, basis=basis, uses=uses)
     clips, refused = _allowed(clips, refused, root)
     if not clips:
         raise _nobody(refused)
@@ -78,10 +80,10 @@ def enlist(path: str | Path, *, who: str | None, basis: str | None, uses: Sequen
     line = Progress("digests", len(listed), unit="clips")
     files = []
     for number, each in enumerate(listed, 1):
-        files.append(doors.File(path=each.path, sha256=sha256_file(each.path), uri=each.uri, split=each.split))
+        files.append(File(path=each.path, sha256=sha256_file(each.path), uri=each.uri, split=each.split))
         line.update(number)
     line.close()
-    entries = doors.enlist(files, root=lab_root(), who=who, basis=basis, uses=uses, source=f"FaceForensics++ at {Path(path).name}")
+    entries = admit.enlist(files, root=lab_root(), who=who, basis=basis, uses=uses, source=f"FaceForensics++ at {Path(path).name}")
     return {
         "manifests": sorted({entry.name for entry in entries.values()}),
         "files": len(entries),
@@ -101,8 +103,8 @@ def _allowed(clips: list[Clip], refused: list[Refused], root: Path) -> tuple[lis
             errors[manifest] = None
             try:
                 party = Party(subject=clip.subject, grant=clip.grant)
-                doors.check_evaluate(party, root=root)
-                doors.check_train(party, root=root)
+                check_evaluate(party, root=root)
+                check_train(party, root=root)
             except ConsentError as error:
                 errors[manifest] = error
         if refusal := errors[manifest]:

@@ -12,12 +12,10 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from faceswap_lab.errors import MediaError
-
-Layout = Literal["auto", "folder", "frames", "deepfacelab", "faceswap"]
-"""What `find` knows. FaceForensics++ is only listed, by `find_ffpp`."""
+from faceswap_lab.verbs.recipes import Layout
 
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 

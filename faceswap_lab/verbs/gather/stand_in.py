@@ -10,8 +10,9 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.runs.root import lab_root
-from faceswap_lab.trust import doors
-from faceswap_lab.trust.doors import Lineage, Party
+from faceswap_lab.trust import export
+from faceswap_lab.trust.consent.gate import Party
+from faceswap_lab.trust.marks.metadata import Lineage
 
 
 def shoot(folder: str | Path, *, hero: int = 7, friend: int = 21, clips: int = 3, photos: int = 24, size: int = 320) -> Path:
@@ -44,4 +45,4 @@ def _with(frame: Frame, image: np.ndarray) -> Frame:
 
 def _let_out(shown: Footage | Frame, path: Path, seed: int) -> None:
     actor = Party(subject=Actor(seed).subject)
-    doors.export(shown, path, lineage=Lineage(run="", source=actor, target=actor, trained=False), root=lab_root())
+    export.export(shown, path, lineage=Lineage(run="", source=actor, target=actor, trained=False), root=lab_root())

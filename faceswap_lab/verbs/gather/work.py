@@ -21,8 +21,8 @@ from faceswap_lab.files import put_in_place, sha256_file
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.run import Run
+from faceswap_lab.trust.admit import Refused
 from faceswap_lab.trust.consent.manifest import find_entries
-from faceswap_lab.trust.doors import Refused
 from faceswap_lab.verbs.gather import layouts, sightings
 from faceswap_lab.verbs.gather.contact_sheet import contact_sheet
 from faceswap_lab.verbs.gather.layouts import Material

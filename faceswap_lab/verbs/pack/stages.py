@@ -26,8 +26,7 @@ from faceswap_lab.models.pack.embedder import Recogniser, export_embedder, fresh
 from faceswap_lab.models.pack.landmarker import PointsNet, export_points, fresh_points, train_points
 from faceswap_lab.models.pack.pictures import PackPictures, PackSets
 from faceswap_lab.models.pack.render import make_part, read_parts
-from faceswap_lab.models.training.loop import FitState
-from faceswap_lab.models.training.pair import Step
+from faceswap_lab.models.training.loop import FitState, Step
 from faceswap_lab.runs.recipe import from_json
 from faceswap_lab.verbs.recipes import PackRecipe
 

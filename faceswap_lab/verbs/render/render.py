@@ -17,15 +17,13 @@ from typing import Any, Literal
 import numpy as np
 
 from faceswap_lab.actors import shards
-from faceswap_lab.actors.cast import Actor
+from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.actors.performance.lights import check_light
 from faceswap_lab.actors.performance.performance import check_kind
-from faceswap_lab.actors.person.traits import check_seed
-from faceswap_lab.actors.props import check_prop
+from faceswap_lab.actors.performance.props import check_prop
 from faceswap_lab.actors.render.capture import check_capture
 from faceswap_lab.actors.render.render import check_memory
-from faceswap_lab.actors.splits import split_of
-from faceswap_lab.actors.take import Take
+from faceswap_lab.actors.splits import check_seed, split_of
 from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import Image, write_still
 from faceswap_lab.files import canonical, sha256_file

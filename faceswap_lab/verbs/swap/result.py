@@ -8,7 +8,7 @@ from faceswap_lab.errors import RunError
 from faceswap_lab.faces.footage import Clip, Excerpt, Grant
 from faceswap_lab.files import sha256_file
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust import doors
+from faceswap_lab.trust.export import export as let_out
 from faceswap_lab.trust.marks.metadata import Lineage
 from faceswap_lab.verbs.people import Person, party_of, reopened
 
@@ -72,8 +72,8 @@ def export(run: Run, path: str | Path) -> Path:
     _, target = people(run)
     shown, about, destination = footage(run), lineage(run), Path(path)
     if not isinstance(target, Clip | Excerpt):
-        return doors.export(shown, destination, lineage=about, root=run.root).path
-    return doors.export(
+        return let_out(shown, destination, lineage=about, root=run.root).path
+    return let_out(
         shown,
         destination,
         lineage=about,

@@ -18,13 +18,14 @@ from faceswap_lab.models.protocols import AnySwapper, Engine, Source
 from faceswap_lab.models.registry import INSWAPPER, check_points, open_engine, open_swapper, providers_of, swapper_record
 from faceswap_lab.models.registry import record_of as engine_record
 from faceswap_lab.models.stream.colour_match import Colour
-from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches, source_of, swap_frames, turn_to_upright
+from faceswap_lab.models.stream.probes import source_of, turn_to_upright
+from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches, swap_frames
 from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust import doors
+from faceswap_lab.trust.consent.gate import check_swap
 from faceswap_lab.verbs.people import Person, check_person, footage_of, party_of, record_of
 from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap.parts import Part, join_parts, kept, recorded, remove_parts, write_part
@@ -99,7 +100,7 @@ def swap(
     if isinstance(target, Actor):
         raise TypeError(f'an actor is no footage: put the face on lab.actor({target.seed}).perform("speech")')
     assert isinstance(target, Footage)
-    doors.check_swap(party_of(source), party_of(target), root=lab_root())
+    check_swap(party_of(source), party_of(target), root=lab_root())
     where = devices.pick(device)
     from_file = isinstance(swapper, str) and swapper.startswith(INSWAPPER)
     trained = None if swapper == "warp" or from_file else Run.open(swapper) if isinstance(swapper, str) else swapper

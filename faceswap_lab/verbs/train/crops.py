@@ -11,13 +11,12 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.take import Take
+from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align, blend
+from faceswap_lab.faces.face import largest
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.models.protocols import Engine
-from faceswap_lab.models.stream.swap_frames import largest
 from faceswap_lab.models.swappers.pair import TEMPLATE
 from faceswap_lab.models.training.pair import Portraits
 from faceswap_lab.progress import Progress

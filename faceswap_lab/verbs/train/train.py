@@ -14,13 +14,14 @@ from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.swappers.pair import PairSwapper
-from faceswap_lab.models.training.pair import Portraits, Step, TrainState, insist_finite, precision_on
+from faceswap_lab.models.training.loop import Step, insist_finite
+from faceswap_lab.models.training.pair import Portraits, TrainState, precision_on
 from faceswap_lab.models.training.pair import train as train_steps
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust import doors
+from faceswap_lab.trust.consent.gate import check_train
 from faceswap_lab.verbs.people import Person, check_learnable, check_person, learned_from, party_of, record_of
 from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe
 from faceswap_lab.verbs.train import crops
@@ -61,7 +62,7 @@ def train(
     check_person(source, "source")
     check_person(target, "target")
     check_learnable(source, target)
-    doors.check_train(party_of(source), party_of(target), root=lab_root())
+    check_train(party_of(source), party_of(target), root=lab_root())
     where = devices.pick(device)
     inputs = {"source": record_of(source), "target": record_of(target)}
     run = Run.start(lab_root(), "train", to_json(recipe), inputs, again=again)

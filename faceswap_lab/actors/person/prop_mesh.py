@@ -6,7 +6,6 @@ Convention: metres, the world's axes when the head does not turn (x to the frame
 
 import math
 from functools import lru_cache
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -15,44 +14,13 @@ from jaxtyping import Float
 
 from faceswap_lab.actors.head import assets
 from faceswap_lab.actors.head.headpack import OCCLUDER
-from faceswap_lab.actors.performance.motion import wander
 from faceswap_lab.actors.performance.view import Prop
 from faceswap_lab.actors.person.wear import Worn
-
-PropKind = Literal["none", "hand", "microphone", "cup"]
-PROPS: tuple[PropKind, ...] = get_args(PropKind)
 
 _FOREARM_M = 0.13
 _DUST_STEP_M = 0.0022
 _STEEL, _FOAM, _GLAZE = (0.10, 0.10, 0.11), (0.018, 0.018, 0.020), (0.42, 0.40, 0.36)
 _ROUND = 28
-
-
-def check_prop(kind: str) -> PropKind:
-    """The prop, or ValueError with the list of props."""
-    if kind not in PROPS:
-        raise ValueError(f"no prop {kind!r}; there are {', '.join(PROPS)}")
-    return kind
-
-
-def prop_of(kind: PropKind, seed: int, index: int, time_s: float, *, still: bool) -> Prop | None:
-    """Where the prop is at one instant: it drifts a few centimetres with the time, or, when `still`, is drawn for each frame."""
-    if kind == "none":
-        return None
-    draw = np.random.default_rng([81, *kind.encode(), seed, index if still else 0])
-    side = -1.0 if draw.random() < 0.5 else 1.0
-    drift = [0.0 if still else wander(seed, f"prop {axis}", time_s, 0.5) for axis in "xyz"]
-    if kind == "hand":
-        place = (side * draw.uniform(0.01, 0.055), -0.205, draw.uniform(0.655, 0.725))
-        roll = side * draw.uniform(0.15, 0.75)
-    elif kind == "microphone":
-        place = (side * draw.uniform(0.0, 0.03), -0.225, draw.uniform(0.635, 0.660))
-        roll = side * draw.uniform(0.1, 0.7)
-    else:
-        place = (side * draw.uniform(0.0, 0.02), -0.245, draw.uniform(0.635, 0.655))
-        roll = side * draw.uniform(0.0, 0.2)
-    x, y, z = (float(at + reach * shift) for at, reach, shift in zip(place, (0.03, 0.008, 0.025), drift, strict=True))
-    return Prop(kind=kind, place_m=(x, y, z), roll=float(roll), mirrored=side > 0)
 
 
 def mesh_of(prop: Prop, skin: Float[torch.Tensor, " 3"]) -> Worn:

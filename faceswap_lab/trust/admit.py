@@ -1,58 +1,18 @@
-"""The two doors: `admit` is the only way in, `export` the only way out.
+"""The only way in: who is seen and on what leave, before any pixel is read."""
 
-Nothing is decoded before the gate has said yes, and nothing appears outside that is not marked and logged.
-"""
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-from faceswap_lab.errors import ConsentError, LabError, MediaError, ProvenanceError, storing
-from faceswap_lab.faces import frame as stills
-from faceswap_lab.faces import video
-from faceswap_lab.faces.footage import Clip, Footage, Grant
+from faceswap_lab.errors import ConsentError, LabError, MediaError
+from faceswap_lab.faces.footage import Clip, Grant
 from faceswap_lab.faces.footage import digest as digest_of
-from faceswap_lab.faces.frame import ColourTags, Frame, Image
-from faceswap_lab.files import locked, put_in_place, sha256_file, sha256_text
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.declare import FORMS, File, declare, declare_all, parse_basis
-from faceswap_lab.trust.consent.gate import Leave, Party, check_evaluate, check_swap, check_train, target_uses, to_allow
+from faceswap_lab.trust.consent.gate import to_allow
 from faceswap_lab.trust.consent.manifest import Entry, find_entries, find_entry, same_subject
 from faceswap_lab.trust.marks.claims import insist_honest
-from faceswap_lab.trust.marks.metadata import Lineage, marked_html, metadata_of, read_mark
-
-__all__ = [
-    "Exported",
-    "File",
-    "Lineage",
-    "Party",
-    "Refused",
-    "admit",
-    "admit_all",
-    "check_evaluate",
-    "check_swap",
-    "check_train",
-    "enlist",
-    "export",
-    "export_file",
-    "export_portrait",
-    "target_uses",
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
-    """What left: where it lies, its digest, and the log line that says so."""
-
-    path: Path
-    sha256: str
-    entry: audit.Entry
-
-
-STILLS = (".png", ".jpg", ".jpeg")
 
 
 def admit(
@@ -189,49 +149,6 @@ def _clip(path: Path, entry: Entry) -> Clip:
     )
 
 
-def export(
-    made: Footage | Frame,
-    path: Path,
-    *,
-    lineage: Lineage,
-    root: Path,
-    audio_from: Path | None = None,
-    audio_at_s: float = 0.0,
-    colour: ColourTags | None = None,
-    lossless: bool = False,
-    today: date | None = None,
-) -> Exported:
-    """Let a result out: ask the gate again, encode with the mark, log, and only then put the file in its place.
-
-    The suffix chooses a still (.png, .jpg: one frame) or a clip, whose sound and colour tags are as `video.encode` takes them. An
-    older export of that name is replaced; any other file is not.
-    Raises `ConsentError` if an entry was withdrawn or has expired since, `ProvenanceError` if the mark does not read back.
-    """
-    leave = _leave(lineage, path, root, today)
-    with _outgoing(path, root) as temporary:
-        metadata = metadata_of(lineage, leave)
-        _write_marked(made, temporary, metadata, audio_from=audio_from, audio_at_s=audio_at_s, colour=colour, lossless=lossless)
-        return _let_out(temporary, path, [(lineage, leave)], root)
-
-
-def export_file(html: str, path: Path, *, lineages: Sequence[Lineage], root: Path, today: date | None = None) -> Exported:
-    """Let a composed page (a report) out: the gate is asked for every swap it shows, the mark goes into its head, and it is logged.
-
-    Errors as for `export`; ValueError for a page without a `<head>` or without lineages.
-    """
-    leaves = [(lineage, _leave(lineage, path, root, today)) for lineage in lineages]
-    with _outgoing(path, root) as temporary:
-        temporary.write_text(marked_html(html, leaves), encoding="utf-8")
-        return _let_out(temporary, path, leaves, root)
-
-
-def export_portrait(image: Image, path: Path, *, root: Path, subject: str) -> Exported:
-    """Let a picture of an actor alone out, marked and logged. Raises `ConsentError` for anybody else."""
-    actor = Party(subject=subject)
-    lineage = Lineage(run="", source=actor, target=actor, trained=False)
-    return export(Frame(image=image, origin=subject), path, lineage=lineage, root=root)
-
-
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
@@ -291,101 +208,3 @@ def _agrees(entry: Entry, who: str | None, uses: frozenset[str], today: date) ->
             got=", ".join(sorted(beyond)),
             remedy=to_allow(entry, beyond),
         )
-
-
-def _leave(lineage: Lineage, path: Path, root: Path, today: date | None) -> Leave:
-    """The gate's leave for what is about to go out; a refusal is logged."""
-    try:
-        return check_swap(lineage.source, lineage.target, root=root, today=today)
-    except ConsentError as error:
-        audit.append(root, {"action": "export refused", "run": lineage.run, "file": path.name, "reason": str(error)[:2000]})
-        raise
-
-
-@contextmanager
-def _outgoing(path: Path, root: Path) -> Iterator[Path]:
-    """A hidden name beside the destination, with its suffix; removed again unless it was put in place.
-
-    One export of this lab to a name at a time: what lies there under the hidden name is then of a process that was killed.
-    """
-    place = sha256_text(f"{root.resolve()}\0{path.resolve()}")[:16]
-    temporary = stills.hidden_beside(path, place)
-    with locked(root / "runs" / ".exports" / f"{place}.lock"), storing(path):
-        _refuse_others(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stills.remove_leftovers(temporary)
-        try:
-            yield temporary
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _refuse_others(path: Path) -> None:
-    """Only an older export may be replaced."""
-    if path.exists() and read_mark(path) is None:
-        raise MediaError(
-            expected="a new name, or an older export to replace",
-            got=f"{path.name}, which is another file",
-            remedy="choose another name",
-        )
-
-
-def _write_marked(
-    made: Footage | Frame,
-    path: Path,
-    metadata: dict[str, str],
-    *,
-    audio_from: Path | None,
-    audio_at_s: float,
-    colour: ColourTags | None,
-    lossless: bool,
-) -> None:
-    """All marks, in the one order in which each survives the next: pixels, container, signature.
-
-    Only the container's metadata is written today. A mark in the pixels belongs before the encoder, on each frame; a signed
-    manifest (C2PA) belongs behind it, because it covers the bytes of the finished file.
-    """
-    if path.suffix.lower() not in STILLS:
-        if isinstance(made, Frame):
-            raise MediaError(expected="a still's suffix (.png, .jpg)", got=path.suffix, remedy="choose one of them")
-        video.encode(
-            path,
-            made.frames(),
-            fps=made.fps or 1.0,
-            size=made.size,
-            audio_from=audio_from,
-            audio_at_s=audio_at_s,
-            colour=colour,
-            metadata=metadata,
-            lossless=lossless,
-        )
-        return
-    if not isinstance(made, Frame) and len(made) != 1:
-        raise MediaError(expected="one frame for a still", got=f"{len(made)} frames", remedy="export as .mp4, or export one frame")
-    still = made if isinstance(made, Frame) else made[0]
-    stills.write_still(path, still.image, metadata=metadata)
-
-
-def _let_out(temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Leave]], root: Path) -> Exported:
-    """Check the mark, log, rename: in this order, so that no file appears without mark and line."""
-    if read_mark(temporary) is None:
-        raise ProvenanceError(
-            expected=f"a mark in {path.name}",
-            got="none on reading it back",
-            remedy="choose another format (.png, .jpg, .mp4, .html)",
-        )
-    digest = sha256_file(temporary)
-    event = {"action": "exported", "file": path.name, "sha256": digest, "shows": [_shown(*each) for each in shown]}
-    entry = audit.append(root, event)
-    put_in_place(temporary, path)
-    return Exported(path=path, sha256=digest, entry=entry)
-
-
-def _shown(lineage: Lineage, leave: Leave) -> dict[str, Any]:
-    """One result as the log holds it, names included: the log stays in the lab."""
-    sides = {"source": (lineage.source, leave.source), "target": (lineage.target, leave.target)}
-    named = {
-        side: {"subject": party.subject, "origin": party.origin, "entries": [entry.label for entry in entries]}
-        for side, (party, entries) in sides.items()
-    }
-    return {"run": lineage.run, "inputs": dict(lineage.inputs), **named}
