@@ -14,8 +14,9 @@ from faceswap_lab.actors.cast import Take
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import export
+from faceswap_lab.verbs.evaluate.scores import ScoreRun
 from faceswap_lab.verbs.people import reopened
-from faceswap_lab.verbs.swap import result
+from faceswap_lab.verbs.swap.result import SwapRun
 from faceswap_lab.views import figures, sheets
 
 HERE = Path(__file__).parent / "pictures"
@@ -26,13 +27,13 @@ NUM_CAST = 20
 def main() -> None:
     """Frames of the harder direction from the worst to the best, the photograph after the swap, and some of the cast."""
     cast()
-    verdicts = [run for run in lab.Run.find(verb="evaluate", finished=True) if "psnr_face" in run.scores][:2]
+    verdicts = [run for run in ScoreRun.find(finished=True) if "psnr_face" in run.scores][:2]
     verdict = min(verdicts, key=lambda run: run.gain("psnr_face"))
-    swap = lab.Run.open(verdict.inputs["result"])
+    swap = SwapRun.open(verdict.inputs["result"])
     frames = json.loads(verdict.artifact("frames.json").read_text())
     order = np.argsort([row["value.psnr"] for row in frames])
     places = [int(order[round(share * (len(order) - 1))]) for share in SHARES]
-    _, target = result.people(swap)
+    _, target = swap.people()
     truth = reopened(verdict.inputs["truth"])
     assert isinstance(target, Take)
     assert isinstance(truth, Take)
@@ -46,7 +47,7 @@ def main() -> None:
     ]
     figure = figures.comparison(columns, labels=labels, difference_of=("swap", "truth"))
     _out(figures.pixels(figure), "demo.png", swap)
-    photograph = next(run for run in lab.Run.find(verb="swap", finished=True) if run.inputs["swapper"] == "warp")
+    photograph = next(run for run in SwapRun.find(finished=True) if run.inputs["swapper"] == "warp")
     _out(photograph.footage()[0].image, "photograph.jpg", photograph)
 
 
@@ -57,7 +58,7 @@ def cast() -> None:
 
 
 def _out(image: np.ndarray, name: str, run: lab.Run) -> None:
-    done = export.export(Frame(image=image, origin=run.id), HERE / name, lineage=result.lineage(run), root=run.root)
+    done = export.export(Frame(image=image, origin=run.id), HERE / name, lineage=run.lineage(), root=run.root)
     print(done.path)
 
 

@@ -15,7 +15,7 @@ _PLACES = {
     "align": "faceswap_lab.views.align:align",
     "browse": "faceswap_lab.views.faceset:browse",
     "compare": "faceswap_lab.views.compare:compare",
-    "evaluate": "faceswap_lab.verbs.evaluate:evaluate",
+    "evaluate": "faceswap_lab.verbs.evaluate.evaluate:evaluate",
     "faceset": "faceswap_lab.verbs.library:faceset",
     "gather": "faceswap_lab.verbs.gather.gather:gather",
     "recipes": "faceswap_lab.verbs.recipes",
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from faceswap_lab.actors.cast import Actor as actor  # noqa: N813
     from faceswap_lab.runs.run import Run
     from faceswap_lab.verbs import recipes
-    from faceswap_lab.verbs.evaluate import evaluate
+    from faceswap_lab.verbs.evaluate.evaluate import evaluate
     from faceswap_lab.verbs.gather.gather import gather
     from faceswap_lab.verbs.library import faceset
     from faceswap_lab.verbs.people import admit

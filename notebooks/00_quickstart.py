@@ -112,10 +112,10 @@ picture = anonymous.export(out / "anonymous.png")
 report = lab.report(trained, result, scores, back, back_scores, anonymous, path=out / "report.html")
 
 # %% tags=["summary"]
-from faceswap_lab.pipelines.notebook import conclude
+from faceswap_lab.pipelines.notebook import emit_summary
 
 harder = min((scores, back_scores), key=lambda run: run.gain("psnr_face"))
-conclude(
+emit_summary(
     {
         "report": str(report),
         "clip": str(clip),

@@ -27,7 +27,7 @@ name: str = "mine"  # what the set is called
 paths: str = ""  # files and folders, one a line; empty: clips and stills of actors, rendered into `folder`
 who: str = ""  # who is seen in files that have no manifest entry yet: "Jane Doe"
 basis: str = ""  # why this is allowed: "consent: form signed on 3 May 2026", "licence: CC-BY-4.0, J. Doe"
-people: str = "one"  # "one": only the person named; "many": everybody, to be named below
+identities: str = "one"  # "one": only the person named; "many": everybody, to be named below
 folder: str = "."  # where the stand-in material goes
 
 # %%
@@ -38,7 +38,7 @@ import faceswap_lab as lab
 from faceswap_lab.models.clusters import ACTORS
 
 files = [Path(line.strip()) for line in paths.splitlines() if line.strip()]
-settings = lab.recipes.FacesetRecipe(name=name, people=people)
+settings = lab.recipes.FacesetRecipe(name=name, identities=identities)
 stand_in = not files
 
 # %% [markdown]
@@ -48,9 +48,9 @@ stand_in = not files
 
 # %%
 if stand_in:
-    from faceswap_lab.verbs.gather.stand_in import shoot
+    from faceswap_lab.verbs.gather.stand_in import film_material
 
-    files = [shoot(Path(folder) / "material", **({"clips": 1, "photos": 4} if recipe == "smoke" else {}))]
+    files = [film_material(Path(folder) / "material", **({"clips": 1, "photos": 4} if recipe == "smoke" else {}))]
     who, basis = who or "synthetic:hero", basis or "synthetic: actors of this package, filmed by this notebook"
     settings = replace(settings, same_person=ACTORS, stretch_s=0.5, gap_s=0.1)
 
@@ -94,14 +94,14 @@ advice = [
 print("\n".join(advice))
 
 # %% tags=["summary"]
-from faceswap_lab.pipelines.notebook import conclude
+from faceswap_lab.pipelines.notebook import emit_summary
 
-conclude(
+emit_summary(
     {
         "faceset": run.id,
         "name": faceset.name,
         "faces": len(faceset),
-        "people": {faceset.title(person): count for person, count in faceset.people.items()},
+        "identities": {faceset.title(person): count for person, count in faceset.identities.items()},
         "splits": faceset.splits,
         "dropped": run.summary["dropped"],
         "sheet": str(run.artifact("sheet.jpg")),

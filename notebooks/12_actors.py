@@ -78,6 +78,6 @@ print(", ".join(f"{name} {value:.2f}" for name, value in strongest))
 lab.compare(target=take, source_tone=take.recast(hero), target_tone=take.recast(hero, tone="target"))
 
 # %% tags=["summary"]
-from faceswap_lab.pipelines.notebook import conclude
+from faceswap_lab.pipelines.notebook import emit_summary
 
-conclude({"actors": num, "frames": len(take), "size": take.side})
+emit_summary({"actors": num, "frames": len(take), "size": take.side})

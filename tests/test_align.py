@@ -9,7 +9,7 @@ from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align
 
 coordinates = st.floats(-500, 500, allow_subnormal=False)
-clouds = hnp.arrays(np.float64, st.tuples(st.integers(2, 12), st.just(2)), elements=coordinates)
+value_noise = hnp.arrays(np.float64, st.tuples(st.integers(2, 12), st.just(2)), elements=coordinates)
 
 
 def matrix_of(scale: float, angle: float, x: float, y: float) -> np.ndarray:
@@ -27,7 +27,7 @@ def smooth(height: int, width: int) -> np.ndarray:
     return np.rint(127 + 50 * np.stack(waves, -1)).astype(np.uint8)
 
 
-@given(matrices, clouds)
+@given(matrices, value_noise)
 def test_similarity_recovers_the_map_that_made_the_points(matrix, points):
     if np.ptp(points, axis=0).max() < 1:
         return
@@ -73,7 +73,7 @@ def test_points_that_make_no_face_are_named(points):
         align.frame_to_crop(points, template="face", size=64)
 
 
-@given(matrices, clouds)
+@given(matrices, value_noise)
 def test_points_there_and_back(matrix, points):
     there_and_back = align.transform_points(align.invert(matrix), align.transform_points(matrix, points))
     np.testing.assert_allclose(there_and_back, points, atol=1e-7)

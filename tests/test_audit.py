@@ -36,7 +36,7 @@ def test_whole_log_verifies_and_reads_back(tmp_path: Path) -> None:
     assert verdict.whole
     assert verdict.head == heads[-1] == audit.head(tmp_path)
     assert [entry.event["n"] for entry in audit.read(tmp_path)] == list(range(5))
-    verdict.insist()
+    verdict.require_whole()
 
 
 def test_no_log_is_a_whole_log(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_any_flipped_bit_is_named(tmp_path_factory: pytest.TempPathFactory, data
     # A flip in a newline joins two lines, one into a newline splits one: the first of the two is bad.
     assert found == line
     with pytest.raises(ProvenanceError, match=f"line {line}"):
-        audit.verify(root).insist()
+        audit.verify(root).require_whole()
 
 
 @pytest.mark.parametrize("dropped", range(5))

@@ -25,6 +25,7 @@ from faceswap_lab.verbs import recipes
 from faceswap_lab.verbs.recipes import PairRecipe
 from faceswap_lab.verbs.swap.swap import swap
 from faceswap_lab.verbs.train import train as train_module
+from faceswap_lab.verbs.train.result import TrainRun
 from faceswap_lab.verbs.train.train import CHECKPOINT, WEIGHTS, train
 
 CPU = torch.device("cpu")
@@ -105,7 +106,7 @@ def state_of(net: PairNetConfig = NET) -> TrainState:
     return state
 
 
-def spoilt(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+def degrade(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     saved = state_of().state_dict()
     change(saved)
     return saved
@@ -114,13 +115,13 @@ def spoilt(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("saved", "words"),
     [
-        (lambda: spoilt(lambda saved: poisoned(saved["net"], NAN)), ("finite", "net.")),
-        (lambda: spoilt(lambda saved: poisoned(saved["average"], INFINITE)), ("finite", "average.")),
-        (lambda: spoilt(lambda saved: saved["optimiser"]["state"][0]["exp_avg"].fill_(NAN)), ("finite", "optimiser.0.exp_avg")),
-        (lambda: spoilt(lambda saved: saved.pop("random")), ("random",)),
-        (lambda: spoilt(lambda saved: saved.pop("optimiser")), ("optimiser",)),
-        (lambda: spoilt(lambda saved: saved.update(random="none")), ("checkpoint of this recipe",)),
-        (lambda: spoilt(lambda saved: saved.update(step="many")), ("checkpoint of this recipe",)),
+        (lambda: degrade(lambda saved: poisoned(saved["net"], NAN)), ("finite", "net.")),
+        (lambda: degrade(lambda saved: poisoned(saved["average"], INFINITE)), ("finite", "average.")),
+        (lambda: degrade(lambda saved: saved["optimiser"]["state"][0]["exp_avg"].fill_(NAN)), ("finite", "optimiser.0.exp_avg")),
+        (lambda: degrade(lambda saved: saved.pop("random")), ("random",)),
+        (lambda: degrade(lambda saved: saved.pop("optimiser")), ("optimiser",)),
+        (lambda: degrade(lambda saved: saved.update(random="none")), ("checkpoint of this recipe",)),
+        (lambda: degrade(lambda saved: saved.update(step="many")), ("checkpoint of this recipe",)),
         (lambda: state_of(replace(NET, size=64)).state_dict(), ("size mismatch",)),
         (lambda: state_of(replace(NET, skips=False)).state_dict(), ("checkpoint of this recipe",)),
     ],
@@ -164,7 +165,7 @@ def test_damaged_checkpoints_are_named(tmp_path: Path, content: Callable[[], byt
     run = kept(begun(tmp_path, recipes.smoke()), content())
     with pytest.raises(RunError) as caught:
         train_module._kept(run, CPU)
-    in_three_parts(caught.value, "again=True", *words)
+    in_three_parts(caught.value, "force=True", *words)
 
 
 @pytest.mark.parametrize("other", [recipes.pair(7, size=32), replace(recipes.smoke(), train=TrainConfig(steps=6, batch=2))])
@@ -192,18 +193,18 @@ def test_a_training_that_diverges_keeps_its_last_good_state(
 ) -> None:
     monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
     hero, double = Actor(7), Actor(21)
-    wild = replace(recipes.smoke(), train=replace(recipes.smoke().train, rate=1e30))
+    wild = replace(recipes.smoke(), train=replace(recipes.smoke().train, learning_rate=1e30))
     with pytest.raises(RunError, match="finite") as caught:
         train(wild, source=hero, target=double, device="cpu")
-    in_three_parts(caught.value, "recipe.train.rate")
+    in_three_parts(caught.value, "recipe.train.learning_rate")
     (unfinished,) = Run.find()
     assert not unfinished.finished
     assert not unfinished.has(CHECKPOINT)
     recipe = replace(recipes.smoke(), checkpoint_every=2)
     steps = train_module.train_steps
 
-    def poisoning(state: TrainState, *others: Any) -> Iterator[Step]:
-        for step in steps(state, *others):
+    def poisoning(state: TrainState, *inputs: Any) -> Iterator[Step]:
+        for step in steps(state, *inputs):
             if step.number == 4:
                 with torch.no_grad():
                     next(state.net.parameters())[0] = NAN
@@ -237,5 +238,5 @@ def _weights_of_another_run(run: Run, hero: Actor, double: Actor) -> None:
         path.write_bytes(theirs.read_bytes())
     (run.path / "run.json").write_text(json.dumps(record))
     with pytest.raises(WeightsError, match=other.id) as refused:
-        swap(take, source=hero, swapper=Run(run.path), device="cpu")
+        swap(take, source=hero, swapper=TrainRun(run.path), device="cpu")
     in_three_parts(refused.value, "by their card")

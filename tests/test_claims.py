@@ -16,14 +16,14 @@ from faceswap_lab.faces.frame import Frame
 from faceswap_lab.files import sha256_file
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.admit import admit, admit_all
-from faceswap_lab.trust.consent.gate import Party
+from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.trust.consent.manifest import find_entry
 from faceswap_lab.trust.export import export
 from faceswap_lab.trust.marks.claims import SYNTHETIC, read_claim
 from faceswap_lab.trust.marks.metadata import Lineage
 
 DAY = date(2026, 6, 1)
-ACTOR, OTHER_ACTOR = Party(subject="actor:7"), Party(subject="actor:21")
+ACTOR, OTHER_ACTOR = Subject(name="actor:7"), Subject(name="actor:21")
 PICTURE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 AS_ANN = {"who": "Ann", "basis": "consent: a form", "uses": ("train", "swap-source", "swap-target", "anonymise")}
 AS_NOBODY = {"who": "synthetic:nobody", "basis": "synthetic: made by a tool", "uses": ("train",)}
@@ -63,7 +63,7 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, refuse)
 
 
-def made(root: Path, name: str, source: Party = ACTOR, target: Party = OTHER_ACTOR) -> Path:
+def made(root: Path, name: str, source: Subject = ACTOR, target: Subject = OTHER_ACTOR) -> Path:
     lineage = Lineage(run="swap-12345678", source=source, target=target, trained=True)
     shown = Film() if name.endswith(("4", "v")) else Film()[0]
     return export(shown, root / "made" / name, lineage=lineage, root=root, today=DAY, lossless=name.endswith("v")).path
@@ -113,7 +113,7 @@ def test_a_real_face_is_not_laundered_into_nobodys(tmp_path: Path, name: str, re
     photo = tmp_path / "ann.png"
     frame.write_still(photo, PICTURE)
     ann = admit(photo, root=tmp_path, today=DAY, **(AS_ANN | {"who": 'Ann "Z" é'}))  # type: ignore[arg-type]
-    path = made(tmp_path, name, source=Party(subject=ann.subject, grant=ann.grant))
+    path = made(tmp_path, name, source=Subject(name=ann.subject, grant=ann.grant))
     request.getfixturevalue("blind")
     for declared in (AS_NOBODY, AS_ANN):
         with pytest.raises(ConsentError, match="with the face of Ann") as refused:
@@ -126,7 +126,7 @@ def test_an_anonymised_picture_shows_an_actors_face(tmp_path: Path) -> None:
     photo = tmp_path / "ann.png"
     frame.write_still(photo, PICTURE)
     ann = admit(photo, root=tmp_path, today=DAY, **AS_ANN)  # type: ignore[arg-type]
-    path = made(tmp_path, "out.png", target=Party(subject=ann.subject, grant=ann.grant))
+    path = made(tmp_path, "out.png", target=Subject(name=ann.subject, grant=ann.grant))
     with pytest.raises(ConsentError, match="compositeWithTrainedAlgorithmicMedia"):
         admit(path, root=tmp_path, today=DAY, **AS_ANN)  # type: ignore[arg-type]
     admit(path, root=tmp_path, today=DAY, **AS_NOBODY)  # type: ignore[arg-type]

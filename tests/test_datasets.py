@@ -19,8 +19,8 @@ from faceswap_lab.trust import audit
 from faceswap_lab.trust import export_dataset as datasets
 from faceswap_lab.trust.export_dataset import MANIFEST, export_dataset
 from faceswap_lab.trust.marks.metadata import read_mark
-from faceswap_lab.verbs.render import dataset as verb
 from faceswap_lab.verbs.render import render as rendering
+from faceswap_lab.verbs.render.dataset import ShardRun
 from faceswap_lab.verbs.render.render import RenderRecipe, render, shard_name
 
 SMALL = RenderRecipe(first=7, num_actors=2, num_views=1, size=48, shard_size=1, kinds=("still",), recast=True, maps=False)
@@ -42,7 +42,7 @@ def run(rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     root = tmp_path / "lab"
     shutil.copytree(rendered, root)
     monkeypatch.setenv("FACESWAP_LAB_ROOT", str(root))
-    (found,) = Run.find(root)
+    (found,) = ShardRun.find(root)
     return found
 
 
@@ -90,7 +90,7 @@ def test_what_leaves_is_what_the_run_made_marked_and_logged(run: Run, tmp_path: 
     line = audit.read(run.root)[-1].event
     assert (line["action"], line["file"], line["sha256"]) == ("exported", "shards", sha256_file(out / MANIFEST))
     assert line["files"] == {name: sha256_file(out / name) for name in files(out)}
-    assert line["shows"] == [{"run": run.id, "subjects": ["actor:7", "actor:8"]}]
+    assert line["depicts"] == [{"run": run.id, "subjects": ["actor:7", "actor:8"]}]
     assert actions(run).count("exported") == 1
 
 
@@ -224,8 +224,8 @@ def test_clips_leave_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_other_runs_are_no_data_sets(tmp_path: Path) -> None:
     train = Run.start(tmp_path, "train", '{"steps": 3}', {})
-    with pytest.raises(RunError, match="finished render run"):
-        verb.export(train, tmp_path / "out")
+    with pytest.raises(RunError, match="a run of render"):
+        ShardRun.open(train.id, tmp_path)
     unfinished = Run.start(tmp_path, "render", '{"first": 7}', {})
     with pytest.raises(LabError, match="unfinished"):
         unfinished.export(tmp_path / "out")

@@ -20,13 +20,13 @@ from faceswap_lab.files import sha256_file
 from faceswap_lab.trust import audit
 from faceswap_lab.trust import export as export_module
 from faceswap_lab.trust.admit import admit
-from faceswap_lab.trust.consent.gate import Party, check_evaluate, check_swap, check_train
+from faceswap_lab.trust.consent.gate import Subject, check_evaluate, check_swap, check_train
 from faceswap_lab.trust.consent.manifest import USES
 from faceswap_lab.trust.export import export, export_file, export_portrait
 from faceswap_lab.trust.marks.metadata import Lineage, read_mark
 
 DAY = date(2026, 6, 1)
-ACTOR, OTHER_ACTOR = Party(subject="actor:7"), Party(subject="actor:21")
+ACTOR, OTHER_ACTOR = Subject(name="actor:7"), Subject(name="actor:21")
 PICTURE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
 
@@ -50,7 +50,7 @@ class Film:
 
 def entry(
     root: Path, name: str, who: str, uses: list[str], *, kind: str = "consent", partners: tuple[str, ...] = (), more: str = ""
-) -> Party:
+) -> Subject:
     """A person with a manifest entry for a file that nobody will open."""
     sha256 = f"{abs(hash(name)):064x}"[-64:]
     folder = root / "data_manifests"
@@ -61,10 +61,10 @@ def entry(
         f"date = 2026-01-01\nuses = {json.dumps(uses)}\n{listed}{more}"
     )
     (folder / f"{name}.csv").write_text(f"uri,sha256\n{name}.png,{sha256}\n")
-    return Party(subject=who, grant=Grant(path=root / name, sha256=sha256, subject=who, basis="consent", uses=frozenset(USES)))
+    return Subject(name=who, grant=Grant(path=root / name, sha256=sha256, subject=who, basis="consent", uses=frozenset(USES)))
 
 
-def allowed(source: Party, target: Party, root: Path) -> bool:
+def allowed(source: Subject, target: Subject, root: Path) -> bool:
     try:
         check_swap(source, target, root=root, today=DAY)
     except ConsentError:
@@ -144,13 +144,13 @@ def test_a_free_picture_may_be_anonymised_and_nothing_else(tmp_path: Path, kind:
 
 def test_a_grant_is_no_leave_by_itself(tmp_path: Path) -> None:
     """The entry on the disk decides, not what a Grant (which anybody can make) says of its uses."""
-    forged = Party(
-        subject="Ann", grant=Grant(path=tmp_path, sha256="ab" * 32, subject="Ann", basis="consent", uses=frozenset(USES))
+    forged = Subject(
+        name="Ann", grant=Grant(path=tmp_path, sha256="ab" * 32, subject="Ann", basis="consent", uses=frozenset(USES))
     )
     assert not allowed(ACTOR, forged, tmp_path)
-    as_actor = Party(subject="actor:7", grant=forged.grant)
+    as_actor = Subject(name="actor:7", grant=forged.grant)
     assert not allowed(as_actor, OTHER_ACTOR, tmp_path)
-    assert not allowed(Party(subject="Ann"), OTHER_ACTOR, tmp_path)
+    assert not allowed(Subject(name="Ann"), OTHER_ACTOR, tmp_path)
 
 
 @pytest.mark.parametrize("more", ["withdrawn = 2026-05-01\n", "expires = 2026-05-31\n"])
@@ -193,9 +193,9 @@ def test_the_remedy_of_a_missing_use_says_the_very_line(tmp_path: Path) -> None:
 
 
 def test_what_a_run_made_asks_its_parents(tmp_path: Path) -> None:
-    def derived(*parents: str) -> Party:
-        return Party(
-            subject="x on y", grant=Grant(path=tmp_path, sha256="cd" * 32, subject="x on y", basis="derived", parents=parents)
+    def derived(*parents: str) -> Subject:
+        return Subject(
+            name="x on y", grant=Grant(path=tmp_path, sha256="cd" * 32, subject="x on y", basis="derived", parents=parents)
         )
 
     ann = entry(tmp_path, "ann", "Ann", ["anonymise"])
@@ -311,7 +311,7 @@ def test_no_file_is_no_refusal(tmp_path: Path) -> None:
 # --- out ---------------------------------------------------------------------------------------------------------------------
 
 
-def lineage(source: Party = ACTOR, target: Party = OTHER_ACTOR, trained: bool = True) -> Lineage:
+def lineage(source: Subject = ACTOR, target: Subject = OTHER_ACTOR, trained: bool = True) -> Lineage:
     return Lineage(run="swap-12345678", source=source, target=target, trained=trained, inputs={"weights": "ab" * 32})
 
 
@@ -328,7 +328,7 @@ def test_what_leaves_is_marked_and_logged(tmp_path: Path, name: str) -> None:
     assert mark["digital_source_type"].endswith("/trainedAlgorithmicMedia")
     (line,) = audit.read(tmp_path)
     assert (line.event["action"], line.event["sha256"], line.event["file"]) == ("exported", out.sha256, name)
-    assert line.event["shows"][0]["inputs"] == {"weights": "ab" * 32}
+    assert line.event["depicts"][0]["inputs"] == {"weights": "ab" * 32}
     assert [path.name for path in out.path.parent.iterdir()] == [name]
 
 
@@ -361,7 +361,7 @@ def test_an_anonymous_picture_does_not_name_whom_it_hides(tmp_path: Path, name: 
     assert b"Onymous" not in content
     assert ann.grant.sha256.encode() not in content
     (line,) = audit.read(tmp_path)
-    assert line.event["shows"][0]["target"] == {"subject": "Ann Onymous", "origin": ann.origin, "entries": ["secret:2"]}
+    assert line.event["depicts"][0]["target"] == {"subject": "Ann Onymous", "origin": ann.origin, "entries": ["secret:2"]}
 
 
 def test_two_people_who_agreed_are_named(tmp_path: Path) -> None:
@@ -426,7 +426,7 @@ def test_a_still_is_one_frame(tmp_path: Path) -> None:
 
 def test_a_page_carries_all_its_marks(tmp_path: Path) -> None:
     page = '<!doctype html><html><HEAD lang="en"><title>x</title></HEAD><body>"&</body></html>'
-    lineages = [lineage(), lineage(ACTOR, Party(subject="actor:<3>\"'"))]
+    lineages = [lineage(), lineage(ACTOR, Subject(name="actor:<3>\"'"))]
     out = export_file(page, tmp_path / "report.html", lineages=lineages, root=tmp_path)
     marks = read_mark(out.path) or []
     assert [mark["target"]["subject"] for mark in marks] == ["actor:21", "actor:<3>\"'"]
@@ -450,7 +450,7 @@ def test_portraits_are_of_actors_only(tmp_path: Path) -> None:
 def test_an_export_clears_what_a_killed_one_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     let_out, hidden = export_module._let_out, []
 
-    def seen(temporary: Path, *rest: Any) -> export.Exported:
+    def seen(temporary: Path, *rest: Any) -> export_module.Exported:
         hidden.append(temporary)
         return let_out(temporary, *rest)
 

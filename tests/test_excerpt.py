@@ -11,7 +11,7 @@ from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.video import encode
 from faceswap_lab.verbs import people
-from faceswap_lab.verbs.people import party_of, record_of, reopened
+from faceswap_lab.verbs.people import record_of, reopened, subject_of
 from tests.media import number_of, open_clip, sound_packets, write_video
 from tests.test_video import first_picture_s
 
@@ -133,8 +133,8 @@ def test_gate_and_record_know_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     write_video(path, num_frames=10)
     clip = people.admit(path, who="synthetic:nobody", basis="synthetic: numbers filmed here", uses=["anonymise"])
     part = clip.cut(4, 9)
-    assert party_of(part) == party_of(clip)
-    assert party_of(part).grant == clip.grant
+    assert subject_of(part) == subject_of(clip)
+    assert subject_of(part).grant == clip.grant
     again = reopened(record_of(part))
     assert isinstance(again, Excerpt)
     assert again.origin == part.origin

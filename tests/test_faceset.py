@@ -294,7 +294,7 @@ def test_after_a_withdrawal_the_set_is_without_and_the_gate_refuses(
     people.admit(second / "photo 3.png", who=WHO, basis="synthetic: another day", uses=["train", "evaluate"])
     run = gather(RECIPE, first, second, who=WHO, basis=BASIS)
     before = library.faceset(run)
-    check_train(people.party_of(before), root=own_root)
+    check_train(people.subject_of(before), root=own_root)
     record = people.record_of(before)
     assert people.reopened(record).digest == before.digest
     manifest = own_root / "data_manifests" / "synthetic-hero-2.toml"
@@ -302,13 +302,13 @@ def test_after_a_withdrawal_the_set_is_without_and_the_gate_refuses(
     gone = manifest if "another day" in manifest.read_text() else other
     gone.write_text(gone.read_text() + f"withdrawn = {date.today()}\n")
     with pytest.raises(ConsentError, match="withdrawn"):
-        check_train(people.party_of(before), root=own_root)
+        check_train(people.subject_of(before), root=own_root)
     with pytest.raises(ConsentError, match="withdrawn"):
-        check_train(people.party_of(people.reopened(record)), root=own_root)
+        check_train(people.subject_of(people.reopened(record)), root=own_root)
     after = library.faceset(run)
     assert 0 < len(after) < len(before)
     assert "withdrawn" in capsys.readouterr().out
-    check_train(people.party_of(after), root=own_root)
+    check_train(people.subject_of(after), root=own_root)
     assert any("withdrawn" in each["found"] for each in library.check(run))
 
 
@@ -335,20 +335,20 @@ def test_a_declared_source_can_be_swapped_and_its_result_named(own_root: Path, s
 
 @pytest.fixture(scope="module")
 def cast(root: Path, shots: Path) -> Run:
-    recipe = replace(RECIPE, name="cast", people="many")
+    recipe = replace(RECIPE, name="cast", identities="many")
     return gather(recipe, shots / "photos", shots / "stranger 0.png", shots / "stranger 1.png", who=WHO, basis=BASIS)
 
 
 def test_people_are_told_apart_and_named(cast: Run, root: Path) -> None:
     shown = library.faceset(cast)
-    assert shown.people == {"person-1": 5, "person-2": 2}
+    assert shown.identities == {"person-1": 5, "person-2": 2}
     with pytest.raises(FaceError, match=r"person-1 \(5\), person-2 \(2\)"):
-        people.party_of(shown)
+        people.subject_of(shown)
     assert library.name_person(cast, "person-2", " Jane  Doe ") == {"person-2": "Jane Doe"}
     assert json.loads((cast.path / "names.json").read_text()) == {"person-2": "Jane Doe"}
     named = library.faceset("cast").of("jane doe")
     assert (named.subject, len(named)) == ("Jane Doe", 2)
-    assert people.party_of(named).subject == "Jane Doe"
+    assert people.subject_of(named).name == "Jane Doe"
     assert audit.read(root)[-1].event["action"] == "faceset annotated"
     with pytest.raises(ValueError, match="another person"):
         library.name_person(cast, "person-1", "jane doe")
@@ -382,7 +382,7 @@ def test_the_view_shows_names_and_marks(cast: Run) -> None:
     assert len(view.faceset) == 6
     view._answer(None, {"mark": [crop, False]}, [])
     view._answer(None, {"name": ["person-2", "Joan"]}, [])
-    assert ["person-2", "Joan", 2] in view.people
+    assert ["person-2", "Joan", 2] in view.identities
     view._answer(None, {"name": ["person-1", "Joan"]}, [])
     assert "another person" in view.problem
     view.person = "person-2"
@@ -424,12 +424,12 @@ def test_the_commands(own_root: Path, shots: Path, capsys: pytest.CaptureFixture
         assert command_line.main(["facesets", *arguments, "--json"]) == code
         return json.loads(capsys.readouterr().out)
 
-    declared = ("--who", WHO, "--basis", BASIS, "--same-person", "0.66", "--people", "many")
+    declared = ("--who", WHO, "--basis", BASIS, "--same-person", "0.66", "--identities", "many")
     made = said("add", "mein satz", str(shots / "photos"), *declared)
     assert made["num_faces"] == 5
     assert [row["name"] for row in said("list")] == ["mein satz"]
     shown = said("show", "mein satz")
-    assert shown["people"][0]["faces"] == 5
+    assert shown["identities"][0]["faces"] == 5
     assert Path(shown["sheet"]).is_file()
     assert said("name", "mein satz", "person-1", "Zoë")["names"] == {"person-1": "Zoë"}
     assert said("check", "mein satz")["ok"]
@@ -442,4 +442,4 @@ def test_the_commands(own_root: Path, shots: Path, capsys: pytest.CaptureFixture
 def test_a_set_of_nobody_is_no_party() -> None:
     nothing = Faceset(name="x", run="faceset-0", folder=Path(), template="whole-face", crop_size=256, rows=())
     with pytest.raises(FaceError, match="no face"):
-        people.party_of(nothing)
+        people.subject_of(nothing)

@@ -94,7 +94,7 @@ def test_deepfacelab_gives_frames_by_their_names_and_its_pickle_is_not_touched(
         dfl(tmp_path / "data_src" / "aligned" / f"{name}.jpg", pickle.dumps(Bomb()))
     found = layouts.find([tmp_path / "data_src"])
     assert found.layout == "deepfacelab"
-    assert [(each.strand, each.time_s) for each in found.material] == [
+    assert [(each.sequence, each.time_s) for each in found.material] == [
         ("aligned", 12 / 25),
         ("aligned", 13 / 25),
         ("aligned", 13 / 25),
@@ -109,7 +109,7 @@ def test_faceswap_gives_the_frame_that_its_header_names(tmp_path: Path) -> None:
     png(tmp_path / "faces" / "b_0.png", itxt(faceswap_text("portrait.jpg")))
     found = layouts.find([tmp_path])
     assert found.layout == "faceswap"
-    assert [(each.strand, each.time_s) for each in found.material] == [("faces/my clip_", 123 / 25), ("", 0.0)]
+    assert [(each.sequence, each.time_s) for each in found.material] == [("faces/my clip_", 123 / 25), ("", 0.0)]
 
 
 @pytest.mark.parametrize(
@@ -152,9 +152,9 @@ def test_a_folder_is_walked_without_hidden_files_and_links(tmp_path: Path) -> No
 def test_numbered_stills_are_frames_only_when_it_is_said(tmp_path: Path) -> None:
     for number in (7, 32):
         png(tmp_path / "shot" / f"take2_{number:04d}.png")
-    assert {each.strand for each in layouts.find([tmp_path]).material} == {""}
+    assert {each.sequence for each in layouts.find([tmp_path]).material} == {""}
     told = layouts.find([tmp_path], "frames").material
-    assert [(each.strand, each.time_s) for each in told] == [("shot/take2_", 7 / 25), ("shot/take2_", 32 / 25)]
+    assert [(each.sequence, each.time_s) for each in told] == [("shot/take2_", 7 / 25), ("shot/take2_", 32 / 25)]
 
 
 # --- FaceForensics++ ------------------------------------------------------------------------------------------------------
@@ -277,10 +277,10 @@ def test_yaw_is_known_within_some_degrees(views: list) -> None:
 def test_the_same_frame_again_is_a_double_and_another_expression_is_not(views: list) -> None:
     engine = OfflineEngine()
 
-    def seen(image: Image) -> quality.Print:
+    def seen(image: Image) -> quality.FaceThumbnail:
         frame = Frame(image=image, origin="x")
         points = refined_keypoints(engine.landmarks(frame, largest(engine.detect(frame)))).keypoints[0]
-        return quality.fingerprint(align.cut(image, points, template="whole-face", size=256).image, template="whole-face")
+        return quality.face_thumbnail(align.cut(image, points, template="whole-face", size=256).image, template="whole-face")
 
     take = Actor(7).perform("speech", seconds=4, fps=5, seed=3, size=256)
     opened = [view.get("jawOpen", 0.0) for view in (take.view(number).actions for number in range(len(take)))]
@@ -289,16 +289,16 @@ def test_the_same_frame_again_is_a_double_and_another_expression_is_not(views: l
     frame = take[shut].image
     for other in (0.5, 0.75, 1.5):
         resized = cv2.resize(frame, None, fx=other, fy=other, interpolation=cv2.INTER_AREA)
-        assert quality.difference(seen(frame), seen(resized)) <= quality.LIKE
+        assert quality.difference(seen(frame), seen(resized)) <= quality.NEAR_DUPLICATE_MAX
     for level in (90, 60, 40):
         buffer = io.BytesIO()
         Pillow.fromarray(frame).save(buffer, "JPEG", quality=level)
-        assert quality.difference(seen(frame), seen(np.array(Pillow.open(buffer)))) <= quality.LIKE
-    assert quality.difference(seen(frame), seen(take[wide].image)) > 3 * quality.LIKE
-    assert quality.difference(seen(frame), seen(views[-1][0])) > 3 * quality.LIKE
+        assert quality.difference(seen(frame), seen(np.array(Pillow.open(buffer)))) <= quality.NEAR_DUPLICATE_MAX
+    assert quality.difference(seen(frame), seen(take[wide].image)) > 3 * quality.NEAR_DUPLICATE_MAX
+    assert quality.difference(seen(frame), seen(views[-1][0])) > 3 * quality.NEAR_DUPLICATE_MAX
 
 
-def texture(seed: int) -> quality.Print:
+def texture(seed: int) -> quality.FaceThumbnail:
     return cv2.GaussianBlur(np.random.default_rng(seed).integers(0, 256, (64, 64), dtype=np.uint8), (0, 0), 2)
 
 
@@ -306,12 +306,12 @@ def test_the_best_of_doubles_stays_and_people_are_not_mixed() -> None:
     one, two = texture(1), texture(2)
     noisy = np.clip(one.astype(int) + np.random.default_rng(0).integers(-1, 2, one.shape), 0, 255).astype(np.uint8)
     prints = [noisy, one, two, one]
-    found = find_doubles(prints, [1.0, 5.0, 1.0, 9.0], ["a", "a", "a", "b"], like=0.1)
+    found = find_doubles(prints, [1.0, 5.0, 1.0, 9.0], ["a", "a", "a", "b"], near_duplicate_max=0.1)
     assert {number: better for number, (better, _) in found.items()} == {0: 1}
-    assert find_doubles(prints, [1.0, 5.0, 1.0, 9.0], ["a"] * 4, like=0.1).keys() == {0, 1}
-    assert find_doubles([], [], [], like=0.1) == {}
+    assert find_doubles(prints, [1.0, 5.0, 1.0, 9.0], ["a"] * 4, near_duplicate_max=0.1).keys() == {0, 1}
+    assert find_doubles([], [], [], near_duplicate_max=0.1) == {}
     many = [texture(seed) for seed in range(150)]
-    assert find_doubles([*many, *many], [1.0] * 300, ["a"] * 300, like=0.1) == {
+    assert find_doubles([*many, *many], [1.0] * 300, ["a"] * 300, near_duplicate_max=0.1) == {
         150 + number: (number, pytest.approx(0, abs=1e-3)) for number in range(150)
     }
 
@@ -399,11 +399,11 @@ def test_each_manifests_person_is_looked_for_in_their_own_files() -> None:
 
 
 def test_shares_are_kept_by_whole_files_in_any_order() -> None:
-    moments = [When(strand=f"file {number // 5}", time_s=0.0) for number in range(1000)]
+    moments = [When(sequence=f"file {number // 5}", time_s=0.0) for number in range(1000)]
     recipe = FacesetRecipe(name="x")
     parts = split(moments, recipe)
     assert Counter(parts) == {"train": 800, "val": 100, "test": 100}
-    assert len({(moment.strand, part) for moment, part in zip(moments, parts, strict=True)}) == 200
+    assert len({(moment.sequence, part) for moment, part in zip(moments, parts, strict=True)}) == 200
     turned = split(moments[::-1], recipe)
     assert turned[::-1] == parts
     assert split(moments, FacesetRecipe(name="x", seed=1)) != parts
@@ -417,16 +417,16 @@ def test_shares_are_kept_by_whole_files_in_any_order() -> None:
 def test_neighbours_are_never_in_two_splits(lengths: list[float], shares: tuple[float, float, float], seed: int) -> None:
     recipe = FacesetRecipe(name="x", shares=shares, seed=seed, stretch_s=8.0, gap_s=1.0)
     moments = [
-        When(strand=f"clip {number}", time_s=float(time_s))
+        When(sequence=f"clip {number}", time_s=float(time_s))
         for number, length in enumerate(lengths)
         for time_s in np.arange(0, length + 0.1, 0.5)
     ]
     parts = split(moments, recipe)
     for (a, one), (b, other) in zip(zip(moments, parts, strict=True), list(zip(moments, parts, strict=True))[1:], strict=False):
-        if a.strand == b.strand and one and other:
+        if a.sequence == b.sequence and one and other:
             assert one == other or b.time_s - a.time_s >= 2 * recipe.gap_s
     # A clip's last frames make no stretch of their own if all of them lie within the gap to the one before.
-    ends = {moment.strand: moment.time_s for moment in moments}
+    ends = {moment.sequence: moment.time_s for moment in moments}
     units = {
         unit
         for unit in {moment.unit(recipe.stretch_s) for moment in moments}

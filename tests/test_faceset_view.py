@@ -58,7 +58,7 @@ def page() -> Iterator[object]:
     state = {
         "columns": 10, "orders": ["sharpness", "pose", "time"], "order": "sharpness", "person": "person-1", "page": 0,
         "num_pages": 3,
-        "people": [["person-1", "", 12], ["person-2", "Jane Doe", 4]], "tiles": tiles,
+        "identities": [["person-1", "", 12], ["person-2", "Jane Doe", 4]], "tiles": tiles,
         "namable": True, "caption": "16 faces kept", "problem": "",
     }  # fmt: skip
     script = scripts.script("faceset").replace("export default { render };", "")

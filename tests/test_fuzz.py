@@ -25,6 +25,7 @@ from faceswap_lab.trust import audit
 from faceswap_lab.trust.admit import admit
 from faceswap_lab.trust.consent.manifest import find_entry, locate, read_manifest
 from faceswap_lab.trust.marks.metadata import read_mark
+from faceswap_lab.verbs.evaluate.scores import ScoreRun
 from faceswap_lab.verbs.swap import result
 from tests.media import open_clip, write_video
 
@@ -354,8 +355,8 @@ def read_run(root: Path) -> None:
         lambda: audit.verify(root, heads=Run.heads(root)),
         lambda: [run.artifact(name) for run in Run.find(root) for name in run.artifacts()],
         lambda: [run._repr_html_() for run in Run.find(root)],
-        lambda: [result.people(run) for run in Run.find(root)],
-        lambda: [result.scores(run) for run in Run.find(root)],
+        lambda: [run.people() for run in result.SwapRun.find(root)],
+        lambda: [run.scores for run in ScoreRun.find(root)],
     ):
         try:
             question()

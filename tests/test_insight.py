@@ -36,7 +36,7 @@ from faceswap_lab.models.swappers.inswapper import Inswapper
 from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.models.weights import onnx_inspect, restricted
 from faceswap_lab.runs.run import Run
-from faceswap_lab.verbs.evaluate import evaluate
+from faceswap_lab.verbs.evaluate.evaluate import evaluate
 from faceswap_lab.verbs.recipes import EvaluateRecipe, SwapRecipe
 from faceswap_lab.verbs.swap.swap import swap
 from tests import packs

@@ -28,7 +28,7 @@ LATER = datetime.now(UTC) + timedelta(days=40)
 
 
 def made(root: Path, verb: str = "train", *, done: bool = True, files: Mapping[str, bytes] | None = None, **inputs: str) -> Run:
-    run = Run.start(root, verb, '{"steps": 3}', inputs or {"source": "actor:7"}, again=True)
+    run = Run.start(root, verb, '{"steps": 3}', inputs or {"source": "actor:7"}, force=True)
     with run:
         run.emit("frame", index=0, keypoints=[[1.0, 2.0]])
         for name, content in (files or {"pair.safetensors": run.id.encode() * 100}).items():
@@ -53,9 +53,9 @@ def left(root: Path) -> set[str]:
 def test_a_plan_removes_nothing_and_weighs_what_would_go(tmp_path: Path) -> None:
     kept, half = made(tmp_path), made(tmp_path, done=False)
     found = prune.plan(tmp_path, unfinished=True)
-    assert ids(found.goes) == {half.id}
+    assert ids(found.removable) == {half.id}
     assert found.num_bytes == sum(path.stat().st_size for path in half.path.rglob("*") if path.is_file()) > 900
-    assert found.goes[0].why == "unfinished"
+    assert found.removable[0].why == "unfinished"
     assert left(tmp_path) == {kept.id, half.id}
     assert [entry.event["action"] for entry in audit.read(tmp_path)].count("pruned") == 0
 
@@ -63,14 +63,14 @@ def test_a_plan_removes_nothing_and_weighs_what_would_go(tmp_path: Path) -> None
 def test_pruning_removes_logs_and_leaves_the_log_whole(tmp_path: Path) -> None:
     kept, half = made(tmp_path), made(tmp_path, done=False)
     done = prune.prune(tmp_path, unfinished=True)
-    assert ids(done.goes) == {half.id}
+    assert ids(done.removable) == {half.id}
     assert left(tmp_path) == {kept.id}
     assert not half.path.exists()
     assert not list((tmp_path / "runs").glob(".gone-*"))
     last = audit.read(tmp_path)[-1].event
     assert (last["action"], last["ids"]) == ("pruned", [half.id])
     assert audit.verify(tmp_path, heads=Run.heads(tmp_path)).whole
-    assert prune.prune(tmp_path, unfinished=True).goes == ()
+    assert prune.prune(tmp_path, unfinished=True).removable == ()
 
 
 def test_a_log_cut_behind_the_removal_of_the_last_run_is_found(tmp_path: Path) -> None:
@@ -85,14 +85,14 @@ def test_a_log_cut_behind_the_removal_of_the_last_run_is_found(tmp_path: Path) -
 
 def test_age_counts_from_the_last_work_and_narrows_unfinished(tmp_path: Path) -> None:
     done, half = made(tmp_path), made(tmp_path, done=False)
-    assert prune.plan(tmp_path, older_than_days=1).goes == ()
-    assert ids(prune.plan(tmp_path, older_than_days=39, now=LATER).goes) == {done.id, half.id}
-    assert prune.plan(tmp_path, older_than_days=41, now=LATER).goes == ()
-    assert ids(prune.plan(tmp_path, unfinished=True, older_than_days=39, now=LATER).goes) == {half.id}
+    assert prune.plan(tmp_path, older_than_days=1).removable == ()
+    assert ids(prune.plan(tmp_path, older_than_days=39, now=LATER).removable) == {done.id, half.id}
+    assert prune.plan(tmp_path, older_than_days=41, now=LATER).removable == ()
+    assert ids(prune.plan(tmp_path, unfinished=True, older_than_days=39, now=LATER).removable) == {half.id}
     record = json.loads((half.path / "run.json").read_text())
     old = (datetime.now(UTC) - timedelta(days=100)).isoformat()
     (half.path / "run.json").write_text(json.dumps(record | {"created": old}))
-    assert prune.plan(tmp_path, unfinished=True, older_than_days=50).goes == (), "worked on today, whenever it was started"
+    assert prune.plan(tmp_path, unfinished=True, older_than_days=50).removable == (), "worked on today, whenever it was started"
 
 
 @pytest.mark.parametrize("asked", [{}, {"older_than_days": -1.0}, {"older_than_days": float("nan")}])
@@ -117,7 +117,7 @@ def test_exactly_what_no_kept_run_was_made_from_goes(
     staying = {number for number, (done, _) in enumerate(shape) if done}
     for number in reversed(range(len(shape))):
         staying |= parents[number] if number in staying else set()
-    assert prune.prune(root, unfinished=True).stays == prune.plan(root, unfinished=True).stays
+    assert prune.prune(root, unfinished=True).retained == prune.plan(root, unfinished=True).retained
     assert left(root) == {runs[number].id for number in staying}
 
 
@@ -126,8 +126,8 @@ def test_an_id_is_not_taken_for_another_that_begins_with_it(tmp_path: Path) -> N
     assert second.id == f"{first.id}-2"
     made(tmp_path, "swap", swapper=second.id)
     found = prune.plan(tmp_path, unfinished=True)
-    assert ids(found.goes) == {first.id}
-    assert ids(found.stays) == {second.id}
+    assert ids(found.removable) == {first.id}
+    assert ids(found.retained) == {second.id}
 
 
 def test_a_file_of_a_run_holds_it_too(tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ def test_a_file_of_a_run_holds_it_too(tmp_path: Path) -> None:
 def test_a_run_at_work_stays_until_the_process_lets_go(tmp_path: Path) -> None:
     run = made(tmp_path, done=False)
     with run:
-        assert ids(prune.prune(tmp_path, unfinished=True).stays) == {run.id}
+        assert ids(prune.prune(tmp_path, unfinished=True).retained) == {run.id}
         assert left(tmp_path) == {run.id}
-    assert ids(prune.prune(tmp_path, unfinished=True).goes) == {run.id}
+    assert ids(prune.prune(tmp_path, unfinished=True).removable) == {run.id}
 
 
 def test_a_run_taken_up_between_plan_and_removal_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_a_run_taken_up_between_plan_and_removal_stays(tmp_path: Path, monkeypat
     monkeypatch.setattr(prune, "_held", lambda *_: "")
     with run:
         done = prune.prune(tmp_path, unfinished=True)
-    assert (ids(done.goes), ids(done.stays), left(tmp_path)) == (set(), {run.id}, {run.id})
+    assert (ids(done.removable), ids(done.retained), left(tmp_path)) == (set(), {run.id}, {run.id})
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there an open file keeps its folder from being renamed")
@@ -165,7 +165,7 @@ def test_the_lock_is_held_until_the_run_is_out_of_the_way(tmp_path: Path, monkey
         return rename(path, to)
 
     monkeypatch.setattr(Path, "rename", while_renaming)
-    assert ids(prune.prune(tmp_path, unfinished=True).goes) == {run.id}
+    assert ids(prune.prune(tmp_path, unfinished=True).removable) == {run.id}
 
 
 def test_one_prune_at_a_time(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_what_a_link_leads_to_stays(tmp_path: Path) -> None:
     elsewhere = made(tmp_path / "other", done=False)
     (tmp_path / "lab" / "runs").mkdir(parents=True)
     (tmp_path / "lab" / "runs" / elsewhere.id).symlink_to(elsewhere.path)
-    assert ids(prune.prune(tmp_path / "lab", unfinished=True).stays) == {elsewhere.id}
+    assert ids(prune.prune(tmp_path / "lab", unfinished=True).retained) == {elsewhere.id}
     assert elsewhere.path.exists()
 
 
@@ -193,7 +193,7 @@ def test_nothing_goes_while_a_run_cannot_be_read(tmp_path: Path) -> None:
 _KILLED = """
 import os, sys
 from pathlib import Path
-from faceswap_lab.runs import keep
+from faceswap_lab.runs import prune
 root, stage = Path(sys.argv[1]), sys.argv[2]
 rename, unlink = Path.rename, os.unlink
 def die(*_, **__): os._exit(9)
@@ -202,7 +202,7 @@ def unlink_then_die(*given, **named): unlink(*given, **named); os._exit(9)
 if stage == "before the rename": Path.rename = die
 if stage == "after the rename": Path.rename = rename_then_die
 if stage == "while deleting": os.unlink = unlink_then_die
-keep.prune(root, unfinished=True)
+prune.prune(root, unfinished=True)
 """
 
 
@@ -370,7 +370,7 @@ def test_hidden_leftovers_of_stopped_processes_go_and_nothing_else(tmp_path: Pat
     os.utime(old.parent, (long_ago, long_ago))
     with other:
         seen = prune.plan(tmp_path, older_than_days=100)
-        assert sorted(each.id for each in seen.litter) == sorted([*(f"{run.id}/{name}" for name in left), ".new-old"])
+        assert sorted(each.id for each in seen.leftovers) == sorted([*(f"{run.id}/{name}" for name in left), ".new-old"])
         assert seen.num_bytes == 450
         assert all((run.path / name).exists() for name in left), "a plan removes nothing"
         went = prune.prune(tmp_path, older_than_days=100)
@@ -382,8 +382,8 @@ def test_hidden_leftovers_of_stopped_processes_go_and_nothing_else(tmp_path: Pat
     for name in run.record.artifacts:
         run.artifact(name)
     went = prune.prune(tmp_path, unfinished=True)
-    assert [each.id for each in went.goes] == [other.id]
-    assert went.litter == ()
+    assert [each.id for each in went.removable] == [other.id]
+    assert went.leftovers == ()
 
 
 # --- the command line -----------------------------------------------------------------------------------------------------
@@ -404,7 +404,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "KiB" in capsys.readouterr().out
     asked = answer("runs", "prune", "--unfinished")
     assert isinstance(asked, dict)
-    assert (asked["removed"], [row["run"] for row in asked["goes"]]) == (False, [half.id])
+    assert (asked["removed"], [row["run"] for row in asked["removable"]]) == (False, [half.id])
     assert half.path.exists()
     assert command_line.main(["runs", "prune"]) == 2
     assert "say which runs" in capsys.readouterr().err

@@ -141,7 +141,7 @@ def check_finished(root: Path, unbroken: dict[str, Any]) -> None:
     from faceswap_lab.runs.run import Run
     from faceswap_lab.trust import audit
 
-    audit.verify(root, heads=Run.heads(root)).insist()
+    audit.verify(root, heads=Run.heads(root)).require_whole()
     assert (found := facts(root)) == unbroken, f"{found} is not {unbroken}"
     check_left(root)
     assert (root / EXPORT).exists()

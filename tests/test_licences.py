@@ -130,7 +130,7 @@ def test_an_acceptance_holds_for_that_licence_and_those_weights_only(
     weights.fetch(["tiny"], accept_licence=LICENCE, progress=list)
     other = "Research on weekdays" if change == "licence" else "0" * 64
     monkeypatch.setattr(restricted, "PACKS", {"tiny": replace(pack, card=replace(pack.card, **{change: other}))})
-    for use in (lambda: restricted.path("tiny"), lambda: restricted.insist_accepted([_sha256(FILES["a.onnx"])])):
+    for use in (lambda: restricted.path("tiny"), lambda: restricted.require_accepted([_sha256(FILES["a.onnx"])])):
         with pytest.raises(LicenceError):
             use()
 
@@ -193,7 +193,7 @@ def test_weights_that_nobody_offers_can_only_be_accepted(pack: restricted.Pack, 
     weights.fetch(["tiny"], accept_licence=LICENCE, progress=lines.append)
     assert "bring a file of your own" in lines[-1]
     assert _actions(lab) == ["licence accepted"]
-    restricted.insist_accepted(pack.files.values())
+    restricted.require_accepted(pack.files.values())
 
 
 def test_a_licence_is_not_accepted_for_weights_that_have_none_to_accept(pack: restricted.Pack) -> None:

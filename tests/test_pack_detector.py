@@ -29,7 +29,7 @@ from faceswap_lab.models.pack.detector_net import (
 from faceswap_lab.models.pack.detector_scenes import Canvas, empty_canvas, make_canvas
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph
 from faceswap_lab.models.pack.pictures import PackPictures, PackSets, boxes_of
-from faceswap_lab.models.pack.render import make_part, read_parts, shoot
+from faceswap_lab.models.pack.render import make_part, read_parts, render_views
 from faceswap_lab.models.training.loop import FitConfig
 from faceswap_lab.models.weights.onnx_inspect import inspect
 
@@ -68,7 +68,7 @@ def canvas_of(*boxes: tuple[float, float, float, float], size: int = 256, ignore
 
 
 def test_a_part_gives_back_what_was_rendered(pictures: PackPictures, part: Path) -> None:
-    shots = list(shoot(100_000, range(2), 96))
+    shots = list(render_views(100_000, range(2), 96))
     assert pictures.identity.tolist() == [100_000, 100_000]
     for row, shot in enumerate(shots):
         assert np.abs(pictures.images[row].astype(int) - shot.image).mean() < 4  # JPEG
@@ -86,7 +86,7 @@ def test_a_part_is_the_same_bytes_each_time(part: Path, tmp_path: Path) -> None:
 
 
 def test_the_106_points_are_the_renderers_own_and_turning_keeps_the_eyes_distance() -> None:
-    for shot in shoot(100_000, range(6), 96):
+    for shot in render_views(100_000, range(6), 96):
         np.testing.assert_allclose(shot.points106, truth_maps.points_of(shot.scene, 106).xy, atol=1e-3)
         seen = float(np.linalg.norm(shot.keypoints5[0] - shot.keypoints5[1]))
         assert seen <= 1.04 * shot.interocular  # perspective may enlarge it by a little

@@ -25,14 +25,14 @@ TINY = FitConfig(steps=4, batch=4, warmup=1, report_every=1, precision="fp32")
 FIVE = [38, 92, 86, 52, 61]
 
 
-def drawn_pictures(num_people: int = 3, num_views: int = 4, *, first: int = 0) -> PackPictures:
+def drawn_pictures(num_identities: int = 3, num_views: int = 4, *, first: int = 0) -> PackPictures:
     """Heads of one colour a person, with dark dots at 106 places that turn and shift: enough for a network to find something."""
     draw = np.random.default_rng(7)
     pattern = draw.uniform(-0.5, 0.5, (106, 2))
     pattern[FIVE] = [[-0.2, -0.2], [0.2, -0.2], [0.0, 0.05], [-0.15, 0.25], [0.15, 0.25]]
-    colours = draw.integers(90, 255, (num_people, 3))
+    colours = draw.integers(90, 255, (num_identities, 3))
     images, masks, points = [], [], []
-    for number in range(num_people * num_views):
+    for number in range(num_identities * num_views):
         angle, side = draw.uniform(-0.2, 0.2), draw.uniform(90, 120)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         centre = draw.uniform(90, 110, 2)
@@ -52,12 +52,12 @@ def drawn_pictures(num_people: int = 3, num_views: int = 4, *, first: int = 0) -
     return PackPictures(
         images=np.stack(images),
         masks=np.stack(masks),
-        identity=np.repeat(np.arange(first, first + num_people), num_views),
+        identity=np.repeat(np.arange(first, first + num_identities), num_views),
         points106=points106,
         keypoints5=keypoints5,
         boxes=boxes_of(points106, keypoints5),
         poses=np.zeros((len(images), 3), np.float32),
-        covered=np.zeros(len(images), bool),
+        occluded=np.zeros(len(images), bool),
         split="train",
     )
 
@@ -109,7 +109,7 @@ def test_spoiling_changes_pictures_and_depends_on_the_seed_alone() -> None:
     crop = drawn_pictures(1, 1).images[0][:96, :96].copy()
     before = crop.copy()
     one, two, again = (
-        np.stack([augment.covered(augment.spoilt(crop, random), random) for _ in range(12)])
+        np.stack([augment.occlude(augment.degrade(crop, random), random) for _ in range(12)])
         for random in (np.random.default_rng(seed) for seed in (1, 2, 1))
     )
     assert (crop == before).all()
@@ -165,7 +165,7 @@ def fresh(name: str, pictures: PackPictures, config: FitConfig) -> tuple[FitStat
 @pytest.mark.parametrize("name", ["points", "embedder"])
 def test_training_learns(name: str) -> None:
     pictures = drawn_pictures()
-    config = FitConfig(steps=32, batch=12, warmup=4, rate=3e-3, report_every=8)
+    config = FitConfig(steps=32, batch=12, warmup=4, learning_rate=3e-3, report_every=8)
     state, train = fresh(name, pictures, config)
     steps = list(train(state, pictures, config))
     assert [step.number for step in steps] == [8, 16, 24, 32]
@@ -194,10 +194,10 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(name: str, tmp_pat
 
 def test_a_second_round_leaves_the_first_as_it_was_and_begins_at_half_its_height() -> None:
     once, twice = FitConfig(steps=400), FitConfig(steps=600, again_from=400)
-    assert [once.rate_at(step) for step in range(400)] == [twice.rate_at(step) for step in range(400)]
-    assert twice.rate_at(399) < 0.02 * twice.rate
-    assert twice.rate_at(400) == pytest.approx(twice.rate / 2)
-    assert twice.rate_at(599) < 0.02 * twice.rate
+    assert [once.learning_rate_at(step) for step in range(400)] == [twice.learning_rate_at(step) for step in range(400)]
+    assert twice.learning_rate_at(399) < 0.02 * twice.learning_rate
+    assert twice.learning_rate_at(400) == pytest.approx(twice.learning_rate / 2)
+    assert twice.learning_rate_at(599) < 0.02 * twice.learning_rate
     with pytest.raises(ValueError, match="again_from"):
         FitConfig(steps=600, again_from=600)
 
@@ -205,7 +205,7 @@ def test_a_second_round_leaves_the_first_as_it_was_and_begins_at_half_its_height
 def test_a_checkpoint_of_another_network_is_refused() -> None:
     pictures = drawn_pictures()
     points, embedder = (fresh(name, pictures, TINY)[0] for name in ("points", "embedder"))
-    with pytest.raises(RunError, match="again=True"):
+    with pytest.raises(RunError, match="force=True"):
         points.load_state_dict(embedder.state_dict())
 
 

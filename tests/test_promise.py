@@ -10,7 +10,7 @@ import pytest
 
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.verbs import recipes
-from faceswap_lab.verbs.evaluate import evaluate
+from faceswap_lab.verbs.evaluate.evaluate import evaluate
 from faceswap_lab.verbs.swap.swap import swap
 from faceswap_lab.verbs.train.train import train
 

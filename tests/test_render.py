@@ -24,7 +24,7 @@ from faceswap_lab.faces import frame as stills
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.export_dataset import MANIFEST
 from faceswap_lab.trust.marks.metadata import DETAILS, SENTENCE, read_mark
-from faceswap_lab.verbs.render.dataset import read
+from faceswap_lab.verbs.render.dataset import ShardRun
 from faceswap_lab.verbs.render.render import RenderRecipe, render, shard_name, source_of, take_of
 
 SMALL = RenderRecipe(first=7, num_actors=2, num_views=2, size=48, shard_size=3, kinds=("range", "speech"), recast=True)
@@ -50,7 +50,7 @@ def test_a_data_set_holds_pictures_truth_and_facts(root: Path) -> None:
     assert [(row["first"], row["count"]) for row in manifest["shards"]] == [(0, 3), (3, 1)]
     assert (manifest["actors"], manifest["split"], manifest["performance_seeds"]) == ([7, 8], "train", [0, 3])
     assert manifest["code"] == run.record.code
-    samples = list(read(run))
+    samples = list(run.samples())
     assert [sample.key for sample in samples] == ["000000", "000001", "000002", "000003"]
     for number, sample in enumerate(samples):
         take, row = take_of(SMALL, number)
@@ -69,7 +69,7 @@ def test_a_data_set_holds_pictures_truth_and_facts(root: Path) -> None:
 
 def test_every_picture_carries_its_mark_without_a_time(root: Path) -> None:
     run = render(replace(SMALL, num_views=1, maps=False))
-    for sample in read(run):
+    for sample in run.samples():
         assert set(sample.members) == {"png", "json", "truth.png", "truth.json"}
         for name in ("png", "truth.png"):
             path = root / "one.png"
@@ -104,7 +104,7 @@ def test_two_workers_killed_and_resumed_give_the_bytes_of_an_unbroken_run(
     finally:
         os.killpg(job.pid, signal.SIGKILL)
         job.wait()
-    [broken] = Run.find(verb="render")
+    [broken] = ShardRun.find()
     assert not broken.finished
     kept = len(list(root.glob("runs/render-*/artifacts/shards/*.tar")))
     assert 1 <= kept < recipe.num_shards
@@ -116,7 +116,7 @@ def test_two_workers_killed_and_resumed_give_the_bytes_of_an_unbroken_run(
     unbroken = render(recipe)
     assert unbroken.path != resumed.path
     assert digests(unbroken) == digests(resumed)
-    assert [each.members for each in read(unbroken)] == [each.members for each in read(resumed)]
+    assert [each.members for each in unbroken.samples()] == [each.members for each in resumed.samples()]
 
 
 def test_an_interrupt_keeps_finished_shards_and_the_rest_follows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_an_interrupt_keeps_finished_shards_and_the_rest_follows(root: Path, mon
     monkeypatch.setattr(verb, "make_shard", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         render(SMALL)
-    [run] = Run.find(verb="render")
+    [run] = ShardRun.find()
     assert list(run.artifacts()) == [shard_name(0)]
     assert not (run.path / "parts").exists()
     before = run.artifact(shard_name(0)).stat().st_mtime_ns
@@ -144,7 +144,7 @@ def test_an_interrupt_keeps_finished_shards_and_the_rest_follows(root: Path, mon
     assert again == [1]
     assert finished.artifact(shard_name(0)).stat().st_mtime_ns == before
     with pytest.raises(RunError, match="finished render run"):
-        list(read(run))
+        list(run.samples())
 
 
 def test_an_altered_shard_is_not_read(root: Path) -> None:
@@ -154,7 +154,7 @@ def test_an_altered_shard_is_not_read(root: Path) -> None:
     content[700] ^= 1
     path.write_bytes(content)
     with pytest.raises(RunError, match="SHA-256"):
-        list(read(run))
+        list(run.samples())
 
 
 def test_a_shard_of_another_version_a_torn_one_and_a_strange_tar_are_refused(
@@ -185,7 +185,7 @@ def test_a_shard_of_another_version_a_torn_one_and_a_strange_tar_are_refused(
 def test_clips_hold_every_frame_and_its_facts(root: Path) -> None:
     recipe = RenderRecipe(first=7, num_actors=1, num_views=2, size=48, form="clips", seconds=0.12, kinds=("acted", "turn"))
     run = render(recipe)
-    for number, sample in enumerate(read(run)):
+    for number, sample in enumerate(run.samples()):
         take, _ = take_of(recipe, number)
         path = root / "clip.mkv"
         path.write_bytes(sample.members["mkv"])
@@ -250,7 +250,7 @@ def test_the_command_renders_and_lists(root: Path, capsys: pytest.CaptureFixture
     assert command_line.main(command) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["num_samples"], answer["num_shards"]) == (2, 1)
-    assert len(list(read(Run.open(answer["run"])))) == 2
+    assert len(list(ShardRun.open(answer["run"]).samples())) == 2
     assert command_line.main(["render", "--actors", "seven"]) == 2
     assert command_line.main(["render", "--actors", "9:7"]) == 2
     capsys.readouterr()

@@ -22,7 +22,7 @@ from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.join import join
 from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.runs.run import Run
-from faceswap_lab.verbs.evaluate import PER_FRAME, evaluate
+from faceswap_lab.verbs.evaluate.evaluate import PER_FRAME, evaluate
 from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap import parts
 from faceswap_lab.verbs.swap import swap as swapping
@@ -133,7 +133,7 @@ def test_a_stopped_swap_keeps_its_batches_and_goes_on(error: BaseException, root
     with monkeypatch.context() as patch:
         patch.setattr(Take, "frames", stopping)
         with pytest.raises(type(error)) as raised:
-            swap(again=True)
+            swap(force=True)
     assert raised.value is error
     (broken,) = Run.find(root, verb="swap", finished=False)
     assert [(part.first, part.stop) for part in parts.kept(broken)] == [(0, 6), (6, 9)], "frame 11 was in the batch from 9"
@@ -198,7 +198,7 @@ def test_a_preview_is_a_run_of_its_own_that_can_be_scored(root: Path) -> None:
 CHILD = """
 import sys, time
 from faceswap_lab.actors.cast import Take
-from faceswap_lab.runs import swap as swapping
+from faceswap_lab.verbs.swap import swap as swapping
 frames = Take.frames
 def slowly(self, *where):
     for frame in frames(self, *where):

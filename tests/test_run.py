@@ -23,8 +23,8 @@ from faceswap_lab.trust import audit
 RECIPE = '{"steps": 3, "rate": 0.1}'
 
 
-def start(root: Path, verb: str = "train", recipe: str = RECIPE, again: bool = False, **inputs: str) -> Run:
-    return Run.start(root, verb, recipe, inputs or {"source": "actor:7"}, again=again)
+def start(root: Path, verb: str = "train", recipe: str = RECIPE, force: bool = False, **inputs: str) -> Run:
+    return Run.start(root, verb, recipe, inputs or {"source": "actor:7"}, force=force)
 
 
 def finished(root: Path, verb: str = "train", **inputs: str) -> Run:
@@ -39,16 +39,16 @@ def finished(root: Path, verb: str = "train", **inputs: str) -> Run:
 
 def test_a_run_from_start_to_finish(tmp_path: Path) -> None:
     run = finished(tmp_path)
-    again = Run.open(run.id, tmp_path)
-    assert again.finished
-    assert again.summary == {"loss": 0.5}
-    assert again.inputs == {"source": "actor:7"}
-    assert json.loads(again.recipe_json) == json.loads(RECIPE)
-    assert again.artifact("weights.bin").read_bytes() == b"weights"
-    assert [event["kind"] for event in again.events()] == ["opened", "step", "artifact", "finished"]
-    assert [event["n"] for event in again.events()] == [0, 1, 2, 3]
-    assert again.record.environment["packages"]["torch"]
-    assert again.root == tmp_path.resolve()
+    force = Run.open(run.id, tmp_path)
+    assert force.finished
+    assert force.summary == {"loss": 0.5}
+    assert force.inputs == {"source": "actor:7"}
+    assert json.loads(force.recipe_json) == json.loads(RECIPE)
+    assert force.artifact("weights.bin").read_bytes() == b"weights"
+    assert [event["kind"] for event in force.events()] == ["opened", "step", "artifact", "finished"]
+    assert [event["n"] for event in force.events()] == [0, 1, 2, 3]
+    assert force.record.environment["packages"]["torch"]
+    assert force.root == tmp_path.resolve()
 
 
 def test_the_key_is_verb_recipe_inputs_and_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,8 +65,8 @@ def test_an_identical_call_finds_its_run(tmp_path: Path) -> None:
     assert start(tmp_path) == unfinished
     done = finished(tmp_path)
     assert done == unfinished
-    second = start(tmp_path, again=True)
-    third = start(tmp_path, again=True)
+    second = start(tmp_path, force=True)
+    third = start(tmp_path, force=True)
     assert [second.id, third.id] == [f"{done.id}-2", f"{done.id}-3"]
     assert {second.key, third.key} == {done.key}
     assert start(tmp_path) == done, "a finished one stands before an unfinished one"

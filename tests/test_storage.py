@@ -134,7 +134,7 @@ def fails_and_goes_on(root: Path, fill: Callable[[], object], free: Callable[[],
         run.finish()
     assert Run(run.path).finished
     assert not hidden(root)
-    audit.verify(root, heads=Run.heads(root)).insist()
+    audit.verify(root, heads=Run.heads(root)).require_whole()
 
 
 def _write_twice(run: Run, fill: Callable[[], object]) -> None:
@@ -238,7 +238,7 @@ def test_train_swap_and_export_on_a_full_disk_go_on_when_there_is_room(
     assert "No space left" in capsys.readouterr().err
     disk.free()
     assert read_mark(result.export(out))
-    audit.verify(root, heads=Run.heads(root)).insist()
+    audit.verify(root, heads=Run.heads(root)).require_whole()
 
 
 # --- what cannot be written -------------------------------------------------------------------------------------------------

@@ -41,10 +41,10 @@ def people(supervised: bool = True) -> tuple[Portraits, Portraits]:
     red_2, blue_2 = blobs(2, (220, 60, 50)), blobs(2, (40, 70, 210))
     mask = torch.full((24, 2, 32, 32), 255, dtype=torch.uint8)
     if not supervised:
-        return Portraits(own=red_1, own_mask=mask), Portraits(own=blue_2, own_mask=mask)
+        return Portraits(self_images=red_1, self_masks=mask), Portraits(self_images=blue_2, self_masks=mask)
     return (
-        Portraits(own=red_1, own_mask=mask, others=blue_2, wanted=red_2, wanted_mask=mask),
-        Portraits(own=blue_2, own_mask=mask, others=red_1, wanted=blue_1, wanted_mask=mask),
+        Portraits(self_images=red_1, self_masks=mask, inputs=blue_2, targets=red_2, target_masks=mask),
+        Portraits(self_images=blue_2, self_masks=mask, inputs=red_1, targets=blue_1, target_masks=mask),
     )
 
 
@@ -116,12 +116,12 @@ def test_losses_are_the_golden_ones() -> None:
 
 @pytest.mark.slow
 def test_it_learns_to_recolour_what_it_never_saw() -> None:
-    config = replace(CONFIG, steps=300, batch=8, rate=3e-3, report_every=50, self_share=0.25)
+    config = replace(CONFIG, steps=300, batch=8, learning_rate=3e-3, report_every=50, self_share=0.25)
     state, steps = run(config)
-    unseen, wanted = blobs(7, (40, 70, 210)).float() / 255, blobs(7, (220, 60, 50)).float() / 255
+    unseen, targets = blobs(7, (40, 70, 210)).float() / 255, blobs(7, (220, 60, 50)).float() / 255
     drawn = state.average(unseen, 0)[:, :3].float()
     assert steps[-1].losses["loss"] < 0.5 * steps[0].losses["loss"]
-    assert (drawn - wanted).square().mean() < 0.25 * (unseen - wanted).square().mean()
+    assert (drawn - targets).square().mean() < 0.25 * (unseen - targets).square().mean()
 
 
 def test_a_checkpoint_of_another_network_is_named() -> None:

@@ -23,8 +23,8 @@ from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent import manifest
 from faceswap_lab.trust.marks.metadata import read_mark
 from faceswap_lab.verbs import people, recipes
-from faceswap_lab.verbs.evaluate import evaluate
-from faceswap_lab.verbs.swap import result as results
+from faceswap_lab.verbs.evaluate.evaluate import evaluate
+from faceswap_lab.verbs.swap.result import SwapRun
 from faceswap_lab.verbs.swap.swap import swap
 from faceswap_lab.verbs.train import crops
 from faceswap_lab.verbs.train import train as train_module
@@ -73,9 +73,9 @@ def test_another_engine_than_the_trainings_is_told(trained: Run, result: Run, ca
 def test_an_identical_call_returns_its_run_and_again_makes_another(trained: Run) -> None:
     assert train(recipes.smoke(), source=HERO, target=DOUBLE, device="cpu") == trained
     assert trained.summary["supervision"] == "from truth"
-    other = train(recipes.smoke(), source=HERO, target=DOUBLE, device="cpu", again=True)
+    other = train(recipes.smoke(), source=HERO, target=DOUBLE, device="cpu", force=True)
     assert other.id != trained.id
-    first, second = (train_module.swapper_of(run, torch.device("cpu"))._net.state_dict() for run in (trained, other))
+    first, second = (run.swapper(torch.device("cpu"))._net.state_dict() for run in (trained, other))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -93,16 +93,16 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(trained: Run, monke
     with monkeypatch.context() as patch:
         patch.setattr(train_module, "train_steps", stopped)
         with pytest.raises(KeyboardInterrupt):
-            train(recipe, source=HERO, target=DOUBLE, device="cpu", again=True)
+            train(recipe, source=HERO, target=DOUBLE, device="cpu", force=True)
     (unfinished,) = Run.find(verb="train", finished=False)
-    resumed = train(recipe, source=HERO, target=DOUBLE, device="cpu", again=False)
+    resumed = train(recipe, source=HERO, target=DOUBLE, device="cpu", force=False)
     assert resumed == whole, "the finished one is the answer to the plain call"
     with monkeypatch.context() as patch:
         patch.setattr(Run, "start", classmethod(lambda *_, **__: Run.open(unfinished.id)))
         resumed = train(recipe, source=HERO, target=DOUBLE, device="cpu")
     assert resumed.id == unfinished.id
     assert resumed.events("resumed")[-1]["step"] == 4
-    first, second = (train_module.swapper_of(run, torch.device("cpu"))._net.state_dict() for run in (whole, resumed))
+    first, second = (run.swapper(torch.device("cpu"))._net.state_dict() for run in (whole, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -110,10 +110,10 @@ def test_people_without_truth_are_trained_without(root: Path) -> None:
     recipe = replace(recipes.smoke(), supervision="none")
     run = train(recipe, source=HERO, target=DOUBLE, device="cpu")
     assert run.summary["supervision"] == "without truth"
-    config = train_module.swapper_of(run, torch.device("cpu"))._net.config
+    config = run.swapper(torch.device("cpu"))._net.config
     assert (config.skips, config.normalise) == (False, True)
     portraits = crops.load(run.artifact(train_module.CROPS))
-    assert portraits[0].others is None
+    assert portraits[0].inputs is None
     with pytest.raises(ValueError, match="two actors"):
         crops.supervised(recipes.PairRecipe(supervision="truth"), HERO, DOUBLE.perform("speech"))
 
@@ -127,7 +127,7 @@ def test_footage_trains_without_truth(root: Path, tmp_path: Path) -> None:
     run = train(recipe, source=HERO, target=clip, device="cpu")
     assert run.summary["supervision"] == "without truth"
     _, seen = crops.load(run.artifact(train_module.CROPS))
-    face, focus = seen.own_mask[:, 0].float() / 255, seen.own_mask[:, 1].float() / 255
+    face, focus = seen.self_masks[:, 0].float() / 255, seen.self_masks[:, 1].float() / 255
     assert 0.1 < face.mean() < 0.6
     assert 0.01 < focus.mean() < 0.2
     assert (focus <= face + 1 / 255).all(), "eyes and mouth lie in the face, also of a turned head"
@@ -137,17 +137,17 @@ def test_training_crops_show_the_right_person(trained: Run) -> None:
     """A crop's truth is the same crop but for the face: outside the mask they are equal, inside they are not."""
     hero, double = crops.load(trained.artifact(train_module.CROPS))
     for portraits in (hero, double):
-        assert portraits.others is not None
-        assert portraits.wanted is not None
-        assert portraits.wanted_mask is not None
-        differs = (portraits.others.int() - portraits.wanted.int()).abs().amax(1).float()
-        inside = portraits.wanted_mask[:, 0] > 250
-        outside = portraits.wanted_mask[:, 0] == 0
+        assert portraits.inputs is not None
+        assert portraits.targets is not None
+        assert portraits.target_masks is not None
+        differs = (portraits.inputs.int() - portraits.targets.int()).abs().amax(1).float()
+        inside = portraits.target_masks[:, 0] > 250
+        outside = portraits.target_masks[:, 0] == 0
         assert differs[inside].mean() > 10 * max(0.2, float(differs[outside].mean()))
 
 
 def test_a_swap_changes_the_face_and_nothing_else(result: Run) -> None:
-    source, target = results.people(result)
+    source, target = result.people()
     assert (source, target.subject) == (HERO, DOUBLE.subject)
     shown = result.footage()
     assert len(shown) == len(target) == 5
@@ -160,7 +160,7 @@ def test_a_swap_changes_the_face_and_nothing_else(result: Run) -> None:
 
 
 def test_matched_colours_are_a_run_of_their_own_however_they_are_asked_for(result: Run, trained: Run) -> None:
-    _, target = results.people(result)
+    _, target = result.people()
     matched = swap(target, source=HERO, swapper=trained, colour="mean", device="cpu")
     assert (result.summary["colour"], matched.summary["colour"]) == ("none", "mean")
     assert set(matched.summary["stage_seconds"]) == {*result.summary["stage_seconds"], "colour"}
@@ -174,7 +174,7 @@ def test_matched_colours_are_a_run_of_their_own_however_they_are_asked_for(resul
 
 
 def test_scores_stand_between_floor_and_ceiling(result: Run) -> None:
-    source, target = results.people(result)
+    source, target = result.people()
     run = evaluate(result, truth=target.recast(source))
     assert run.scores["ssim_face"]["ceiling"] == pytest.approx(1)
     assert run.scores["psnr_face"]["ceiling"] is None
@@ -189,13 +189,13 @@ def test_scores_stand_between_floor_and_ceiling(result: Run) -> None:
 
 
 def test_the_target_itself_scores_the_floor_and_the_truth_the_ceiling(result: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, target = results.people(result)
+    source, target = result.people()
     truth = target.recast(source)
-    monkeypatch.setattr(results, "footage", lambda _: target)
-    floor = evaluate(result, truth=truth, again=True).scores
+    monkeypatch.setattr(SwapRun, "footage", lambda _: target)
+    floor = evaluate(result, truth=truth, force=True).scores
     assert all(score["value"] == pytest.approx(score["floor"]) for score in floor.values())
-    monkeypatch.setattr(results, "footage", lambda _: truth)
-    ceiling = evaluate(result, truth=truth, again=True).scores
+    monkeypatch.setattr(SwapRun, "footage", lambda _: truth)
+    ceiling = evaluate(result, truth=truth, force=True).scores
     assert all(score["value"] == pytest.approx(score["ceiling"]) for name, score in ceiling.items() if name != "psnr_face")
 
 

@@ -20,11 +20,11 @@ from faceswap_lab.runs import prune
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import admit, audit, export
-from faceswap_lab.trust.consent.gate import Party, check_train
+from faceswap_lab.trust.consent.gate import Subject, check_train
 from faceswap_lab.trust.consent.manifest import find_entry
 from faceswap_lab.trust.marks.metadata import Lineage
 from faceswap_lab.verbs import library
-from faceswap_lab.verbs.people import party_of, record_of
+from faceswap_lab.verbs.people import record_of, subject_of
 from faceswap_lab.verbs.recipes import FacesetRecipe
 
 DAY = date(2026, 6, 1)
@@ -59,7 +59,7 @@ def made(root: Path, verb: str, files: dict[str, str] | None = None, **inputs: s
 
 
 def let_out(root: Path, run: Run, target: Clip, name: str) -> Path:
-    lineage = Lineage(run=run.id, source=Party(subject="actor:7"), target=party_of(target), trained=False, inputs=run.inputs)
+    lineage = Lineage(run=run.id, source=Subject(name="actor:7"), target=subject_of(target), trained=False, inputs=run.inputs)
     return export.export(Frame(image=picture(9), origin="made"), root / name, lineage=lineage, root=root, today=DAY).path
 
 
@@ -98,17 +98,17 @@ def test_afterwards_every_gate_refuses_the_person_and_no_other(tmp_path: Path) -
     with pytest.raises(ConsentError, match="withdrawn on 2026-06-01"):
         admit.admit(jane.path, root=tmp_path)
     with pytest.raises(ConsentError, match="withdrawn"):
-        check_train(party_of(jane), root=tmp_path)
+        check_train(subject_of(jane), root=tmp_path)
     with pytest.raises(ConsentError, match="withdrawn"):
         let_in(tmp_path, "another.png", "Jane DOE")
-    check_train(party_of(john), root=tmp_path)
+    check_train(subject_of(john), root=tmp_path)
 
 
 def test_a_second_withdrawal_finds_nothing_more_and_keeps_the_first_date(tmp_path: Path) -> None:
     let_in(tmp_path, "jane.png", "Jane Doe")
     erase.purge(tmp_path, "Jane Doe", today=DAY)
     again = erase.purge(tmp_path, "Jane Doe", today=date(2027, 1, 1))
-    assert (again.manifests, again.runs, again.copies, again.stays) == ((), (), (), ())
+    assert (again.manifests, again.runs, again.copies, again.retained) == ((), (), (), ())
     assert "withdrawn = 2026-06-01" in (tmp_path / "data_manifests" / "jane-doe.toml").read_text()
 
 
@@ -206,7 +206,7 @@ def test_a_run_at_work_stays_and_is_named(tmp_path: Path) -> None:
     assert worker.stdout is not None
     worker.stdout.readline()
     done = erase.purge(tmp_path, "Jane Doe", today=DAY)
-    assert [each.id for each in done.stays if "works on it" in each.why] == [run.id]
+    assert [each.id for each in done.retained if "works on it" in each.why] == [run.id]
     worker.communicate(b"\n")
     assert [each.id for each in erase.purge(tmp_path, "Jane Doe", today=DAY).runs] == [run.id]
     assert not Run.find(tmp_path)

@@ -122,7 +122,7 @@ def jpeg_uri(image: Image, quality: int = 88) -> str:
 _MIN_SIDE, _MAX_SIDE = 32, 4096
 
 
-_MOST_MOMENTS = 24
+_MAX_MOMENTS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +273,7 @@ def _exposure(take: Take, row: int) -> tuple[View, ...]:
         return ()
     time_s, open_s = row / take.fps, take.shutter / take.fps
     ends = [take.performance.view(row, time_s + side * open_s / 2) for side in (-1, 1)]
-    count = min(_MOST_MOMENTS, math.ceil(travel(*ends, size=take.side)))
+    count = min(_MAX_MOMENTS, math.ceil(travel(*ends, size=take.side)))
     if count < 2:
         return ()
     return tuple(take.performance.view(row, time_s + ((k + 0.5) / count - 0.5) * open_s) for k in range(count))

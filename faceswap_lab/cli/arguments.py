@@ -31,7 +31,7 @@ def add_command(
     parser.add_argument("--json", action="store_true", help="print one JSON value")
     if verb:
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-        parser.add_argument("--again", action="store_true", help="a new run even if an identical one is finished")
+        parser.add_argument("--force", action="store_true", help="a new run even if an identical one is finished")
     parser.set_defaults(command=command)
     return parser
 

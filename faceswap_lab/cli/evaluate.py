@@ -25,15 +25,14 @@ def offer(commands: Any) -> None:
 
 def _evaluate(options: argparse.Namespace) -> Answer:
     from faceswap_lab.actors.cast import Actor, Take
-    from faceswap_lab.runs.run import Run
-    from faceswap_lab.verbs.evaluate import evaluate
+    from faceswap_lab.verbs.evaluate.evaluate import evaluate
     from faceswap_lab.verbs.recipes import EvaluateRecipe
-    from faceswap_lab.verbs.swap import result as results
+    from faceswap_lab.verbs.swap.result import SwapRun
 
-    result = Run.open(options.run)
-    source, target = results.people(result)
+    result = SwapRun.open(options.run)
+    source, target = result.people()
     known = isinstance(target, Take) and isinstance(source, Actor)
     truth = target.recast(source, tone=options.tone) if isinstance(target, Take) and isinstance(source, Actor) else None
     recipe = EvaluateRecipe(engine=options.engine)
-    answer = about(evaluate(result, truth=truth, recipe=recipe, device=options.device, again=options.again))
+    answer = about(evaluate(result, truth=truth, recipe=recipe, device=options.device, force=options.force))
     return answer | {"truth": "rendered" if known else "unknown: the target is real footage"}

@@ -17,7 +17,7 @@ def offer(commands: Any) -> None:
         _facesets_add,
         "gather faces from files and folders: admitted, aligned, sorted out with the reason, split",
         'faceswap-lab facesets add jane ~/photos interview.mp4 --who "Jane Doe" --basis "consent: form signed on 3 May 2026"',
-        'faceswap-lab facesets add cast ~/dataset --people many --who "the cast" --basis "licence: CC-BY-4.0, J. Doe"',
+        'faceswap-lab facesets add cast ~/dataset --identities many --who "the cast" --basis "licence: CC-BY-4.0, J. Doe"',
         'faceswap-lab facesets add ffpp ~/FaceForensics++ --layout ffpp --who "FF++ people" --basis "licence: terms signed by me"',
     )
     add.add_argument("name", help="what the set is called")
@@ -29,7 +29,9 @@ def offer(commands: Any) -> None:
         default="evaluate,train",
         help="what such files are declared for; default: evaluate,train; to swap their face add swap-source",
     )
-    add.add_argument("--people", default="one", choices=["one", "many"], help="one: only the person named; many: all, to be named")
+    add.add_argument(
+        "--identities", default="one", choices=["one", "many"], help="one: only the person named; many: all, to be named"
+    )
     add.add_argument(
         "--layout",
         default="auto",
@@ -38,8 +40,8 @@ def offer(commands: Any) -> None:
     )
     add.add_argument("--every", type=float, default=0.2, metavar="SECONDS", help="how often a clip is looked at; default: 0.2")
     add.add_argument("--same-person", type=float, metavar="COSINE", help="from when two groups are one person; actors need 0.66")
-    add.add_argument("--which", type=int, default=1, help="with --people one: which group is the person, the largest is 1")
-    add.add_argument("--again", action="store_true", help="a new run even if an identical one is finished")
+    add.add_argument("--which", type=int, default=1, help="with --identities one: which group is the person, the largest is 1")
+    add.add_argument("--force", action="store_true", help="a new run even if an identical one is finished")
     remove = add_command(
         facesets,
         "remove",
@@ -85,9 +87,9 @@ def _facesets_add(options: argparse.Namespace) -> Answer:
         return gather.enlist(options.paths[0], who=options.who, basis=options.basis, uses=uses)
     more = {} if options.same_person is None else {"same_person": options.same_person}
     recipe = FacesetRecipe(
-        name=options.name, layout=options.layout, people=options.people, every_s=options.every, which=options.which, **more
+        name=options.name, layout=options.layout, identities=options.identities, every_s=options.every, which=options.which, **more
     )
-    run = gather.gather(recipe, *options.paths, who=options.who, basis=options.basis, uses=uses, again=options.again)
+    run = gather.gather(recipe, *options.paths, who=options.who, basis=options.basis, uses=uses, force=options.force)
     said = {name: value for name, value in about(run).items() if name != "identities"}
     return said | {"next": f"faceswap-lab facesets show {run.id}"}
 
@@ -101,7 +103,7 @@ def _facesets_list(_: argparse.Namespace) -> Answer:
             "run": run.id,
             "status": run.record.status,
             "faces": run.summary.get("num_faces", 0),
-            "people": len(run.summary.get("people", {})),
+            "identities": len(run.summary.get("faces_per_identity", run.summary.get("people", {}))),
             "created": run.record.created,
         }
         for run in Run.find(verb="faceset")
@@ -120,9 +122,9 @@ def _facesets_show(options: argparse.Namespace) -> Answer:
     return {
         "name": shown.name,
         "run": run.id,
-        "people": [
+        "identities": [
             {"person": person, "name": shown.title(person), "faces": count, **alike.get(person, {})}
-            for person, count in shown.people.items()
+            for person, count in shown.identities.items()
         ],
         "splits": shown.splits,
         "files": len(shown.sources),
@@ -188,6 +190,6 @@ def _withdrawn(options: argparse.Namespace) -> Answer:
             **listed,
             "next": "nothing was changed; to withdraw the consent and remove runs and copies, add --yes",
         }
-    stays = [{"run": each.id, "why": each.why} for each in done.stays]
+    retained = [{"run": each.id, "why": each.why} for each in done.retained]
     hint = "originals are yours to remove; ask whoever has an export to delete it"
-    return {"removed": True, "ok": not stays, **listed, "stays": stays, "next": hint}
+    return {"removed": True, "ok": not retained, **listed, "retained": retained, "next": hint}

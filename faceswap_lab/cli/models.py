@@ -33,11 +33,13 @@ def _models_fetch(options: argparse.Namespace) -> Answer:
 
 
 def _models_list(_: argparse.Namespace) -> Answer:
+    from faceswap_lab.maintenance import weights
 
     return weights.listed()
 
 
 def _models_verify(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.maintenance import weights
 
     weights.verify()
     return _models_list(options)

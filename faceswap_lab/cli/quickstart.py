@@ -25,4 +25,4 @@ def _quickstart(options: argparse.Namespace) -> Answer:
     from faceswap_lab.pipelines.quickstart import quickstart
 
     options.json = True
-    return quickstart(recipe=options.recipe, device=options.device, again=options.again)
+    return quickstart(recipe=options.recipe, device=options.device, force=options.force)

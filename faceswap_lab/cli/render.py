@@ -62,5 +62,5 @@ def _render(options: argparse.Namespace) -> Answer:
         shard_size=options.shard_size,
         seed=options.seed,
     )
-    run = render(recipe, workers=options.workers, device=options.device, again=options.again)
+    run = render(recipe, workers=options.workers, device=options.device, force=options.force)
     return about(run) | ({"output": str(run.export(options.output))} if options.output else {})

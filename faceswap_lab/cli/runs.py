@@ -69,9 +69,13 @@ def _runs_prune(options: argparse.Namespace) -> Answer:
     done = work(root(), unfinished=options.unfinished, older_than_days=options.older_than)
     rows = {
         name: [{"run": each.id, "bytes": each.num_bytes, "why": each.why} for each in some]
-        for name, some in (("goes", done.goes), ("stays", done.stays), ("leftovers", done.litter))
+        for name, some in (("removable", done.removable), ("retained", done.retained), ("leftovers", done.leftovers))
     }
-    hint = {} if options.yes or not (done.goes or done.litter) else {"next": "nothing was removed; to remove what goes, add --yes"}
+    hint = (
+        {}
+        if options.yes or not (done.removable or done.leftovers)
+        else {"next": "nothing was removed; to remove what goes, add --yes"}
+    )
     return {"removed": options.yes, "bytes": done.num_bytes, **rows, **hint}
 
 

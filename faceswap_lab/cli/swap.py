@@ -61,9 +61,8 @@ def _swap(options: argparse.Namespace) -> Answer:
     from faceswap_lab.faces.footage import Footage
     from faceswap_lab.models.stream.swap_frames import StreamConfig
     from faceswap_lab.trust.consent.gate import target_uses
-    from faceswap_lab.verbs.people import admit, party_of
+    from faceswap_lab.verbs.people import admit, subject_of
     from faceswap_lab.verbs.recipes import SwapRecipe
-    from faceswap_lab.verbs.swap import result
     from faceswap_lab.verbs.swap.swap import swap
 
     source = person(options.source)
@@ -74,15 +73,15 @@ def _swap(options: argparse.Namespace) -> Answer:
         text = options.target if "/" in options.target else f"{options.target}/speech"
         target = person(text)
     else:
-        uses = target_uses(party_of(source)) if options.who or options.basis else ()
+        uses = target_uses(subject_of(source)) if options.who or options.basis else ()
         clip = admit(options.target, who=options.who, basis=options.basis, uses=uses)
         target = _cut(clip, options.start, options.stop) if options.start or options.stop else clip
     assert isinstance(target, Footage)
     stream = StreamConfig(select=options.select, every=options.every, colour=options.colour)
     recipe = SwapRecipe(stream=stream, engine=options.engine, preview=options.preview)
-    run = swap(target, source=source, swapper=options.swapper, recipe=recipe, device=options.device, again=options.again)
+    run = swap(target, source=source, swapper=options.swapper, recipe=recipe, device=options.device, force=options.force)
     output = options.output or run.path / ("swap.png" if run.summary["num_frames"] == 1 else "swap.mp4")
-    return about(run) | {"output": str(result.export(run, output))}
+    return about(run) | {"output": str(run.export(output))}
 
 
 def _cut(clip: "Clip", start: str | None, stop: str | None) -> "Excerpt":

@@ -43,5 +43,5 @@ def _train(options: argparse.Namespace) -> Answer:
     else:
         recipe = recipes.pair(options.steps or 900)
     source, target = (person(who) if who else None for who in (options.source, options.target))
-    done = train(recipe, source=source, target=target, device=options.device, workers=options.workers, again=options.again)
+    done = train(recipe, source=source, target=target, device=options.device, workers=options.workers, force=options.force)
     return about(done)

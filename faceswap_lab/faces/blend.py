@@ -75,13 +75,13 @@ def paste_into(
         strip = slice(top, min(top + height, rows.stop))
         size, shift = (strip.stop - strip.start, width), np.array([[0, 0, columns.start], [0, 0, top]])
         if shrinks:
-            over = warp(colours, colours_to_frame - shift, size, interpolation=cv2.INTER_LINEAR)
-            share = warp(mask, back - shift, size, interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT)
+            foreground = warp(colours, colours_to_frame - shift, size, interpolation=cv2.INTER_LINEAR)
+            alpha = warp(mask, back - shift, size, interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT)
         else:
-            over, share = scratch("over", (*size, 4), np.uint8), scratch("share", size, np.float32)
-            cv2.warpAffine(colours, colours_to_frame - shift, size[::-1], dst=over, flags=cv2.INTER_LINEAR)
-            cv2.warpAffine(mask, back - shift, size[::-1], dst=share, flags=cv2.INTER_LINEAR)
-        _lay(image[strip, columns], over, share)
+            foreground, alpha = scratch("over", (*size, 4), np.uint8), scratch("share", size, np.float32)
+            cv2.warpAffine(colours, colours_to_frame - shift, size[::-1], dst=foreground, flags=cv2.INTER_LINEAR)
+            cv2.warpAffine(mask, back - shift, size[::-1], dst=alpha, flags=cv2.INTER_LINEAR)
+        composite(image[strip, columns], foreground, alpha)
 
 
 def _levels(patch: Shaped[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "s s 3"]:
@@ -111,20 +111,22 @@ def _enlarged(
     return enlarged, to_frame
 
 
-def _lay(under: UInt8[np.ndarray, "h w 3"], over: UInt8[np.ndarray, "h w c"], share: Float32[np.ndarray, "h w"]) -> None:
+def composite(
+    background: UInt8[np.ndarray, "h w 3"], foreground: UInt8[np.ndarray, "h w c"], alpha: Float32[np.ndarray, "h w"]
+) -> None:
     """under + share * (over - under) in place: exact in float32, so where the share is 0 the bits stay."""
-    size = under.shape[:2]
+    size = background.shape[:2]
     below, change, shares = (scratch(name, (*size, 3), np.float32) for name in ("below", "change", "shares"))
-    if over.shape[2] == 4:
-        over = cv2.cvtColor(over, cv2.COLOR_RGBA2RGB, dst=scratch("colours", (*size, 3), np.uint8))
+    if foreground.shape[2] == 4:
+        foreground = cv2.cvtColor(foreground, cv2.COLOR_RGBA2RGB, dst=scratch("colours", (*size, 3), np.uint8))
     # Converted first: OpenCV's arithmetic on mixed types takes four times as long.
-    np.copyto(below, under)
-    np.copyto(change, over)
+    np.copyto(below, background)
+    np.copyto(change, foreground)
     cv2.subtract(change, below, dst=change)
-    cv2.cvtColor(share, cv2.COLOR_GRAY2RGB, dst=shares)
+    cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB, dst=shares)
     cv2.multiply(change, shares, dst=change)
     cv2.add(change, below, dst=change)
-    cv2.convertScaleAbs(change, dst=under)
+    cv2.convertScaleAbs(change, dst=background)
 
 
 def _region(
@@ -260,9 +262,9 @@ def match_light(
         return soft
 
     # Four levels are added on both sides, so that near black the ratio tends to 1 instead of to noise.
-    share = mask[..., None]
-    above = blurred((reference.astype(np.float32) + 4) * share)
-    below = blurred((patch.astype(np.float32) + 4) * share)
+    alpha = mask[..., None]
+    above = blurred((reference.astype(np.float32) + 4) * alpha)
+    below = blurred((patch.astype(np.float32) + 4) * alpha)
     floor = 1e-4 * float(below.max())
     ratio = ((above + floor) / (below + floor)).clip(1 / 3, 3) ** strength
     gain = cv2.resize(ratio.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
@@ -292,6 +294,6 @@ def _linear_light() -> Float32[np.ndarray, " steps"]:
 
 def _moments(picture: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # Matrix products: several times faster than weighted sums over the picture's axes.
-    rows, share = picture.reshape(-1, 3), weights.ravel()
-    mean: np.ndarray = share @ rows
-    return mean.astype(np.float32), np.sqrt(share @ (rows - mean) ** 2).astype(np.float32)
+    rows, alpha = picture.reshape(-1, 3), weights.ravel()
+    mean: np.ndarray = alpha @ rows
+    return mean.astype(np.float32), np.sqrt(alpha @ (rows - mean) ** 2).astype(np.float32)

@@ -20,7 +20,7 @@ from faceswap_lab.faces.frame import Frame, Image, read_still
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _SHEET_BYTES = 60_000
-_PEOPLE_SHOWN = 12
+_IDENTITIES_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class Faceset:
         return hashlib.sha256(json.dumps(lines, separators=(",", ":")).encode()).hexdigest()
 
     @property
-    def people(self) -> dict[str, int]:
+    def identities(self) -> dict[str, int]:
         """Label (`"person-2"`, or the subject where all are one person) to number of faces, most first."""
         return dict(Counter(row.person for row in self.rows).most_common())
 
@@ -106,7 +106,7 @@ class Faceset:
         if not len(found):
             found = self.where(lambda row: row.subject.casefold() == wanted)
         if not len(found):
-            known = ", ".join(map(self.title, self.people)) or "nobody"
+            known = ", ".join(map(self.title, self.identities)) or "nobody"
             raise FaceError(expected=f"somebody in the faceset {self.name!r}", got=repr(person), remedy=f"there are {known}")
         return found
 
@@ -128,7 +128,7 @@ class Faceset:
     @property
     def subject(self) -> str:
         """Who is seen; of several people, all of them: `party` refuses such a set."""
-        return ", ".join(map(self.title, self.people)) or "nobody"
+        return ", ".join(map(self.title, self.identities)) or "nobody"
 
     @property
     def fps(self) -> float:
@@ -143,12 +143,14 @@ class Faceset:
     @property
     def grant(self) -> Grant:
         """What the gate judges the set by: it is derived from all its source files. FaceError unless it shows one person."""
-        if len(self.people) != 1:
-            known = ", ".join(f"{self.title(person)} ({count})" for person, count in list(self.people.items())[:_PEOPLE_SHOWN])
-            first = next(iter(self.people), "…")
+        if len(self.identities) != 1:
+            known = ", ".join(
+                f"{self.title(person)} ({count})" for person, count in list(self.identities.items())[:_IDENTITIES_SHOWN]
+            )
+            first = next(iter(self.identities), "…")
             raise FaceError(
                 expected="a faceset of one person",
-                got=f"{len(self.people)} people in {self.name!r}: {known}" if known else f"no face in {self.name!r}",
+                got=f"{len(self.identities)} people in {self.name!r}: {known}" if known else f"no face in {self.name!r}",
                 remedy=f"pick one of them: faceset.of({self.title(first)!r})" if known else "add material, or filter less",
             )
         return Grant(
@@ -191,7 +193,7 @@ class Faceset:
             raise RunError(
                 expected=f"{row.crop} of run {self.run} as it was written",
                 got=got,
-                remedy="gather the faces anew with again=True",
+                remedy="gather the faces anew with force=True",
             )
         return read_still(path)
 
@@ -206,9 +208,9 @@ class Faceset:
             f"<tr><td>{escape(self.title(person)[:80])}</td><td>{count}</td>"
             + "".join(f"<td>{sum(row.person == person and row.split == split for row in self.rows)}</td>" for split in SPLITS)
             + f"<td>{np.median([row.side for row in self.rows if row.person == person]):.0f}</td></tr>"
-            for person, count in list(self.people.items())[:_PEOPLE_SHOWN]
+            for person, count in list(self.identities.items())[:_IDENTITIES_SHOWN]
         ]
-        more = len(self.people) - len(counts)
+        more = len(self.identities) - len(counts)
         picture = ""
         if self.sheet is not None and self.sheet.is_file() and self.sheet.stat().st_size <= _SHEET_BYTES:
             picture = (

@@ -18,12 +18,12 @@ _SMALL = 16
 _BORDER = 4
 _DEGREES_PER_SHIFT = 68.0
 
-LIKE = 0.125
+NEAR_DUPLICATE_MAX = 0.125
 """At a `difference` up to this, two crops are one picture. Measured on speech of four actors with hair of strands: 95 % of
 JPEGs down to quality 40 and of resizes by 0.5 to 1.5 are below .113 (the worst .138); of frames .64 s or more apart 5 % are below
 .15 (the least .089: the same face twice), half below .46."""
 
-Print = UInt8[np.ndarray, "64 64"]
+FaceThumbnail = UInt8[np.ndarray, "64 64"]
 """A face's small grey picture, by which it is known again."""
 
 
@@ -71,7 +71,7 @@ def outside(points: Float[np.ndarray, "k 2"], size: tuple[int, int]) -> float:
     return float(np.mean((x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)))
 
 
-def fingerprint(crop: Image, *, template: str) -> Print:
+def face_thumbnail(crop: Image, *, template: str) -> FaceThumbnail:
     """The face of a crop that was cut by `template`, as 64 x 64 grey pixels of the template "face"."""
     size = crop.shape[0]
     matrix = align.similarity(align.template_points(template, size), align.template_points("face", _PRINT_SIDE))
@@ -79,14 +79,14 @@ def fingerprint(crop: Image, *, template: str) -> Print:
     return np.asarray(cv2.GaussianBlur(cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY), (0, 0), 1.3), np.uint8)
 
 
-def small_vector(seen: Print) -> Float[np.ndarray, " 256"]:
+def small_vector(seen: FaceThumbnail) -> Float[np.ndarray, " 256"]:
     """A fingerprint as a unit vector without its mean: the product of two says whether a closer look is worth it."""
     small = cv2.resize(seen, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     small -= small.mean()
     return np.asarray(small / max(float(np.linalg.norm(small)), 1e-6), np.float32)
 
 
-def difference(first: Print, second: Print) -> float:
+def difference(first: FaceThumbnail, second: FaceThumbnail) -> float:
     """How much two fingerprints differ where they differ most, in deviations of their grey values; 0 for one and the same.
 
     The second is first laid over the first by an affine map (ECC, Evangelidis and Psarakis 2008), because a detector never puts the

@@ -205,8 +205,8 @@ def _users(wheels: Sequence[Wheel]) -> list[str]:
 
 def judge_insightface(version: str, packs: Mapping[str, str]) -> Finding:
     """`version` is empty without the library; `packs` maps each restricted set of weights to its state. None of it is needed."""
-    here = [f"{name} {state}" for name, state in restricted.items() if state not in ("missing", "your own file")]
-    if altered := [name for name, state in restricted.items() if state == "altered"]:
+    here = [f"{name} {state}" for name, state in packs.items() if state not in ("missing", "your own file")]
+    if altered := [name for name, state in packs.items() if state == "altered"]:
         remedy = f"run `faceswap-lab models fetch {altered[0]}`, or remove its folder"
         return Finding(name="insightface", state="problem", found=", ".join(here), remedy=remedy)
     if here and not version:

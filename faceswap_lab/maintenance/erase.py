@@ -73,7 +73,7 @@ class Purged:
     manifests: tuple[str, ...]
     runs: tuple[Weighed, ...]
     copies: tuple[Path, ...]
-    stays: tuple[Weighed, ...]
+    retained: tuple[Weighed, ...]
 
 
 def plan(root: Path, subject: str) -> Withdrawal:
@@ -114,21 +114,27 @@ def purge(root: Path, subject: str, *, today: date | None = None) -> Purged:
     digests = [original.sha256 for original in found.originals]
     manifests = withdraw(root, found.subject, digests=digests, today=today or date.today())
     copies = [path for left in found.exports for path in left.copies if _remove_copy(root, path, left)]
-    gone, stays = [], []
+    gone, retained = [], []
     for each in found.runs:
         if _held_by_link(root, each):
-            stays.append(_with_reason(each, "its folder is a link to another place: remove what it points to by hand"))
+            retained.append(_with_reason(each, "its folder is a link to another place: remove what it points to by hand"))
         elif prune.remove(root, each):
             gone.append(each)
         else:
-            stays.append(_with_reason(each, "a process works on it: stop it, then withdraw again"))
+            retained.append(_with_reason(each, "a process works on it: stop it, then withdraw again"))
     for path in prune.leftovers(root):
         prune.remove(
             root, Weighed(id=path.name, path=path, num_bytes=prune.size_of(path), why="left by a removal that was stopped")
         )
-    event = {"action": "withdrawal purged", "subject": found.subject, "runs": len(gone), "copies": len(copies), "stays": len(stays)}
+    event = {
+        "action": "withdrawal purged",
+        "subject": found.subject,
+        "runs": len(gone),
+        "copies": len(copies),
+        "retained": len(retained),
+    }
     audit.append(root, event)
-    return Purged(manifests=tuple(manifests), runs=tuple(gone), copies=tuple(copies), stays=tuple(stays))
+    return Purged(manifests=tuple(manifests), runs=tuple(gone), copies=tuple(copies), retained=tuple(retained))
 
 
 # --- whose files ----------------------------------------------------------------------------------------------------------
@@ -190,7 +196,7 @@ def _derived(runs: list[Run], digests: dict[str, Entry], log: Iterable[audit.Ent
                 why.setdefault(run.id, f"made from {entry.label}")
     ids = {run.id for run in runs}
     for line in log:
-        within, digest = line.event.get("within"), str(line.event.get("sha256", ""))
+        within, digest = line.event.get("notebook_run", line.event.get("within")), str(line.event.get("sha256", ""))
         if within in ids and digest in digests:
             why.setdefault(str(within), f"its notebook let in {digests[digest].label}")
     waiting = [run for run in runs if run.id in why]
@@ -213,7 +219,7 @@ def _exports(root: Path, log: Iterable[audit.Entry], digests: dict[str, Entry], 
 
 
 def _shows(event: dict[str, Any], digests: dict[str, Entry], runs: dict[str, str]) -> bool:
-    shown = event.get("shows", [])
+    shown = event.get("depicts", event.get("shows", []))
     text = json.dumps(shown)
     return any(each.get("run") in runs for each in shown) or any(digest in text for digest in digests)
 

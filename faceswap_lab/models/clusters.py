@@ -17,7 +17,7 @@ Measured on 140 views of ten actors of an earlier cast: at .66 and .68 every gro
 their person's largest group; at .60 and .65 two of the ten are one, at .70 there are 14 groups.
 """
 
-MOST = 4_000
+MAX_LINKED = 4_000
 """Faces, or groups of faces, that are linked at once: 64 MB of distances."""
 
 
@@ -52,8 +52,8 @@ def cluster(embeddings: Float[np.ndarray, "n d"], files: Sequence[str], *, same_
         return Clusters(labels=none.astype(np.int64), sizes=none.astype(np.int64), within=none, between=np.zeros((0, 0)))
     vectors = embeddings.astype(np.float64)
     labels = _by_part(vectors, _parts(files), same_person)
-    while len(vectors) > MOST and (count := int(labels.max()) + 1) > 1:
-        parts = [np.arange(start, min(start + MOST, count)) for start in range(0, count, MOST)]
+    while len(vectors) > MAX_LINKED and (count := int(labels.max()) + 1) > 1:
+        parts = [np.arange(start, min(start + MAX_LINKED, count)) for start in range(0, count, MAX_LINKED)]
         joined = _by_part(_means(vectors, labels), parts, same_person)
         if int(joined.max()) + 1 == count:
             break
@@ -64,7 +64,7 @@ def cluster(embeddings: Float[np.ndarray, "n d"], files: Sequence[str], *, same_
 def _parts(files: Sequence[str]) -> list[np.ndarray]:
     """Rows that are linked together first: neighbours in the files' order, at most `MOST`."""
     order = np.argsort(np.array(files), kind="stable")
-    return [order[start : start + MOST] for start in range(0, len(order), MOST)]
+    return [order[start : start + MAX_LINKED] for start in range(0, len(order), MAX_LINKED)]
 
 
 def _by_part(vectors: Float[np.ndarray, "n d"], parts: list[np.ndarray], same_person: float) -> Int[np.ndarray, " n"]:

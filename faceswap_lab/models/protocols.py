@@ -48,10 +48,10 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class Believer(Protocol):
+class UprightEstimator(Protocol):
     """An engine that can also say whether a face stands upright."""
 
-    def belief(self, frame: Frame, faces: Faces) -> Float[np.ndarray, " n"]:
+    def upright_probability(self, frame: Frame, faces: Faces) -> Float[np.ndarray, " n"]:
         """0..1, how surely each is an upright face."""
         ...
 
@@ -147,4 +147,16 @@ class Swapper(Protocol[C]):
 
 
 AnySwapper = Swapper[Any]
-__all__ = ["AnySwapper", "BatchFinder", "Believer", "Card", "Crops", "Engine", "Image", "Needs", "Source", "Swapped", "Swapper"]
+__all__ = [
+    "AnySwapper",
+    "BatchFinder",
+    "Card",
+    "Crops",
+    "Engine",
+    "Image",
+    "Needs",
+    "Source",
+    "Swapped",
+    "Swapper",
+    "UprightEstimator",
+]

@@ -26,7 +26,7 @@ def notebook_path(name: str) -> Path:
     raise RunError(expected=f"a notebook of {', '.join(known)}", got=name, remedy="check the name")
 
 
-def conclude(summary: Mapping[str, Any]) -> None:
+def emit_summary(summary: Mapping[str, Any]) -> None:
     """Called in a notebook's last cell: shows `summary` (JSON values) and hands it to whoever runs the notebook unattended."""
     from IPython.display import display
 

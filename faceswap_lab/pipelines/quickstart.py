@@ -10,11 +10,11 @@ from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 
 
-def quickstart(*, recipe: str = "quickstart", device: str = "auto", again: bool = False) -> dict[str, Any]:
+def quickstart(*, recipe: str = "quickstart", device: str = "auto", force: bool = False) -> dict[str, Any]:
     """Run `00_quickstart`; returns what its last cell concludes: run, report, clip, device, seconds and scores."""
     path = notebook_path("00_quickstart")
     asked = json.dumps({"notebook": path.stem, "recipe": recipe, "device": device})
-    run = Run.start(lab_root(), "quickstart", asked, {"notebook": sha256_file(path)}, again=again)
+    run = Run.start(lab_root(), "quickstart", asked, {"notebook": sha256_file(path)}, force=force)
     if not run.finished:
         with run:
             start = perf_counter()

@@ -43,5 +43,5 @@ def latest(run: Path, found: list[dict[str, Any]], unique: str) -> list[dict[str
 
 
 def _altered(run: Path, expected: str, got: str) -> RunError:
-    remedy = "restore its events from a backup, or run again with again=True"
+    remedy = "restore its events from a backup, or run again with force=True"
     return RunError(expected=f"{expected} of run {run.name}", got=got, remedy=remedy)

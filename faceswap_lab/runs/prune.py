@@ -38,14 +38,14 @@ class Weighed:
 class Plan:
     """What a prune would remove, what was asked for and stays all the same, and what stopped processes left, which goes too."""
 
-    goes: tuple[Weighed, ...]
-    stays: tuple[Weighed, ...]
-    litter: tuple[Weighed, ...] = ()
+    removable: tuple[Weighed, ...]
+    retained: tuple[Weighed, ...]
+    leftovers: tuple[Weighed, ...] = ()
 
     @property
     def num_bytes(self) -> int:
         """Bytes that would be free."""
-        return sum(each.num_bytes for each in (*self.goes, *self.litter))
+        return sum(each.num_bytes for each in (*self.removable, *self.leftovers))
 
 
 # --- pruning --------------------------------------------------------------------------------------------------------------
@@ -65,20 +65,24 @@ def plan(root: Path, *, unfinished: bool = False, older_than_days: float | None 
     runs = Run.find(root)
     now = now or datetime.now(UTC)
     wanted = {run.path: why for run in runs if (why := _why(run, unfinished, older_than_days, now))}
-    stays: dict[Path, str] = {}
+    retained: dict[Path, str] = {}
     for run in runs:
         if run.path in wanted and (reason := _held(run, root)):
-            stays[run.path] = reason
-    _spread(runs, wanted, stays)
+            retained[run.path] = reason
+    _spread(runs, wanted, retained)
     by_path = {run.path: run for run in runs}
-    goes = [weighed(by_path[path], why) for path, why in wanted.items() if path not in stays]
+    removable = [weighed(by_path[path], why) for path, why in wanted.items() if path not in retained]
     left = [
         Weighed(id=path.name, path=path, num_bytes=size_of(path), why="left by a prune that was stopped")
         for path in leftovers(root)
     ]
-    kept = [run for run in runs if run.path not in wanted or run.path in stays]
-    litter = (*(each for run in kept if not _held(run, root) for each in _litter_in(run)), *_half_made(root, now))
-    return Plan(goes=(*goes, *left), stays=tuple(weighed(by_path[path], why) for path, why in stays.items()), litter=litter)
+    kept = [run for run in runs if run.path not in wanted or run.path in retained]
+    swept = (*(each for run in kept if not _held(run, root) for each in _leftovers_in(run)), *_half_made(root, now))
+    return Plan(
+        removable=(*removable, *left),
+        retained=tuple(weighed(by_path[path], why) for path, why in retained.items()),
+        leftovers=swept,
+    )
 
 
 def prune(root: Path, *, unfinished: bool = False, older_than_days: float | None = None, now: datetime | None = None) -> Plan:
@@ -94,17 +98,17 @@ def prune(root: Path, *, unfinished: bool = False, older_than_days: float | None
         raise RunError(expected="no other prune at work", got="one in another process", remedy="wait for it") from error
     with one_at_a_time:
         found = plan(root, unfinished=unfinished, older_than_days=older_than_days, now=now)
-        goes, stays = [], list(found.stays)
-        for each in found.goes:
+        removable, retained = [], list(found.retained)
+        for each in found.removable:
             if remove(root, each):
-                goes.append(each)
+                removable.append(each)
             else:
-                stays.append(Weighed(id=each.id, path=each.path, num_bytes=each.num_bytes, why=_AT_WORK))
-        litter = tuple(each for each in found.litter if _sweep(each))
-    return Plan(goes=tuple(goes), stays=tuple(stays), litter=litter)
+                retained.append(Weighed(id=each.id, path=each.path, num_bytes=each.num_bytes, why=_AT_WORK))
+        swept = tuple(each for each in found.leftovers if _sweep(each))
+    return Plan(removable=tuple(removable), retained=tuple(retained), leftovers=swept)
 
 
-def _litter_in(run: Run) -> Iterator[Weighed]:
+def _leftovers_in(run: Run) -> Iterator[Weighed]:
     """Temporary files of writers that were killed; while nobody works on the run, none is anybody's."""
     for pattern in (".run.json.*.tmp", "events/.*.tmp", "artifacts/**/.*"):
         for path in sorted(run.path.glob(pattern)):
@@ -194,14 +198,14 @@ def _held(run: Run, root: Path) -> str:
     return ""
 
 
-def _spread(runs: list[Run], wanted: dict[Path, str], stays: dict[Path, str]) -> None:
+def _spread(runs: list[Run], wanted: dict[Path, str], retained: dict[Path, str]) -> None:
     """Adds to `stays` what the staying were made from, and what those were made from."""
-    waiting = [run for run in runs if run.path not in wanted or run.path in stays]
+    waiting = [run for run in runs if run.path not in wanted or run.path in retained]
     while waiting:
         user = waiting.pop()
         for run in runs:
-            if run.path in wanted and run.path not in stays and made_from(user, run):
-                stays[run.path] = f"{user.id} was made from it and stays"
+            if run.path in wanted and run.path not in retained and made_from(user, run):
+                retained[run.path] = f"{user.id} was made from it and stays"
                 waiting.append(run)
 
 

@@ -44,7 +44,7 @@ def size_text(num_bytes: float) -> str:
     return f"{num_bytes:.1f} GiB"
 
 
-def insist(root: Path, *, freed: int = 0) -> None:
+def require_room(root: Path, *, freed: int = 0) -> None:
     """Raise RunError, naming the biggest, if the runs of the lab take more than the quota. `freed` bytes are about to go.
 
     Looks at the disk only where there is a quota.

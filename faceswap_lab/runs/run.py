@@ -13,9 +13,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, ClassVar, TypeVar
 
 from faceswap_lab.errors import RunError, storing
 from faceswap_lab.files import acquire, canonical, put_in_place, sha256_file, sha256_text, write_whole
@@ -26,14 +27,24 @@ from faceswap_lab.runs.record import FORMAT, make_folder, read_record, run_folde
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import audit
 
-if TYPE_CHECKING:
-    from faceswap_lab.faces.footage import Clip
-
 HEAD = ".audit-head.json"
 """In `runs/`: the audit log's head when the last run was removed."""
 
+HANDLES = {
+    "evaluate": "faceswap_lab.verbs.evaluate.scores:ScoreRun",
+    "faceset": "faceswap_lab.verbs.library:FacesetRun",
+    "render": "faceswap_lab.verbs.render.dataset:ShardRun",
+    "swap": "faceswap_lab.verbs.swap.result:SwapRun",
+    "train": "faceswap_lab.verbs.train.result:TrainRun",
+}
+"""Verb to the class of its runs, imported when the first such run is opened: a verb owns what can be done with its result, and this
+module knows none of them."""
+
 FLUSH_AFTER_S = 5.0
 """Events reach the disk at the latest with the first one that comes this long after the last segment."""
+
+
+H = TypeVar("H", bound="Run")
 
 
 class Run:
@@ -41,11 +52,23 @@ class Run:
 
     Reading needs nothing. Writing (`emit`, `write`, `finish`) happens inside `with run:`, which holds the folder's lock and
     flushes events at the end. The handle pickles as its path; a lock does not travel.
+
+    `open`, `find` and `start` answer with the class of the run's verb (`SwapRun`, `TrainRun` …), which adds what can be done with
+    its result. Called on such a class, they refuse or leave out the runs of other verbs.
     """
+
+    VERB: ClassVar[str | None] = None
+    """The verb whose runs the class handles; None for any."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         self.record = read_record(self.path)
+        if self.VERB not in (None, self.record.verb):
+            raise RunError(
+                expected=f"a run of {self.VERB}",
+                got=f"{self.record.id}, a run of {self.record.verb}",
+                remedy=f"give the Run of a {self.VERB}",
+            )
         self._lock: IO[bytes] | None = None
         self._buffer: list[str] = []
         self._flushed_at = 0.0
@@ -55,10 +78,23 @@ class Run:
     # --- making and finding ---------------------------------------------------------------------------------------------
 
     @classmethod
-    def start(cls, root: Path, verb: str, recipe_json: str, inputs: Mapping[str, str], *, again: bool = False) -> "Run":
+    def _handle(cls: type[H], folder: Path) -> H:
+        """The folder's run as the class of its verb. RunError if that is not what this class handles."""
+        verb = read_record(folder).verb
+        module, _, name = HANDLES.get(verb, "faceswap_lab.runs.run:Run").partition(":")
+        kind = getattr(import_module(module), name)
+        if not issubclass(kind, cls):
+            raise RunError(
+                expected=f"a run of {cls.VERB}", got=f"{folder.name}, a run of {verb}", remedy=f"give the Run of a {cls.VERB}"
+            )
+        run: H = kind(folder)
+        return run
+
+    @classmethod
+    def start(cls: type[H], root: Path, verb: str, recipe_json: str, inputs: Mapping[str, str], *, force: bool = False) -> H:
         """The run of this verb, recipe, inputs (name to origin or digest) and code version.
 
-        An identical finished run is returned as it is, an identical unfinished one to be resumed; else, or with `again`, a new
+        An identical finished run is returned as it is, an identical unfinished one to be resumed; else, or with `force`, a new
         folder is made, whole or not at all.
         """
         recipe = json.loads(recipe_json)
@@ -66,11 +102,11 @@ class Run:
         key = sha256_text(canonical({"verb": verb, "recipe": recipe, "inputs": dict(inputs), "code": code}))
         stem = f"{verb}-{key[:8]}"
         folders = [folder for folder in run_folders(root) if folder.name == stem or folder.name.startswith(f"{stem}-")]
-        if not again:
-            same = [run for run in map(cls, folders) if run.record.key == key]
+        if not force:
+            same = [run for run in map(cls._handle, folders) if run.record.key == key]
             if same:
                 return max(same, key=lambda run: (run.finished, run.record.created))
-        quota.insist(root)
+        quota.require_room(root)
         head = audit.append(root, {"action": f"{verb} started", "key": key, "inputs": _briefly(inputs)}).head
         record = {
             "format": FORMAT,
@@ -84,17 +120,17 @@ class Run:
             "audit_count": head.count,
             "audit_hash": head.hash,
         }
-        return cls(make_folder(root, stem, record))
+        return cls._handle(make_folder(root, stem, record))
 
     @classmethod
-    def open(cls, name: str, root: Path | None = None) -> "Run":
+    def open(cls: type[H], name: str, root: Path | None = None) -> H:
         """The run of this id, or of an id that only one run's begins with. Raises `RunError` naming what is near otherwise."""
         folders = {folder.name: folder for folder in run_folders(root or lab_root())}
         if name in folders:
-            return cls(folders[name])
+            return cls._handle(folders[name])
         hits = [known for known in folders if name and known.startswith(name)]
         if len(hits) == 1:
-            return cls(folders[hits[0]])
+            return cls._handle(folders[hits[0]])
         if hits:
             raise RunError(expected=f"one run whose id begins with {name!r}", got=", ".join(hits), remedy="give more of the id")
         near = difflib.get_close_matches(name, folders, n=5, cutoff=0.4) or sorted(folders)[-5:]
@@ -103,16 +139,14 @@ class Run:
 
     @classmethod
     def find(
-        cls, root: Path | None = None, *, verb: str | None = None, finished: bool | None = None, uses: str | None = None
-    ) -> list["Run"]:
+        cls: type[H], root: Path | None = None, *, verb: str | None = None, finished: bool | None = None, uses: str | None = None
+    ) -> list[H]:
         """Runs, newest first; of one verb, finished or not, with the origin, digest or run id `uses` among their inputs."""
-        runs = [cls(folder) for folder in run_folders(root or lab_root())]
+        wanted = verb or cls.VERB
+        records = ((folder, read_record(folder).verb) for folder in run_folders(root or lab_root()))
+        runs = [cls._handle(folder) for folder, its in records if wanted in (None, its)]
         kept = [
-            run
-            for run in runs
-            if (verb is None or run.verb == verb)
-            and (finished is None or run.finished == finished)
-            and (uses is None or uses in run.inputs.values())
+            run for run in runs if (finished is None or run.finished == finished) and (uses is None or uses in run.inputs.values())
         ]
         return sorted(kept, key=lambda run: run.record.created, reverse=True)
 
@@ -171,14 +205,14 @@ class Run:
 
     # --- working on it --------------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> "Run":
+    def __enter__(self: H) -> H:
         try:
             self._lock = acquire(self.path / "lock", wait=False)
         except BlockingIOError as error:
             raise RunError(
                 expected=f"run {self.id} to be free",
                 got="a process that works on it",
-                remedy="wait for it or stop it, or start another with again=True",
+                remedy="wait for it or stop it, or start another with force=True",
             ) from error
         try:
             self._take_up()
@@ -192,8 +226,8 @@ class Run:
         """Go on behind what is on the disk."""
         self.record = read_record(self.path)
         if self.finished:
-            raise RunError(expected=f"run {self.id} unfinished", got="a finished run", remedy="start another with again=True")
-        quota.insist(self.root)
+            raise RunError(expected=f"run {self.id} unfinished", got="a finished run", remedy="start another with force=True")
+        quota.require_room(self.root)
         segments = events.segments(self.path)
         self._next_segment = int(segments[-1].stem) + 1 if segments else 1
         self._next_event = sum(1 for _ in events.recorded(self.path))
@@ -222,7 +256,7 @@ class Run:
         self._next_event += 1
         if time.monotonic() - self._flushed_at > FLUSH_AFTER_S:
             self.flush()
-            quota.insist(self.root)
+            quota.require_room(self.root)
 
     def flush(self) -> None:
         """Write the waiting events as one segment, whole or not at all."""
@@ -248,7 +282,7 @@ class Run:
             temporary.unlink(missing_ok=True)
             try:
                 yield temporary
-                quota.insist(self.root, freed=place.stat().st_size if place.exists() else 0)
+                quota.require_room(self.root, freed=place.stat().st_size if place.exists() else 0)
                 # Recorded before the rename: after a kill in between, the old file still has a digest on record.
                 self.emit("artifact", name=name, sha256=sha256_file(temporary), bytes=temporary.stat().st_size)
                 self.flush()
@@ -287,6 +321,15 @@ class Run:
         found = [event for event in events.recorded(self.path) if kind is None or event["kind"] == kind]
         return found if unique is None else events.latest(self.path, found, unique)
 
+    def require_finished(self) -> None:
+        """Raise RunError unless the work is done."""
+        if not self.finished:
+            raise RunError(
+                expected=f"a finished {self.verb} run",
+                got=f"{self.id} ({self.record.status})",
+                remedy="make the same call again: it goes on where it stopped",
+            )
+
     def artifacts(self) -> dict[str, Path]:
         """Name to path of everything that was made, whole files only."""
         folder = self.path / "artifacts"
@@ -308,41 +351,9 @@ class Run:
             raise RunError(
                 expected=f"artifact {name!r} of run {self.id} as it was written",
                 got="a file with another SHA-256",
-                remedy="remove the file and run again with again=True",
+                remedy="remove the file and run again with force=True",
             )
         return place
-
-    # --- what its verb made ---------------------------------------------------------------------------------------------
-
-    def footage(self) -> "Clip":
-        """The frames of a swap run, lossless. Raises `RunError` for any other run."""
-        from faceswap_lab.verbs.swap import result
-
-        return result.footage(self)
-
-    def export(self, path: str | Path) -> Path:
-        """Let a swap run's result or a render run's shards out: through the gate, marked and logged.
-
-        `.mp4` for a clip, `.png` or `.jpg` for a still, a folder for shards.
-        """
-        if self.verb == "render":
-            from faceswap_lab.verbs.render import dataset
-
-            return dataset.export(self, path)
-
-        return result.export(self, path)
-
-    @property
-    def scores(self) -> dict[str, dict[str, Any]]:
-        """Scores of an evaluate run, each with value, floor and ceiling. Raises `RunError` for any other run."""
-
-        return result.scores(self)
-
-    def gain(self, name: str) -> float:
-        """How far a score of an evaluate run is above its floor, or below it where lower is better."""
-        score = self.scores[name]
-        above: float = score["value"] - score["floor"]
-        return above if score["higher_is_better"] else -above
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path,)

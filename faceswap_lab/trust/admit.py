@@ -12,7 +12,7 @@ from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.declare import FORMS, File, declare, declare_all, parse_basis
 from faceswap_lab.trust.consent.gate import to_allow
 from faceswap_lab.trust.consent.manifest import Entry, find_entries, find_entry, same_subject
-from faceswap_lab.trust.marks.claims import insist_honest
+from faceswap_lab.trust.marks.claims import require_honest
 
 
 def admit(
@@ -40,7 +40,7 @@ def admit(
         if entry is None:
             entry = _declared(root, path, digest, who, basis, wanted, source, today or date.today())
         else:
-            insist_honest(path, entry.subject, synthetic=entry.synthetic)
+            require_honest(path, entry.subject, synthetic=entry.synthetic)
         _agrees(entry, who, wanted, today or date.today())
     except ConsentError as error:
         audit.append(root, _refusal(digest, error))
@@ -85,7 +85,7 @@ def admit_all(
     errors: dict[str, ConsentError] = {}
     if strangers := {digest: path for digest, path in digests.items() if digest not in entries}:
         try:
-            _insist_declared(next(iter(strangers.values())), who, basis, wanted)
+            _require_declared(next(iter(strangers.values())), who, basis, wanted)
             errors = _dishonest(strangers, who or "", basis or "")
             files = [File(path=path, sha256=digest) for digest, path in strangers.items() if digest not in errors]
             entries |= declare_all(root, files, who=who or "", basis=basis or "", uses=wanted, source=source, today=day)
@@ -97,7 +97,7 @@ def admit_all(
             if digest in errors:
                 raise errors[digest]
             if digest not in strangers:
-                insist_honest(path, entries[digest].subject, synthetic=entries[digest].synthetic)
+                require_honest(path, entries[digest].subject, synthetic=entries[digest].synthetic)
             _agrees(entries[digest], who, frozenset(), day)
         except ConsentError as error:
             refused.append(Refused(path=path, sha256=digest, error=error))
@@ -122,7 +122,7 @@ def enlist(
     """Write manifest rows for files of a data set without letting them in: digest to entry. ConsentError as `admit`."""
     listed, wanted = list(files), frozenset(uses)
     if listed:
-        _insist_declared(listed[0].path, who, basis, wanted)
+        _require_declared(listed[0].path, who, basis, wanted)
     return declare_all(root, listed, who=who or "", basis=basis or "", uses=wanted, source=source, today=today or date.today())
 
 
@@ -159,10 +159,10 @@ def _is_file(path: Path) -> bool:
 def _declared(
     root: Path, path: Path, digest: str, who: str | None, basis: str | None, uses: frozenset[str], source: str, today: date
 ) -> Entry:
-    _insist_declared(path, who, basis, uses)
+    _require_declared(path, who, basis, uses)
     assert who is not None
     assert basis is not None
-    insist_honest(path, who, synthetic=parse_basis(basis)[0] == "synthetic")
+    require_honest(path, who, synthetic=parse_basis(basis)[0] == "synthetic")
     return declare(root, path=path, sha256=digest, who=who, basis=basis, uses=uses, source=source, today=today)
 
 
@@ -172,13 +172,13 @@ def _dishonest(files: Mapping[str, Path], who: str, basis: str) -> dict[str, Con
     errors = {}
     for digest, path in files.items():
         try:
-            insist_honest(path, who, synthetic=synthetic)
+            require_honest(path, who, synthetic=synthetic)
         except ConsentError as error:
             errors[digest] = error
     return errors
 
 
-def _insist_declared(path: Path, who: str | None, basis: str | None, uses: frozenset[str]) -> None:
+def _require_declared(path: Path, who: str | None, basis: str | None, uses: frozenset[str]) -> None:
     given = {"who": who, "basis": basis, "uses": uses}
     if missing := [name for name, value in given.items() if not value]:
         raise ConsentError(

@@ -68,7 +68,7 @@ class Verdict:
         """Whether every line and every head holds."""
         return self.bad_line is None
 
-    def insist(self) -> None:
+    def require_whole(self) -> None:
         """Raise `ProvenanceError` unless the log is whole."""
         if not self.whole:
             raise ProvenanceError(
@@ -97,14 +97,14 @@ def append_all(root: Path, events: Iterable[Mapping[str, Any]]) -> list[Entry]:
     """As `append`, a line for each event, flushed to the disk together: thousands of files come in at once."""
     path = path_of(root)
     fresh = not path.exists()
-    within = {"within": os.environ[WITHIN]} if os.environ.get(WITHIN) else {}
+    running = {"notebook_run": os.environ[WITHIN]} if os.environ.get(WITHIN) else {}
     entries: list[Entry] = []
     with storing(path), locked(path) as file:
         head, torn = _last(file)
         if torn:
             head = _set_aside(path, file, head, torn).head
         for event in events:
-            entries.append(_write(file, head, {**event, **within}))
+            entries.append(_write(file, head, {**event, **running}))
             head = entries[-1].head
         _flush(file)
     if fresh:
@@ -124,7 +124,7 @@ def head(root: Path) -> Head:
 def read(root: Path) -> list[Entry]:
     """All lines, oldest first. Raises `ProvenanceError` if the chain does not verify."""
     entries, verdict = walk(root)
-    verdict.insist()
+    verdict.require_whole()
     return entries
 
 

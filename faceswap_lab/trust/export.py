@@ -14,7 +14,7 @@ from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import ColourTags, Frame, Image
 from faceswap_lab.files import locked, put_in_place, sha256_file, sha256_text
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent.gate import Leave, Party, check_swap
+from faceswap_lab.trust.consent.gate import Permission, Subject, check_swap
 from faceswap_lab.trust.marks.metadata import Lineage, marked_html, metadata_of, read_mark
 
 
@@ -48,11 +48,11 @@ def export(
     older export of that name is replaced; any other file is not.
     Raises `ConsentError` if an entry was withdrawn or has expired since, `ProvenanceError` if the mark does not read back.
     """
-    leave = _leave(lineage, path, root, today)
+    permission = _permission(lineage, path, root, today)
     with _outgoing(path, root) as temporary:
-        metadata = metadata_of(lineage, leave)
+        metadata = metadata_of(lineage, permission)
         _write_marked(made, temporary, metadata, audio_from=audio_from, audio_at_s=audio_at_s, colour=colour, lossless=lossless)
-        return _let_out(temporary, path, [(lineage, leave)], root)
+        return _let_out(temporary, path, [(lineage, permission)], root)
 
 
 def export_file(html: str, path: Path, *, lineages: Sequence[Lineage], root: Path, today: date | None = None) -> Exported:
@@ -60,20 +60,20 @@ def export_file(html: str, path: Path, *, lineages: Sequence[Lineage], root: Pat
 
     Errors as for `export`; ValueError for a page without a `<head>` or without lineages.
     """
-    leaves = [(lineage, _leave(lineage, path, root, today)) for lineage in lineages]
+    permissions = [(lineage, _permission(lineage, path, root, today)) for lineage in lineages]
     with _outgoing(path, root) as temporary:
-        temporary.write_text(marked_html(html, leaves), encoding="utf-8")
-        return _let_out(temporary, path, leaves, root)
+        temporary.write_text(marked_html(html, permissions), encoding="utf-8")
+        return _let_out(temporary, path, permissions, root)
 
 
 def export_portrait(image: Image, path: Path, *, root: Path, subject: str) -> Exported:
     """Let a picture of an actor alone out, marked and logged. Raises `ConsentError` for anybody else."""
-    actor = Party(subject=subject)
+    actor = Subject(name=subject)
     lineage = Lineage(run="", source=actor, target=actor, trained=False)
     return export(Frame(image=image, origin=subject), path, lineage=lineage, root=root)
 
 
-def _leave(lineage: Lineage, path: Path, root: Path, today: date | None) -> Leave:
+def _permission(lineage: Lineage, path: Path, root: Path, today: date | None) -> Permission:
     """The gate's leave for what is about to go out; a refusal is logged."""
     try:
         return check_swap(lineage.source, lineage.target, root=root, today=today)
@@ -146,7 +146,7 @@ def _write_marked(
     stills.write_still(path, still.image, metadata=metadata)
 
 
-def _let_out(temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Leave]], root: Path) -> Exported:
+def _let_out(temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Permission]], root: Path) -> Exported:
     """Check the mark, log, rename: in this order, so that no file appears without mark and line."""
     if read_mark(temporary) is None:
         raise ProvenanceError(
@@ -155,17 +155,17 @@ def _let_out(temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Leave]]
             remedy="choose another format (.png, .jpg, .mp4, .html)",
         )
     digest = sha256_file(temporary)
-    event = {"action": "exported", "file": path.name, "sha256": digest, "shows": [_shown(*each) for each in shown]}
+    event = {"action": "exported", "file": path.name, "sha256": digest, "depicts": [_shown(*each) for each in shown]}
     entry = audit.append(root, event)
     put_in_place(temporary, path)
     return Exported(path=path, sha256=digest, entry=entry)
 
 
-def _shown(lineage: Lineage, leave: Leave) -> dict[str, Any]:
+def _shown(lineage: Lineage, permission: Permission) -> dict[str, Any]:
     """One result as the log holds it, names included: the log stays in the lab."""
-    sides = {"source": (lineage.source, leave.source), "target": (lineage.target, leave.target)}
+    sides = {"source": (lineage.source, permission.source), "target": (lineage.target, permission.target)}
     named = {
-        side: {"subject": party.subject, "origin": party.origin, "entries": [entry.label for entry in entries]}
-        for side, (party, entries) in sides.items()
+        side: {"subject": subject.name, "origin": subject.origin, "entries": [entry.label for entry in entries]}
+        for side, (subject, entries) in sides.items()
     }
     return {"run": lineage.run, "inputs": dict(lineage.inputs), **named}

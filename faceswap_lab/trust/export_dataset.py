@@ -19,7 +19,7 @@ from faceswap_lab.errors import ConsentError, MediaError, ProvenanceError, stori
 from faceswap_lab.faces.frame import hidden_beside
 from faceswap_lab.files import canonical, locked, sha256_file, sha256_text, sync_folder
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent.gate import Party, check_swap
+from faceswap_lab.trust.consent.gate import Subject, check_swap
 from faceswap_lab.trust.export import Exported
 from faceswap_lab.trust.marks.metadata import TOOL, read_mark
 
@@ -53,7 +53,7 @@ def export_dataset(
             "file": path.name,
             "sha256": digests[MANIFEST],
             "files": digests if len(digests) <= _FEW else {f"sha256 of {len(digests)}": sha256_text(canonical(digests))},
-            "shows": [{"run": run, "subjects": _subjects(pairs)}],
+            "depicts": [{"run": run, "subjects": _subjects(pairs)}],
         }
         entry = audit.append(root, event)
         _put_in_place(temporary, path)
@@ -66,7 +66,7 @@ def _ask(run: str, pairs: Collection[tuple[str, str]], path: Path, root: Path, t
         raise ValueError("a data set that shows people needs their names")
     try:
         for source, target in pairs:
-            check_swap(Party(subject=source), Party(subject=target), root=root, today=today)
+            check_swap(Subject(name=source), Subject(name=target), root=root, today=today)
     except ConsentError as error:
         audit.append(root, {"action": "export refused", "run": run, "file": path.name, "reason": str(error)[:2000]})
         raise
@@ -83,7 +83,7 @@ def _copy(folder: Path, temporary: Path) -> dict[str, str]:
     listed = _listed(folder / MANIFEST)
     if listed is None:
         raise ProvenanceError(
-            expected=f"a manifest of shards in {folder}", got="none that this version reads", remedy="render again with again=True"
+            expected=f"a manifest of shards in {folder}", got="none that this version reads", remedy="render again with force=True"
         )
     digests = {}
     for name in (MANIFEST, *listed):
@@ -121,7 +121,7 @@ def _check_marks(shard: Path, name: str, run: str, pairs: Collection[tuple[str, 
                     raise ProvenanceError(
                         expected=f"the mark of {run} in {sample.key}.{ending} of {name}",
                         got=problem,
-                        remedy="render it again with again=True; nothing leaves unmarked",
+                        remedy="render it again with force=True; nothing leaves unmarked",
                     )
 
 

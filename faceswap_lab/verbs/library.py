@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,9 +24,19 @@ NAMES, LEFT_OUT = "names.json", "left_out.json"
 _ROWS = TypeAdapter(list[Row])
 
 
-def run_of(name: str) -> Run:
+class FacesetRun(Run):
+    """What `lab.gather` returns."""
+
+    VERB: ClassVar[str | None] = "faceset"
+
+    def faceset(self) -> Faceset:
+        """What stands of the set today, as `lab.faceset`."""
+        return faceset(self)
+
+
+def run_of(name: str) -> FacesetRun:
     """The newest finished run of this faceset, by the name in its recipe or by the run's id. RunError if there is none."""
-    runs = Run.find(verb="faceset", finished=True)
+    runs = FacesetRun.find(finished=True)
     hits = [run for run in runs if run.id == name or run.recipe(FacesetRecipe).name == name]
     if not hits:
         hits = [run for run in runs if name and run.id.startswith(name)]
@@ -38,7 +48,7 @@ def run_of(name: str) -> Run:
     raise RunError(expected="the name of a finished faceset", got=repr(name), remedy=remedy)
 
 
-def faceset(name: str | Run, *, today: date | None = None) -> Faceset:
+def faceset(name: str | FacesetRun, *, today: date | None = None) -> Faceset:
     """A faceset, by its name, its run or the run's id: what stands of it, without the faces that a hand has left out.
 
     Faces of a file whose consent no longer stands are not in it, and a printed line says so.
@@ -54,18 +64,15 @@ def faceset(name: str | Run, *, today: date | None = None) -> Faceset:
     return standing
 
 
-def whole_set(run: Run) -> Faceset:
-    """Every face that the run kept, whatever was marked or withdrawn since. RunError for a run that is no finished faceset."""
-    if run.verb != "faceset" or not run.finished:
-        raise RunError(
-            expected="a finished faceset run", got=f"{run.id} ({run.record.status})", remedy="give the Run that lab.gather returned"
-        )
+def whole_set(run: FacesetRun) -> Faceset:
+    """Every face that the run kept, whatever was marked or withdrawn since. RunError for an unfinished run."""
+    run.require_finished()
     recipe = run.recipe(FacesetRecipe)
     try:
         rows = _ROWS.validate_json(run.artifact(FACES).read_bytes())
     except ValidationError as error:
         raise RunError(
-            expected=f"rows of faces in {run.id}", got=str(error).splitlines()[0], remedy="gather the faces anew with again=True"
+            expected=f"rows of faces in {run.id}", got=str(error).splitlines()[0], remedy="gather the faces anew with force=True"
         ) from error
     return Faceset(
         name=recipe.name,
@@ -79,7 +86,7 @@ def whole_set(run: Run) -> Faceset:
     )
 
 
-def part_of(run: Run, ranges: str, wanted: str) -> Faceset:
+def part_of(run: FacesetRun, ranges: str, wanted: str) -> Faceset:
     """The part of a set that a record speaks of, by numbers and digest. RunError if it is not what it was."""
     numbers = in_ranges(ranges)
     found = whole_set(run).where(lambda row: row.number in numbers)
@@ -95,17 +102,17 @@ def part_of(run: Run, ranges: str, wanted: str) -> Faceset:
 # --- what a hand says of it -----------------------------------------------------------------------------------------------
 
 
-def names(run: Run) -> dict[str, str]:
+def names(run: FacesetRun) -> dict[str, str]:
     """Label to the name that a hand gave it."""
     return {str(label): str(name) for label, name in _annotation(run, NAMES, {}).items()}
 
 
-def left_out(run: Run) -> frozenset[str]:
+def left_out(run: FacesetRun) -> frozenset[str]:
     """Artifact names of the faces that a hand has marked to be left out."""
     return frozenset(map(str, _annotation(run, LEFT_OUT, [])))
 
 
-def name_person(run: Run, person: str, name: str) -> dict[str, str]:
+def name_person(run: FacesetRun, person: str, name: str) -> dict[str, str]:
     """Give a person of a set a name, or with an empty one take it away; logged. Returns all names.
 
     Raises RunError for a label that is not in the set, ValueError for a name that is taken or no line of text, and for a set of one
@@ -114,8 +121,8 @@ def name_person(run: Run, person: str, name: str) -> dict[str, str]:
     told = " ".join(name.split())
     if len(told) > 200 or any(ord(char) < 32 for char in name):
         raise ValueError(f"a name is one line of at most 200 characters, not {name[:80]!r}")
-    known = whole_set(run).people
-    if run.recipe(FacesetRecipe).people == "one":
+    known = whole_set(run).identities
+    if run.recipe(FacesetRecipe).identities == "one":
         raise ValueError("a set of one person bears the name that its files' manifest gives: correct it there")
     if person not in known:
         raise RunError(expected=f"a person of {run.id}", got=repr(person), remedy=f"there are {', '.join(list(known)[:20])}")
@@ -132,7 +139,7 @@ def name_person(run: Run, person: str, name: str) -> dict[str, str]:
     return after
 
 
-def leave_out(run: Run, crops: Collection[str], *, restore: bool = False) -> frozenset[str]:
+def leave_out(run: FacesetRun, crops: Collection[str], *, restore: bool = False) -> frozenset[str]:
     """Mark faces by their artifact names to be left out, or take the marks away; logged. Returns all that are marked."""
     known = {row.crop for row in whole_set(run).rows}
     if unknown := sorted(set(crops) - known):
@@ -142,7 +149,7 @@ def leave_out(run: Run, crops: Collection[str], *, restore: bool = False) -> fro
     return frozenset(marked)
 
 
-def _annotation(run: Run, name: str, empty: Any) -> Any:
+def _annotation(run: FacesetRun, name: str, empty: Any) -> Any:
     path = run.path / name
     if not path.exists():
         return empty
@@ -155,7 +162,7 @@ def _annotation(run: Run, name: str, empty: Any) -> Any:
     return found
 
 
-def _annotate(run: Run, name: str, empty: Any, change: Callable[[Any], Any]) -> Any:
+def _annotate(run: FacesetRun, name: str, empty: Any, change: Callable[[Any], Any]) -> Any:
     """One change of an annotation at a time, written whole; the log says that it changed and to which digest."""
     with locked(run.path / ".annotations.lock"):
         after = change(_annotation(run, name, empty))
@@ -168,7 +175,7 @@ def _annotate(run: Run, name: str, empty: Any, change: Callable[[Any], Any]) -> 
 # --- does it still stand --------------------------------------------------------------------------------------------------
 
 
-def _fallen(run: Run, sources: Iterable[str], today: date) -> dict[str, str]:
+def _fallen(run: FacesetRun, sources: Iterable[str], today: date) -> dict[str, str]:
     """Source to why its faces may not be used any more."""
     wanted = list(sources)
     entries = find_entries(run.root, wanted)
@@ -176,7 +183,7 @@ def _fallen(run: Run, sources: Iterable[str], today: date) -> dict[str, str]:
     return {source: reason for source, reason in why.items() if reason}
 
 
-def check(run: Run, *, today: date | None = None) -> list[dict[str, str]]:
+def check(run: FacesetRun, *, today: date | None = None) -> list[dict[str, str]]:
     """What is wrong with a set: crops that are gone or altered, sources that moved or changed, consents that no longer stand.
 
     A source that is gone is a warning: the set can still be used, but not made again.

@@ -11,9 +11,8 @@ from faceswap_lab.errors import RunError
 from faceswap_lab.faces.faceset import Faceset, row_ranges
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.runs.root import lab_root
-from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.admit import admit as admit_file
-from faceswap_lab.trust.consent.gate import Party
+from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.verbs import library
 
 Person = Actor | Footage
@@ -51,9 +50,9 @@ def learned_from(person: Person) -> Person:
     return person["train"]
 
 
-def party_of(person: Person) -> Party:
+def subject_of(person: Person) -> Subject:
     """The person as the gate knows them. FaceError for a faceset of several people."""
-    return Party(subject=person.subject, grant=person.grant if isinstance(person, Clip | Excerpt | Faceset) else None)
+    return Subject(name=person.subject, grant=person.grant if isinstance(person, Clip | Excerpt | Faceset) else None)
 
 
 def check_learnable(*people: Person) -> None:
@@ -112,7 +111,7 @@ def reopened(record: str) -> Person:
             )
         return clip.cut(*fields["frames"]) if "frames" in fields else clip
     if "faceset" in fields:
-        return library.part_of(Run.open(fields["faceset"]), fields["rows"], fields["digest"])
+        return library.part_of(library.FacesetRun.open(fields["faceset"]), fields["rows"], fields["digest"])
     raise RunError(
         expected="a record of an actor, a take, a file or a faceset",
         got=record,

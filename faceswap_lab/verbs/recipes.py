@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from faceswap_lab.faces.align import template_points
-from faceswap_lab.faces.quality import LIKE
+from faceswap_lab.faces.quality import NEAR_DUPLICATE_MAX
 from faceswap_lab.models.clusters import REAL_PEOPLE
 from faceswap_lab.models.pack.detector import DetectorTraining
 from faceswap_lab.models.pack.pictures import PackSets
@@ -12,6 +12,9 @@ from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.models.swappers.pair_net import PairNetConfig
 from faceswap_lab.models.training.loop import FitConfig
 from faceswap_lab.models.training.pair import TrainConfig
+
+Layout = Literal["auto", "folder", "frames", "deepfacelab", "faceswap"]
+"""What `find` knows. FaceForensics++ is only listed, by `find_ffpp`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,21 +115,21 @@ class EvaluateRecipe:
 class FacesetRecipe:
     """Gather faces under `name` from files and clips, a clip looked at every `every_s` seconds.
 
-    `people` "one": the faces are the person whom the files' manifest names, which is the largest group of one identity (the
+    `identities` "one": the faces are the person whom the files' manifest names, which is the largest group of one identity (the
     `which`-th largest, counted from 1); everybody else is dropped. "many": every group is kept and can be named. `same_person` is
     the mean cosine from which two groups are one person: SFace's own figure for real people; synthetic actors look more alike and
     need `models.clusters.ACTORS`.
     Crops of `size` pixels are cut by `template`. Dropped are faces smaller than `min_side` (pixels of the frame that the template
     "face" spans, about three times the distance of the eyes), less sharp than `min_sharpness` (see `faces.quality`), turned by more
     than `max_yaw_deg` (None: any), more than `max_outside` of their points outside the frame, and those that differ from a better
-    one by at most `like`.
+    one by at most `near_duplicate_max`.
     `shares` go to train, val and test by whole files, long clips by stretches of `stretch_s` seconds; where two splits meet
     within a clip, `gap_s` seconds on either side are dropped.
     """
 
     name: str
     layout: Layout = "auto"
-    people: Literal["one", "many"] = "one"
+    identities: Literal["one", "many"] = "one"
     which: int = 1
     same_person: float = REAL_PEOPLE
     every_s: float = 0.2
@@ -136,7 +139,7 @@ class FacesetRecipe:
     min_sharpness: float = 0.5
     max_yaw_deg: float | None = None
     max_outside: float = 0.02
-    like: float = LIKE
+    near_duplicate_max: float = NEAR_DUPLICATE_MAX
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
     stretch_s: float = 10.0
     gap_s: float = 1.0
@@ -213,7 +216,3 @@ def plan(name: str) -> Plan:
     if name not in plans:
         raise ValueError(f"recipe must be one of {', '.join(plans)}, got {name!r}")
     return plans[name]
-
-
-Layout = Literal["auto", "folder", "frames", "deepfacelab", "faceswap"]
-"""What `find` knows. FaceForensics++ is only listed, by `find_ffpp`."""

@@ -1,7 +1,7 @@
 """A faceset to look at: a contact sheet by person, names to give, faces to leave out, and why the others went.
 
-Names and marks go into the run's folder at once (`verbs.library`), so the next `lab.faceset(name)` heeds them. Without a browser the
-same object shows a still picture.
+Names and marks go into the run's folder at once (`verbs.library`), so the next `lab.faceset(name)` heeds them. Without a browser
+the same object shows a still picture.
 """
 
 import json
@@ -20,8 +20,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.faceset import Faceset, Row
 from faceswap_lab.faces.frame import Image
-from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs import library
+from faceswap_lab.verbs.library import FacesetRun
 from faceswap_lab.verbs.recipes import FacesetRecipe
 from faceswap_lab.views import figures, images
 from faceswap_lab.views.figures import HAIRLINE, INK, MUTED, PAPER, SERIES
@@ -32,15 +32,15 @@ ORDERS = ("sharpness", "pose", "time")
 _TILE, _COLUMNS, _LINES = 96, 10, 4
 _PAGE = _COLUMNS * _LINES
 _BUDGET = 500_000
-_PEOPLE = 6
+_MAX_IDENTITIES = 6
 
 
 class FacesetView(anywidget.AnyWidget):
     """Faces of one person at a time, a page of 40. Click a face to leave it out or take it back; type a name to give it.
 
     Traits: `person` (a label), `order` ("sharpness": the least sharp first; "pose": from the right profile to the left; "time"),
-    `page`; `people` lists label, name and count, `tiles` the shown faces with their crop's name, a note and whether they are left
-    out.
+    `page`; `identities` lists label, name and count, `tiles` the shown faces with their crop's name, a note and whether
+    they are left out.
     """
 
     _esm = script("faceset")
@@ -50,7 +50,7 @@ class FacesetView(anywidget.AnyWidget):
     order = traitlets.Enum(ORDERS, default_value="sharpness").tag(sync=True)
     page = traitlets.Int(0).tag(sync=True)
     num_pages = traitlets.Int(1).tag(sync=True)
-    people: Any = traitlets.List().tag(sync=True)
+    identities: Any = traitlets.List().tag(sync=True)
     tiles: Any = traitlets.List().tag(sync=True)
     orders = traitlets.List(traitlets.Unicode(), list(ORDERS)).tag(sync=True)
     columns = traitlets.Int(_COLUMNS).tag(sync=True)
@@ -58,13 +58,13 @@ class FacesetView(anywidget.AnyWidget):
     caption = traitlets.Unicode().tag(sync=True)
     problem = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: FacesetRun) -> None:
         self.run = run
         self._whole = library.whole_set(run)
         self._dropped = Counter(str(each["reason"]) for each in json.loads(run.artifact(library.DROPPED).read_bytes()))
         # The browser's messages arrive on another thread while a cell runs: one change at a time.
         self._changing = threading.RLock()
-        super().__init__(person=next(iter(self._whole.people)), namable=run.recipe(FacesetRecipe).people == "many")
+        super().__init__(person=next(iter(self._whole.identities)), namable=run.recipe(FacesetRecipe).identities == "many")
         self.on_msg(self._answer)
         self.observe(self._turn, ["person", "order"])
         self.observe(self._show, "page")
@@ -98,8 +98,8 @@ class FacesetView(anywidget.AnyWidget):
 
     @traitlets.validate("person")
     def _person_exists(self, proposal: Any) -> str:
-        if proposal["value"] not in self._whole.people:
-            raise traitlets.TraitError(f"nobody is labelled {proposal['value']!r}; there are {', '.join(self._whole.people)}")
+        if proposal["value"] not in self._whole.identities:
+            raise traitlets.TraitError(f"nobody is labelled {proposal['value']!r}; there are {', '.join(self._whole.identities)}")
         return str(proposal["value"])
 
     @traitlets.validate("page")
@@ -122,8 +122,8 @@ class FacesetView(anywidget.AnyWidget):
         with self._changing:
             marked, given = library.left_out(self.run), library.names(self.run)
             whole = self._whole
-            self.people = [[person, given.get(person, ""), count] for person, count in whole.people.items()]
-            self.num_pages = -(-whole.people[self.person] // _PAGE)
+            self.identities = [[person, given.get(person, ""), count] for person, count in whole.identities.items()]
+            self.num_pages = -(-whole.identities[self.person] // _PAGE)
             self.tiles = [{"crop": row.crop, "note": _note(row), "out": row.crop in marked} for row in self._shown()]
             went = sum(self._dropped.values())
             self.caption = f"{len(whole)} faces kept, {went} not · {len(marked)} left out by hand · {whole.run}"
@@ -155,14 +155,14 @@ class FacesetView(anywidget.AnyWidget):
         return {**data, "image/png": images.base64_text(still), "text/plain": repr(self)}, metadata
 
     def __repr__(self) -> str:
-        return f"FacesetView({self._whole.name!r}; {len(self._whole)} faces, {len(self._whole.people)} people)"
+        return f"FacesetView({self._whole.name!r}; {len(self._whole)} faces, {len(self._whole.identities)} people)"
 
 
-def browse(faceset: str | Run | Faceset) -> FacesetView:
+def browse(faceset: str | FacesetRun | Faceset) -> FacesetView:
     """Look at a faceset, name its people and mark faces to be left out; by its name, its run or the set itself (the whole of
     it)."""
     if isinstance(faceset, Faceset):
-        return FacesetView(Run.open(faceset.run))
+        return FacesetView(FacesetRun.open(faceset.run))
     return FacesetView(library.run_of(faceset) if isinstance(faceset, str) else faceset)
 
 
@@ -185,7 +185,7 @@ def contact_sheet(faceset: Faceset, dropped: Mapping[str, int]) -> figures.SelfS
     """
     if not len(faceset):
         raise ValueError("this faceset has no face")
-    people = list(faceset.people.items())[:_PEOPLE]
+    people = list(faceset.identities.items())[:_MAX_IDENTITIES]
     lines = 2 if len(people) <= 2 else 1
     cell, left, gap = 0.62, 1.35, 0.16
     bars = 0.2 * (1 + len(dropped))
@@ -211,7 +211,7 @@ def contact_sheet(faceset: Faceset, dropped: Mapping[str, int]) -> figures.SelfS
 
 def _headline(faceset: Faceset) -> str:
     parts = " · ".join(f"{count} {name}" for name, count in faceset.splits.items())
-    more = len(faceset.people) - _PEOPLE
+    more = len(faceset.identities) - _MAX_IDENTITIES
     return f"{faceset.name}: {len(faceset)} faces from {len(faceset.sources)} files · {parts}" + (
         f" · and {more} more people" if more > 0 else ""
     )

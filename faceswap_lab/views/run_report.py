@@ -16,10 +16,12 @@ from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import export
-from faceswap_lab.trust.consent.gate import Leave, check_swap
+from faceswap_lab.trust.consent.gate import Permission, check_swap
 from faceswap_lab.trust.marks.metadata import metadata_of
+from faceswap_lab.verbs.evaluate.scores import ScoreRun
 from faceswap_lab.verbs.people import reopened
-from faceswap_lab.verbs.swap import result
+from faceswap_lab.verbs.swap.result import SwapRun
+from faceswap_lab.verbs.train.result import TrainRun
 from faceswap_lab.views import figures
 from faceswap_lab.views.report import (
     Block,
@@ -79,18 +81,18 @@ def report(*runs: Run, path: str | Path | None = None, title: str = "Face swap, 
     `path` is by default `report.html` in the folder of the first swap run. The page leaves through the door: the gate is asked for
     every swap it shows, it is marked and logged. Raises ValueError if there is no swap among the runs.
     """
-    swaps = [run for run in runs if run.verb == "swap"]
+    swaps = [run for run in runs if isinstance(run, SwapRun)]
     if not swaps:
         raise ValueError("a report needs at least one swap run: lab.report(trained, result, scores)")
-    verdicts = {run.inputs["result"]: run for run in runs if run.verb == "evaluate"}
+    verdicts = {run.inputs["result"]: run for run in runs if isinstance(run, ScoreRun)}
     sections = [section for swap in swaps for section in _swap_sections(swap, verdicts.get(swap.id))]
-    sections += [_training(run) for run in runs if run.verb == "train"]
+    sections += [_training(run) for run in runs if isinstance(run, TrainRun)]
     sections += [_record(runs)]
     page = render_report(
         title=title, intro=" ".join(_INTRO.split()), sections=sections, key_numbers=_key_numbers(list(verdicts.values()))
     )
     place = Path(path) if path is not None else swaps[0].path / "report.html"
-    return export.export_file(page, place, lineages=[result.lineage(swap) for swap in swaps], root=swaps[0].root).path
+    return export.export_file(page, place, lineages=[swap.lineage() for swap in swaps], root=swaps[0].root).path
 
 
 # --- one swap -------------------------------------------------------------------------------------------------------------
@@ -111,15 +113,15 @@ class _Shown:
         return columns if self.truth is None else columns | {"truth": self.truth[index].image}
 
 
-def _swap_sections(swap: Run, verdict: Run | None) -> Iterator[Section]:
-    _, target = result.people(swap)
+def _swap_sections(swap: SwapRun, verdict: ScoreRun | None) -> Iterator[Section]:
+    _, target = swap.people()
     assert isinstance(target, Footage)
     truth = reopened(verdict.inputs["truth"]) if verdict is not None and verdict.inputs["truth"] else None
     shown = _Shown(
         target=target,
-        swap=result.footage(swap),
+        swap=swap.footage(),
         truth=truth if isinstance(truth, Take) else None,
-        anonymised=_leave(swap).anonymises,
+        anonymised=_permission(swap).anonymises,
     )
     name = f"{swap.summary['source']} on {'a real person' if shown.anonymised else swap.summary['target']}"
     blocks: list[Block] = [] if len(target) == 1 else [_clip(swap, shown)]
@@ -133,12 +135,12 @@ def _swap_sections(swap: Run, verdict: Run | None) -> Iterator[Section]:
     yield Section(title=name, blocks=blocks)
 
 
-def _leave(swap: Run) -> Leave:
-    lineage = result.lineage(swap)
+def _permission(swap: SwapRun) -> Permission:
+    lineage = swap.lineage()
     return check_swap(lineage.source, lineage.target, root=swap.root)
 
 
-def _clip(swap: Run, shown: _Shown) -> Video:
+def _clip(swap: SwapRun, shown: _Shown) -> Video:
     """Target, swap and truth side by side, as one small clip with the mark in it."""
     names = list(shown.images(0))
 
@@ -148,7 +150,7 @@ def _clip(swap: Run, shown: _Shown) -> Video:
             wide = np.ascontiguousarray(np.concatenate(list(columns.values()), axis=1))
             yield Frame(image=wide, origin=swap.id, index=index, time_s=shown.target[index].time_s)
 
-    mark = metadata_of(result.lineage(swap), _leave(swap))
+    mark = metadata_of(swap.lineage(), _permission(swap))
     with tempfile.TemporaryDirectory() as folder:
         data = video.encode(Path(folder) / "clip.mp4", frames(), fps=shown.target.fps, metadata=mark).read_bytes()
     poster = np.ascontiguousarray(np.concatenate(list(shown.images(len(shown.target) // 2).values()), axis=1))
@@ -221,7 +223,7 @@ def _over_time(verdict: Run) -> Drawing:
 # --- the rest -------------------------------------------------------------------------------------------------------------
 
 
-def _key_numbers(verdicts: Sequence[Run]) -> list[KeyNumber]:
+def _key_numbers(verdicts: Sequence[ScoreRun]) -> list[KeyNumber]:
     known = [run for run in verdicts if "psnr_face" in run.summary["scores"]]
     if not known:
         return []
@@ -240,7 +242,7 @@ def _key_numbers(verdicts: Sequence[Run]) -> list[KeyNumber]:
     return [one("psnr_face", " dB"), one("ssim_face"), share, ratio]
 
 
-def _training(run: Run) -> Section:
+def _training(run: TrainRun) -> Section:
     events = run.events("step", unique="step")
     steps = [event["step"] for event in events]
     curves = {
@@ -269,11 +271,11 @@ def _record(runs: Sequence[Run]) -> Section:
     blocks: list[Block] = [Facts(rows=machine), Facts(rows=packages, mono=True)]
     for run in runs:
         rows = {"run": run.id, "key": run.key, "code": run.record.code, "created": run.record.created}
-        hidden = {"target"} if run.verb == "swap" and _leave(run).anonymises else set()
+        hidden = {"target"} if isinstance(run, SwapRun) and _permission(run).anonymises else set()
         rows |= {f"input: {name}": "withheld" if name in hidden else value for name, value in run.inputs.items() if value}
         rows |= {f"made: {name}": f"sha256:{digest}" for name, digest in run.record.artifacts.items()}
         blocks += [Facts(rows=rows, mono=True)]
-        if run.verb == "train":
+        if isinstance(run, TrainRun):
             blocks += [Command(text=json.dumps(run.record.recipe, indent=1))]
     commands = "\n".join(f"faceswap-lab runs show {run.id}" for run in runs)
     return Section(title="Record", blocks=[*blocks, Command(text=commands)], folded=True)

@@ -1,4 +1,7 @@
-"""What gets between a face and the camera, as data: a hand, a microphone, a cup. It belongs to the performance, not to the person."""
+"""What gets between a face and the camera, as data: a hand, a microphone, a cup.
+
+A prop belongs to the performance, not to the person.
+"""
 
 from typing import Literal, get_args
 

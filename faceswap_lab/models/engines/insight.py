@@ -95,7 +95,7 @@ def open_pack(folder: Path) -> InsightPack:
             got=f"no {' and no '.join(sorted(lacking))} among {[graph.path.name for graph in networks.values()]}",
             remedy="give the folder of a whole pack, or use the engine `offline`",
         )
-    restricted.insist_accepted(graph.sha256 for graph in networks.values())
+    restricted.require_accepted(graph.sha256 for graph in networks.values())
     return InsightPack(folder=folder, networks=MappingProxyType(networks))
 
 

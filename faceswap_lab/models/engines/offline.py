@@ -61,7 +61,7 @@ class OfflineEngine:
         points, logits = self._dense(frame, faces)
         return replace(faces, landmarks=points, visible=np.repeat(logits[:, None] > 0, 468, axis=1), point_set=468)
 
-    def belief(self, frame: Frame, faces: Faces) -> Float[np.ndarray, " n"]:
+    def upright_probability(self, frame: Frame, faces: Faces) -> Float[np.ndarray, " n"]:
         """0..1, how surely the mesh's network sees an upright face in each.
 
         On six actors its logit was 19 to 28 for upright faces and below 8 for those that lay or stood on their heads, where the

@@ -17,7 +17,7 @@ MARGIN = 1.5
 """The side of insightface's crop for landmarks, as a multiple of the box's longer side."""
 
 
-def insist_trainable(pictures: PackPictures) -> None:
+def require_trainable(pictures: PackPictures) -> None:
     """Raise SplitError if a test person is among the pictures."""
     for seed in set(pictures.identity.tolist()):
         check_trainable(seed)
@@ -53,18 +53,18 @@ def cut(
     if random.random() < 0.4:
         mask = cv2.warpAffine(np.asarray(pictures.masks[row]), matrix, (size, size), flags=cv2.INTER_LINEAR)
         behind = mask < 128
-        crop[behind] = clouds(size, random)[behind]
+        crop[behind] = value_noise(size, random)[behind]
     return crop
 
 
-def clouds(size: int, random: Random) -> UInt8[np.ndarray, "s s 3"]:
+def value_noise(size: int, random: Random) -> UInt8[np.ndarray, "s s 3"]:
     """Soft blotches of colour, coarse or fine."""
     cells = int(2 ** random.uniform(1, 5.5))
     base = random.uniform(0, 255, 3) + random.normal(0, random.uniform(5, 60), (cells, cells, 3))
     return np.asarray(cv2.resize(np.clip(base, 0, 255).astype(np.uint8), (size, size), interpolation=cv2.INTER_LINEAR))
 
 
-def spoilt(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarray, "s s 3"]:
+def degrade(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarray, "s s 3"]:
     """The crop in other light and colours, perhaps grey, coarse, blurred, noisy or compressed."""
     if random.random() < 0.9:
         crop = _lit(crop, random)
@@ -88,12 +88,12 @@ def spoilt(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarray
     return np.asarray(crop, np.uint8)
 
 
-def covered(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarray, "s s 3"]:
+def occlude(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarray, "s s 3"]:
     """The crop with a flat or blotchy thing before up to a quarter of it."""
     size = crop.shape[0]
     width, height = (round(size * side) for side in random.uniform(0.1, 0.45, 2))
     x, y = int(random.integers(0, size - width)), int(random.integers(0, size - height))
-    patch = clouds(size, random) if random.random() < 0.5 else np.full((size, size, 3), random.integers(0, 256, 3), np.uint8)
+    patch = value_noise(size, random) if random.random() < 0.5 else np.full((size, size, 3), random.integers(0, 256, 3), np.uint8)
     mask = np.zeros((size, size), np.uint8)
     if random.random() < 0.5:
         cv2.rectangle(mask, (x, y), (x + width, y + height), 255, -1)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from faceswap_lab.models.pack.augment import insist_trainable
+from faceswap_lab.models.pack.augment import require_trainable
 from faceswap_lab.models.pack.detector_net import STRIDES, Detector, DetectorConfig, Head, Truth, anchors_of, losses
 from faceswap_lab.models.pack.detector_scenes import Canvas, make_canvas
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph, Shape
@@ -32,7 +32,7 @@ class DetectorTraining:
 
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
-            steps=2600, batch=16, rate=3e-3, warmup=150, cosine_over=4500, fall_from=1200, clip=10.0, precision="fp32"
+            steps=2600, batch=16, learning_rate=3e-3, warmup=150, cosine_over=4500, fall_from=1200, clip=10.0, precision="fp32"
         )
     )
     net: DetectorConfig = field(default_factory=DetectorConfig)
@@ -41,7 +41,7 @@ class DetectorTraining:
     points_weight: float = 8.0
     polish: FitConfig = field(
         default_factory=lambda: FitConfig(
-            steps=3500, batch=16, rate=1e-3, warmup=0, cosine_over=10**9, fall_from=2600, clip=10.0, precision="fp32"
+            steps=3500, batch=16, learning_rate=1e-3, warmup=0, cosine_over=10**9, fall_from=2600, clip=10.0, precision="fp32"
         )
     )
     polish_points_weight: float = 30.0
@@ -59,7 +59,7 @@ def fresh_detector(config: DetectorTraining) -> FitState:
 
 def train_detector(state: FitState, pictures: PackPictures, config: DetectorTraining) -> Iterator[Step]:
     """Train to the end. Raises SplitError for pictures of a test person, RunError if it diverges."""
-    insist_trainable(pictures)
+    require_trainable(pictures)
     anchors = anchors_of(config.size, config.size)
 
     def losses_of(points_weight: float, net: nn.Module, random: np.random.Generator, _: float) -> dict[str, Tensor]:

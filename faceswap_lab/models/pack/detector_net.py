@@ -16,7 +16,7 @@ STRIDES = (8, 16, 32)
 ANCHOR_SIZES = ((16.0, 32.0), (64.0, 128.0), (256.0, 512.0))
 """Side in pixels of the faces that each stride's two anchors are for."""
 
-_REACH, _MOST_CELLS, _OCTAVES = 0.22, 1.5, 0.75
+_REACH, _MAX_CELLS, _OCTAVES = 0.22, 1.5, 0.75
 _PRIOR = 0.02
 
 
@@ -161,7 +161,7 @@ def assign(truth: Truth, anchors: Anchors) -> Assigned:
     clamped = side.clamp(ANCHOR_SIZES[0][0], ANCHOR_SIZES[-1][-1])
     off = (anchors.place[None, :, None] - middle[:, None]).abs().amax(-1)
     octaves = (clamped[:, None] / anchors.side[None, :, None]).log2().abs()
-    reach = torch.minimum(_REACH * side[:, None], _MOST_CELLS * anchors.stride[None, :, None])
+    reach = torch.minimum(_REACH * side[:, None], _MAX_CELLS * anchors.stride[None, :, None])
     reach = torch.maximum(reach, 0.6 * anchors.stride[None, :, None])
     real = (truth.there & ~truth.ignored)[:, None]
     taken = (off <= reach) & (octaves <= _OCTAVES) & real

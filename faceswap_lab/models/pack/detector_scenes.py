@@ -47,14 +47,14 @@ def make_canvas(pictures: PackPictures, seed: int, size: int) -> Canvas:
     scene = _Scene(image=np.zeros((size, size, 3), np.uint8), boxes=[], points=[])
     count = int(draw.choice(_COUNTS, p=_COUNT_ODDS))
     if count and draw.random() < 0.35:
-        _lay(scene, pictures, draw, whole=True)
+        _place_face(scene, pictures, draw, whole=True)
         count -= 1
     else:
         scene.image[:] = _background(pictures, draw, size)
     for _ in range(int(draw.integers(1, 4)) if draw.random() < 0.4 else 0):
         _distract(scene, pictures, draw)
     for _ in range(count):
-        _lay(scene, pictures, draw, whole=False)
+        _place_face(scene, pictures, draw, whole=False)
     boxes = np.array(scene.boxes, np.float32).reshape(-1, 4)
     _cover_some(scene.image, boxes, draw)
     image = _band(scene.image, boxes, draw)
@@ -88,7 +88,7 @@ def _ignored(boxes: Float[np.ndarray, "k 4"], image: Image) -> Bool[np.ndarray, 
 # --- laying faces down --------------------------------------------------------------------------------------------------------
 
 
-def _lay(scene: _Scene, pictures: PackPictures, draw: Random, *, whole: bool) -> None:
+def _place_face(scene: _Scene, pictures: PackPictures, draw: Random, *, whole: bool) -> None:
     """Lay one picture on the canvas: its actor alone, or the square as it is; with `whole` it fills the canvas. If it would hide a
     face that is there, it is left out."""
     row = int(draw.integers(len(pictures)))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faceswap_lab.faces import align
-from faceswap_lab.models.pack.augment import Random, clouds, covered, cut, insist_trainable, moved_about, spoilt
+from faceswap_lab.models.pack.augment import Random, cut, degrade, moved_about, occlude, require_trainable, value_noise
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph
 from faceswap_lab.models.pack.pictures import PackPictures
 from faceswap_lab.models.training.loop import FitConfig, FitState, Step, fit
@@ -70,10 +70,10 @@ class EmbedNet(nn.Module):
 class Recogniser(nn.Module):
     """The embedder with one direction for each person of the training."""
 
-    def __init__(self, num_people: int) -> None:
+    def __init__(self, num_identities: int) -> None:
         super().__init__()
         self.net = EmbedNet()
-        self.people = nn.Parameter(torch.randn(num_people, NUM_VALUES) * 0.05)
+        self.identities = nn.Parameter(torch.randn(num_identities, NUM_VALUES) * 0.05)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------------
@@ -81,13 +81,13 @@ class Recogniser(nn.Module):
 
 def fresh_embedder(pictures: PackPictures, config: FitConfig) -> FitState:
     """A Recogniser of the people in `pictures`, to be trained."""
-    num_people = len(np.unique(pictures.identity))
-    return FitState.fresh(lambda: Recogniser(num_people), config)
+    num_identities = len(np.unique(pictures.identity))
+    return FitState.fresh(lambda: Recogniser(num_identities), config)
 
 
 def train_embedder(state: FitState, pictures: PackPictures, config: FitConfig) -> Iterator[Step]:
     """Train a Recogniser until `config.steps`; the state is whole at each yield. Raises SplitError for pictures of test people."""
-    insist_trainable(pictures)
+    require_trainable(pictures)
     person = np.unique(pictures.identity, return_inverse=True)[1]
     matrices = _matrices(pictures)
 
@@ -96,7 +96,7 @@ def train_embedder(state: FitState, pictures: PackPictures, config: FitConfig) -
         rows = random.integers(0, len(pictures), config.batch)
         crops = np.stack([_sample(pictures, int(row), matrices[row], random) for row in rows])
         margin = _MARGIN * min(1.0, done / _MARGIN_FULL_AT)
-        cosines = functional.normalize(net.net(_blob(crops))).float() @ functional.normalize(net.people).float().T
+        cosines = functional.normalize(net.net(_blob(crops))).float() @ functional.normalize(net.identities).float().T
         return margin_loss(cosines, torch.from_numpy(person[rows]), margin)
 
     return fit(state, losses, config)
@@ -120,16 +120,16 @@ def _sample(pictures: PackPictures, row: int, matrix: Float[np.ndarray, "2 3"], 
     turn, scale = float(random.normal(0, 0.05)), float(np.exp(random.normal(0, 0.05)))
     mirror = bool(random.random() < 0.5)
     matrix = moved_about(matrix, SIZE, random, turn=turn, scale=scale, shift=1.5, mirror=mirror)
-    crop = spoilt(cut(pictures, row, matrix, SIZE, random), random)
+    crop = degrade(cut(pictures, row, matrix, SIZE, random), random)
     if random.random() < 0.5:
         crop = _framed(crop, random)
-    return covered(crop, random) if random.random() < 0.15 else crop
+    return occlude(crop, random) if random.random() < 0.15 else crop
 
 
 def _framed(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarray, "s s 3"]:
     """Something else along each edge, up to a sixth of the crop deep."""
     left, top, right, bottom = (int(value) for value in random.integers(0, SIZE // 6, 4))
-    out = clouds(SIZE, random)
+    out = value_noise(SIZE, random)
     inside = np.s_[top : SIZE - bottom, left : SIZE - right]
     out[inside] = crop[inside]
     return out
@@ -154,7 +154,7 @@ class IdentityScore:
 
 
 def score_embedder(
-    net: EmbedNet, pictures: PackPictures, *, off: float = 0.02, spoil: bool = False, seed: int = 0
+    net: EmbedNet, pictures: PackPictures, *, off: float = 0.02, degraded: bool = False, seed: int = 0
 ) -> IdentityScore:
     """The score of a network on crops that are turned, scaled and shifted by about `off` against the true points."""
     random = np.random.default_rng([95, seed])
@@ -163,7 +163,7 @@ def score_embedder(
         turn, scale = random.normal(0, off, 2)
         moved = moved_about(matrix, SIZE, random, turn=turn, scale=float(np.exp(scale)), shift=off * SIZE / 2, mirror=False)
         crop = cv2.warpAffine(np.asarray(pictures.images[row]), moved, (SIZE, SIZE))
-        crops.append(spoilt(crop, random) if spoil else crop)
+        crops.append(degrade(crop, random) if degraded else crop)
     with torch.inference_mode():
         vectors = torch.cat([net(_blob(np.stack(crops[start : start + 64]))) for start in range(0, len(crops), 64)])
     return identity_score(functional.normalize(vectors).numpy(), pictures.identity)

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from faceswap_lab.actors.head.landmark_sets import landmark_table
 from faceswap_lab.actors.head.rig import load_rig
-from faceswap_lab.models.pack.augment import Random, box_to_crop, covered, cut, insist_trainable, moved_about, spoilt
+from faceswap_lab.models.pack.augment import Random, box_to_crop, cut, degrade, moved_about, occlude, require_trainable
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph
 from faceswap_lab.models.pack.pictures import PackPictures
 from faceswap_lab.models.training.loop import FitConfig, FitState, Step, fit
@@ -97,7 +97,7 @@ class _Batch:
 
 def train_points(state: FitState, pictures: PackPictures, config: FitConfig) -> Iterator[Step]:
     """Train a PointsNet until `config.steps`; the state is whole at each yield. Raises SplitError for pictures of test people."""
-    insist_trainable(pictures)
+    require_trainable(pictures)
 
     def losses(net: nn.Module, random: Random, done: float) -> dict[str, Tensor]:
         assert isinstance(net, PointsNet)
@@ -136,9 +136,9 @@ def _sample(pictures: PackPictures, row: int, random: Random) -> tuple[np.ndarra
     matrix = box_to_crop(pictures.boxes[row], SIZE)
     matrix = moved_about(matrix, SIZE, random, turn=turn, scale=scale, shift=0.03 * SIZE, mirror=mirror)
     crop = cut(pictures, row, matrix, SIZE, random)
-    half = spoilt(cv2.resize(crop, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA), random)
+    half = degrade(cv2.resize(crop, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA), random)
     if random.random() < 0.25:
-        half = covered(half, random)
+        half = occlude(half, random)
     points = pictures.points106[row] @ matrix[:, :2].T + matrix[:, 2]
     points = points[mirrored_106()] if mirror else points
     return half, (points / (SIZE / 2) - 1).astype(np.float32)
@@ -163,7 +163,7 @@ class PointScore:
     failed: float
 
 
-def score_points(net: PointsNet, pictures: PackPictures, *, off: float = 0.03, spoil: bool = False, seed: int = 0) -> PointScore:
+def score_points(net: PointsNet, pictures: PackPictures, *, off: float = 0.03, degraded: bool = False, seed: int = 0) -> PointScore:
     """How far a network's points are from the truth, on crops whose boxes are shifted and scaled by about `off` of their side."""
     random = np.random.default_rng([94, seed])
     found = []
@@ -172,7 +172,7 @@ def score_points(net: PointsNet, pictures: PackPictures, *, off: float = 0.03, s
         matrix = box_to_crop(pictures.boxes[row], SIZE)
         matrix = moved_about(matrix, SIZE, random, turn=0.0, scale=scale, shift=off / 1.5 * SIZE, mirror=False)
         crop = cv2.warpAffine(np.asarray(pictures.images[row]), matrix, (SIZE, SIZE))
-        crop = spoilt(crop, random) if spoil else crop
+        crop = degrade(crop, random) if degraded else crop
         with torch.inference_mode():
             points = net(_blob(crop[None])).view(NUM_POINTS, 2).double().numpy()
         inverse = cv2.invertAffineTransform(matrix)

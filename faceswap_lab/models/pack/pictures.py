@@ -74,7 +74,7 @@ class PackPictures:
     keypoints5: Float[np.ndarray, "n 5 2"]
     boxes: Float[np.ndarray, "n 4"]
     poses: Float[np.ndarray, "n 3"]
-    covered: Bool[np.ndarray, " n"]
+    occluded: Bool[np.ndarray, " n"]
     split: Split
 
     def __len__(self) -> int:
@@ -90,7 +90,7 @@ class PackPictures:
             keypoints5=self.keypoints5[rows],
             boxes=self.boxes[rows],
             poses=self.poses[rows],
-            covered=self.covered[rows],
+            occluded=self.occluded[rows],
             split=self.split,
         )
 

@@ -42,7 +42,7 @@ _JPEG = 95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Shot:
+class LabelledView:
     """One picture: RGB, where the actor is (255), points in pixels, yaw, pitch and roll, and whether something is before the face.
 
     `interocular` is the distance between the eyes in pixels, measured in space, so that turning does not change it; `scene` is
@@ -54,25 +54,25 @@ class Shot:
     points106: Float[np.ndarray, "106 2"]
     keypoints5: Float[np.ndarray, "5 2"]
     pose: Float[np.ndarray, " 3"]
-    covered: bool
+    occluded: bool
     interocular: float
     scene: Scene
 
 
-def shoot(seed: int, numbers: Sequence[int], size: int) -> Iterator[Shot]:
+def render_views(seed: int, numbers: Sequence[int], size: int) -> Iterator[LabelledView]:
     """The pictures of these numbers of one actor, `size` pixels square."""
     for number in numbers:
-        yield _shot(seed, number, size)
+        yield _labelled_view(seed, number, size)
 
 
-def _shot(seed: int, number: int, size: int) -> Shot:
+def _labelled_view(seed: int, number: int, size: int) -> LabelledView:
     wears, view = _wears(seed, number), view_of(seed, number)
     figure = build_figure(seed, texture_rows(size), "cpu", wears)
     rendered = render(figure, view, size=size)
     # Hair alone may hide a face as well; here only what is put on or held up counts.
-    covered = wears not in ("none", "hat", "cap") or view.prop is not None
+    occluded = wears not in ("none", "hat", "cap") or view.prop is not None
     points106, interocular = _measured(rendered.scene)
-    return Shot(
+    return LabelledView(
         image=rendered.image,
         mask=np.asarray(np.isfinite(rendered.depth) * 255, np.uint8),
         points106=points106,
@@ -80,7 +80,7 @@ def _shot(seed: int, number: int, size: int) -> Shot:
         interocular=interocular,
         scene=rendered.scene,
         pose=np.array([view.yaw, view.pitch, view.roll], np.float32),
-        covered=covered,
+        occluded=occluded,
     )
 
 
@@ -121,11 +121,11 @@ def make_part(path: Path, seeds: Sequence[int], num_views: int, size: int) -> No
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        shots = [_small(shot) for seed in seeds for shot in shoot(seed, range(num_views), size)]
+        views = [_small(labelled) for seed in seeds for labelled in render_views(seed, range(num_views), size)]
     finally:
         torch.set_num_threads(threads)
-    coded = [shot.pop("jpeg") for shot in shots]
-    arrays: dict[str, Any] = {name: np.stack([shot[name] for shot in shots]) for name in shots[0]}
+    coded = [labelled.pop("jpeg") for labelled in views]
+    arrays: dict[str, Any] = {name: np.stack([labelled[name] for labelled in views]) for name in views[0]}
     arrays |= {"size": np.array(size), "jpeg": np.concatenate(coded), "lengths": np.array([len(each) for each in coded])}
     part = path.with_name(f".{path.name}")
     with part.open("wb") as file:
@@ -133,15 +133,15 @@ def make_part(path: Path, seeds: Sequence[int], num_views: int, size: int) -> No
     part.replace(path)
 
 
-def _small(shot: Shot) -> dict[str, np.ndarray]:
+def _small(labelled: LabelledView) -> dict[str, np.ndarray]:
     """What is kept of a picture: its figure's textures would fill the memory."""
     return {
-        "jpeg": _encode(shot.image),
-        "masks": np.packbits(shot.mask.reshape(-1) > 0),
-        "points106": shot.points106,
-        "keypoints5": shot.keypoints5,
-        "poses": shot.pose,
-        "covered": np.array(shot.covered),
+        "jpeg": _encode(labelled.image),
+        "masks": np.packbits(labelled.mask.reshape(-1) > 0),
+        "points106": labelled.points106,
+        "keypoints5": labelled.keypoints5,
+        "poses": labelled.pose,
+        "occluded": np.array(labelled.occluded),
     }
 
 
@@ -173,7 +173,7 @@ def read_parts(paths: Sequence[Path], split: Split, scratch: Path) -> PackPictur
         keypoints5=joined["keypoints5"],
         boxes=boxes_of(joined["points106"], joined["keypoints5"]),
         poses=joined["poses"],
-        covered=joined["covered"],
+        occluded=joined["occluded"],
         split=split,
     )
 

@@ -80,9 +80,9 @@ class DeviceCanvas:
         pixels, targets = (tensor.detach().float().clamp(0, 1) for tensor in (swapped.pixels, crops.pixels))
         if part is None:
             return replace(swapped, pixels=colours.match(pixels, targets, masks, colour))
-        share = self._sent(part)
-        matched = colours.match(pixels, targets, masks * share, colour)
-        return replace(swapped, pixels=pixels + share * (matched - pixels))
+        alpha = self._sent(part)
+        matched = colours.match(pixels, targets, masks * alpha, colour)
+        return replace(swapped, pixels=pixels + alpha * (matched - pixels))
 
     def paste(self, crops: Crops, swapped: Swapped) -> None:
         """Lay each swapped crop over its frame through its mask, faded out towards the crop's border."""
@@ -95,11 +95,11 @@ class DeviceCanvas:
         samples = np.array([_samples(matrix) for matrix in back])
         for number in np.unique(samples).tolist():
             rows = [row for row in np.flatnonzero(samples == number).tolist() if self._reaches(back[row], size)]
-            for row, over in zip(rows, self._overlays(levels, masks, back, rows, number), strict=True):
-                laid[row] = over
+            for row, foreground in zip(rows, self._overlays(levels, masks, back, rows, number), strict=True):
+                laid[row] = foreground
         for row, item in enumerate(laid):
             if item is not None:
-                self._lay(self._place[int(crops.frame_index[row])], *item)
+                self._composite(self._place[int(crops.frame_index[row])], *item)
 
     def frames(self) -> Iterator[Frame]:
         """The frames as they now are, in order."""
@@ -159,18 +159,18 @@ class DeviceCanvas:
             to_crop[number, :, 2] -= to_crop[number, :, :2] @ np.full(2, (most - 1) / 2 / most)
             to_crop[number, :, :2] /= most
         points = self._points(to_crop, height * most, width * most)
-        share = _read(masks[chosen], points, "bilinear", "zeros")
+        alpha = _read(masks[chosen], points, "bilinear", "zeros")
         patch = levels[chosen]
         if not samples:
             around = functional.pad(patch, (1, 1, 1, 1), mode="replicate")
             patch = functional.interpolate(around, scale_factor=3, mode="bicubic", align_corners=False).round().clamp(0, 255)
             points = 3 * points + 4
-        over = _read(patch, points, "bilinear", "border")
+        foreground = _read(patch, points, "bilinear", "border")
         if most > 1:
-            share = functional.avg_pool2d(share, most)
-        over = _levels(over, most)
+            alpha = functional.avg_pool2d(alpha, most)
+        foreground = _levels(foreground, most)
         for number, box in enumerate(boxes):
-            yield box, over[number, :, : box.height, : box.width], share[number, :, : box.height, : box.width]
+            yield box, foreground[number, :, : box.height, : box.width], alpha[number, :, : box.height, : box.width]
 
     def _masks(self, swapped: Swapped) -> Float[Tensor, "n 1 s s"]:
         """How much of each crop is seen: what the swapper says, faded out towards the border."""
@@ -178,10 +178,10 @@ class DeviceCanvas:
         border = self._sent(border_window(size).copy())[None, None].expand(number, 1, size, size)
         return border if swapped.mask is None else border * swapped.mask.detach().float().clamp(0, 1)
 
-    def _lay(self, place: int, box: _Box, over: Float[Tensor, "3 h w"], share: Float[Tensor, "1 h w"]) -> None:
+    def _composite(self, place: int, box: _Box, foreground: Float[Tensor, "3 h w"], alpha: Float[Tensor, "1 h w"]) -> None:
         part = self._pixels[place, box.top : box.top + box.height, box.left : box.left + box.width]
         under = part.permute(2, 0, 1).float()
-        part.copy_((under + share * (over - under)).round().to(torch.uint8).permute(1, 2, 0))
+        part.copy_((under + alpha * (foreground - under)).round().to(torch.uint8).permute(1, 2, 0))
         self._changed.add(place)
 
     # --- places ---------------------------------------------------------------------------------------------------------------

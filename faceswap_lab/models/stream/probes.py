@@ -9,7 +9,7 @@ from faceswap_lab.errors import FaceError
 from faceswap_lab.faces.face import Faces, largest
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models.protocols import Believer, Engine, Source
+from faceswap_lab.models.protocols import Engine, Source, UprightEstimator
 
 _SURER = 0.03
 
@@ -34,9 +34,9 @@ def turn_to_upright(footage: Footage, engine: Engine, *, num_frames: int = 5) ->
 def _sureness(frame: Frame, engine: Engine) -> float:
     """How sure the engine is of an upright face in the frame: the detector's score, times the mesh's belief where it has one."""
     found = engine.detect(frame)
-    if not len(found) or not isinstance(engine, Believer):
+    if not len(found) or not isinstance(engine, UprightEstimator):
         return float(found.scores.max(initial=0.0))
-    return float((found.scores * engine.belief(frame, found)).max())
+    return float((found.scores * engine.upright_probability(frame, found)).max())
 
 
 def source_of(footage: Footage, engine: Engine, *, num_frames: int = 5, dense: bool = True) -> Source:

@@ -50,7 +50,7 @@ class Inswapper:
     def open(cls, path: Path, device: torch.device, *, embedder: str) -> "Inswapper":
         """Read, check and load a file. Raises WeightsError for any other, LicenceError for one whose licence nobody accepted."""
         graph = check(onnx_inspect.inspect(path))
-        restricted.insist_accepted([graph.sha256])
+        restricted.require_accepted([graph.sha256])
         return cls(graph, devices.onnx_session(path, device), embedder)
 
     @property

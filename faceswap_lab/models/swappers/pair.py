@@ -52,7 +52,7 @@ class PairSwapper:
         """Write weights, network config and card as one safetensors file. WeightsError if a weight is not finite."""
         about = {"card": json.dumps(asdict(self.card)), "net": json.dumps(asdict(self._net.config))}
         tensors = {name: tensor.contiguous().cpu() for name, tensor in self._net.state_dict().items()}
-        _insist_finite(path, tensors)
+        _require_finite(path, tensors)
         # As bytes and not by safetensors' own writer, whose error for a full disk is no OSError.
         path.write_bytes(save(tensors, metadata=about))
 
@@ -75,15 +75,15 @@ class PairSwapper:
                 got=f"{path}: {' '.join(str(error).split())[:200]}",
                 remedy="train the pair again",
             ) from error
-        _insist_finite(path, tensors)
+        _require_finite(path, tensors)
         return cls(net.to(device), card)
 
 
-def _insist_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def _require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     wrong = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if wrong:
         raise WeightsError(
             expected=f"finite weights in {path}",
             got=f"NaN or infinity in {len(wrong)} of {len(tensors)} tensors, {wrong[0]} among them",
-            remedy="train the pair again, at a lower learning rate (recipe.train.rate) if it was training that made them",
+            remedy="train the pair again, at a lower learning rate (recipe.train.learning_rate) if it was training that made them",
         )

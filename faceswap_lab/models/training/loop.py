@@ -16,6 +16,19 @@ from torch import Tensor, nn
 
 from faceswap_lab.errors import RunError
 
+DIVERGED = "lower the learning rate (recipe.train.learning_rate) and train again: that is a new run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Step:
+    """`number` steps are done; `losses` are means since the last Step; `samples_per_s` counts pictures through either decoder."""
+
+    number: int
+    losses: dict[str, float]
+    learning_rate: float
+    samples_per_s: float
+
+
 Losses = Callable[[nn.Module, np.random.Generator, float], dict[str, Tensor]]
 """The losses of one step: of a network, random numbers of this step, and how far the training is, 0..1. `loss` is minimised."""
 
@@ -32,7 +45,7 @@ class FitConfig:
 
     steps: int
     batch: int = 64
-    rate: float = 2e-3
+    learning_rate: float = 2e-3
     warmup: int = 100
     cosine_over: int = 0
     fall_from: int = 0
@@ -53,18 +66,18 @@ class FitConfig:
         if not 0 <= self.again_from < self.steps:
             raise ValueError(f"again_from must be within 0..{self.steps - 1}, got {self.again_from}")
 
-    def rate_at(self, step: int) -> float:
+    def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         if step < self.warmup:
-            return self.rate * (step + 1) / self.warmup
+            return self.learning_rate * (step + 1) / self.warmup
         if self.again_from and step >= self.again_from:
             again = (step - self.again_from) / (self.steps - self.again_from)
-            return self.rate / 2 * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, again))) / 2)
+            return self.learning_rate / 2 * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, again))) / 2)
         if self.fall_from and step > self.fall_from:
             left = (self.steps - step) / (self.steps - self.fall_from)
-            return self.rate_at(self.fall_from) * max(0.01, left)
+            return self.learning_rate_at(self.fall_from) * max(0.01, left)
         share = (step - self.warmup) / max(1, (self.cosine_over or self.again_from or self.steps) - self.warmup)
-        return self.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, share))) / 2)
+        return self.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, share))) / 2)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,7 +98,7 @@ class FitState:
         plain = [value for value in net.parameters() if value.ndim == 1]
         groups: list[dict[str, Any]] = [{"params": [value for value in net.parameters() if value.ndim > 1]}]
         groups.append({"params": plain, "weight_decay": 0.0})
-        optimiser = torch.optim.AdamW(groups, lr=config.rate, weight_decay=config.weight_decay, fused=True)
+        optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
         return cls(net=net, average=copy.deepcopy(net).requires_grad_(False).eval(), optimiser=optimiser)
 
     def state_dict(self) -> dict[str, Any]:
@@ -96,7 +109,7 @@ class FitState:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from `saved`. Raises RunError if it was made with another network, is incomplete, or holds NaN or infinity."""
         try:
-            insist_finite(saved)
+            require_finite(saved)
             for name in ("net", "average", "optimiser"):
                 getattr(self, name).load_state_dict(saved[name])
             self.step = int(saved["step"])
@@ -104,7 +117,7 @@ class FitState:
             raise RunError(
                 expected="a checkpoint of this recipe's network",
                 got=" ".join(str(error).split())[:200],
-                remedy="train with again=True to start a new run",
+                remedy="train with force=True to start a new run",
             ) from error
 
 
@@ -125,13 +138,13 @@ def fit(state: FitState, losses: Losses, config: FitConfig) -> Iterator[Step]:
             if not all(math.isfinite(mean) for mean in means.values()):
                 raise RunError(expected="finite losses", got=f"{means} at step {state.step}", remedy=DIVERGED)
             speed = since * config.batch / (perf_counter() - clock)
-            yield Step(number=state.step, losses=means, rate=config.rate_at(state.step - 1), samples_per_s=speed)
+            yield Step(number=state.step, losses=means, learning_rate=config.learning_rate_at(state.step - 1), samples_per_s=speed)
             sums, since, clock = {}, 0, perf_counter()
 
 
 def _update(state: FitState, loss: Tensor, config: FitConfig) -> None:
     for group in state.optimiser.param_groups:
-        group["lr"] = config.rate_at(state.step)
+        group["lr"] = config.learning_rate_at(state.step)
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(state.net.parameters(), config.clip)
@@ -145,20 +158,7 @@ def _update(state: FitState, loss: Tensor, config: FitConfig) -> None:
             mean.copy_(value)
 
 
-DIVERGED = "lower the learning rate (recipe.train.rate) and train again: that is a new run"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Step:
-    """`number` steps are done; `losses` are means since the last Step; `samples_per_s` counts pictures through either decoder."""
-
-    number: int
-    losses: dict[str, float]
-    rate: float
-    samples_per_s: float
-
-
-def insist_finite(saved: dict[str, Any]) -> None:
+def require_finite(saved: dict[str, Any]) -> None:
     """Raise RunError if a weight, its running average or the optimiser's memory of it is NaN or infinite."""
     parts = {part: saved[part] for part in ("net", "average")}
     slots = saved["optimiser"]["state"].items()

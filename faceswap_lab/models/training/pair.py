@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
-from faceswap_lab.models.training.loop import DIVERGED, Step, insist_finite
+from faceswap_lab.models.training.loop import DIVERGED, Step, require_finite
 from faceswap_lab.models.training.losses import mask_loss, picture_loss
 
 
@@ -29,7 +29,7 @@ class TrainConfig:
 
     steps: int = 900
     batch: int = 8
-    rate: float = 2e-3
+    learning_rate: float = 2e-3
     warmup: int = 30
     weight_decay: float = 1e-4
     clip: float = 1.0
@@ -45,12 +45,12 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
-    def rate_at(self, step: int) -> float:
+    def learning_rate_at(self, step: int) -> float:
         """Learning rate of step number `step`, counted from 0."""
         if step < self.warmup:
-            return self.rate * (step + 1) / self.warmup
+            return self.learning_rate * (step + 1) / self.warmup
         done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+        return self.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,11 +61,11 @@ class Portraits:
     `wanted` are None.
     """
 
-    own: UInt8[Tensor, "n 3 s s"]
-    own_mask: UInt8[Tensor, "n 2 s s"]
-    others: UInt8[Tensor, "m 3 s s"] | None = None
-    wanted: UInt8[Tensor, "m 3 s s"] | None = None
-    wanted_mask: UInt8[Tensor, "m 2 s s"] | None = None
+    self_images: UInt8[Tensor, "n 3 s s"]
+    self_masks: UInt8[Tensor, "n 2 s s"]
+    inputs: UInt8[Tensor, "m 3 s s"] | None = None
+    targets: UInt8[Tensor, "m 3 s s"] | None = None
+    target_masks: UInt8[Tensor, "m 2 s s"] | None = None
 
     def to(self, device: torch.device) -> "Portraits":
         """The same on another device."""
@@ -75,11 +75,11 @@ class Portraits:
 
         return replace(
             self,
-            own=self.own.to(device),
-            own_mask=self.own_mask.to(device),
-            others=moved(self.others),
-            wanted=moved(self.wanted),
-            wanted_mask=moved(self.wanted_mask),
+            self_images=self.self_images.to(device),
+            self_masks=self.self_masks.to(device),
+            inputs=moved(self.inputs),
+            targets=moved(self.targets),
+            target_masks=moved(self.target_masks),
         )
 
 
@@ -102,7 +102,11 @@ class TrainState:
         net.to(device)
         # MPS has no fused AdamW; the fused one halves the optimiser's share of a step elsewhere.
         optimiser = torch.optim.AdamW(
-            net.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=device.type != "mps"
+            net.parameters(),
+            lr=config.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=config.weight_decay,
+            fused=device.type != "mps",
         )
         # Random numbers come from the host even when pixels live on a GPU: one small generator whose state is easily kept.
         random = torch.Generator().manual_seed(config.seed + 1)
@@ -121,7 +125,7 @@ class TrainState:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from `saved`. Raises RunError if it was made with another network, is incomplete, or holds NaN or infinity."""
         try:
-            insist_finite(saved)
+            require_finite(saved)
             self.net.load_state_dict(saved["net"])
             self.average.load_state_dict(saved["average"])
             self.optimiser.load_state_dict(saved["optimiser"])
@@ -131,7 +135,7 @@ class TrainState:
             raise RunError(
                 expected="a checkpoint of this recipe's network",
                 got=" ".join(str(error).split())[:200],
-                remedy="train with again=True to start a new run",
+                remedy="train with force=True to start a new run",
             ) from error
 
 
@@ -156,7 +160,9 @@ def train(state: TrainState, people: tuple[Portraits, Portraits], config: TrainC
                     remedy=DIVERGED,
                 )
             pictures = since * config.batch * 2 / (perf_counter() - clock)
-            yield Step(number=state.step, losses=means, rate=config.rate_at(state.step - 1), samples_per_s=pictures)
+            yield Step(
+                number=state.step, losses=means, learning_rate=config.learning_rate_at(state.step - 1), samples_per_s=pictures
+            )
             sums, since, clock = {}, 0, perf_counter()
 
 
@@ -164,14 +170,14 @@ def _one_step(
     state: TrainState, people: tuple[Portraits, Portraits], config: TrainConfig, device: torch.device
 ) -> dict[str, Tensor]:
     for group in state.optimiser.param_groups:
-        group["lr"] = config.rate_at(state.step)
+        group["lr"] = config.learning_rate_at(state.step)
     parts: dict[str, Tensor] = {}
     for person, portraits in enumerate(people):
-        x, wanted, mask = _batch(portraits, config, state.random)
+        x, targets, mask = _batch(portraits, config, state.random)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision_on(device, config) == "bf16"):
             drawn = state.net(x, person)
         drawn = drawn.float()
-        parts[f"picture_{person}"] = picture_loss(drawn[:, :3], wanted, mask[:, :1], mask[:, 1:])
+        parts[f"picture_{person}"] = picture_loss(drawn[:, :3], targets, mask[:, :1], mask[:, 1:])
         parts[f"mask_{person}"] = config.mask_weight * mask_loss(drawn[:, 3:], mask[:, :1])
     loss = torch.stack(list(parts.values())).sum()
     state.optimiser.zero_grad(set_to_none=True)
@@ -203,13 +209,13 @@ def _batch(portraits: Portraits, config: TrainConfig, random: torch.Generator) -
         rows = torch.randint(len(stacks[0]), (count,), generator=random).to(stacks[0].device)
         return torch.cat([stack[rows].float().div(255) for stack in stacks], 1)
 
-    if portraits.others is None or portraits.wanted is None or portraits.wanted_mask is None:
-        own = _moved(pick(config.batch, portraits.own, portraits.own_mask), random)
-        return _warped(own[:, :3], random), own[:, :3], own[:, 3:]
+    if portraits.inputs is None or portraits.targets is None or portraits.target_masks is None:
+        self_images = _moved(pick(config.batch, portraits.self_images, portraits.self_masks), random)
+        return _warped(self_images[:, :3], random), self_images[:, :3], self_images[:, 3:]
     num_own = round(config.batch * config.self_share)
-    own = pick(num_own, portraits.own, portraits.own, portraits.own_mask)
-    true = pick(config.batch - num_own, portraits.others, portraits.wanted, portraits.wanted_mask)
-    both = _moved(torch.cat([own, true]), random)
+    self_images = pick(num_own, portraits.self_images, portraits.self_images, portraits.self_masks)
+    true = pick(config.batch - num_own, portraits.inputs, portraits.targets, portraits.target_masks)
+    both = _moved(torch.cat([self_images, true]), random)
     return both[:, :3], both[:, 3:6], both[:, 6:]
 
 

@@ -155,7 +155,7 @@ def accept(acceptance: Acceptance) -> None:
     catalogue.write(_record(acceptance.name), json.dumps(asdict(acceptance), indent=1).encode())
 
 
-def insist_accepted(digests: Iterable[str]) -> None:
+def require_accepted(digests: Iterable[str]) -> None:
     """Raise LicenceError if any of these files, wherever it lies, is known to be restricted and nobody accepted its licence."""
     for pack in PACKS.values():
         if not set(pack.files.values()).isdisjoint(digests) and accepted(pack.card.name) is None:

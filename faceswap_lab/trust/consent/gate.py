@@ -21,25 +21,25 @@ from faceswap_lab.trust.consent.manifest import CONSENT_ONLY, PICTURE_ONLY, Entr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Party:
-    """Who is source or target: an actor (no grant, subject `"actor:…"`), or whoever is seen in a file, with its grant."""
+class Subject:
+    """Who is source or target: an actor (no grant, name `"actor:…"`), or whoever is seen in a file, with its grant."""
 
-    subject: str
+    name: str
     grant: Grant | None = None
 
     @property
     def is_actor(self) -> bool:
         """Whether this is an actor; a grant says that it is a file, whatever the subject is called."""
-        return self.grant is None and self.subject.startswith("actor:")
+        return self.grant is None and self.name.startswith("actor:")
 
     @property
     def origin(self) -> str:
         """The actor, or the file's digest."""
-        return f"sha256:{bare(self.grant.sha256)}" if self.grant else self.subject
+        return f"sha256:{bare(self.grant.sha256)}" if self.grant else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leave:
+class Permission:
     """What the gate said yes to: the entries behind each side (none for actors)."""
 
     source: tuple[Entry, ...] = ()
@@ -61,33 +61,33 @@ class Leave:
         return self.real_target and not self.real_source
 
 
-def check_swap(source: Party, target: Party, *, root: Path, today: date | None = None) -> Leave:
+def check_swap(source: Subject, target: Subject, *, root: Path, today: date | None = None) -> Permission:
     """Raise `ConsentError` unless the source's face may be put on the target; the entries that allow it."""
     day = today or date.today()
-    leave = Leave(source=_entries(source, root), target=_entries(target, root))
-    _insist(leave.source, "swap-source", day)
-    _insist(leave.target, "swap-target" if leave.real_source else "anonymise", day)
-    for giver in leave.source:
-        for taker in leave.target:
+    permission = Permission(source=_entries(source, root), target=_entries(target, root))
+    _require(permission.source, "swap-source", day)
+    _require(permission.target, "swap-target" if permission.real_source else "anonymise", day)
+    for giver in permission.source:
+        for taker in permission.target:
             if not (giver.synthetic or taker.synthetic or same_subject(giver.subject, taker.subject)):
-                _insist_named(giver, taker.subject)
-                _insist_named(taker, giver.subject)
-    return leave
+                _require_named(giver, taker.subject)
+                _require_named(taker, giver.subject)
+    return permission
 
 
-def check_train(*parties: Party, root: Path, today: date | None = None) -> None:
+def check_train(*subjects: Subject, root: Path, today: date | None = None) -> None:
     """Raise `ConsentError` unless weights may be fitted to all of these people."""
-    for party in parties:
-        _insist(_entries(party, root), "train", today or date.today())
+    for subject in subjects:
+        _require(_entries(subject, root), "train", today or date.today())
 
 
-def check_evaluate(*parties: Party, root: Path, today: date | None = None) -> None:
+def check_evaluate(*subjects: Subject, root: Path, today: date | None = None) -> None:
     """Raise `ConsentError` unless all of these people may be measured by a recogniser."""
-    for party in parties:
-        _insist(_entries(party, root), "evaluate", today or date.today())
+    for subject in subjects:
+        _require(_entries(subject, root), "evaluate", today or date.today())
 
 
-def target_uses(source: Party) -> tuple[str, ...]:
+def target_uses(source: Subject) -> tuple[str, ...]:
     """What a target that is declared for a swap with this source is declared for."""
     return ("anonymise",) if source.is_actor else ("swap-target",)
 
@@ -97,22 +97,22 @@ def bare(digest: str) -> str:
     return digest.removeprefix("sha256:").lower()
 
 
-def _entries(party: Party, root: Path) -> tuple[Entry, ...]:
+def _entries(subject: Subject, root: Path) -> tuple[Entry, ...]:
     """The entries that must agree: none for an actor; a file's own; for what a run made, those of all it was made from."""
-    if party.is_actor:
+    if subject.is_actor:
         return ()
-    if party.grant is None:
+    if subject.grant is None:
         raise ConsentError(
-            expected=f"a grant for {party.subject!r}, who is no actor",
+            expected=f"a grant for {subject.name!r}, who is no actor",
             got="none",
             remedy="let the file in with admit, and pass its Clip",
         )
-    if party.grant.basis != "derived":
-        return _entries_of([party.grant.sha256], party.subject, root)
-    if not party.grant.parents:
+    if subject.grant.basis != "derived":
+        return _entries_of([subject.grant.sha256], subject.name, root)
+    if not subject.grant.parents:
         raise ConsentError(expected="what this derived file was made from", got="no parents", remedy="take the result from its Run")
-    files = dict.fromkeys(parent for parent in party.grant.parents if not parent.startswith("actor:"))
-    return _entries_of(files, party.subject, root)
+    files = dict.fromkeys(parent for parent in subject.grant.parents if not parent.startswith("actor:"))
+    return _entries_of(files, subject.name, root)
 
 
 def _entries_of(files: Iterable[str], subject: str, root: Path) -> tuple[Entry, ...]:
@@ -128,7 +128,7 @@ def _entries_of(files: Iterable[str], subject: str, root: Path) -> tuple[Entry, 
     return tuple(found[digest] for digest in digests)
 
 
-def _insist(entries: Iterable[Entry], use: str, day: date) -> None:
+def _require(entries: Iterable[Entry], use: str, day: date) -> None:
     for entry in entries:
         if problem := entry.standing(day):
             raise ConsentError(
@@ -155,7 +155,7 @@ def to_allow(entry: Entry, uses: Iterable[str]) -> str:
     return f"if they agree, write {line} in {place}"
 
 
-def _insist_named(entry: Entry, other: str) -> None:
+def _require_named(entry: Entry, other: str) -> None:
     """One real person onto another: the entry must be this person's consent and name the other."""
     consent = entry.manifest.consent
     if consent.kind != "consent" or not any(same_subject(other, partner) for partner in consent.partners):

@@ -61,7 +61,7 @@ def read_claim(path: Path) -> Claim | None:
     return None
 
 
-def insist_honest(path: Path, who: str, *, synthetic: bool) -> None:
+def require_honest(path: Path, who: str, *, synthetic: bool) -> None:
     """Raise `ConsentError` if the file's own word goes against what is declared of it.
 
     What says that it is synthetic is nobody's camera original; and what a lab like this made of a real person's face is not

@@ -17,7 +17,7 @@ from faceswap_lab.errors import MediaError
 from faceswap_lab.faces import frame as stills
 from faceswap_lab.faces import video
 from faceswap_lab.files import VERSION, canonical
-from faceswap_lab.trust.consent.gate import Leave, Party
+from faceswap_lab.trust.consent.gate import Permission, Subject
 
 TOOL = "faceswap_lab"
 
@@ -36,46 +36,44 @@ class Lineage:
     """
 
     run: str
-    source: Party
-    target: Party
+    source: Subject
+    target: Subject
     trained: bool
     inputs: Mapping[str, str] = field(default_factory=dict)
 
 
-def metadata_of(lineage: Lineage, leave: Leave) -> dict[str, str]:
+def metadata_of(lineage: Lineage, permission: Permission) -> dict[str, str]:
     """The two metadata values of one result."""
-    return {SENTENCE: sentence(lineage, leave), DETAILS: canonical(details(lineage, leave))}
+    return {SENTENCE: sentence(lineage, permission), DETAILS: canonical(details(lineage, permission))}
 
 
-def sentence(lineage: Lineage, leave: Leave) -> str:
+def sentence(lineage: Lineage, permission: Permission) -> str:
     """For people."""
     by = f"by {TOOL} {VERSION}"
     if lineage.source == lineage.target and lineage.source.is_actor:
-        return f"Synthetic: generated {by}. It shows {lineage.source.subject}, a computer-made person; nobody real is shown."
-    if not leave.real_target and not leave.real_source:
-        return (
-            f"Synthetic: AI-generated {by}. The face of {lineage.source.subject} on {lineage.target.subject}; nobody real is shown."
-        )
-    whom = "a real person whose own face is not shown" if leave.anonymises else lineage.target.subject
-    return f"Synthetic: AI-altered {by}. The face of {lineage.source.subject} was put on {whom}; this is not a true recording."
+        return f"Synthetic: generated {by}. It shows {lineage.source.name}, a computer-made person; nobody real is shown."
+    if not permission.real_target and not permission.real_source:
+        return f"Synthetic: AI-generated {by}. The face of {lineage.source.name} on {lineage.target.name}; nobody real is shown."
+    whom = "a real person whose own face is not shown" if permission.anonymises else lineage.target.name
+    return f"Synthetic: AI-altered {by}. The face of {lineage.source.name} was put on {whom}; this is not a true recording."
 
 
-def details(lineage: Lineage, leave: Leave) -> dict[str, Any]:
+def details(lineage: Lineage, permission: Permission) -> dict[str, Any]:
     """For programs: JSON values only, and one text when written, because readers mangle arrays."""
     hidden = {"subject": "withheld", "origin": "withheld"}
-    target = {"subject": lineage.target.subject, "origin": lineage.target.origin}
+    target = {"subject": lineage.target.name, "origin": lineage.target.origin}
     return {
         "tool": TOOL,
         "version": VERSION,
         "run": lineage.run,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "digital_source_type": SOURCE_TYPES + _source_type(lineage, leave),
-        "source": {"subject": lineage.source.subject, "origin": lineage.source.origin},
-        "target": hidden if leave.anonymises else target,
+        "digital_source_type": SOURCE_TYPES + _source_type(lineage, permission),
+        "source": {"subject": lineage.source.name, "origin": lineage.source.origin},
+        "target": hidden if permission.anonymises else target,
     }
 
 
-def marked_html(html: str, shown: Sequence[tuple[Lineage, Leave]]) -> str:
+def marked_html(html: str, shown: Sequence[tuple[Lineage, Permission]]) -> str:
     """The page with both texts in its head: all sentences, and a JSON list with one item a result."""
     if not shown:
         raise ValueError("a page that shows results needs their lineages")
@@ -114,7 +112,7 @@ def _metadata(path: Path) -> dict[str, str]:
         return {}
 
 
-def _source_type(lineage: Lineage, leave: Leave) -> str:
-    if leave.real_target or leave.real_source:
+def _source_type(lineage: Lineage, permission: Permission) -> str:
+    if permission.real_target or permission.real_source:
         return "compositeWithTrainedAlgorithmicMedia" if lineage.trained else "compositeSynthetic"
     return "trainedAlgorithmicMedia" if lineage.trained else "algorithmicMedia"

@@ -22,13 +22,13 @@ from faceswap_lab.files import canonical, sha256_file, sha256_text
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.root import lab_root
-from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import admit
 from faceswap_lab.trust.admit import Refused
 from faceswap_lab.trust.consent.declare import File
-from faceswap_lab.trust.consent.gate import Party, check_evaluate, check_train
+from faceswap_lab.trust.consent.gate import Subject, check_evaluate, check_train
 from faceswap_lab.verbs.gather import layouts
 from faceswap_lab.verbs.gather.work import Gathering
+from faceswap_lab.verbs.library import FacesetRun
 from faceswap_lab.verbs.people import file_record
 from faceswap_lab.verbs.recipes import FacesetRecipe
 
@@ -42,8 +42,8 @@ def gather(
     who: str | None = None,
     basis: str | None = None,
     uses: Sequence[str] = USES,
-    again: bool = False,
-) -> Run:
+    force: bool = False,
+) -> FacesetRun:
     """Make a faceset from files and folders; blocks with one progress line. `recipe` may be just the set's name.
 
     Files with a manifest entry come in under it; the others are declared, as in `admit`, with `who`, `basis` and `uses`. A file
@@ -61,7 +61,7 @@ def gather(
     inputs = {f"file {number:05d}": file_record(clip) for number, clip in enumerate(clips, 1)}
     if refused:
         inputs["refused"] = sha256_text(canonical(sorted([each.path.name, each.sha256] for each in refused)))
-    run = Run.start(root, "faceset", to_json(replace(recipe, layout=found.layout)), inputs, again=again)
+    run = FacesetRun.start(root, "faceset", to_json(replace(recipe, layout=found.layout)), inputs, force=force)
     if not run.finished:
         with run:
             Gathering(run=run, recipe=recipe, clips=clips, refused=refused, found=found).work()
@@ -102,9 +102,9 @@ def _allowed(clips: list[Clip], refused: list[Refused], root: Path) -> tuple[lis
         if manifest not in errors:
             errors[manifest] = None
             try:
-                party = Party(subject=clip.subject, grant=clip.grant)
-                check_evaluate(party, root=root)
-                check_train(party, root=root)
+                subject = Subject(name=clip.subject, grant=clip.grant)
+                check_evaluate(subject, root=root)
+                check_train(subject, root=root)
             except ConsentError as error:
                 errors[manifest] = error
         if refusal := errors[manifest]:

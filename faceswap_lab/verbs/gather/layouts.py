@@ -58,7 +58,7 @@ class Material:
     """A file to look at. `strand` names the clip that a numbered still was taken from, at `time_s`; empty for a file of its own."""
 
     path: Path
-    strand: str = ""
+    sequence: str = ""
     time_s: float = 0.0
 
 
@@ -124,14 +124,14 @@ def _material(path: Path, layout: Layout) -> Material:
     if layout == "faceswap" and (source := faceswap_source(path)):
         # faceswap names a frame of a video after it: clip_000123.png.
         name, number = _numbered(Path(source).stem)
-        return Material(path=path, strand=f"{folder}/{name}", time_s=number / FRAME_RATE) if number >= 0 else Material(path=path)
+        return Material(path=path, sequence=f"{folder}/{name}", time_s=number / FRAME_RATE) if number >= 0 else Material(path=path)
     if layout == "deepfacelab":
         hit = _DFL.match(path.stem)
-        return Material(path=path, strand=folder, time_s=int(hit[1][:12]) / FRAME_RATE) if hit else Material(path=path)
+        return Material(path=path, sequence=folder, time_s=int(hit[1][:12]) / FRAME_RATE) if hit else Material(path=path)
     # faceswap's own names of faces end with the number of the face in the frame: clip_000123_0.png.
     stem = re.sub(r"_\d{1,2}$", "", path.stem) if layout == "faceswap" else path.stem
     name, number = _numbered(stem)
-    return Material(path=path, strand=f"{folder}/{name}", time_s=number / FRAME_RATE) if number >= 0 else Material(path=path)
+    return Material(path=path, sequence=f"{folder}/{name}", time_s=number / FRAME_RATE) if number >= 0 else Material(path=path)
 
 
 def _numbered(stem: str) -> tuple[str, int]:

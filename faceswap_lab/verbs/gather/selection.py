@@ -8,7 +8,7 @@ import numpy as np
 
 from faceswap_lab.faces import quality
 from faceswap_lab.faces.faceset import SPLITS, Split
-from faceswap_lab.faces.quality import Print
+from faceswap_lab.faces.quality import FaceThumbnail
 from faceswap_lab.files import sha256_text
 from faceswap_lab.models.clusters import Clusters, cluster
 from faceswap_lab.verbs.gather.sightings import Sightings
@@ -47,13 +47,13 @@ class Identified:
 def identify(seen: Sightings, subjects: Mapping[str, str], recipe: FacesetRecipe) -> Identified:
     """Who is who. `subjects` maps a source to the person whom its manifest names.
 
-    With people "one" each subject's files are looked at by themselves, for their manifests speak of that person only.
+    With identities "one" each subject's files are looked at by themselves, for their manifests speak of that person only.
     """
     person, reason, detail = [""] * len(seen), list(map(str, seen.reason)), list(map(str, seen.detail))
     identities: list[Identity] = []
     doubts: list[str] = []
     kept = np.flatnonzero(seen.reason == "")
-    if recipe.people == "many":
+    if recipe.identities == "many":
         found = cluster(seen.embedding[kept], [str(source) for source in seen.source[kept]], same_person=recipe.same_person)
         for row, label in zip(kept, found.labels, strict=True):
             person[row] = f"person-{label + 1}"
@@ -103,30 +103,30 @@ def _doubts(found: Clusters, chosen: int, subject: str) -> list[str]:
 
 
 def find_doubles(
-    prints: Sequence[Print], merit: Sequence[float], people: Sequence[str], like: float
+    thumbnails: Sequence[FaceThumbnail], merit: Sequence[float], identities: Sequence[str], near_duplicate_max: float
 ) -> dict[int, tuple[int, float]]:
     """Faces that show what a better one of the same person shows already: number to (the better one's number, difference).
 
     The best of equal ones stays, whichever file it is from. Only the `_LOOKS` likest at small scale are looked at closely.
     """
     doubles: dict[int, tuple[int, float]] = {}
-    vectors = np.stack([quality.small_vector(each) for each in prints]) if prints else np.zeros((0, 1), np.float32)
+    vectors = np.stack([quality.small_vector(each) for each in thumbnails]) if thumbnails else np.zeros((0, 1), np.float32)
     kept: dict[str, list[int]] = defaultdict(list)
     stacks: dict[str, np.ndarray] = {}
-    for number in sorted(range(len(prints)), key=lambda n: (-merit[n], n)):
-        mine = kept[people[number]]
-        stack = stacks.setdefault(people[number], np.zeros((64, vectors.shape[1]), np.float32))
+    for number in sorted(range(len(thumbnails)), key=lambda n: (-merit[n], n)):
+        mine = kept[identities[number]]
+        stack = stacks.setdefault(identities[number], np.zeros((64, vectors.shape[1]), np.float32))
         cosines = stack[: len(mine)] @ vectors[number]
         for place in np.argsort(-cosines, kind="stable")[:_LOOKS]:
             if cosines[place] < _CLOSER_LOOK:
                 break
-            differs = quality.difference(prints[mine[place]], prints[number])
-            if differs <= like:
+            differs = quality.difference(thumbnails[mine[place]], thumbnails[number])
+            if differs <= near_duplicate_max:
                 doubles[number] = (mine[place], differs)
                 break
         if number not in doubles:
             if len(mine) == len(stack):
-                stacks[people[number]] = stack = np.concatenate([stack, np.zeros_like(stack)])
+                stacks[identities[number]] = stack = np.concatenate([stack, np.zeros_like(stack)])
             stack[len(mine)] = vectors[number]
             mine.append(number)
     return doubles
@@ -136,12 +136,12 @@ def find_doubles(
 class When:
     """Where a face stands for the split: on which strand (a file, or the clip that stills were taken from) and when."""
 
-    strand: str
+    sequence: str
     time_s: float
 
     def unit(self, stretch_s: float) -> tuple[str, int]:
         """The stretch that goes into one split as a whole."""
-        return self.strand, int(self.time_s // stretch_s)
+        return self.sequence, int(self.time_s // stretch_s)
 
 
 def split(moments: Sequence[When], recipe: FacesetRecipe) -> list[Split | None]:
@@ -164,7 +164,7 @@ def split(moments: Sequence[When], recipe: FacesetRecipe) -> list[Split | None]:
         _fill(chosen, order, list(wanted), counts)
     edges = _edges(chosen, recipe.stretch_s)
     return [
-        None if any(abs(moment.time_s - edge) < recipe.gap_s for edge in edges[moment.strand]) else chosen[unit]
+        None if any(abs(moment.time_s - edge) < recipe.gap_s for edge in edges[moment.sequence]) else chosen[unit]
         for moment, unit in zip(moments, units, strict=True)
     ]
 
@@ -174,15 +174,15 @@ def _units(moments: Sequence[When], recipe: FacesetRecipe) -> list[tuple[str, in
     units = [moment.unit(recipe.stretch_s) for moment in moments]
     ends: dict[str, float] = {}
     for moment in moments:
-        ends[moment.strand] = max(ends.get(moment.strand, 0.0), moment.time_s)
+        ends[moment.sequence] = max(ends.get(moment.sequence, 0.0), moment.time_s)
     known = set(units)
-    last = {strand: int(end // recipe.stretch_s) for strand, end in ends.items()}
+    last = {sequence: int(end // recipe.stretch_s) for sequence, end in ends.items()}
     short = {
-        (strand, number)
-        for strand, number in last.items()
-        if (strand, number - 1) in known and ends[strand] - number * recipe.stretch_s < recipe.gap_s
+        (sequence, number)
+        for sequence, number in last.items()
+        if (sequence, number - 1) in known and ends[sequence] - number * recipe.stretch_s < recipe.gap_s
     }
-    return [(strand, number - 1) if (strand, number) in short else (strand, number) for strand, number in units]
+    return [(sequence, number - 1) if (sequence, number) in short else (sequence, number) for sequence, number in units]
 
 
 def _fill(
@@ -201,7 +201,7 @@ def _fill(
 def _edges(chosen: Mapping[tuple[str, int], Split], stretch_s: float) -> dict[str, list[float]]:
     """Strand to the moments at which one split's stretch ends and another's begins."""
     edges: dict[str, list[float]] = defaultdict(list)
-    for (strand, number), name in chosen.items():
-        if chosen.get((strand, number + 1), name) != name:
-            edges[strand].append((number + 1) * stretch_s)
+    for (sequence, number), name in chosen.items():
+        if chosen.get((sequence, number + 1), name) != name:
+            edges[sequence].append((number + 1) * stretch_s)
     return edges

@@ -11,11 +11,13 @@ from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import export
-from faceswap_lab.trust.consent.gate import Party
+from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.trust.marks.metadata import Lineage
 
 
-def shoot(folder: str | Path, *, hero: int = 7, friend: int = 21, clips: int = 3, photos: int = 24, size: int = 320) -> Path:
+def film_material(
+    folder: str | Path, *, hero: int = 7, friend: int = 21, clips: int = 3, photos: int = 24, size: int = 320
+) -> Path:
     """Films actor `hero` into `folder`: `clips` of speech of 4 seconds, `photos` of every pose, and what a real shoot has too.
 
     That is a photograph out of focus, one from too far away, one that was saved twice, one that cuts the face, one of a wall, and
@@ -44,5 +46,5 @@ def _with(frame: Frame, image: np.ndarray) -> Frame:
 
 
 def _let_out(shown: Footage | Frame, path: Path, seed: int) -> None:
-    actor = Party(subject=Actor(seed).subject)
+    actor = Subject(name=Actor(seed).subject)
     export.export(shown, path, lineage=Lineage(run="", source=actor, target=actor, trained=False), root=lab_root())

@@ -129,12 +129,12 @@ class Gathering:
 
     def _when(self, source: str, time_s: float) -> When:
         known = self.material.get(self.by_source[source].path, Material(path=self.by_source[source].path))
-        return When(strand=known.strand or source, time_s=known.time_s + time_s)
+        return When(sequence=known.sequence or source, time_s=known.time_s + time_s)
 
     def _without_doubles(self, seen: Sightings, faces: list[_Face]) -> list[_Face]:
-        prints = [quality.fingerprint(read_still(face.temporary), template=self.recipe.template) for face in faces]
+        thumbnails = [quality.face_thumbnail(read_still(face.temporary), template=self.recipe.template) for face in faces]
         merit = [min(float(seen.side[face.row]), self.recipe.size) * min(float(seen.sharpness[face.row]), 1.5) for face in faces]
-        doubles = find_doubles(prints, merit, [face.person for face in faces], self.recipe.like)
+        doubles = find_doubles(thumbnails, merit, [face.person for face in faces], self.recipe.near_duplicate_max)
         for number, (better, differs) in doubles.items():
             self._drop(
                 seen, faces[number].row, "duplicate", f"of {faces[better].crop}, difference {differs:.3f}", of=faces[better].crop
@@ -234,7 +234,7 @@ class Gathering:
             name=self.recipe.name,
             layout=self.found.layout,
             num_faces=len(rows),
-            people=dict(Counter(row.person for row in rows).most_common(1000)),
+            faces_per_identity=dict(Counter(row.person for row in rows).most_common(1000)),
             splits={name: splits[name] for name in SPLITS},
             num_files=len(self.clips),
             num_refused=len(self.refused),

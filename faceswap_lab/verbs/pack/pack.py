@@ -20,11 +20,12 @@ from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.pack.scores import check_judges, score_pack
 from faceswap_lab.verbs.pack.stages import FILES, render_parts, train_networks
 from faceswap_lab.verbs.recipes import PackRecipe
+from faceswap_lab.verbs.train.result import TrainRun
 
 FOLDER, CARD, PARTS = "pack", "pack/card.json", "parts"
 
 
-def train_pack(recipe: PackRecipe, *, workers: int = 1, again: bool = False) -> Run:
+def train_pack(recipe: PackRecipe, *, workers: int = 1, force: bool = False) -> TrainRun:
     """Make a pack; blocks with one progress line a stage. With more than one worker, so many processes render and train.
 
     The same finished call returns its Run; an interrupted one goes on with the pictures and steps that are missing, and the
@@ -34,7 +35,7 @@ def train_pack(recipe: PackRecipe, *, workers: int = 1, again: bool = False) -> 
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     check_judges()  # before hours of work, at whose end they are needed
-    run = Run.start(lab_root(), "train", to_json(recipe), {}, again=again)
+    run = TrainRun.start(lab_root(), "train", to_json(recipe), {}, force=force)
     if run.finished:
         return run
     with run:
@@ -93,7 +94,7 @@ def _train(run: Run, recipe: PackRecipe, parts: Path, workers: int) -> None:
         with run.write(f"{FOLDER}/{FILES[network.task]}") as path:
             network.path.replace(path)
         for step in network.steps:
-            run.emit("step", network=network.task, step=step["number"], losses=step["losses"], rate=step["rate"])
+            run.emit("step", network=network.task, step=step["number"], losses=step["losses"], learning_rate=step["rate"])
         run.emit("trained", network=network.task, seconds=network.seconds, parameters=network.num_parameters)
         run.flush()
         line.update(len(FILES) - len(missing) + done)

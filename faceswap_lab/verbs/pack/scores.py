@@ -23,7 +23,7 @@ from faceswap_lab.models.metrics import landmark_error
 from faceswap_lab.models.pack.detector_scenes import empty_canvas
 from faceswap_lab.models.pack.embedder import identity_score
 from faceswap_lab.models.pack.pictures import boxes_of
-from faceswap_lab.models.pack.render import Shot, shoot
+from faceswap_lab.models.pack.render import LabelledView, render_views
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.weights import catalogue
@@ -69,7 +69,7 @@ class _Sample:
     dense: dict[int, np.ndarray]
     interocular: float
     steep: bool
-    covered: bool
+    occluded: bool
 
 
 def score_pack(folder: Path, config: PackScores) -> dict[str, Any]:
@@ -77,12 +77,12 @@ def score_pack(folder: Path, config: PackScores) -> dict[str, Any]:
 
     What each name means is in `docs/actors_pack.md`.
     """
-    shots = list(_shots(config))
+    views = list(_views(config))
     engines: dict[str, Engine] = {"pack": open_engine(f"insight:{folder}", torch.device("cpu")), "offline": OfflineEngine()}
-    found: dict[str, Any] = {"pictures": len(shots), "actors": config.num_actors, "first": config.first}
+    found: dict[str, Any] = {"pictures": len(views), "actors": config.num_actors, "first": config.first}
     for kind in (*DEGRADED, "small"):
-        shown = shots if kind == "plain" else [each for k, each in enumerate(shots) if k % config.num_views < config.num_degraded]
-        samples = [_sample(seed, shot, kind) for seed, shot in shown]
+        shown = views if kind == "plain" else [each for k, each in enumerate(views) if k % config.num_views < config.num_degraded]
+        samples = [_sample(seed, labelled, kind) for seed, labelled in shown]
         found[kind] = {name: _scored(engine, samples) for name, engine in engines.items()}
     empty = [_frame(empty_canvas(number, _FRAME[0])) for number in range(config.num_empty)]
     found["empty"] = {
@@ -99,48 +99,48 @@ def check_judges() -> None:
         catalogue.path(name)
 
 
-def _shots(config: PackScores) -> Iterator[tuple[int, Shot]]:
+def _views(config: PackScores) -> Iterator[tuple[int, LabelledView]]:
     seeds = range(config.first, config.first + config.num_actors)
     if {split_of(seed) for seed in (seeds[0], seeds[-1])} != {"test"}:
         raise ValueError(f"a pack is scored on test people, got actors {seeds[0]} to {seeds[-1]}")
     line = Progress("test pictures", len(seeds) * config.num_views, unit="pictures")
     for seed in seeds:
         # The last of each actor's views may show glasses, a hat or a scarf.
-        for number, shot in enumerate(shoot(seed, [*range(config.num_views - 1), 7], _SIZE)):
-            yield seed, shot
+        for number, labelled in enumerate(render_views(seed, [*range(config.num_views - 1), 7], _SIZE)):
+            yield seed, labelled
             line.update((seed - seeds[0]) * config.num_views + number + 1)
     line.close()
 
 
-def _sample(seed: int, shot: Shot, kind: str) -> _Sample:
+def _sample(seed: int, labelled: LabelledView, kind: str) -> _Sample:
     matrix = np.array([[1.0, 0, 0], [0, 1, 0]])
     if kind == "small":
         scale, side = 0.25, _SIZE // 4
-        image = np.full((*_FRAME, 3), shot.image[:8].mean((0, 1)).astype(np.uint8), np.uint8)
+        image = np.full((*_FRAME, 3), labelled.image[:8].mean((0, 1)).astype(np.uint8), np.uint8)
         x, y = (int(value) for value in np.random.default_rng([96, seed]).integers(20, 400, 2))
-        image[y : y + side, x : x + side] = cv2.resize(shot.image, (side, side), interpolation=cv2.INTER_AREA)
+        image[y : y + side, x : x + side] = cv2.resize(labelled.image, (side, side), interpolation=cv2.INTER_AREA)
         # A pixel's middle lies at a whole number: shrinking moves it by a part of a pixel.
         shift = (scale - 1) / 2
         matrix = np.array([[scale, 0, x + shift], [0, scale, y + shift]])
     else:
-        image, scale = DEGRADED[kind](shot.image), 1.0
+        image, scale = DEGRADED[kind](labelled.image), 1.0
 
     def moved(points: np.ndarray) -> np.ndarray:
         return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], np.float32)
 
-    points106, points5 = moved(shot.points106), moved(shot.keypoints5)
+    points106, points5 = moved(labelled.points106), moved(labelled.keypoints5)
     dense = {106: points106}
     if kind == "plain":
-        dense[468] = moved(truth_maps.points_of(shot.scene, 468).xy)
+        dense[468] = moved(truth_maps.points_of(labelled.scene, 468).xy)
     return _Sample(
         seed=seed,
         frame=_frame(image),
         box=boxes_of(points106[None], points5[None])[0],
         points5=points5,
         dense=dense,
-        interocular=shot.interocular * scale,
-        steep=bool(abs(shot.pose[0]) > _STEEP),
-        covered=shot.covered,
+        interocular=labelled.interocular * scale,
+        steep=bool(abs(labelled.pose[0]) > _STEEP),
+        occluded=labelled.occluded,
     )
 
 
@@ -166,14 +166,14 @@ def _scored(engine: Engine, samples: list[_Sample]) -> dict[str, Any]:
         vectors.append(face.embeddings[0])
         people.append(sample.seed)
     found = np.array(hits)
-    steep, covered = np.array([sample.steep for sample in samples]), np.array([sample.covered for sample in samples])
+    steep, occluded = np.array([sample.steep for sample in samples]), np.array([sample.occluded for sample in samples])
     score = identity_score(np.stack(vectors), np.array(people)) if len(set(people)) > 1 and len(people) > len(set(people)) else None
     return {
         "pictures": len(samples),
         "found": _share(found),
-        "found_uncovered": _share(found[~covered]),
-        "found_uncovered_beyond_30_degrees": _share(found[~covered & steep]),
-        "found_covered": _share(found[covered]),
+        "found_uncovered": _share(found[~occluded]),
+        "found_uncovered_beyond_30_degrees": _share(found[~occluded & steep]),
+        "found_covered": _share(found[occluded]),
         "false_alarms": false_alarms,
         "nme_5": _mean(errors5),
         "nme_468" if isinstance(engine, OfflineEngine) else "nme_106": _mean(errors_dense),

@@ -182,7 +182,7 @@ def _resume(state: FitState, place: Path, key: str) -> tuple[list[dict[str, Any]
         raise RunError(
             expected=f"a training state in {place}",
             got=(str(error).splitlines() or [type(error).__name__])[0][:200],
-            remedy="remove the file: the same call then begins at step 0; or train with again=True",
+            remedy="remove the file: the same call then begins at step 0; or train with force=True",
         ) from error
     state.load_state_dict(inner)
     return history, seconds

@@ -32,9 +32,10 @@ from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust.consent.gate import Leave, Party
+from faceswap_lab.trust.consent.gate import Permission, Subject
 from faceswap_lab.trust.export_dataset import MANIFEST
 from faceswap_lab.trust.marks import metadata as mark
+from faceswap_lab.verbs.render.dataset import ShardRun
 
 PARTS = "parts"
 _CONTINUOUS_S = 20.0
@@ -139,7 +140,7 @@ def source_of(recipe: RenderRecipe, number: int) -> Actor:
     return Actor(recipe.first + (own + step) % recipe.num_actors)
 
 
-def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", again: bool = False) -> Run:
+def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", force: bool = False) -> ShardRun:
     """Render a data set; blocks with one progress line. With more than one worker, processes of a local Dask cluster.
 
     The same finished call returns its Run; an interrupted one goes on with the shards that are missing, and the result is the
@@ -148,7 +149,7 @@ def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", again
     """
     check_recipe(recipe, workers)
     where = devices.pick(device)
-    run = Run.start(lab_root(), "render", to_json(recipe), {}, again=again)
+    run = ShardRun.start(lab_root(), "render", to_json(recipe), {}, force=force)
     if run.finished:
         return run
     with run:
@@ -271,11 +272,11 @@ def _png(image: Image, metadata: dict[str, str], scratch: Path) -> bytes:
 
 def _mark(take: Take, run: str) -> dict[str, str]:
     """The mark of a rendered picture, without the time."""
-    target = Party(subject=take.actor.subject)
-    source = target if take.source is None else Party(subject=take.source.subject)
+    target = Subject(name=take.actor.subject)
+    source = target if take.source is None else Subject(name=take.source.subject)
     lineage = mark.Lineage(run=run, source=source, target=target, trained=False)
-    details = {name: value for name, value in mark.details(lineage, Leave()).items() if name != "time"}
-    return {mark.SENTENCE: mark.sentence(lineage, Leave()), mark.DETAILS: canonical(details)}
+    details = {name: value for name, value in mark.details(lineage, Permission()).items() if name != "time"}
+    return {mark.SENTENCE: mark.sentence(lineage, Permission()), mark.DETAILS: canonical(details)}
 
 
 def _row(run: Run, recipe: RenderRecipe, number: int) -> dict[str, Any]:

@@ -26,11 +26,12 @@ from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import check_swap
-from faceswap_lab.verbs.people import Person, check_person, footage_of, party_of, record_of
+from faceswap_lab.verbs.people import Person, check_person, footage_of, record_of, subject_of
 from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap.parts import Part, join_parts, kept, recorded, remove_parts, write_part
-from faceswap_lab.verbs.swap.result import RESULT
-from faceswap_lab.verbs.train.train import TRAINED_ON, swapper_of
+from faceswap_lab.verbs.swap.result import RESULT, SwapRun
+from faceswap_lab.verbs.train.result import TrainRun
+from faceswap_lab.verbs.train.train import TRAINED_ON
 
 PART_FRAMES = 200
 """About how many frames a kill can cost (see `verbs.swap.parts`)."""
@@ -45,36 +46,36 @@ def swap(
     target: Footage,
     *,
     source: Person,
-    swapper: Run | str,
+    swapper: TrainRun | str,
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
     colour: Colour | None = None,
     device: str = "auto",
-    again: bool = False,
-) -> Run: ...
+    force: bool = False,
+) -> SwapRun: ...
 @overload
 def swap(
     target: Sequence[Footage],
     *,
     source: Person,
-    swapper: Run | str,
+    swapper: TrainRun | str,
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
     colour: Colour | None = None,
     device: str = "auto",
-    again: bool = False,
-) -> list[Run]: ...
+    force: bool = False,
+) -> list[SwapRun]: ...
 def swap(
     target: Footage | Sequence[Footage],
     *,
     source: Person,
-    swapper: Run | str,
+    swapper: TrainRun | str,
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
     colour: Colour | None = None,
     device: str = "auto",
-    again: bool = False,
-) -> Run | list[Run]:
+    force: bool = False,
+) -> SwapRun | list[SwapRun]:
     """Put `source`'s face on `target` (one footage or several; several give a list of Runs).
 
     `swapper` is "warp", which needs no training, the Run or run id that `train` returned, or "inswapper:FILE.onnx", which needs an
@@ -93,17 +94,17 @@ def swap(
     check_person(source, "source")
     if isinstance(target, list | tuple):
         return [
-            swap(each, source=source, swapper=swapper, corrections=corrections, recipe=recipe, device=device, again=again)
+            swap(each, source=source, swapper=swapper, corrections=corrections, recipe=recipe, device=device, force=force)
             for each in target
         ]
     check_person(target, "target")
     if isinstance(target, Actor):
         raise TypeError(f'an actor is no footage: put the face on lab.actor({target.seed}).perform("speech")')
     assert isinstance(target, Footage)
-    check_swap(party_of(source), party_of(target), root=lab_root())
+    check_swap(subject_of(source), subject_of(target), root=lab_root())
     where = devices.pick(device)
     from_file = isinstance(swapper, str) and swapper.startswith(INSWAPPER)
-    trained = None if swapper == "warp" or from_file else Run.open(swapper) if isinstance(swapper, str) else swapper
+    trained = None if swapper == "warp" or from_file else TrainRun.open(swapper) if isinstance(swapper, str) else swapper
     engine = open_engine(recipe.engine, where)
     inputs = {
         "source": record_of(source),
@@ -112,13 +113,13 @@ def swap(
         "engine": engine_record(engine),
         "corrections": corrections.digest() if corrections else "",
     }
-    run = Run.start(lab_root(), "swap", to_json(recipe), inputs, again=again)
+    run = SwapRun.start(lab_root(), "swap", to_json(recipe), inputs, force=force)
     if run.finished:
         return run
     with run:
         machine: AnySwapper
         if trained is not None:
-            machine = swapper_of(trained, where)
+            machine = trained.swapper(where)
             _warn_of_other_points(run, trained, recipe.engine)
         else:
             machine = open_swapper(str(swapper), where, engine) if from_file else WarpSwapper()
@@ -263,7 +264,7 @@ def _shares(spent: dict[str, float]) -> str:
     return ", ".join(f"{name} {100 * seconds / total:.0f} %" for name, seconds in spent.items())
 
 
-def _warn_of_other_points(run: Run, trained: Run, engine: str) -> None:
+def _warn_of_other_points(run: Run, trained: TrainRun, engine: str) -> None:
     """Trainings cut their crops by the offline engine's five points; another engine's lie elsewhere, which no error would show."""
     if engine == TRAINED_ON:
         return

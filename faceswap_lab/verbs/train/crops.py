@@ -28,7 +28,7 @@ _FEWEST = 4
 # Right eye, left eye and mouth in iBUG's 68 points and in MediaPipe's mesh.
 _FOCUS_68 = (tuple(range(36, 42)), tuple(range(42, 48)), tuple(range(48, 60)))
 _FOCUS_468 = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380), (61, 37, 0, 267, 291, 314, 17, 84))
-_KEYS = ("own", "own_mask", "others", "wanted", "wanted_mask")
+_KEYS = ("self_images", "self_masks", "inputs", "targets", "target_masks")
 
 
 def supervised(recipe: PairRecipe, source: Person, target: Person) -> bool:
@@ -59,10 +59,10 @@ def gather(recipe: PairRecipe, source: Person, target: Person, engine: Engine, l
                 line.update(done)
                 if row is None:
                     continue
-                shelves[number].add(own=row.picture, own_mask=row.mask)
+                shelves[number].add(self_images=row.picture, self_masks=row.mask)
                 if row.truth is not None and row.truth_mask is not None:
                     # This frame shows `number`; its truth shows the other person, whose decoder learns from it.
-                    shelves[1 - number].add(others=row.picture, wanted=row.truth, wanted_mask=row.truth_mask)
+                    shelves[1 - number].add(inputs=row.picture, targets=row.truth, target_masks=row.truth_mask)
     for person, shelf in zip(people, shelves, strict=True):
         if (count := shelf.count("own")) < _FEWEST:
             raise FaceError(

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from faceswap_lab.errors import LabError, RunError, WeightsError
+from faceswap_lab.errors import LabError, RunError
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.swappers.pair import PairSwapper
-from faceswap_lab.models.training.loop import Step, insist_finite
+from faceswap_lab.models.training.loop import Step, require_finite
 from faceswap_lab.models.training.pair import Portraits, TrainState, precision_on
 from faceswap_lab.models.training.pair import train as train_steps
 from faceswap_lab.progress import Progress
@@ -22,14 +22,15 @@ from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import check_train
-from faceswap_lab.verbs.people import Person, check_learnable, check_person, learned_from, party_of, record_of
+from faceswap_lab.verbs.people import Person, check_learnable, check_person, learned_from, record_of, subject_of
 from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe
 from faceswap_lab.verbs.train import crops
+from faceswap_lab.verbs.train.result import WEIGHTS, TrainRun
 
 TRAINED_ON = "offline"
 """The engine whose points place the crops of every training of a pair."""
 
-WEIGHTS, CROPS, CHECKPOINT = "pair.safetensors", "crops.safetensors", "checkpoint.pt"
+CROPS, CHECKPOINT = "crops.safetensors", "checkpoint.pt"
 
 
 def train(
@@ -39,8 +40,8 @@ def train(
     target: Person | None = None,
     device: str = "auto",
     workers: int = 1,
-    again: bool = False,
-) -> Run:
+    force: bool = False,
+) -> TrainRun:
     """Train a swapper of `source` and `target`, either of whom it can then put on the other; blocks with one progress line.
 
     With two actors and `supervision` "auto" it learns from truth, else from each person's own pictures. The same finished call
@@ -51,7 +52,7 @@ def train(
     the CPU (see `verbs.pack.pack`).
     """
     if isinstance(recipe, PackRecipe):
-        return _train_pack(recipe, source, target, device, workers, again)
+        return _train_pack(recipe, source, target, device, workers, force)
     if not isinstance(recipe, PairRecipe):
         raise TypeError(f"a training needs a recipe, such as lab.recipes.pair(steps=900), got {type(recipe).__name__}")
     if source is None or target is None:
@@ -62,10 +63,10 @@ def train(
     check_person(source, "source")
     check_person(target, "target")
     check_learnable(source, target)
-    check_train(party_of(source), party_of(target), root=lab_root())
+    check_train(subject_of(source), subject_of(target), root=lab_root())
     where = devices.pick(device)
     inputs = {"source": record_of(source), "target": record_of(target)}
-    run = Run.start(lab_root(), "train", to_json(recipe), inputs, again=again)
+    run = TrainRun.start(lab_root(), "train", to_json(recipe), inputs, force=force)
     if run.finished:
         return run
     with run:
@@ -90,36 +91,22 @@ def train(
             precision=precision_on(where, recipe.train),
             loss=loss,
             supervision=_how(recipe, source, target),
-            num_pictures=[len(portraits.own) for portraits in people],
+            num_pictures=[len(portraits.self_images) for portraits in people],
             seconds={"crops": _spent(run, "crops"), "train": seconds},
         )
     return run
 
 
-def _train_pack(recipe: PackRecipe, source: Person | None, target: Person | None, device: str, workers: int, again: bool) -> Run:
+def _train_pack(
+    recipe: PackRecipe, source: Person | None, target: Person | None, device: str, workers: int, force: bool
+) -> TrainRun:
     from faceswap_lab.verbs.pack.pack import train_pack
 
     if source is not None or target is not None:
         raise ValueError("the pack learns from actors of its own recipe: give neither source nor target")
     if device not in ("auto", "cpu"):
         raise ValueError(f"the pack is trained on the CPU, got device={device!r}")
-    return train_pack(recipe, workers=workers, again=again)
-
-
-def swapper_of(run: Run, where: torch.device) -> PairSwapper:
-    """The swapper that a finished `train` run made. Raises RunError for another run, WeightsError for another's weights."""
-    if run.verb != "train" or not run.finished:
-        raise RunError(
-            expected="a finished train run", got=f"{run.id} ({run.record.status})", remedy="give the Run that lab.train returned"
-        )
-    swapper = PairSwapper.load(run.artifact(WEIGHTS), where)
-    if swapper.card.name != run.id:
-        raise WeightsError(
-            expected=f"the weights that {run.id} trained",
-            got=f"those of {swapper.card.name}, by their card",
-            remedy=f"name {swapper.card.name} itself as the swapper, or train again",
-        )
-    return swapper
+    return train_pack(recipe, workers=workers, force=force)
 
 
 def _how(recipe: PairRecipe, source: Person, target: Person) -> str:
@@ -156,13 +143,13 @@ def _kept(run: Run, where: torch.device) -> dict[str, Any]:
         raise RunError(
             expected=f"a training state in {path}",
             got=(str(error).splitlines() or [type(error).__name__])[0][:200],
-            remedy="remove the file: the same call then begins at step 0; or train with again=True",
+            remedy="remove the file: the same call then begins at step 0; or train with force=True",
         ) from error
     if key != run.key:
         raise RunError(
             expected=f"a checkpoint of {run.id}",
             got=f"one of another recipe, people or code (key {str(key)[:8]})",
-            remedy="remove the file: the same call then begins at step 0; or train with again=True",
+            remedy="remove the file: the same call then begins at step 0; or train with force=True",
         )
     assert isinstance(state, dict)
     return state
@@ -174,7 +161,13 @@ def _loop(run: Run, recipe: PairRecipe, state: TrainState, people: tuple[Portrai
     start, kept = perf_counter(), state.step
     try:
         for step in train_steps(state, people, recipe.train):
-            run.emit("step", step=step.number, losses=step.losses, rate=step.rate, samples_per_s=round(step.samples_per_s, 1))
+            run.emit(
+                "step",
+                step=step.number,
+                losses=step.losses,
+                learning_rate=step.learning_rate,
+                samples_per_s=round(step.samples_per_s, 1),
+            )
             line.update(step.number, _note(step))
             if step.number - kept >= recipe.checkpoint_every:
                 _keep(run, state)
@@ -203,7 +196,7 @@ def _keep(run: Run, state: TrainState) -> None:
     """Keep a checkpoint; the last good one stays if this one is not finite."""
     saved = state.state_dict()
     # Losses were finite before the last step, which may have thrown the weights off.
-    insist_finite(saved)
+    require_finite(saved)
     file = io.BytesIO()
     torch.save({"key": run.key, "state": saved}, file)
     with run.write(CHECKPOINT) as path:

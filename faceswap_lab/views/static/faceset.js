@@ -50,10 +50,10 @@ function render({ model, el }) {
   }
 
   function update() {
-    const people = model.get("people");
-    person.replaceChildren(...people.map(([label, given, count]) => element("option", { value: label, text: `${given || label} (${count})` })));
+    const identities = model.get("identities");
+    person.replaceChildren(...identities.map(([label, given, count]) => element("option", { value: label, text: `${given || label} (${count})` })));
     person.value = model.get("person");
-    const mine = people.find(([label]) => label === model.get("person"));
+    const mine = identities.find(([label]) => label === model.get("person"));
     if (document.activeElement !== name) name.value = mine ? mine[1] : "";
     order.value = model.get("order");
     const pages = model.get("num_pages"), page = model.get("page");
@@ -77,7 +77,7 @@ function render({ model, el }) {
   name.addEventListener("change", () => model.send({ name: [model.get("person"), name.value] }));
   grid.addEventListener("pointerleave", () => { note.textContent = model.get("problem") || model.get("caption"); });
 
-  const watched = ["person", "order", "page", "num_pages", "people", "tiles", "caption", "problem"];
+  const watched = ["person", "order", "page", "num_pages", "identities", "tiles", "caption", "problem"];
   let waiting = false;
   const changed = () => {
     if (waiting) return;

@@ -24,36 +24,34 @@ from faceswap_lab.models.stream.probes import gallery_of
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.root import lab_root
-from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import check_evaluate
-from faceswap_lab.verbs.people import Person, footage_of, party_of, record_of
+from faceswap_lab.verbs.evaluate.scores import PER_FRAME, SCORES, ScoreRun
+from faceswap_lab.verbs.people import Person, footage_of, record_of, subject_of
 from faceswap_lab.verbs.recipes import EvaluateRecipe
-from faceswap_lab.verbs.swap import result as results
-
-SCORES, PER_FRAME = "scores.json", "frames.json"
+from faceswap_lab.verbs.swap.result import SwapRun
 
 
 def evaluate(
-    result: Run, *, truth: Take | None = None, recipe: EvaluateRecipe | None = None, device: str = "auto", again: bool = False
-) -> Run:
+    result: SwapRun, *, truth: Take | None = None, recipe: EvaluateRecipe | None = None, device: str = "auto", force: bool = False
+) -> ScoreRun:
     """Score the swap `result`. With `truth` (`take.recast(source)`) against the right answer; else only what needs none.
 
     Each score stands beside the floor (the target as it is) and the ceiling (the truth itself under the same measure).
     `device` is where the networks of a judge that is not offline run; the offline one's run on the CPU.
     Raises ValueError if the truth is not of this target, ConsentError if a person shown has not agreed to be measured.
     """
-    if not isinstance(result, Run):
+    if not isinstance(result, SwapRun):
         raise TypeError(f"what is scored is the Run that lab.swap returned, got {type(result).__name__}")
     recipe = recipe or EvaluateRecipe()
-    source, target = results.people(result)
-    check_evaluate(party_of(source), party_of(target), root=lab_root())
+    source, target = result.people()
+    check_evaluate(subject_of(source), subject_of(target), root=lab_root())
     if truth is not None and not _belongs(truth, source, target):
         raise ValueError(f"{truth.origin} is not the truth of {result.id}: take the swap's own target and recast it as its source")
     asked = devices.pick(device)
     where = devices.pick("cpu") if recipe.engine == "offline" else asked
     engine = open_engine(recipe.engine, where)
     inputs = {"result": result.id, "truth": record_of(truth) if truth is not None else "", "engine": engine_record(engine)}
-    run = Run.start(lab_root(), "evaluate", to_json(recipe), inputs, again=again)
+    run = ScoreRun.start(lab_root(), "evaluate", to_json(recipe), inputs, force=force)
     if run.finished:
         return run
     with run:
@@ -63,7 +61,7 @@ def evaluate(
         if providers:
             print(f"{run.id}: on {devices.describe(where)}; {providers}", file=sys.stderr)
         judge = _Judge.of(source, target, recipe, engine)
-        shown = results.footage(result)
+        shown = result.footage()
         assert isinstance(target, Footage)
         line = Progress("evaluate", len(shown), unit="frames")
         rows: list[dict[str, float]] = []

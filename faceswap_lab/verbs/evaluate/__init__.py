@@ -1,0 +1,1 @@
+"""`evaluate`: a swap beside its floor and its ceiling."""

@@ -1,0 +1,27 @@
+"""The handle of an evaluate run: its scores."""
+
+import json
+from typing import Any, ClassVar
+
+from faceswap_lab.runs.run import Run
+
+SCORES, PER_FRAME = "scores.json", "frames.json"
+
+
+class ScoreRun(Run):
+    """What `lab.evaluate` returns."""
+
+    VERB: ClassVar[str | None] = "evaluate"
+
+    @property
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """Name to value, floor and ceiling (None where infinite). RunError if the evaluation is not finished."""
+        self.require_finished()
+        found: dict[str, dict[str, Any]] = json.loads(self.artifact(SCORES).read_text())
+        return found
+
+    def gain(self, name: str) -> float:
+        """How far a score is above its floor, or below it where lower is better."""
+        score = self.scores[name]
+        above: float = score["value"] - score["floor"]
+        return above if score["higher_is_better"] else -above
