@@ -144,9 +144,7 @@ def test_a_free_picture_may_be_anonymised_and_nothing_else(tmp_path: Path, kind:
 
 def test_a_grant_is_no_leave_by_itself(tmp_path: Path) -> None:
     """The entry on the disk decides, not what a Grant (which anybody can make) says of its uses."""
-    forged = Subject(
-        name="Ann", grant=Grant(path=tmp_path, sha256="ab" * 32, subject="Ann", basis="consent", uses=frozenset(USES))
-    )
+    forged = Subject(name="Ann", grant=Grant(path=tmp_path, sha256="ab" * 32, subject="Ann", basis="consent", uses=frozenset(USES)))
     assert not allowed(ACTOR, forged, tmp_path)
     as_actor = Subject(name="actor:7", grant=forged.grant)
     assert not allowed(as_actor, OTHER_ACTOR, tmp_path)

@@ -6,7 +6,6 @@ from typing import Any
 
 from faceswap_lab.cli.answers import Answer
 from faceswap_lab.cli.arguments import add_command, add_group, root
-from faceswap_lab.trust import export
 
 
 def offer(commands: Any) -> None:
@@ -40,8 +39,9 @@ def _actors_list(options: argparse.Namespace) -> Answer:
 
 def _actors_show(options: argparse.Namespace) -> Answer:
     from faceswap_lab.actors.cast import Actor
+    from faceswap_lab.trust.export import export_portrait
 
     actor = Actor(options.seed)
     output = options.output or Path(f"actor-{actor.seed}.png")
-    export.export_portrait(actor.portrait(512), output, root=root(), subject=actor.subject)
+    export_portrait(actor.portrait(512), output, root=root(), subject=actor.subject)
     return {"actor": actor.subject, "portrait": str(output)}

@@ -64,7 +64,7 @@ def gather(recipe: PairRecipe, source: Person, target: Person, engine: Engine, l
                     # This frame shows `number`; its truth shows the other person, whose decoder learns from it.
                     shelves[1 - number].add(inputs=row.picture, targets=row.truth, target_masks=row.truth_mask)
     for person, shelf in zip(people, shelves, strict=True):
-        if (count := shelf.count("own")) < _FEWEST:
+        if (count := shelf.count("self_images")) < _FEWEST:
             raise FaceError(
                 expected=f"at least {_FEWEST} frames with a face of {person.subject}",
                 got=str(count),
