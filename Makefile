@@ -6,6 +6,7 @@
 #   make test     the test suite          (make test ARGS="tests/test_views.py -k wipe")
 #   make lint     format, lint, types, layers
 #   make bench    the benchmarks, in their quick form
+#   make docs     the documentation as a site, in site/       (make docs-serve shows it while you write)
 #
 # PYTHON is the interpreter that makes .venv; EXTRA is cpu or gpu (found out by itself).
 
@@ -13,9 +14,10 @@ PYTHON ?= python3
 EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 BIN := .venv/bin
 STAMP := .venv/.setup-stamp
+DOCS_STAMP := .venv/.docs-stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test lint format bench clean
+.PHONY: help setup demo lab test lint format bench docs docs-serve clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -59,5 +61,18 @@ bench: setup
 	  $(BIN)/python "$$file" --quick $(ARGS) || exit 1; \
 	done
 
+$(DOCS_STAMP): $(STAMP)
+	@echo "installing the extra docs into .venv"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[$(EXTRA),docs]' -c environments/constraints.txt
+	@touch $(DOCS_STAMP)
+
+# The theme prints an advertisement about its successor at each build unless told not to.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean --strict $(ARGS)
+	@echo "the documentation is in site/: open site/index.html"
+
+docs-serve: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve $(ARGS)
+
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache
