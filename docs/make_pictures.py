@@ -1,6 +1,6 @@
 """Make the README's pictures from the newest finished quickstart: `.venv/bin/python docs/make_pictures.py`.
 
-They leave through the door like everything else, so each says in its metadata what it is. Of the photograph only the result is
+They are exported like everything else, so each says in its metadata what it is. Of the photograph only the result is
 kept: no picture of a real person's face lies in the repository.
 """
 

@@ -116,6 +116,7 @@ def test_architecture_and_contributing_name_every_layer() -> None:
     assert "docs/pictures/architecture.svg" in (ROOT / "ARCHITECTURE.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_the_swapper_of_the_how_to_runs_as_it_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs/howto/own_swapper.md").read_text()
@@ -124,5 +125,5 @@ def test_the_swapper_of_the_how_to_runs_as_it_is_printed(capsys: pytest.CaptureF
         if language == "python":
             exec(compile(code, "own_swapper.md", "exec"), names)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 3
     assert all(re.fullmatch(r"frame \d: \d+\.\d dB, floor \d+\.\d dB", line) for line in lines)
