@@ -17,7 +17,7 @@ from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.performance.acting import PROFILE_YAW
 from faceswap_lab.actors.performance.performance import KINDS, Performance
 from faceswap_lab.actors.person.figure import build_figure, texture_rows
-from faceswap_lab.actors.person.traits import _USUAL, OLDEST, YOUNG_ADULT, sample_traits
+from faceswap_lab.actors.person.traits import _MEAN_CHANGES, OLDEST, YOUNG_ADULT, sample_traits
 from faceswap_lab.actors.render.render import pose, render
 from faceswap_lab.faces.footage import Footage
 
@@ -49,7 +49,7 @@ def test_every_actor_is_an_adult_within_bounds() -> None:
 
 def test_usual_differences_name_real_local_changes() -> None:
     names = {str(name).removeprefix("l-") for name in load_headpack().local_names}
-    assert set(_USUAL[True]) | set(_USUAL[False]) <= names
+    assert set(_MEAN_CHANGES[True]) | set(_MEAN_CHANGES[False]) <= names
 
 
 def test_different_seeds_are_different_shapes() -> None:
@@ -180,7 +180,7 @@ def test_a_marked_spot_is_drawn_at_its_landmark(actor: int) -> None:
     rig, figure = load_rig(), build_figure(actor, rows)
     flat = replace(Performance(kind="still", seed=0).view(0, 0.0), noise=0.0, actions={})
     height, width = figure.texture.shape[1:]
-    place_of = dict(zip(rig.wedge_vertex.tolist(), rig.wedge_texture, strict=True))
+    place_of = dict(zip(rig.wedge_vertex.tolist(), rig.wedge_uv, strict=True))
     visible = render(figure, flat, size=size).visible68
     assert visible[[27, 28, 33, 57, 21]].sum() >= 3
     for landmark in (k for k in (27, 28, 33, 57, 21) if visible[k]):

@@ -1,4 +1,4 @@
-"""How actors look: hair that is where it is said to be, whiskers that follow the skin, wear that stays the wearer's."""
+"""How actors look: hair that is where it is said to be, face_hair that follow the skin, wear that stays the wearer's."""
 
 import itertools
 from dataclasses import replace
@@ -18,7 +18,7 @@ from faceswap_lab.actors.person.haircuts import HANGING
 from faceswap_lab.actors.person.recast import build_recast
 from faceswap_lab.actors.person.strands import Lines, Strands, draw_strands, even_ranks, place_rooted
 from faceswap_lab.actors.person.traits import OLDEST, YOUNG_ADULT, sample_traits
-from faceswap_lab.actors.person.wear import Wears, usual_wear
+from faceswap_lab.actors.person.wear import Wears, sample_wear
 from faceswap_lab.actors.render.render import render
 from faceswap_lab.actors.render.scene import Drawn, Scene, draw
 from faceswap_lab.actors.render.wrinkles import slopes
@@ -53,7 +53,7 @@ def some_strands(count: int, knots: int = 4) -> Lines:
         normal=torch.ones_like(points),
         light=torch.ones(count, knots),
         root=torch.zeros(count, 3, dtype=torch.long),
-        share=torch.zeros(count, 3),
+        weights=torch.zeros(count, 3),
         colour=torch.zeros(count, 3),
         width_m=torch.full((count,), 1.0),
         part=torch.full((count,), HAIR),
@@ -128,7 +128,7 @@ def test_hair_is_finite_outside_the_skull_and_near_the_head(seed: int) -> None:
     assert bool(torch.isfinite(knots).all())
     assert float((knots - rig.template[rig.on_skin > 0].mean(0)).norm(dim=-1).max()) < 0.40
     skull = Skull(rig, figure.points)
-    offset = knots[:, 1:] - skull.middle
+    offset = knots[:, 1:] - skull.centre
     above = (offset.norm(dim=-1) - skull.radius(offset / offset.norm(dim=-1, keepdim=True)))[knots[:, 1:, 2] > 0.70]
     assert float((above > -0.006).float().mean()) > 0.97
 
@@ -171,11 +171,11 @@ def test_a_small_picture_is_the_large_one_made_small() -> None:
 
 def test_lashes_go_down_with_the_lid_and_a_beard_with_the_jaw() -> None:
     seed = seed_where("person.beard > 0.6 and person.beard_style == 'full'")
-    whiskers = build_figure(seed, texture_rows(SIZE)).whiskers
+    face_hair = build_figure(seed, texture_rows(SIZE)).face_hair
     moved = {}
     for name, part, action in (("lash", LASH, "eyeBlinkLeft"), ("beard", BEARD, "jawOpen")):
-        rest, acted = (place_rooted(whiskers, drawn(seed, still(**actions)).posed.points) for actions in ({}, {action: 1.0}))
-        change = (acted.points - rest.points)[whiskers.part == part]
+        rest, acted = (place_rooted(face_hair, drawn(seed, still(**actions)).posed.points) for actions in ({}, {action: 1.0}))
+        change = (acted.points - rest.points)[face_hair.part == part]
         assert float((change[:, -1] - change[:, 0]).norm(dim=1).max()) < 0.02, "a hair keeps its length"
         moved[name] = float(change[:, -1, 2].min())
     assert moved["lash"] < -0.006
@@ -185,14 +185,14 @@ def test_lashes_go_down_with_the_lid_and_a_beard_with_the_jaw() -> None:
 @pytest.mark.parametrize("seed", [3, 7, 21])
 def test_lashes_start_at_the_rim_of_the_eye_and_brows_above_it(seed: int) -> None:
     rig, figure = load_rig(), build_figure(seed, texture_rows(SIZE))
-    placed = place_rooted(figure.whiskers, figure.points)
+    placed = place_rooted(figure.face_hair, figure.points)
     eye = figure.points[rig.wedge_vertex[rig.tri[rig.tri_part == EYE_LEFT]].unique()]
     roots = placed.points[:, 0]
-    lash = roots[(figure.whiskers.part == LASH) & (roots[:, 0] > 0)]
-    brow = roots[(figure.whiskers.part == BROW) & (roots[:, 0] > 0)]
+    lash = roots[(figure.face_hair.part == LASH) & (roots[:, 0] > 0)]
+    brow = roots[(figure.face_hair.part == BROW) & (roots[:, 0] > 0)]
     assert float(torch.cdist(lash, eye).amin(1).max()) < 0.010
     assert float(brow[:, 2].min()) > float(lash[:, 2].mean())
-    assert figure.whiskers.face[figure.whiskers.part != BEARD].min() > 0.5, "brows and lashes are swapped with the face"
+    assert figure.face_hair.face[figure.face_hair.part != BEARD].min() > 0.5, "brows and lashes are swapped with the face"
 
 
 # --- wrinkles --------------------------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_unknown_wear_is_refused_with_the_list() -> None:
 
 
 def test_most_wear_nothing_and_auto_is_what_the_person_usually_wears() -> None:
-    people = {seed: usual_wear(seed, is_male=sample_traits(seed).is_male) for seed in range(300)}
+    people = {seed: sample_wear(seed, is_male=sample_traits(seed).is_male) for seed in range(300)}
     assert 0.7 < np.mean([wear == "none" for wear in people.values()]) < 0.9
     spectacled = next(seed for seed, wear in people.items() if wear == "glasses")
     auto, told, bare = (
@@ -254,7 +254,7 @@ def test_a_recast_keeps_the_targets_wear_and_hair(wears: Wears) -> None:
 def test_a_recast_brings_the_sources_brows_and_age() -> None:
     one, two = build_figure(21, texture_rows(SIZE)), build_figure(7, texture_rows(SIZE))
     swap = build_recast(21, 7, "source", texture_rows(SIZE))
-    assert int((swap.whiskers.part == BROW).sum()) == int((two.whiskers.part == BROW).sum())
+    assert int((swap.face_hair.part == BROW).sum()) == int((two.face_hair.part == BROW).sum())
     assert swap.age == two.age != one.age
     assert torch.equal(swap.strands.knots, one.strands.knots)
 

@@ -11,7 +11,7 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.performance.performance import Performance
 from faceswap_lab.actors.performance.props import PROPS, prop_of
 from faceswap_lab.actors.performance.view import Prop
-from faceswap_lab.actors.person.prop_mesh import dust_over, mesh_of
+from faceswap_lab.actors.person.prop_mesh import mesh_casters, mesh_of
 from faceswap_lab.actors.render.render import Rendered, render
 from faceswap_lab.verbs.people import record_of, reopened
 
@@ -22,7 +22,7 @@ BEFORE_THE_NOSE = {"hand": (0.0, -0.205, 0.70), "microphone": (0.0, -0.225, 0.66
 
 def shot(kind: str, actor: int = 7, source: int | None = None) -> Rendered:
     """A frontal picture with the prop in the middle of the face."""
-    prop = Prop(kind=kind, place_m=BEFORE_THE_NOSE[kind], roll=0.2, mirrored=False) if kind != "none" else None
+    prop = Prop(kind=kind, position_m=BEFORE_THE_NOSE[kind], roll=0.2, mirrored=False) if kind != "none" else None
     view = replace(Performance(kind="still", seed=0).view(0, 0.0), prop=prop, noise=0.0)
     take = Actor(actor).perform("still", size=SIZE)
     figure = (take if source is None else take.recast(Actor(source))).rendered(0).scene.figure
@@ -65,22 +65,22 @@ def test_a_hand_casts_its_shadow_on_the_face() -> None:
 
 @pytest.mark.parametrize("kind", HELD)
 def test_a_prop_is_closed_to_light_and_faces_outwards(kind: str) -> None:
-    prop = Prop(kind=kind, place_m=(0.0, -0.2, 0.7), roll=0.0, mirrored=False)
+    prop = Prop(kind=kind, position_m=(0.0, -0.2, 0.7), roll=0.0, mirrored=False)
     mesh = mesh_of(prop, torch.tensor([0.5, 0.4, 0.3]))
     mirrored = mesh_of(replace(prop, mirrored=True), torch.tensor([0.5, 0.4, 0.3]))
     for each in (mesh, mirrored):
         corner = each.points[each.tri]
         volume = (corner[:, 0] * torch.linalg.cross(corner[:, 1], corner[:, 2])).sum(1).sum() / 6
         assert 2e-5 < float(volume) < 2e-3, "cubic metres; negative if it were inside out"
-    dust = dust_over(mesh.points, mesh)
+    casters = mesh_casters(mesh.points, mesh)
     middles = mesh.points[mesh.tri].mean(1)
-    nearest = torch.cdist(middles[:200], dust).amin(1)
+    nearest = torch.cdist(middles[:200], casters).amin(1)
     assert float(nearest.max()) < 0.0022
 
 
 def test_props_drift_with_the_time_or_are_drawn_for_each_frame() -> None:
     assert prop_of("none", 1, 2, 0.5, still=False) is None
-    places = [np.array(prop_of("hand", 3, i, i / 100, still=False).place_m) for i in range(300)]  # type: ignore[union-attr]
+    places = [np.array(prop_of("hand", 3, i, i / 100, still=False).position_m) for i in range(300)]  # type: ignore[union-attr]
     steps = [np.linalg.norm(b - a) for a, b in pairwise(places)]
     assert 0 < max(steps) < 0.002
     drawn = {prop_of("cup", 3, i, 0.0, still=True) for i in range(5)}

@@ -79,7 +79,7 @@ def face_thumbnail(crop: Image, *, template: str) -> FaceThumbnail:
     return np.asarray(cv2.GaussianBlur(cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY), (0, 0), 1.3), np.uint8)
 
 
-def small_vector(seen: FaceThumbnail) -> Float[np.ndarray, " 256"]:
+def thumbnail_vector(seen: FaceThumbnail) -> Float[np.ndarray, " 256"]:
     """A fingerprint as a unit vector without its mean: the product of two says whether a closer look is worth it."""
     small = cv2.resize(seen, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     small -= small.mean()

@@ -26,7 +26,7 @@ def curtain_quads(first_vertex: int) -> Int[np.ndarray, "q 4"]:
     return np.stack([corner, corner + 1, corner + COLUMNS + 1, corner + COLUMNS], axis=1)
 
 
-def curtain_places() -> Float[np.ndarray, "n 2"]:
+def curtain_uv() -> Float[np.ndarray, "n 2"]:
     """Texture places of the grid: 0..1 across, from FIRST_TEXTURE_ROW one further down."""
     down, across = np.meshgrid(np.linspace(0, 1, ROWS), np.linspace(0, 1, COLUMNS), indexing="ij")
     return np.stack([across.ravel(), FIRST_TEXTURE_ROW + down.ravel()], axis=1)

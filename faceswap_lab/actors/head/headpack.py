@@ -149,7 +149,7 @@ def _middle(mesh: assets.BaseMesh, group: str) -> np.ndarray:
     return np.asarray(mesh.vertices[np.unique(mesh.quads[group])].mean(axis=0), np.float32)
 
 
-def texture_place(atlas: np.ndarray) -> np.ndarray:
+def texture_uv(atlas: np.ndarray) -> np.ndarray:
     """Atlas coordinates (origin bottom left) to places in the head's texture, 0..1 from its top left."""
     left, top, right, bottom = ATLAS_CROP
     return np.stack([(atlas[..., 0] - left) / (right - left), (1 - atlas[..., 1] - top) / (bottom - top)], axis=-1)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 
 from faceswap_lab.actors.gfx.raster import rasterise
-from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, MASKS, SKIN, HeadPack, texture_place
+from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, MASKS, SKIN, HeadPack, texture_uv
 
 RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS = (36, 39), (42, 45)
 NOSE_TIP, RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER = 30, 48, 54
@@ -140,7 +140,7 @@ def _mouth(skin: _Skin, lips: np.ndarray) -> list[int]:
 def _lip_values(pack: HeadPack, num_vertices: int) -> np.ndarray:
     """The painted lip mask on fine vertices, read at the nearest texel."""
     mask = pack.masks[MASKS.index("lips")]
-    place = texture_place(pack.quad_atlas)[pack.quad_part == SKIN].reshape(-1, 2)
+    place = texture_uv(pack.quad_atlas)[pack.quad_part == SKIN].reshape(-1, 2)
     inside = ((place > 0) & (place < 1)).all(1)
     row = (place[:, 1] * mask.shape[0]).astype(int).clip(0, mask.shape[0] - 1)
     column = (place[:, 0] * mask.shape[1]).astype(int).clip(0, mask.shape[1] - 1)

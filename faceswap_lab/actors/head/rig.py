@@ -12,8 +12,8 @@ from torch import Tensor
 
 from faceswap_lab.actors.gfx.raster import rasterise
 from faceswap_lab.actors.gfx.vectors import pick, unit
-from faceswap_lab.actors.head.curtain import curtain_places, curtain_points, curtain_quads, skull_ring
-from faceswap_lab.actors.head.headpack import ATLAS_CROP, EYE_LEFT, HAIR, MASKS, MOUTH, SKIN, HeadPack, load_headpack, texture_place
+from faceswap_lab.actors.head.curtain import curtain_points, curtain_quads, curtain_uv, skull_ring
+from faceswap_lab.actors.head.headpack import ATLAS_CROP, EYE_LEFT, HAIR, MASKS, MOUTH, SKIN, HeadPack, load_headpack, texture_uv
 from faceswap_lab.actors.head.landmarks68 import pick_landmarks
 
 
@@ -32,7 +32,7 @@ class Rig:
     quads_of_vertex: Int[Tensor, "v k"]
     neighbours: Int[Tensor, "v k"]
     wedge_vertex: Int[Tensor, " w"]
-    wedge_texture: Float[Tensor, "w 2"]
+    wedge_uv: Float[Tensor, "w 2"]
     tri: Int[Tensor, "t 3"]
     tri_part: Int[Tensor, " t"]
     num_head_tri: int
@@ -94,7 +94,7 @@ def _neighbour_table(quads: np.ndarray, num_vertices: int) -> np.ndarray:
 
 
 def _wedges(pack: HeadPack) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    places = np.round(texture_place(pack.quad_atlas.astype(np.float64)) * 1e6).astype(np.int64).reshape(-1, 2)
+    places = np.round(texture_uv(pack.quad_atlas.astype(np.float64)) * 1e6).astype(np.int64).reshape(-1, 2)
     rows = np.concatenate([pack.quads.reshape(-1, 1).astype(np.int64), places], axis=1)
     unique, which = np.unique(rows, axis=0, return_inverse=True)
     return unique[:, 0], unique[:, 1:] / 1e6, which.reshape(-1, 4)
@@ -126,7 +126,7 @@ class _Mesh:
     template: np.ndarray
     quads: np.ndarray
     wedge_vertex: np.ndarray
-    wedge_texture: np.ndarray
+    wedge_uv: np.ndarray
     tri: np.ndarray
     tri_part: np.ndarray
     shadow_tri: np.ndarray
@@ -149,7 +149,7 @@ def _join_curtain(
         np.concatenate([template, curtain]),
         np.concatenate([pack.quads.astype(np.int64), hanging]),
         np.concatenate([wedge_vertex, len(template) + np.arange(len(curtain))]),
-        np.concatenate([places, curtain_places()]).astype(np.float32),
+        np.concatenate([places, curtain_uv()]).astype(np.float32),
         np.concatenate([head_tri, outside, outside[:, ::-1]]),
         parts,
         np.concatenate([_split(pack.coarse_quads.astype(np.int64)), _split(hanging)]),
@@ -182,7 +182,7 @@ def load_rig(device: str = "cpu") -> Rig:
         quads_of_vertex=place_on(_ragged(owner, item, num_vertices, len(mesh.quads))),
         neighbours=place_on(_neighbour_table(mesh.quads, num_vertices)),
         wedge_vertex=place_on(mesh.wedge_vertex),
-        wedge_texture=place_on(mesh.wedge_texture),
+        wedge_uv=place_on(mesh.wedge_uv),
         tri=place_on(mesh.tri),
         tri_part=place_on(mesh.tri_part),
         num_head_tri=2 * len(pack.quads),
@@ -212,7 +212,7 @@ def texture_map(height: int) -> TextureMap:
     rig, pack = load_rig(), load_headpack()
     left, top, right, bottom = ATLAS_CROP
     width = round(height * (right - left) / (bottom - top))
-    xy = rig.wedge_texture * torch.tensor([width, height])
+    xy = rig.wedge_uv * torch.tensor([width, height])
     skin = rig.tri[(rig.tri_part == SKIN) | (rig.tri_part == MOUTH)]
     near = ((xy[skin] > -5) & (xy[skin] < torch.tensor([width + 5.0, height + 5.0]))).all(2).all(1)
     drawn = rasterise(xy, torch.ones(len(xy)), skin[near], size=(height, width), cull=False, perspective=False)

@@ -40,4 +40,4 @@ def prop_of(kind: PropKind, seed: int, index: int, time_s: float, *, still: bool
         place = (side * draw.uniform(0.0, 0.02), -0.245, draw.uniform(0.635, 0.655))
         roll = side * draw.uniform(0.0, 0.2)
     x, y, z = (float(at + reach * shift) for at, reach, shift in zip(place, (0.03, 0.008, 0.025), drift, strict=True))
-    return Prop(kind=kind, place_m=(x, y, z), roll=float(roll), mirrored=side > 0)
+    return Prop(kind=kind, position_m=(x, y, z), roll=float(roll), mirrored=side > 0)

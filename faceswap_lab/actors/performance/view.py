@@ -35,7 +35,7 @@ class Prop:
     """Something between the face and the camera: its middle before the head turns (world axes), and its tilt in radians."""
 
     kind: str
-    place_m: Colour
+    position_m: Colour
     roll: float
     mirrored: bool
 

@@ -31,7 +31,7 @@ class _Front:
 
     part: np.ndarray
     tri: Tensor
-    share: Tensor
+    weights: Tensor
 
     def roots(self, x: np.ndarray, z: np.ndarray) -> Roots:
         """The skin under places of the front view."""
@@ -40,8 +40,8 @@ class _Front:
         cell = torch.from_numpy(row * _SHAPE[1] + column)
         rig = load_rig()
         root = rig.wedge_vertex[rig.tri[self.tri[cell].clamp_min(0)]]
-        share = self.share[cell]
-        return Roots(root=root, share=share, place=(rig.template[root] * share[..., None]).sum(1))
+        weights = self.weights[cell]
+        return Roots(root=root, weights=weights, position=(rig.template[root] * weights[..., None]).sum(1))
 
 
 @lru_cache(maxsize=1)
@@ -51,10 +51,10 @@ def _front() -> _Front:
     xy = torch.stack([(x - _LEFT) / _STEP, (_TOP - z) / _STEP], 1)
     drawn = rasterise(xy, y + 1, rig.tri[: rig.num_head_tri], size=_SHAPE, perspective=False)
     cells = _SHAPE[0] * _SHAPE[1]
-    tri, share = torch.full((cells,), -1), torch.zeros(cells, 3)
-    tri[drawn.pixel], share[drawn.pixel] = drawn.face, drawn.weights
+    tri, weights = torch.full((cells,), -1), torch.zeros(cells, 3)
+    tri[drawn.pixel], weights[drawn.pixel] = drawn.face, drawn.weights
     part = torch.where(tri >= 0, rig.tri_part[tri.clamp_min(0)], -1).view(_SHAPE).numpy()
-    return _Front(part, tri, share)
+    return _Front(part, tri, weights)
 
 
 @lru_cache(maxsize=1)
@@ -73,12 +73,12 @@ def _lips() -> Float[Tensor, " v"]:
     rig, pack = load_rig(), load_headpack()
     painted = torch.zeros(len(rig.template))
     for name in ("lips", "inside-mouth"):
-        values = sample_mask(torch.from_numpy(pack.masks[MASKS.index(name)].astype(np.float32) / 255), rig.wedge_texture)
+        values = sample_mask(torch.from_numpy(pack.masks[MASKS.index(name)].astype(np.float32) / 255), rig.wedge_uv)
         painted.scatter_reduce_(0, rig.wedge_vertex, values, "amax", include_self=True)
     return painted
 
 
-def grow_whiskers(traits: Traits) -> Strands:
+def grow_face_hair(traits: Traits) -> Strands:
     """Brows, lashes and, where there is one, the beard of one person."""
     draw = np.random.default_rng([64, traits.seed])
     grown = _brows(traits, draw).joined(_lashes(traits, draw))
@@ -97,11 +97,11 @@ def _stand(
         normal=torch.zeros_like(knots),
         light=light.expand(count, -1).contiguous(),
         root=roots.root,
-        share=roots.share,
+        weights=roots.weights,
         colour=colour,
         width_m=torch.full((count,), width_m),
         part=torch.full((count,), part),
-        face=(rig.face_weight[roots.root] * roots.share).sum(1),
+        face=(rig.face_weight[roots.root] * roots.weights).sum(1),
         rank=even_ranks(count),
     )
 
@@ -172,12 +172,12 @@ def _lashes(traits: Traits, draw: np.random.Generator) -> Strands:
 def _beard(traits: Traits, draw: np.random.Generator) -> Strands:
     """Short hairs over jaw, chin and upper lip, down and outwards."""
     roots = _beard_roots()
-    x, y, z = roots.place.unbind(1)
+    x, y, z = roots.position.unbind(1)
     cover = beard_cover(traits, x, y, z, torch.from_numpy(draw.normal(0, 0.002, len(x)).astype(np.float32)))
-    cover = cover * (1 - smoothstep(0.05, 0.3, (_lips()[roots.root] * roots.share).sum(1)))
+    cover = cover * (1 - smoothstep(0.05, 0.3, (_lips()[roots.root] * roots.weights).sum(1)))
     chosen = (torch.from_numpy(draw.random(len(x)).astype(np.float32)) < cover * (0.25 + 0.7 * traits.beard)).nonzero()[:, 0]
-    roots = Roots(root=roots.root[chosen], share=roots.share[chosen], place=roots.place[chosen])
-    x, y, z = roots.place.unbind(1)
+    roots = Roots(root=roots.root[chosen], weights=roots.weights[chosen], position=roots.position[chosen])
+    x, y, z = roots.position.unbind(1)
     count, out = len(x), _outwards(roots)
     down = torch.stack([0.6 * x / 0.05, torch.full_like(x, 0.10), torch.full_like(x, -1.0)], 1)
     down = down + 0.35 * torch.from_numpy(draw.normal(0, 1, (count, 3)).astype(np.float32))

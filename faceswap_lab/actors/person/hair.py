@@ -16,8 +16,8 @@ from torch import Tensor
 from faceswap_lab.actors.head.headpack import HAIR, SKIN
 from faceswap_lab.actors.head.rig import Rig, load_rig, smoothstep
 from faceswap_lab.actors.person.haircuts import HANGING, Cut
-from faceswap_lab.actors.person.skin import HAIRLINE_Y, HAIRLINE_Z, HEAD_MIDDLE, bare_crown, hairline
-from faceswap_lab.actors.person.strands import Strands, even_ranks, root_places
+from faceswap_lab.actors.person.skin import HAIRLINE_Y, HAIRLINE_Z, SKULL_CENTRE, bare_crown, hairline
+from faceswap_lab.actors.person.strands import Strands, even_ranks, root_positions
 from faceswap_lab.actors.person.traits import Traits
 
 CROWN = (0.012, 0.36, 0.93)
@@ -34,8 +34,8 @@ class Roots:
     """Places on the scalp: triangle, weights in it, and template coordinates."""
 
     root: Int[Tensor, "n 3"]
-    share: Float[Tensor, "n 3"]
-    place: Float[Tensor, "n 3"]
+    weights: Float[Tensor, "n 3"]
+    position: Float[Tensor, "n 3"]
 
 
 @lru_cache(maxsize=1)
@@ -62,8 +62,8 @@ def sample_roots(rig: Rig, tri: Tensor, count: int, draw: np.random.Generator) -
     which = torch.from_numpy(np.searchsorted(np.cumsum(area) / area.sum(), draw.random(count)).clip(0, len(area) - 1))
     u, v = (torch.from_numpy(draw.random(count).astype(np.float32)) for _ in range(2))
     u, v = torch.where(u + v > 1, 1 - u, u), torch.where(u + v > 1, 1 - v, v)
-    share = torch.stack([1 - u - v, u, v], 1)
-    return Roots(root=tri[which], share=share, place=root_places(rig.template, tri[which], share))
+    weights = torch.stack([1 - u - v, u, v], 1)
+    return Roots(root=tri[which], weights=weights, position=root_positions(rig.template, tri[which], weights))
 
 
 def _lowest_line(y: Tensor) -> Tensor:
@@ -74,10 +74,10 @@ class Skull:
     """Distance of the head's surface from its middle, by direction: what hair lies on."""
 
     def __init__(self, rig: Rig, points: Float[Tensor, "v 3"]) -> None:
-        self.middle = torch.tensor(HEAD_MIDDLE)
+        self.centre = torch.tensor(SKULL_CENTRE)
         on_skin = rig.on_skin > 0
         rows = on_skin & (rig.template[:, 2] > 0.655)
-        ray = points[rows] - self.middle
+        ray = points[rows] - self.centre
         rise, turn = self._angles(F.normalize(ray, dim=1))
         cell = ((rise + 1) / 2 * (_GRID[0] - 1)).round().long() * _GRID[1] + ((turn + 1) / 2 * (_GRID[1] - 1)).round().long()
         grid = torch.zeros(_GRID[0] * _GRID[1]).scatter_reduce_(0, cell, ray.norm(dim=1), "amax", include_self=True)
@@ -120,12 +120,12 @@ def grow_hair(traits: Traits, points: Float[Tensor, "v 3"]) -> Strands:
     draw = np.random.default_rng([62, traits.seed])
     roots = _choose_roots(traits, draw)
     skull = Skull(rig, points)
-    start = root_places(points, roots.root, roots.share)
-    x, y, z = roots.place.unbind(1)
+    start = root_positions(points, roots.root, roots.weights)
+    x, y, z = roots.position.unbind(1)
     edge = smoothstep(0.030, 0.0, z - hairline(y, x, traits)) * smoothstep(-0.07, -0.10, y)
-    grown = _Growth(cut, skull, start, roots.place, edge, draw)
+    grown = _Growth(cut, skull, start, roots.position, edge, draw)
     knots, light = grown.run()
-    ray = knots - skull.middle
+    ray = knots - skull.centre
     normal = F.normalize(torch.stack([ray[..., 0], ray[..., 1], ray[..., 2].clamp_min(0)], -1), dim=-1)
     count = len(knots)
     return Strands(
@@ -134,7 +134,7 @@ def grow_hair(traits: Traits, points: Float[Tensor, "v 3"]) -> Strands:
         normal=normal,
         light=light,
         root=roots.root,
-        share=roots.share,
+        weights=roots.weights,
         colour=strand_colours(traits, count, draw),
         width_m=_WIDTH_M.get(cut.style, 0.00042) * (1 - 0.35 * edge),
         part=torch.full((count,), HAIR),
@@ -155,30 +155,30 @@ def strand_colours(traits: Traits, count: int, draw: np.random.Generator) -> Flo
 def _choose_roots(traits: Traits, draw: np.random.Generator) -> Roots:
     """Roots above the person's own hairline, thinning out towards it."""
     roots, cut = scalp_roots(), traits.cut
-    x, y, z = roots.place.unbind(1)
+    x, y, z = roots.position.unbind(1)
     ragged = torch.from_numpy(draw.normal(0, 0.0025, len(x)).astype(np.float32))
     cover = smoothstep(-0.004, 0.010, z - hairline(y, x, traits) + ragged) * cut.density
     cover = cover * bare_crown(traits, x, y, z)
     kept = (torch.from_numpy(draw.random(len(x)).astype(np.float32)) < cover).nonzero()[:, 0]
     most = _MOST.get(cut.style, 12_000)
     kept = kept[:most]
-    return Roots(root=roots.root[kept], share=roots.share[kept], place=roots.place[kept])
+    return Roots(root=roots.root[kept], weights=roots.weights[kept], position=roots.position[kept])
 
 
 class _Growth:
     """Steps all strands of one head at once."""
 
-    def __init__(self, cut: Cut, skull: Skull, start: Tensor, place: Tensor, edge: Tensor, draw: np.random.Generator) -> None:
+    def __init__(self, cut: Cut, skull: Skull, start: Tensor, root: Tensor, edge: Tensor, draw: np.random.Generator) -> None:
         self.cut, self.skull, self.start, self.draw = cut, skull, start, draw
         self.count = len(start)
         self.edge = edge
         self.lifted = edge * {"crown": 0.9, "forward": 0.9, "knot": 0.0}.get(cut.flow, 0.4)
-        self.top = smoothstep(0.735, 0.785, place[:, 2])
+        self.top = smoothstep(0.735, 0.785, root[:, 2])
         hanging = cut.style in HANGING or cut.flow == "knot"
         self.num_knots = 26 if cut.style in HANGING else 16 if hanging or cut.style in ("curly", "afro") else 9
         self.layer = self._uniform() ** 0.8
         self.side = torch.where(start[:, 0] + 0.004 * (self._uniform() - 0.5) > cut.part_x_m, 1.0, -1.0)
-        front = smoothstep(-0.070, -0.105, place[:, 1]) * self.top
+        front = smoothstep(-0.070, -0.105, root[:, 1]) * self.top
         self.forward = (front * (start[:, 0].abs() < 0.050) * cut.fringe) > 0.5
         self.length = torch.lerp(torch.full_like(self.top, cut.side_m), torch.full_like(self.top, cut.top_m), self.top)
         if not hanging:
@@ -191,7 +191,7 @@ class _Growth:
 
     def run(self) -> tuple[Float[Tensor, "n k 3"], Float[Tensor, "n k"]]:
         """Knots, and the share of the sky that each sees."""
-        place, heading = self.start, F.normalize(self.start - self.skull.middle, dim=1)
+        place, heading = self.start, F.normalize(self.start - self.skull.centre, dim=1)
         knots = [place]
         stop = self._stop_height()
         for k in range(1, self.num_knots):
@@ -215,7 +215,7 @@ class _Growth:
 
     def _flow(self, place: Tensor) -> Tensor:
         """Where hair wants to go, before the skull and its weight have a say."""
-        ray = F.normalize(place - self.skull.middle, dim=1)
+        ray = F.normalize(place - self.skull.centre, dim=1)
         crown = F.normalize(torch.tensor(CROWN), dim=0)
         away = F.normalize(ray * (ray @ crown)[:, None] - crown, dim=1)
         flow = self.cut.flow
@@ -236,7 +236,7 @@ class _Growth:
         return torch.where(self.forward[:, None], F.normalize(down, dim=1), flowing)
 
     def _heading(self, place: Tensor, before: Tensor, share: float) -> Tensor:
-        out = F.normalize(place - self.skull.middle, dim=1)
+        out = F.normalize(place - self.skull.centre, dim=1)
         flow = self._flow(place)
         flow = flow - out * (flow * out).sum(1, keepdim=True) * (0.0 if share > 0.4 else 1.0)
         upright = ((self.cut.lift + self.lifted) * (1 - share) ** 1.5)[:, None] * (0.35 if self.cut.flow == "knot" else 1.0)
@@ -256,7 +256,7 @@ class _Growth:
 
     def _settle(self, place: Tensor, share: float) -> Tensor:
         """Out of the skull, at the strand's own height above it; not far above it where hair lies close."""
-        offset = place - self.skull.middle
+        offset = place - self.skull.centre
         distance = offset.norm(dim=1)
         ray = offset / distance[:, None]
         rise = min(1.0, 2.5 * share) if self.cut.style != "afro" else share
@@ -265,7 +265,7 @@ class _Growth:
         floor = torch.where(low, torch.minimum(floor, 0.088 + self.layer * self.volume), floor)
         close = 0.0 if self.cut.style == "afro" else 0.5 if self.cut.style not in HANGING else 0.25
         pulled = torch.where(low, distance, torch.lerp(distance, floor, close))
-        settled = self.skull.middle + ray * torch.where(distance < floor, floor, pulled)[:, None]
+        settled = self.skull.centre + ray * torch.where(distance < floor, floor, pulled)[:, None]
         lying = self.skull.ground(settled) + 0.003 + 0.5 * self.layer * self.volume
         return torch.cat([settled[:, :2], torch.maximum(settled[:, 2], lying)[:, None]], 1)
 

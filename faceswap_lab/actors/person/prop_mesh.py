@@ -15,24 +15,24 @@ from jaxtyping import Float
 from faceswap_lab.actors.head import assets
 from faceswap_lab.actors.head.headpack import OCCLUDER
 from faceswap_lab.actors.performance.view import Prop
-from faceswap_lab.actors.person.wear import Worn
+from faceswap_lab.actors.person.wear import WornMesh
 
 _FOREARM_M = 0.13
-_DUST_STEP_M = 0.0022
+_SHADOW_STEP_M = 0.0022
 _STEEL, _FOAM, _GLAZE = (0.10, 0.10, 0.11), (0.018, 0.018, 0.020), (0.42, 0.40, 0.36)
 _ROUND = 28
 
 
-def mesh_of(prop: Prop, skin: Float[torch.Tensor, " 3"]) -> Worn:
+def mesh_of(prop: Prop, skin: Float[torch.Tensor, " 3"]) -> WornMesh:
     """The prop in its place, before the head turns."""
     points, tri, colour = _shape(prop.kind)
     flip = np.array([-1.0, 1.0, 1.0]) if prop.mirrored else np.ones(3)
     sine, cosine = math.sin(prop.roll), math.cos(prop.roll)
     turn = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
-    placed = torch.from_numpy(((points * flip) @ turn.T + np.array(prop.place_m)).astype(np.float32))
+    placed = torch.from_numpy(((points * flip) @ turn.T + np.array(prop.position_m)).astype(np.float32))
     corners = torch.from_numpy(tri[:, ::-1].copy() if prop.mirrored else tri)
     paint = skin.cpu().expand(len(placed), 3) if colour is None else torch.from_numpy(colour)
-    return Worn(
+    return WornMesh(
         points=placed,
         normals=_normals(placed, corners),
         colour=paint.contiguous(),
@@ -43,11 +43,11 @@ def mesh_of(prop: Prop, skin: Float[torch.Tensor, " 3"]) -> Worn:
     ).to(str(skin.device))
 
 
-def dust_over(points: Float[torch.Tensor, "n 3"], worn: Worn) -> Float[torch.Tensor, "d 3"]:
+def mesh_casters(points: Float[torch.Tensor, "n 3"], worn: WornMesh) -> Float[torch.Tensor, "d 3"]:
     """Points all over a mesh, close enough to each other that none of the light slips through."""
     corner = points[worn.tri]
     longest = max(float((corner - corner.roll(1, 1)).norm(dim=2).max()), 1e-6)
-    steps = max(1, math.ceil(longest / _DUST_STEP_M))
+    steps = max(1, math.ceil(longest / _SHADOW_STEP_M))
     grid = [(i, j) for i in range(steps + 1) for j in range(steps + 1 - i)]
     share = torch.tensor(grid, dtype=torch.float32, device=points.device) / steps
     weights = torch.cat([share, 1 - share.sum(1, keepdim=True)], 1)

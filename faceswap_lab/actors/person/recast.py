@@ -32,7 +32,7 @@ def blend_figures(target: Figure, source: Figure, tone: Tone, weight: Float[Tens
     """The target with the source's face: shape and occlusion by vertex, colour by texel; the target's hair stays over it."""
     device = target.points.device
     rig = load_rig(str(device))
-    by_vertex = rig.face_weight * (1 - target.covered) * _inner(rig)
+    by_vertex = rig.face_weight * (1 - target.cloth_weight) * _inner(rig)
     skin = source.skin_only
     if tone == "target":
         skin = (skin * (target.skin / source.skin)[:, None, None]).clamp(0, 1)
@@ -45,7 +45,7 @@ def blend_figures(target: Figure, source: Figure, tone: Tone, weight: Float[Tens
         texture=compose_texture(torch.lerp(target.skin_only, skin, weight), target.hair_colour_map, hair, lips, relief),
         skin_only=torch.lerp(target.skin_only, skin, weight),
         brows=torch.lerp(target.brows, source.brows, weight),
-        whiskers=source.whiskers.where(source.whiskers.face >= 0.5).joined(target.whiskers.where(target.whiskers.face < 0.5)),
+        face_hair=source.face_hair.where(source.face_hair.face >= 0.5).joined(target.face_hair.where(target.face_hair.face < 0.5)),
         iris=source.iris,
         iris_phase=source.iris_phase,
         age=source.age,

@@ -22,7 +22,7 @@ HAIRLINE_Z = (0.810, 0.808, 0.802, 0.787, 0.764, 0.730, 0.712, 0.735, 0.700, 0.6
 """Height of the hairline over the depth of the head, on the template: forehead, temple, sideburn, ear, nape."""
 
 _GREY = (0.40, 0.39, 0.375)
-HEAD_MIDDLE = (0.0, -0.030, 0.745)
+SKULL_CENTRE = (0.0, -0.030, 0.745)
 _FRONT_LEFT, _FRONT_TOP, _FRONT_WIDTH, _FRONT_HEIGHT, _FRONT_STEP = -0.08, 0.82, 0.16, 0.22, 0.0002
 
 
@@ -289,7 +289,7 @@ def strand_noise(traits: Traits, points: Float[Tensor, "*n 3"]) -> Float[Tensor,
     """Brightness of strands about 0, long along the hair and fine across it, at template points on the scalp."""
     pole = F.normalize(torch.tensor(strand_pole(traits)), dim=0)
     across = torch.linalg.cross(torch.tensor([1.0, 0.0, 0.0]), pole)
-    ray = F.normalize(points - torch.tensor(HEAD_MIDDLE), dim=-1)
+    ray = F.normalize(points - torch.tensor(SKULL_CENTRE), dim=-1)
     around = torch.atan2((ray * across).sum(-1), ray[..., 0]) / math.pi
     down = torch.acos((ray * pole).sum(-1).clamp(-1, 1)) / math.pi * 2 - 1
     draw = np.random.default_rng([33, traits.seed])

@@ -21,7 +21,7 @@ _BEHIND_M = 0.006
 _LONGEST = 96
 _TAPER, _FAR_SIDE, _LYING_KNOTS = 0.7, 0.45, 18
 _FIRST_SHARE = 0.25
-_DUST_STRANDS, _DUST_STEPS = 1600, 3
+_SHADOW_STRANDS, _SHADOW_STEPS = 1600, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,7 +39,7 @@ class Strands:
     normal: Float[Tensor, "n k 3"]
     light: Float[Tensor, "n k"]
     root: Int[Tensor, "n 3"]
-    share: Float[Tensor, "n 3"]
+    weights: Float[Tensor, "n 3"]
     colour: Float[Tensor, "n 3"]
     width_m: Float[Tensor, " n"]
     part: Int[Tensor, " n"]
@@ -85,10 +85,10 @@ class Lines:
     normals: Float[Tensor, "n k 3"]
 
 
-def dust_of(lines: Lines) -> Float[Tensor, "d 3"]:
+def strand_casters(lines: Lines) -> Float[Tensor, "d 3"]:
     """Points along some of the strands, dense enough to cast a shadow."""
-    points = lines.points[:_DUST_STRANDS]
-    share = torch.arange(_DUST_STEPS, device=points.device) / _DUST_STEPS
+    points = lines.points[:_SHADOW_STRANDS]
+    share = torch.arange(_SHADOW_STEPS, device=points.device) / _SHADOW_STEPS
     return torch.lerp(points[:, :-1, None], points[:, 1:, None], share[:, None]).reshape(-1, 3)
 
 
@@ -123,9 +123,9 @@ def root_frames(points: Float[Tensor, "v 3"], root: Int[Tensor, "n 3"]) -> Float
     return torch.stack([along, torch.linalg.cross(out, along), out], 2)
 
 
-def root_places(points: Float[Tensor, "v 3"], root: Int[Tensor, "n 3"], share: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+def root_positions(points: Float[Tensor, "v 3"], root: Int[Tensor, "n 3"], weights: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
     """Where hairs leave the skin."""
-    return (pick(points, root) * share[..., None]).sum(1)
+    return (pick(points, root) * weights[..., None]).sum(1)
 
 
 def place_rooted(strands: Strands, points: Float[Tensor, "v 3"]) -> Lines:
@@ -133,7 +133,7 @@ def place_rooted(strands: Strands, points: Float[Tensor, "v 3"]) -> Lines:
     frame = root_frames(points, strands.root)
     offset = torch.einsum("nij,nkj->nki", frame, strands.knots)
     out = frame[:, None, :, 2].expand(-1, strands.knots.shape[1], -1)
-    return Lines(strands=strands, points=root_places(points, strands.root, strands.share)[:, None] + offset, normals=out)
+    return Lines(strands=strands, points=root_positions(points, strands.root, strands.weights)[:, None] + offset, normals=out)
 
 
 def place_on_head(

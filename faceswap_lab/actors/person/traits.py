@@ -102,7 +102,7 @@ _CHILDLIKE, _GROWN_UP = ("eye-scale", "eye-height2", "head-fat", "cheek-volume",
 """What makes a head look like a child's when there is much of it, and how much there may be: adults look it."""
 
 _MOVED_M = 0.0034
-_USUAL: Mapping[bool, Mapping[str, float]] = {
+_MEAN_CHANGES: Mapping[bool, Mapping[str, float]] = {
     True: {"chin-bones-incr": 0.15, "chin-width-incr": 0.1, "eyebrows-trans-up": -0.1},
     False: {
         "eye-scale-incr": 0.12,
@@ -243,7 +243,7 @@ def _sample_local_changes(draw: np.random.Generator, is_male: bool) -> dict[str,
     A change that moves the face far is used less of, so that each may move it by a few millimetres.
     """
     pack, changes = load_headpack(), dict[str, float]()
-    usual = _USUAL[is_male]
+    usual = _MEAN_CHANGES[is_male]
     factors = [(row, float(np.clip(draw.normal(), -1.7, 1.7))) for row in _FACTORS]
     for row, name in enumerate(str(name) for name in pack.local_names):
         if name.startswith("r-") or any(part in name for part in _NEVER_ALONE):

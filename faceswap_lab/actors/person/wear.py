@@ -41,7 +41,7 @@ _AROUND, _TUBE_SIDES = 40, 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Worn:
+class WornMesh:
     """A mesh that moves with the head; `lens` triangles are seen through and lie after the `num_opaque` others.
 
     `tint` is what a lens lets through of each colour.
@@ -55,10 +55,10 @@ class Worn:
     part: int
     tint: Float[Tensor, " 3"]
 
-    def to(self, device: str) -> "Worn":
+    def to(self, device: str) -> "WornMesh":
         """The same mesh on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("points", "normals", "colour", "tri", "tint")}
-        return Worn(num_opaque=self.num_opaque, part=self.part, **moved)
+        return WornMesh(num_opaque=self.num_opaque, part=self.part, **moved)
 
 
 def check_wears(wears: str) -> Wears:
@@ -68,7 +68,7 @@ def check_wears(wears: str) -> Wears:
     return wears
 
 
-def usual_wear(seed: int, *, is_male: bool) -> Wears:
+def sample_wear(seed: int, *, is_male: bool) -> Wears:
     """What a person wears if nobody asks: mostly nothing."""
     odds = (0.81, 0.13, 0.0, 0.03, 0.03, 0.0) if is_male else (0.81, 0.13, 0.0, 0.03, 0.01, 0.02)
     return WEARS[1 + int(np.random.default_rng([14, seed]).choice(len(odds), p=odds))]
@@ -144,7 +144,7 @@ class _Mesh:
         self.add((path[:, None] + ring).reshape(-1, 3), np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]))
 
 
-def make_glasses(rig: Rig, points: Float[Tensor, "v 3"], seed: int, *, dark: bool) -> Worn:
+def make_glasses(rig: Rig, points: Float[Tensor, "v 3"], seed: int, *, dark: bool) -> WornMesh:
     """Glasses that sit on one head at rest: rims, bridge, temples over the ears, lenses."""
     draw = np.random.default_rng([16, seed])
     place = points.double().numpy()
@@ -203,7 +203,7 @@ def _temple(place: np.ndarray, rig: Rig, side: float, hinge: np.ndarray) -> np.n
     return path
 
 
-def make_visor(rig: Rig, points: Float[Tensor, "v 3"], colour: Colour) -> Worn:
+def make_visor(rig: Rig, points: Float[Tensor, "v 3"], colour: Colour) -> WornMesh:
     """The peak of a cap, in front of the head's ring at the cap's edge."""
     inside = under_cloth(rig.template, "cap")
     ring = points[(inside > 0.001) & (inside < 0.010) & (rig.on_skin > 0)].double().numpy()
@@ -229,7 +229,7 @@ def make_visor(rig: Rig, points: Float[Tensor, "v 3"], colour: Colour) -> Worn:
     return _finish(mesh, np.array(colour), num_opaque=len(mesh.tri[0]), part=HAT, tint=np.ones(3))
 
 
-def _finish(mesh: _Mesh, colour: np.ndarray, *, num_opaque: int, part: int, tint: np.ndarray) -> Worn:
+def _finish(mesh: _Mesh, colour: np.ndarray, *, num_opaque: int, part: int, tint: np.ndarray) -> WornMesh:
     points = torch.from_numpy(np.concatenate(mesh.points).astype(np.float32))
     tri = torch.from_numpy(np.concatenate(mesh.tri).astype(np.int64))
     corner = points[tri]
@@ -237,7 +237,7 @@ def _finish(mesh: _Mesh, colour: np.ndarray, *, num_opaque: int, part: int, tint
     normals = torch.zeros_like(points)
     for k in range(3):
         normals.index_add_(0, tri[:, k], face)
-    return Worn(
+    return WornMesh(
         points=points,
         normals=F.normalize(normals, dim=1),
         colour=torch.from_numpy(colour.astype(np.float32)).expand(len(points), 3).contiguous(),
@@ -253,7 +253,7 @@ def covers_hair(wears: Wears) -> bool:
     return wears in ("hat", "cap", "headscarf")
 
 
-def on_skin_under(rig: Rig, wears: Wears) -> Float[Tensor, " v"]:
+def cloth_weight(rig: Rig, wears: Wears) -> Float[Tensor, " v"]:
     """1 at vertices under cloth, 0 elsewhere, smooth between."""
     return smoothstep(-0.004, 0.004, under_cloth(rig.template, wears)) * (rig.on_skin > 0)
 
@@ -261,14 +261,14 @@ def on_skin_under(rig: Rig, wears: Wears) -> Float[Tensor, " v"]:
 __all__ = [
     "WEARS",
     "Wears",
-    "Worn",
+    "WornMesh",
     "check_wears",
     "cloth_colour",
     "cloth_lift",
+    "cloth_weight",
     "covers_hair",
     "make_glasses",
     "make_visor",
-    "on_skin_under",
+    "sample_wear",
     "under_cloth",
-    "usual_wear",
 ]

@@ -12,15 +12,15 @@ from faceswap_lab.actors.gfx.vectors import pick, unit
 from faceswap_lab.actors.head.headpack import HAT, LENS, SKIN
 from faceswap_lab.actors.head.rig import Rig, smoothstep
 from faceswap_lab.actors.person.figure import Figure
-from faceswap_lab.actors.person.prop_mesh import dust_over
-from faceswap_lab.actors.person.skin import HEAD_MIDDLE
-from faceswap_lab.actors.person.strands import draw_strands, dust_of, place_on_head, place_rooted
-from faceswap_lab.actors.person.wear import Worn, under_cloth
-from faceswap_lab.actors.render.surface import Surface, comb_in, strand_columns, surface_of
+from faceswap_lab.actors.person.prop_mesh import mesh_casters
+from faceswap_lab.actors.person.skin import SKULL_CENTRE
+from faceswap_lab.actors.person.strands import draw_strands, place_on_head, place_rooted, strand_casters
+from faceswap_lab.actors.person.wear import WornMesh, under_cloth
+from faceswap_lab.actors.render.surface import Surface, append_samples, strand_columns, surface_of
 from faceswap_lab.actors.render.wrinkles import fold, slopes
 
 _DARK = 0.4
-_INSIDE = ((*HEAD_MIDDLE, 0.064), (0.0, -0.045, 0.690, 0.050), (0.0, -0.025, 0.640, 0.030))
+_INSIDE = ((*SKULL_CENTRE, 0.064), (0.0, -0.045, 0.690, 0.050), (0.0, -0.025, 0.640, 0.030))
 """Balls (x, y, z, radius in metres) that lie inside every head and neck."""
 
 Columns = dict[str, Tensor]
@@ -41,18 +41,18 @@ class Stance:
     project: Callable[[Tensor], tuple[Tensor, Tensor]]
     size: int
     sample_m: float
-    held: Worn | None = None
+    held: WornMesh | None = None
 
 
-def dress(rig: Rig, figure: Figure, stance: Stance, fragments: Fragments, actions: Mapping[str, float]) -> tuple[Surface, Tensor]:
+def compose(rig: Rig, figure: Figure, stance: Stance, fragments: Fragments, actions: Mapping[str, float]) -> tuple[Surface, Tensor]:
     """Every sample that is seen, and points of hair and frames that cast shadows. What is hidden is dropped before it costs."""
     num_pixels, device = stance.size * stance.size, stance.points.device
     z_buffer = torch.full((num_pixels,), torch.inf, device=device)
     z_buffer.scatter_(0, fragments.pixel, fragments.depth)
     owner = torch.zeros(num_pixels, dtype=torch.int8, device=device)
     hair = place_on_head(figure.strands.drawn_at(stance.sample_m).facing(stance.turn), stance.turn, stance.base, rig.neck, _follow)
-    whiskers = place_rooted(figure.whiskers.drawn_at(stance.sample_m), stance.points)
-    dust, over = [dust_of(hair)], list[Columns]()
+    face_hair = place_rooted(figure.face_hair.drawn_at(stance.sample_m), stance.points)
+    casters, over = [strand_casters(hair)], list[Columns]()
 
     def lay(columns: Columns) -> None:
         z_buffer.scatter_(0, columns["pixel"], columns["depth"])
@@ -60,17 +60,17 @@ def dress(rig: Rig, figure: Figure, stance: Stance, fragments: Fragments, action
         owner[columns["pixel"]] = len(over)
 
     balls = [((torch.tensor(ball[:3], device=device) - rig.neck) @ stance.turn.T + rig.neck, ball[3]) for ball in _INSIDE]
-    for lines, hiding in ((hair, balls), (whiskers, [])):
+    for lines, hiding in ((hair, balls), (face_hair, [])):
         samples = draw_strands(lines, stance.project, z_buffer, width=stance.size, sample_m=stance.sample_m, balls=hiding)
         lay(strand_columns(lines.strands, samples, rig.template))
     if figure.worn is not None:
         posed = (figure.worn.points - rig.neck) @ stance.turn.T + rig.neck
         lay(_worn_columns(figure.worn, posed, stance, z_buffer))
-        dust.append(posed)
+        casters.append(posed)
     if stance.held is not None:
         posed = (stance.held.points - rig.neck) @ stance.turn.T + rig.neck
         lay(_worn_columns(stance.held, posed, stance, z_buffer))
-        dust.append(dust_over(posed, stance.held))
+        casters.append(mesh_casters(posed, stance.held))
     left = []
     for number, columns in enumerate(over, start=1):
         kept = (pick(owner, columns["pixel"]) == number).nonzero()[:, 0]
@@ -84,8 +84,8 @@ def dress(rig: Rig, figure: Figure, stance: Stance, fragments: Fragments, action
         depth=pick(fragments.depth, bare),
     )
     surface = surface_of(rig, figure, shown, points=stance.points, normals=stance.normals)
-    surface = comb_in(_wrinkled(figure, _clothed(figure, surface), actions, stance.turn), left)
-    return _glazed(figure, surface, stance, rig.neck), torch.cat(dust)
+    surface = append_samples(_wrinkled(figure, _clothed(figure, surface), actions, stance.turn), left)
+    return _glazed(figure, surface, stance, rig.neck), torch.cat(casters)
 
 
 def _follow(height: Tensor) -> Tensor:
@@ -113,12 +113,12 @@ def _wrinkled(figure: Figure, surface: Surface, actions: Mapping[str, float], tu
     return replace(surface, normal=normal)
 
 
-def _drawn(worn: Worn, posed: Tensor, stance: Stance, first: int, last: int) -> Fragments:
+def _drawn(worn: WornMesh, posed: Tensor, stance: Stance, first: int, last: int) -> Fragments:
     xy, depth = stance.project(posed)
     return rasterise(xy, depth, worn.tri[first:last], size=(stance.size, stance.size), cull=False)
 
 
-def _worn_columns(worn: Worn, posed: Tensor, stance: Stance, z_buffer: Tensor) -> Columns:
+def _worn_columns(worn: WornMesh, posed: Tensor, stance: Stance, z_buffer: Tensor) -> Columns:
     """Samples of frames or of a cap's peak that are in front of everything else."""
     drawn = _drawn(worn, posed, stance, 0, worn.num_opaque)
     front = (drawn.depth < pick(z_buffer, drawn.pixel)).nonzero()[:, 0]
@@ -134,7 +134,7 @@ def _worn_columns(worn: Worn, posed: Tensor, stance: Stance, z_buffer: Tensor) -
         "normal": normal,
         "template": (pick(worn.points, corner) * weights).sum(1),
         "occlusion": torch.full((count,), 0.8, device=device),
-        "place": torch.full((count, 2), -1.0, device=device),
+        "uv": torch.full((count, 2), -1.0, device=device),
         "face": torch.zeros(count, device=device),
         "tangent": torch.zeros_like(position),
         "colour": (pick(worn.colour, corner) * weights).sum(1),

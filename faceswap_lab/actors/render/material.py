@@ -54,13 +54,13 @@ def material_of(rig: Rig, figure: Figure, surface: Surface) -> Material:
 
 
 def _material_of_mesh(rig: Rig, figure: Figure, surface: Surface) -> Material:
-    grid = (surface.place * 2 - 1)[None, None]
+    grid = (surface.uv * 2 - 1)[None, None]
     texel = F.grid_sample(figure.texture[None], grid, align_corners=False, padding_mode="border")[0, :, 0]
     albedo, hair, lips, relief = texel[:3].T.contiguous(), texel[3], texel[4], texel[5]
     slope = texel[6:8].T
     x, y, z = surface.template.unbind(1)
     is_skin = surface.part == SKIN
-    in_texture = ((surface.place > 0) & (surface.place < 1)).all(1)
+    in_texture = ((surface.uv > 0) & (surface.uv < 1)).all(1)
     from_neck = (x * x + (y - _NECK_AXIS_Y) ** 2).sqrt()
     shirt = is_skin & (z < _COLLAR_TOP_Z) & (from_neck > _COLLAR_RADIUS_M)
     plain = is_skin & ~in_texture
@@ -85,7 +85,7 @@ def _material_of_mesh(rig: Rig, figure: Figure, surface: Surface) -> Material:
         occlusion[rows] = occlusion[rows].clamp_min(0.55) * open_to_sky
     _colour_mouth(surface, albedo, gloss, occlusion)
     hanging = (surface.part == HAIR).nonzero()[:, 0]
-    albedo[hanging] = _curtain_colour(figure, surface.place[hanging])
+    albedo[hanging] = _curtain_colour(figure, surface.uv[hanging])
     hair[hanging] = 1.0
     gloss = torch.where(eye, 0.0, gloss)
     skin = torch.where(is_skin & ~shirt, 1 - hair, 0.0)

@@ -139,7 +139,7 @@ def _layers(scene: Scene, drawn: Drawn) -> Float[Tensor, "5 s s"]:
     figure, light, rig, posed = scene.figure, scene.view.light, drawn.rig, drawn.posed
     surface = drawn.surface
     rows = _shadow_rows(drawn.camera.size)
-    colour = shade(rig, figure, light, surface, posed.points, posed.turn, drawn.camera.place, rows=rows, dust=drawn.dust)
+    colour = shade(rig, figure, light, surface, posed.points, posed.turn, drawn.camera.position, rows=rows, casters=drawn.casters)
     layers = torch.zeros(5, drawn.camera.size**2, device=colour.device)
     for layer, values in zip(layers, [*colour, torch.ones_like(surface.face), surface.face], strict=True):
         layer.scatter_(0, surface.pixel, values)

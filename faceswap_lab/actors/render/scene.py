@@ -20,7 +20,7 @@ from faceswap_lab.actors.head.rig import Rig, load_rig
 from faceswap_lab.actors.performance.view import View
 from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.person.prop_mesh import mesh_of
-from faceswap_lab.actors.render.compose import Stance, dress
+from faceswap_lab.actors.render.compose import Stance, compose
 from faceswap_lab.actors.render.surface import Surface
 
 HEAD_CENTRE = (0.0, -0.075, 0.725)
@@ -41,13 +41,13 @@ class Posed:
 class Camera:
     """A pinhole at `place` that looks along y; `focal` in pixels of a picture of `size` rows and columns."""
 
-    place: Float[Tensor, " 3"]
+    position: Float[Tensor, " 3"]
     focal: float
     size: int
 
     def project(self, points: Float[Tensor, "v 3"]) -> tuple[Float[Tensor, "v 2"], Float[Tensor, " v"]]:
         """Continuous pixel coordinates (the first pixel spans 0..1) and depth in metres."""
-        offset = points - self.place
+        offset = points - self.position
         depth = offset[:, 1]
         half = self.size / 2
         return torch.stack([offset[:, 0] / depth * self.focal + half, half - offset[:, 2] / depth * self.focal], 1), depth
@@ -67,7 +67,7 @@ class Scene:
 class Drawn:
     """A scene's geometry: vertices in the world and on the (supersampled) screen, and what each sample shows.
 
-    `surface` holds every drawn sample with its pixel and depth, of the mesh and of single hairs alike; `dust` are points of
+    `surface` holds every drawn sample with its pixel and depth, of the mesh and of single hairs alike; `casters` are points of
     hair and frames that cast shadows.
     """
 
@@ -77,7 +77,7 @@ class Drawn:
     xy: Float[Tensor, "v 2"]
     depth: Float[Tensor, " v"]
     surface: Surface
-    dust: Float[Tensor, "d 3"]
+    casters: Float[Tensor, "d 3"]
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Float[Tensor, "3 3"]:
@@ -141,11 +141,11 @@ def draw(scene: Scene) -> Drawn:
         base=posed.base,
         project=camera.project,
         size=camera.size,
-        sample_m=(HEAD_CENTRE[1] - float(camera.place[1])) / camera.focal,
+        sample_m=(HEAD_CENTRE[1] - float(camera.position[1])) / camera.focal,
         held=None if view.prop is None else mesh_of(view.prop, figure.skin),
     )
-    surface, dust = dress(rig, figure, stance, fragments, view.actions)
-    return Drawn(rig=rig, posed=posed, camera=camera, xy=xy, depth=depth, surface=surface, dust=dust)
+    surface, casters = compose(rig, figure, stance, fragments, view.actions)
+    return Drawn(rig=rig, posed=posed, camera=camera, xy=xy, depth=depth, surface=surface, casters=casters)
 
 
 def travel(before: View, after: View, *, size: int) -> float:
@@ -165,7 +165,7 @@ def travel(before: View, after: View, *, size: int) -> float:
 def head_to_camera(drawn: Drawn) -> Float[np.ndarray, "4 4"]:
     """Homogeneous points of the head at rest (rig axes) to the camera's frame (x right, y down, z forward)."""
     world_to_camera = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-    neck, place = (t.cpu().numpy().astype(np.float64) for t in (drawn.rig.neck, drawn.camera.place))
+    neck, place = (t.cpu().numpy().astype(np.float64) for t in (drawn.rig.neck, drawn.camera.position))
     rotate = drawn.posed.turn.cpu().numpy().astype(np.float64)
     matrix = np.eye(4)
     matrix[:3, :3] = world_to_camera @ rotate

@@ -19,7 +19,7 @@ from faceswap_lab.actors.head.headpack import HAIR, SKIN
 from faceswap_lab.actors.head.rig import Rig, smoothstep
 from faceswap_lab.actors.performance.view import Light
 from faceswap_lab.actors.person.figure import Figure
-from faceswap_lab.actors.person.skin import HEAD_MIDDLE
+from faceswap_lab.actors.person.skin import SKULL_CENTRE
 from faceswap_lab.actors.render.material import Material, material_of
 from faceswap_lab.actors.render.surface import Surface
 from faceswap_lab.actors.render.wrinkles import fold
@@ -51,11 +51,11 @@ def shade(
     eye: Float[Tensor, " 3"],
     *,
     rows: int,
-    dust: Float[Tensor, "d 3"] | None = None,
+    casters: Float[Tensor, "d 3"] | None = None,
 ) -> Float[Tensor, "3 p"]:
     """Light that leaves each sample towards `eye`.
 
-    `rows` is the resolution of the shadow map; `dust` are points of hair and frames that cast shadows. Colours are worked out a
+    `rows` is the resolution of the shadow map; `casters` are points of hair and frames that cast shadows. Colours are worked out a
     channel at a time: torch is several times faster on long rows than on rows of three.
     """
     device = str(points.device)
@@ -64,7 +64,7 @@ def shade(
     normal, material = _face_camera(surface, material, towards)
     normal = fold(normal, material.slope[:, 0], material.slope[:, 1], turn)
     key = F.normalize(torch.tensor(light.key_direction, device=device), dim=0)
-    shadow = DepthMap.from_direction(points, rig.shadow_triangles(long_hair=figure.long_hair), key, rows=rows, dust=dust)
+    shadow = DepthMap.from_direction(points, rig.shadow_triangles(long_hair=figure.long_hair), key, rows=rows, casters=casters)
     cosine = normal @ key
     lit = _lit(light, surface, normal, cosine, shadow)
     diffuse = _diffuse(light, material, normal, key, cosine, lit)
@@ -151,7 +151,7 @@ def _strand_shine(
 
 def _face_camera(surface: Surface, material: Material, towards: Tensor) -> tuple[Tensor, Material]:
     """Turns the normals of hair seen from inside, where it is darker."""
-    hanging = ((surface.part == HAIR) & (surface.place[:, 1] >= FIRST_TEXTURE_ROW)).nonzero()[:, 0]
+    hanging = ((surface.part == HAIR) & (surface.uv[:, 1] >= FIRST_TEXTURE_ROW)).nonzero()[:, 0]
     inside = pick(hanging, (dot(pick(surface.normal, hanging), pick(towards, hanging)) < 0).nonzero()[:, 0])
     normal, occlusion = surface.normal.clone(), material.occlusion.clone()
     normal[inside] = -pick(normal, inside)
@@ -199,7 +199,7 @@ def _hair_shine(
     figure: Figure, surface: Surface, normal: Tensor, half: Tensor, cosine: Tensor, turn: Tensor, rows: Tensor
 ) -> Float[Tensor, " s"]:
     """Highlights across strands that lie along the meridians from the pole of the hair."""
-    ray = pick(surface.template, rows) - torch.tensor(HEAD_MIDDLE, device=normal.device)
+    ray = pick(surface.template, rows) - torch.tensor(SKULL_CENTRE, device=normal.device)
     pole = turn @ figure.strand_pole
     facing = pick(normal, rows)
     along = pole - facing * (facing @ pole)[:, None]

@@ -13,7 +13,7 @@ from faceswap_lab.actors.gfx.raster import Fragments
 from faceswap_lab.actors.gfx.vectors import pick, unit
 from faceswap_lab.actors.head.rig import Rig
 from faceswap_lab.actors.person.figure import Figure
-from faceswap_lab.actors.person.strands import Strands, StrandSamples, root_places
+from faceswap_lab.actors.person.strands import Strands, StrandSamples, root_positions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,7 +31,7 @@ class Surface:
     normal: Float[Tensor, "p 3"]
     template: Float[Tensor, "p 3"]
     occlusion: Float[Tensor, " p"]
-    place: Float[Tensor, "p 2"]
+    uv: Float[Tensor, "p 2"]
     face: Float[Tensor, " p"]
     num_mesh: int
     tangent: Float[Tensor, "s 3"]
@@ -50,7 +50,7 @@ def surface_of(
 ) -> Surface:
     """Vertex values at the drawn samples of the mesh."""
     columns = torch.cat([points, normals, rig.template, figure.occlusion[:, None], rig.face_weight[:, None]], 1)
-    table = torch.cat([pick(columns, rig.wedge_vertex), rig.wedge_texture], 1)
+    table = torch.cat([pick(columns, rig.wedge_vertex), rig.wedge_uv], 1)
     values = F.embedding_bag(pick(rig.tri, drawn.face), table, mode="sum", per_sample_weights=drawn.weights)
     return Surface(
         pixel=drawn.pixel,
@@ -65,12 +65,12 @@ def surface_of(
         template=values[:, 6:9],
         occlusion=values[:, 9],
         face=values[:, 10],
-        place=values[:, 11:13],
+        uv=values[:, 11:13],
     )
 
 
 def strand_columns(strands: Strands, samples: StrandSamples, template: Float[Tensor, "v 3"]) -> dict[str, Tensor]:
-    """Samples of hairs as columns for `comb_in`."""
+    """Samples of hairs as columns for `append_samples`."""
     rows = samples.strand
     return {
         "pixel": samples.pixel,
@@ -78,16 +78,16 @@ def strand_columns(strands: Strands, samples: StrandSamples, template: Float[Ten
         "part": pick(strands.part, rows),
         "position": samples.position,
         "normal": samples.normal,
-        "template": pick(root_places(template, strands.root, strands.share), rows),
+        "template": pick(root_positions(template, strands.root, strands.weights), rows),
         "occlusion": samples.light,
-        "place": torch.full((len(rows), 2), -1.0, device=rows.device),
+        "uv": torch.full((len(rows), 2), -1.0, device=rows.device),
         "face": pick(strands.face, rows),
         "tangent": samples.tangent,
         "colour": pick(strands.colour, rows) * (0.85 + 0.35 * samples.along)[:, None],
     }
 
 
-def comb_in(surface: Surface, over: Sequence[Mapping[str, Tensor]]) -> Surface:
+def append_samples(surface: Surface, over: Sequence[Mapping[str, Tensor]]) -> Surface:
     """The samples of the mesh, then those of what lies over it; no two of the same pixel."""
     merged: dict[str, Any] = {name: torch.cat([getattr(surface, name), *(columns[name] for columns in over)]) for name in over[0]}
     return replace(surface, glass=torch.zeros_like(merged["position"]), **merged)

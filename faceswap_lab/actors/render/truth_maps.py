@@ -149,8 +149,8 @@ def _labels(figure: Figure, surface: Surface, *, hair: Tensor, clothes: Tensor) 
     rows = (surface.part == SKIN).nonzero()[:, 0]
     x, y, z = surface.template[rows].unbind(1)
     texture = torch.stack([figure.texture[4], figure.brows, _ears(figure)])
-    grid = (surface.place[rows] * 2 - 1)[None, None]
-    inside = ((surface.place[rows] > 0) & (surface.place[rows] < 1)).all(1)
+    grid = (surface.uv[rows] * 2 - 1)[None, None]
+    inside = ((surface.uv[rows] > 0) & (surface.uv[rows] < 1)).all(1)
     lips, brows, ears = (F.grid_sample(texture[None], grid, align_corners=False)[0, :, 0] * inside).unbind(0)
     nose = (x.abs() < _interpolate(z, _NOSE_Z, _NOSE_HALF_WIDTH)) & (z > _NOSE_Z[0]) & (z < _NOSE_Z[-1]) & (y < -0.118)
     found = labels[rows]
