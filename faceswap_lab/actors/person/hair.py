@@ -1,4 +1,4 @@
-"""Grows the hair of a head from its cut: roots on the scalp, then step by step along a flow, off the skull and out of the face.
+"""Grows a head's hair from its cut: roots on the scalp, then steps along a flow field that avoid the skull and the face.
 
 Convention: metres, the rig's axes (x to the subject's left, y backwards, z up).
 """
@@ -23,7 +23,7 @@ from faceswap_lab.actors.person.traits import Traits
 CROWN = (0.012, 0.36, 0.93)
 KNOT = (0.0, 0.078, 0.770)
 _CANDIDATES = 40_000
-_MOST = {"buzz": 24_000, "bald": 16_000, "bob": 3_800, "long": 3_100, "tied": 8_500, "bun": 8_500, "afro": 9_000, "slick": 9_000}
+_LIMITS = {"buzz": 24_000, "bald": 16_000, "bob": 3_800, "long": 3_100, "tied": 8_500, "bun": 8_500, "afro": 9_000, "slick": 9_000}
 _WIDTH_M = {"bob": 0.00062, "long": 0.00066, "buzz": 0.00038, "bald": 0.00030}
 _GRID = (48, 96)
 _BUST, _SHOULDERS_M = 48, 0.26
@@ -31,7 +31,7 @@ _BUST, _SHOULDERS_M = 48, 0.26
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Roots:
-    """Places on the scalp: triangle, weights in it, and template coordinates."""
+    """Strand roots on the scalp: triangle, barycentric weights and template position."""
 
     root: Int[Tensor, "n 3"]
     weights: Float[Tensor, "n 3"]
@@ -40,7 +40,7 @@ class Roots:
 
 @lru_cache(maxsize=1)
 def scalp_roots() -> Roots:
-    """Evenly spread over the part of the template where hair may grow, in random order; the same for everybody."""
+    """Roots sampled uniformly where hair may grow on the template, in random order; shared by all actors."""
     rig = load_rig()
     tri = rig.wedge_vertex[rig.tri[rig.tri_part == SKIN]]
     middle = rig.template[tri].mean(1)
@@ -51,12 +51,12 @@ def scalp_roots() -> Roots:
 
 
 def is_ear(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Where the template's ears are."""
+    """Mask of the template's ears."""
     return (x.abs() > 0.066) & (y < 0.0) & (y > -0.075) & (z < 0.752) & (z > 0.66)
 
 
 def sample_roots(rig: Rig, tri: Tensor, count: int, draw: np.random.Generator) -> Roots:
-    """`count` places on triangles of the template, by area."""
+    """`count` roots on triangles of the template, uniform by area."""
     a, b, c = rig.template[tri].unbind(1)
     area = torch.linalg.cross(b - a, c - a).norm(dim=1).double().numpy()
     which = torch.from_numpy(np.searchsorted(np.cumsum(area) / area.sum(), draw.random(count)).clip(0, len(area) - 1))
@@ -71,7 +71,7 @@ def _lowest_line(y: Tensor) -> Tensor:
 
 
 class Skull:
-    """Distance of the head's surface from its middle, by direction: what hair lies on."""
+    """The head's surface as radius by direction from its centre, and the bust as a height field: collision shapes for hair."""
 
     def __init__(self, rig: Rig, points: Float[Tensor, "v 3"]) -> None:
         self.centre = torch.tensor(SKULL_CENTRE)
@@ -98,7 +98,7 @@ class Skull:
         self.bust = bust
 
     def ground(self, place: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
-        """Height of shoulders and chest below a place."""
+        """Height of shoulders and chest below each point."""
         grid = (place[:, :2] / _SHOULDERS_M)[None, None]
         return F.grid_sample(self.bust, grid, align_corners=True, padding_mode="border")[0, 0, 0]
 
@@ -108,14 +108,14 @@ class Skull:
         return torch.asin(ray[..., 2].clamp(-1, 1)) / (math.pi / 2), torch.atan2(ray[..., 0], ray[..., 1]) / math.pi
 
     def radius(self, ray: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n"]:
-        """Metres from the middle to the surface along unit rays."""
+        """Distance from centre to surface along unit rays, in metres."""
         rise, turn = self._angles(ray)
         place = torch.stack([turn, rise], -1).reshape(1, 1, -1, 2)
         return F.grid_sample(self.grid, place, align_corners=True, padding_mode="border").reshape(ray.shape[:-1])
 
 
 def grow_hair(traits: Traits, points: Float[Tensor, "v 3"]) -> Strands:
-    """The hair of one head at rest; `points` are the figure's vertices. None at all for a shaven head."""
+    """The hair of one head at rest; `points` are the figure's vertices."""
     cut, rig = traits.cut, load_rig()
     draw = np.random.default_rng([62, traits.seed])
     roots = _choose_roots(traits, draw)
@@ -144,7 +144,7 @@ def grow_hair(traits: Traits, points: Float[Tensor, "v 3"]) -> Strands:
 
 
 def strand_colours(traits: Traits, count: int, draw: np.random.Generator) -> Float[Tensor, "n 3"]:
-    """Single hairs differ in depth, some have gone grey."""
+    """Colour per strand: varying darkness, some grey."""
     depth = torch.from_numpy(np.exp(draw.normal(0, 0.20, count)).astype(np.float32))[:, None]
     turned = (traits.grey * (1.6 - 0.6 * traits.grey) + draw.normal(0, 0.16, count) * min(1.0, 4 * traits.grey)).clip(0, 1)
     grey = torch.from_numpy(turned.astype(np.float32))[:, None] ** 1.5
@@ -153,20 +153,20 @@ def strand_colours(traits: Traits, count: int, draw: np.random.Generator) -> Flo
 
 
 def _choose_roots(traits: Traits, draw: np.random.Generator) -> Roots:
-    """Roots above the person's own hairline, thinning out towards it."""
+    """Roots above the person's hairline, thinning out towards it."""
     roots, cut = scalp_roots(), traits.cut
     x, y, z = roots.position.unbind(1)
     ragged = torch.from_numpy(draw.normal(0, 0.0025, len(x)).astype(np.float32))
     cover = smoothstep(-0.004, 0.010, z - hairline(y, x, traits) + ragged) * cut.density
     cover = cover * bare_crown(traits, x, y, z)
     kept = (torch.from_numpy(draw.random(len(x)).astype(np.float32)) < cover).nonzero()[:, 0]
-    most = _MOST.get(cut.style, 12_000)
+    most = _LIMITS.get(cut.style, 12_000)
     kept = kept[:most]
     return Roots(root=roots.root[kept], weights=roots.weights[kept], position=roots.position[kept])
 
 
 class _Growth:
-    """Steps all strands of one head at once."""
+    """Grows all strands of one head in parallel."""
 
     def __init__(self, cut: Cut, skull: Skull, start: Tensor, root: Tensor, edge: Tensor, draw: np.random.Generator) -> None:
         self.cut, self.skull, self.start, self.draw = cut, skull, start, draw
@@ -190,7 +190,7 @@ class _Growth:
         return torch.from_numpy(self.draw.random(self.count).astype(np.float32))
 
     def run(self) -> tuple[Float[Tensor, "n k 3"], Float[Tensor, "n k"]]:
-        """Knots, and the share of the sky that each sees."""
+        """Knots, and the fraction of the sky visible from each."""
         place, heading = self.start, F.normalize(self.start - self.skull.centre, dim=1)
         knots = [place]
         stop = self._stop_height()
@@ -204,7 +204,7 @@ class _Growth:
         line = self._clump(torch.stack(knots, 1), along)
         line = line + self._stray(along) + self._curl(line, along)
         deep = (0.30 + 0.70 * self.layer)[:, None] * (0.60 + 0.40 * smoothstep(0.0, 0.35, along))
-        deep = deep + (0.9 - deep) * (0.75 * self.edge)[:, None]  # thin hair at the hairline is not in the dark
+        deep = deep + (0.9 - deep) * (0.75 * self.edge)[:, None]  # thin hair at the hairline is not occluded
         return line.contiguous(), deep.clamp(0, 1)
 
     def _stop_height(self) -> Tensor:
@@ -214,7 +214,7 @@ class _Growth:
         return torch.where(self.forward, 0.758 + 0.008 * self._uniform(), torch.full_like(self.top, 0.50))
 
     def _flow(self, place: Tensor) -> Tensor:
-        """Where hair wants to go, before the skull and its weight have a say."""
+        """Preferred direction of growth, before collision and gravity."""
         ray = F.normalize(place - self.skull.centre, dim=1)
         crown = F.normalize(torch.tensor(CROWN), dim=0)
         away = F.normalize(ray * (ray @ crown)[:, None] - crown, dim=1)
@@ -247,7 +247,7 @@ class _Growth:
         return F.normalize(flow + out * upright + weight + 0.7 * before + push, dim=1)
 
     def _off_the_face(self, place: Tensor) -> Tensor:
-        """Hair beside the face stays beside it; only a fringe may cross the forehead."""
+        """Keeps hair beside the face; only a fringe may cross the forehead."""
         if self.cut.style not in HANGING:
             return torch.zeros_like(place)
         x, y, z = place.unbind(1)
@@ -255,7 +255,7 @@ class _Growth:
         return torch.stack([1.6 * self.side * over, 1.3 * over, torch.zeros_like(over)], 1)
 
     def _settle(self, place: Tensor, share: float) -> Tensor:
-        """Out of the skull, at the strand's own height above it; not far above it where hair lies close."""
+        """Pushes points out of the skull to the strand's own height above it, and pulls close-lying hair down to that height."""
         offset = place - self.skull.centre
         distance = offset.norm(dim=1)
         ray = offset / distance[:, None]
@@ -270,7 +270,7 @@ class _Growth:
         return torch.cat([settled[:, :2], torch.maximum(settled[:, 2], lying)[:, None]], 1)
 
     def _clump(self, line: Tensor, share: Tensor) -> Tensor:
-        """Draws strands towards the nearest of a few guides, more at the tips: locks."""
+        """Forms locks: pulls strands towards the nearest of a few guide strands, more at the tips."""
         guides = max(8, self.count // (24 if self.cut.style in HANGING else 14))
         nearest = _nearest(self.start, guides)
         hold = (self.cut.clump * share**1.3)[None, :, None] * (0.5 + 0.5 * self._uniform())[:, None, None]
@@ -303,5 +303,5 @@ class _Growth:
 
 
 def _nearest(places: Float[Tensor, "n 3"], guides: int) -> Int[Tensor, " n"]:
-    """The number of the guide that each place is nearest to; without matrix products, whose rounding depends on the machine."""
+    """Index of the guide nearest to each position; without matrix products, whose rounding depends on the machine."""
     return torch.cdist(places, places[:guides], compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
