@@ -25,7 +25,7 @@ def split_of(seed: int) -> Split:
 def seeds_of(split: str) -> range:
     """All seeds of a split. Raises ValueError for an unknown split."""
     if split not in SPLITS:
-        raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+        raise ValueError(f"no split {split!r}; choose from {', '.join(SPLITS)}")
     bounds = (0, FIRST_VAL, FIRST_TEST, AFTER_LAST)
     number = list[str](SPLITS).index(split)
     return range(bounds[number], bounds[number + 1])

@@ -70,7 +70,7 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
 def template_points(name: str, size: int) -> Float64[np.ndarray, "5 2"]:
     """Keypoint positions of the named template in a crop of `size` pixels. ValueError for a name not in `TEMPLATES`."""
     if name not in TEMPLATES:
-        raise ValueError(f"no template named {name!r}; there are {', '.join(sorted(TEMPLATES))}")
+        raise ValueError(f"no template named {name!r}; choose from {', '.join(sorted(TEMPLATES))}")
     if size < 1:
         raise ValueError(f"the side of a crop is at least 1 pixel, got {size}")
     return TEMPLATES[name].at(size)

@@ -175,7 +175,7 @@ def soft_mask(
     if points is not None:
         return landmark_hull_mask(points, size, width, grow=grow)
     if template not in ELLIPSES:
-        raise ValueError(f"no ellipse for the template {template!r}; there are {', '.join(sorted(ELLIPSES))}")
+        raise ValueError(f"no ellipse for the template {template!r}; choose from {', '.join(sorted(ELLIPSES))}")
     centre, axes = ELLIPSES[template]
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     ellipse = (np.array(centre) + np.column_stack([np.cos(turn), np.sin(turn)]) * np.array(axes)) * size - 0.5

@@ -107,7 +107,7 @@ class Faceset:
             found = self.where(lambda row: row.subject.casefold() == wanted)
         if not len(found):
             known = ", ".join(map(self.title, self.identities)) or "nobody"
-            raise FaceError(expected=f"a person in the faceset {self.name!r}", got=repr(person), remedy=f"there are {known}")
+            raise FaceError(expected=f"a person in the faceset {self.name!r}", got=repr(person), remedy=f"choose from: {known}")
         return found
 
     def where(self, test: Callable[[Row], bool]) -> "Faceset":

@@ -41,7 +41,7 @@ def landmark_table(rig: Rig, point_set: int) -> tuple[Int[Tensor, "n 3"], Float[
 def _table(point_set: int) -> tuple[Int[Tensor, "n 3"], Float[Tensor, "n 3"]]:
     stored = json.loads(files("faceswap_lab.actors.head").joinpath("points.json").read_text("ascii"))
     if str(point_set) not in stored:
-        raise ValueError(f"no point set {point_set!r}; there are 5, 68, 106, 468")
+        raise ValueError(f"no point set {point_set!r}; choose from 5, 68, 106, 468")
     points = np.array(stored[str(point_set)])
     on_eye = np.isin(np.arange(len(points)), stored.get(f"{point_set}_on_eye", []))
     rig = load_rig()

@@ -16,7 +16,7 @@ LIGHTS: tuple[LightKind, ...] = get_args(LightKind)
 def check_light(kind: str) -> LightKind:
     """The kind of light, or ValueError with the list of kinds."""
     if kind not in LIGHTS:
-        raise ValueError(f"no light {kind!r}; there are {', '.join(LIGHTS)}")
+        raise ValueError(f"no light {kind!r}; choose from {', '.join(LIGHTS)}")
     return kind
 
 

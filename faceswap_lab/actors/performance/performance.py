@@ -82,7 +82,7 @@ class Performance:
 def check_kind(kind: str) -> Kind:
     """Returns `kind`; raises ValueError listing the known kinds if it is unknown."""
     if kind not in KINDS:
-        raise ValueError(f"no performance {kind!r}; there are {', '.join(KINDS)}")
+        raise ValueError(f"no performance {kind!r}; choose from {', '.join(KINDS)}")
     return kind
 
 

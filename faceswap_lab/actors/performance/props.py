@@ -19,7 +19,7 @@ PROPS: tuple[PropKind, ...] = get_args(PropKind)
 def check_prop(kind: str) -> PropKind:
     """Returns `kind`; raises ValueError listing the known props if it is unknown."""
     if kind not in PROPS:
-        raise ValueError(f"no prop {kind!r}; there are {', '.join(PROPS)}")
+        raise ValueError(f"no prop {kind!r}; choose from {', '.join(PROPS)}")
     return kind
 
 

@@ -104,8 +104,8 @@ def _slopes(traits: Traits, draw: np.random.Generator, texels: TextureMap, relie
     along_u, along_v = (torch.gradient(height, dim=k)[0] for k in (1, 0))
     du, dv = (torch.gradient(texels.position, dim=k)[0] for k in (1, 0))
     uu, uv, vv = (du * du).sum(-1), (du * dv).sum(-1), (dv * dv).sum(-1)
-    room = (uu * vv - uv * uv).clamp_min(1e-15)
-    a, b = (vv * along_u - uv * along_v) / room, (uu * along_v - uv * along_u) / room
+    determinant = (uu * vv - uv * uv).clamp_min(1e-15)
+    a, b = (vv * along_u - uv * along_v) / determinant, (uu * along_v - uv * along_u) / determinant
     slope_x, slope_z = (a * du[..., k] + b * dv[..., k] for k in (0, 2))
     return torch.stack([relief, slope_x.clamp(-0.5, 0.5), slope_z.clamp(-0.5, 0.5)])
 

@@ -64,7 +64,7 @@ class WornMesh:
 def check_wears(wears: str) -> Wears:
     """Returns `wears`; raises ValueError listing the known values if it is unknown."""
     if wears not in WEARS:
-        raise ValueError(f"nothing called {wears!r} to wear; there are {', '.join(WEARS)}")
+        raise ValueError(f"no accessory {wears!r}; choose from {', '.join(WEARS)}")
     return wears
 
 

@@ -43,7 +43,7 @@ class Camera:
 def check_capture(kind: str) -> CaptureKind:
     """Returns `kind`; raises ValueError listing the known kinds if it is unknown."""
     if kind not in CAPTURES:
-        raise ValueError(f"no capture {kind!r}; there are {', '.join(CAPTURES)}")
+        raise ValueError(f"no capture {kind!r}; choose from {', '.join(CAPTURES)}")
     return kind
 
 

@@ -111,7 +111,7 @@ def _rows(rig: Rig, actions: Mapping[str, float]) -> list[tuple[int, float]]:
     for name in actions:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)[:3]
-            raise ValueError(f"no action {name!r}; similar names are {', '.join(near)}; there are {len(known)}")
+            raise ValueError(f"no action {name!r}; similar ones among the {len(known)} are {', '.join(near)}")
     return [(known[name], value) for name, value in actions.items() if value]
 
 

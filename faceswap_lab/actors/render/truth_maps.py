@@ -92,7 +92,7 @@ class Maps:
         """Mask of the pixels with any of these labels. Raises ValueError for an unknown label."""
         for name in names:
             if name not in LABELS:
-                raise ValueError(f"no label {name!r}; there are {', '.join(LABELS)}")
+                raise ValueError(f"no label {name!r}; choose from {', '.join(LABELS)}")
         return np.isin(self.labels, [LABELS.index(name) for name in names])
 
 
