@@ -348,7 +348,7 @@ def test_clusters_are_the_identities_in_descending_size() -> None:
 def test_clustering_in_parts_gives_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, who = crowd([90, 60, 30, 3], spread=0.6)
     files = [f"file {number % 40}" for number in range(len(who))]
-    monkeypatch.setattr(clusters, "MOST", 20)
+    monkeypatch.setattr(clusters, "MAX_LINKED", 20)
     assert (cluster(vectors, files, same_person=0.363).labels == who).all()
 
 
