@@ -45,7 +45,7 @@ STAGES = (
     (scene, "pose", "geometry"),
     (scene, "rasterise", "rasterising"),
     (shadow, "rasterise", "rasterising shadow"),
-    (scene, "dress", "hair, cloth, attributes"),
+    (scene, "compose", "hair, cloth, attributes"),
     (rendering, "shade", "shading and shadow"),
     (rendering, "_develop", "background, film, noise"),
     (rendering, "_with_truth", "ground truth"),

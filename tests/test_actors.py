@@ -1,4 +1,4 @@
-"""Actors: the same seed is the same person, adult, and everything said to be true of a picture is."""
+"""Actors: determined by seed, adult, and rendered with correct ground truth."""
 
 import pickle
 import subprocess
@@ -17,7 +17,7 @@ from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.actors.performance.acting import PROFILE_YAW
 from faceswap_lab.actors.performance.performance import KINDS, Performance
 from faceswap_lab.actors.person.figure import build_figure, texture_rows
-from faceswap_lab.actors.person.traits import _USUAL, OLDEST, YOUNG_ADULT, sample_traits
+from faceswap_lab.actors.person.traits import _MEAN_CHANGES, OLDEST, YOUNG_ADULT, sample_traits
 from faceswap_lab.actors.render.render import pose, render
 from faceswap_lab.faces.footage import Footage
 
@@ -28,7 +28,7 @@ def take(actor: int = 7, kind: str = "range", seed: int = 3, **more: float) -> T
     return Actor(actor).perform(kind, seed=seed, size=SIZE, **more)
 
 
-# --- who -----------------------------------------------------------------------------------------------------------------------
+# --- identity ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31])
@@ -42,14 +42,14 @@ def test_seeds_outside_the_range_are_refused(seed: int) -> None:
 def test_every_actor_is_an_adult_within_bounds() -> None:
     people = [sample_traits(seed) for seed in range(500)]
     assert all(YOUNG_ADULT <= person.age <= OLDEST for person in people)
-    assert YOUNG_ADULT >= 2 / 3, "anny's young adult; below lies the child"
+    assert YOUNG_ADULT >= 2 / 3, "anny's young adult anchor; smaller values are children"
     assert all(max(map(abs, person.local_changes.values())) < 1.1 for person in people)
     assert 0.4 < np.mean([person.is_male for person in people]) < 0.6
 
 
-def test_usual_differences_name_real_local_changes() -> None:
+def test_mean_changes_name_existing_local_changes() -> None:
     names = {str(name).removeprefix("l-") for name in load_headpack().local_names}
-    assert set(_USUAL[True]) | set(_USUAL[False]) <= names
+    assert set(_MEAN_CHANGES[True]) | set(_MEAN_CHANGES[False]) <= names
 
 
 def test_different_seeds_are_different_shapes() -> None:
@@ -97,7 +97,7 @@ def test_speech_moves_the_mouth_and_blinks() -> None:
 # --- the take ------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_take_is_lazy_footage_with_a_telling_origin() -> None:
+def test_a_take_is_lazy_footage_with_a_descriptive_origin() -> None:
     clip = take(21, "speech", 3, seconds=2, fps=10)
     assert isinstance(clip, Footage)
     assert (len(clip), clip.fps, clip.size, clip.subject) == (20, 10.0, (SIZE, SIZE), "actor:21")
@@ -119,7 +119,7 @@ def test_a_take_pickles_as_seeds() -> None:
     assert pickle.loads(packed) == clip
 
 
-def test_a_take_and_an_actor_show_themselves_small() -> None:
+def test_takes_and_actors_have_small_html_representations() -> None:
     assert len(take()._repr_html_()) < 100_000
     assert len(Actor(7)._repr_html_()) < 100_000
 
@@ -143,14 +143,14 @@ print(hashlib.sha256(r.image.tobytes() + r.landmarks68.tobytes() + r.face_mask.t
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_bits_in_other_processes_and_on_other_numbers_of_threads() -> None:
+def test_rendering_is_bit_identical_across_processes_and_thread_counts() -> None:
     runs = [[sys.executable, "-c", _DIGEST.format(threads=threads)] for threads in (1, 2)]
     digests = {subprocess.run(run, check=True, capture_output=True, text=True).stdout for run in runs}
     assert len(digests) == 1
     assert len(digests.pop().strip()) == 64
 
 
-def test_rendering_again_gives_the_same_bits() -> None:
+def test_rendering_twice_is_bit_identical() -> None:
     figure = build_figure(7, texture_rows(SIZE))
     view = take().view(2)
     one, two = render(figure, view, size=SIZE), render(figure, view, size=SIZE)
@@ -159,7 +159,7 @@ def test_rendering_again_gives_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize(("actor", "index"), [(7, 0), (21, 4), (3, 9)])
-def test_landmarks_are_where_an_independent_camera_sees_the_vertices(actor: int, index: int) -> None:
+def test_landmarks_match_an_independent_projection_of_the_vertices(actor: int, index: int) -> None:
     clip = take(actor)
     truth = clip.rendered(index)
     rig, figure = load_rig(), build_figure(actor, texture_rows(SIZE))
@@ -174,19 +174,19 @@ def test_landmarks_are_where_an_independent_camera_sees_the_vertices(actor: int,
 
 
 @pytest.mark.parametrize("actor", [7, 21, 3])
-def test_a_marked_spot_is_drawn_at_its_landmark(actor: int) -> None:
-    """Paints the texture black but for a disc of two texels around one landmark, and finds the disc in the picture."""
+def test_a_marked_texture_spot_is_rendered_at_its_landmark(actor: int) -> None:
+    """Paints the texture black except a disc of two texels around one landmark, and locates the disc in the image."""
     size, rows = 256, 1024
     rig, figure = load_rig(), build_figure(actor, rows)
     flat = replace(Performance(kind="still", seed=0).view(0, 0.0), noise=0.0, actions={})
     height, width = figure.texture.shape[1:]
-    place_of = dict(zip(rig.wedge_vertex.tolist(), rig.wedge_texture, strict=True))
+    uv_of = dict(zip(rig.wedge_vertex.tolist(), rig.wedge_uv, strict=True))
     visible = render(figure, flat, size=size).visible68
     assert visible[[27, 28, 33, 57, 21]].sum() >= 3
     for landmark in (k for k in (27, 28, 33, 57, 21) if visible[k]):
-        place = place_of[int(rig.landmark_vertices[landmark])] * torch.tensor([width, height])
+        uv = uv_of[int(rig.landmark_vertices[landmark])] * torch.tensor([width, height])
         y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-        disc = (((x - place[0]) ** 2 + (y - place[1]) ** 2) < 5).float()
+        disc = (((x - uv[0]) ** 2 + (y - uv[1]) ** 2) < 5).float()
         pictures = []
         for spot in (0.0, 1.0):
             texture = figure.texture.clone()
@@ -198,8 +198,8 @@ def test_a_marked_spot_is_drawn_at_its_landmark(actor: int) -> None:
         assert np.linalg.norm(found - pictures[0].landmarks68[landmark]) < 1.0, landmark
 
 
-def test_eye_landmarks_surround_the_eyes_that_are_drawn() -> None:
-    """Projects the eyeballs' own vertices: their middle lies between the corners of the lids."""
+def test_eye_landmarks_surround_the_rendered_eyes() -> None:
+    """Projects the eyeballs' vertices: their centre is between the eye corners and between the lids."""
     truth = Actor(7).perform("still", seconds=1).rendered(0)
     rig, figure = load_rig(), build_figure(7, texture_rows(256))
     points = pose(rig, figure, Actor(7).perform("still").view(0)).points.double().numpy()
@@ -221,7 +221,7 @@ def test_left_is_the_subjects_left() -> None:
     assert right_eye[1] < nose[1] < right_mouth[1]
 
 
-def test_what_is_turned_away_is_not_visible() -> None:
+def test_landmarks_that_face_away_are_not_visible() -> None:
     view = replace(Performance(kind="still", seed=0).view(0, 0.0), yaw=1.0)
     truth = render(build_figure(0, texture_rows(SIZE)), view, size=SIZE)
     assert not truth.visible68[45], "the subject's left eye is behind its nose"
@@ -242,7 +242,7 @@ def test_mask_box_and_depth_agree() -> None:
     assert 0.2 < np.median(truth.depth[np.isfinite(truth.depth)]) < 3
 
 
-def test_same_person_same_shape_in_every_view() -> None:
+def test_the_head_shape_is_the_same_in_every_view() -> None:
     """Distances between rigid landmarks do not change with pose, camera or light."""
     rig, figure = load_rig(), build_figure(7, texture_rows(SIZE))
     rigid = rig.landmark_vertices[[27, 28, 39, 42]]

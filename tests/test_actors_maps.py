@@ -1,4 +1,4 @@
-"""What the renderer knows beside the picture: each map against an independent reckoning."""
+"""Ground-truth maps of the renderer, each against an independent computation."""
 
 from dataclasses import replace
 
@@ -24,22 +24,22 @@ def shot(actor: int = 7, kind: str = "range", index: int = 2, seed: int = 3) -> 
     return Actor(actor).perform(kind, seed=seed, size=SIZE).rendered(index)
 
 
-def test_labels_lie_where_the_landmarks_say() -> None:
+def test_labels_agree_with_the_landmarks() -> None:
     truth = shot(7, "still", 0)
     maps = truth.maps
 
-    def share(points: list[int], name: str) -> float:
-        """Of the area inside these landmarks, how much has the label."""
+    def label_fraction(points: list[int], name: str) -> float:
+        """Fraction of the area inside these landmarks with this label."""
         import cv2
 
         area = np.zeros((SIZE, SIZE), np.uint8)
         cv2.fillConvexPoly(area, cv2.convexHull(truth.landmarks68[points].round().astype(np.int32)), 1)
         return float(maps.mask(name)[area > 0].mean())
 
-    assert share(list(range(36, 42)), "eyes") > 0.5
-    assert share(list(range(42, 48)), "eyes") > 0.5
-    assert share(list(range(48, 60)), "lips") > 0.5
-    assert share([27, 31, 33, 35], "nose") > 0.7
+    assert label_fraction(list(range(36, 42)), "eyes") > 0.5
+    assert label_fraction(list(range(42, 48)), "eyes") > 0.5
+    assert label_fraction(list(range(48, 60)), "lips") > 0.5
+    assert label_fraction([27, 31, 33, 35], "nose") > 0.7
     names = {LABELS[number] for number in np.unique(maps.labels)}
     assert {"background", "skin", "brows", "eyes", "nose", "lips", "ears", "neck", "hair"} <= names
     x, y = truth.landmarks68[8].round().astype(int)
@@ -48,7 +48,7 @@ def test_labels_lie_where_the_landmarks_say() -> None:
     assert sorted(rows, key=lambda name: rows[name]) == ["hair", "brows", "eyes", "nose", "lips", "neck"]
 
 
-def test_an_open_mouth_shows_teeth_and_its_inside() -> None:
+def test_an_open_mouth_shows_teeth_and_inner_mouth() -> None:
     view = replace(
         Performance(kind="still", seed=0).view(0, 0.0), actions={"jawOpen": 0.7, "mouthUpperUpLeft": 0.6, "mouthUpperUpRight": 0.6}
     )
@@ -65,16 +65,16 @@ def test_background_label_depth_and_normals_agree(actor: int, index: int) -> Non
     maps = truth.maps
     empty = maps.mask("background")
     assert np.isfinite(truth.depth[~empty]).all()
-    assert np.isinf(truth.depth[empty]).mean() > 0.9, "but for pixels that are partly covered"
+    assert np.isinf(truth.depth[empty]).mean() > 0.9, "except partially covered pixels"
     length = np.linalg.norm(maps.normals, axis=2)
     assert np.allclose(length[~empty], 1, atol=1e-4)
     nothing = np.isinf(truth.depth)
     assert (length[nothing] == 0).all()
     assert (maps.albedo[nothing] == 0).all()
-    assert (maps.normals[maps.mask("nose"), 2] < 0.2).mean() > 0.95, "what is seen faces the camera"
+    assert (maps.normals[maps.mask("nose"), 2] < 0.2).mean() > 0.95, "visible surfaces face the camera"
 
 
-def test_normals_are_the_slope_of_the_depth() -> None:
+def test_normals_are_the_gradient_of_the_depth() -> None:
     """Finite differences of the depth map, back-projected, on the smooth forehead and cheeks of a bald man's frontal picture."""
     truth = Actor(7).perform("still", size=256).rendered(0)
     maps, f = truth.maps, truth.camera[0, 0]
@@ -99,14 +99,14 @@ def test_labels_are_the_targets_hair_in_a_recast() -> None:
     assert both.sum() > 0.9 * own.mask("hair").sum()
 
 
-def test_all_52_actions_are_told() -> None:
+def test_all_52_actions_are_reported() -> None:
     truth = shot(kind="acted", index=10)
     assert len(truth.actions) == 52
     given = truth.scene.view.actions
     assert {name: value for name, value in truth.actions.items() if value} == {n: v for n, v in given.items() if v}
 
 
-def test_gaze_is_where_the_pupil_is_drawn() -> None:
+def test_gaze_points_at_the_rendered_pupil() -> None:
     for look in ({}, {"eyeLookOutLeft": 0.8, "eyeLookInRight": 0.8}, {"eyeLookDownLeft": 0.6, "eyeLookDownRight": 0.6}):
         view = replace(Performance(kind="still", seed=0).view(0, 0.0), actions=look, yaw=0.3)
         truth = render(build_figure(7, texture_rows(SIZE)), view, size=SIZE)
@@ -133,7 +133,7 @@ def test_an_eye_that_looks_left_looks_to_the_frames_right() -> None:
 
 
 @pytest.mark.parametrize("point_set", [5, 68, 106, 468])
-def test_point_sets_have_their_size_and_hide_what_is_turned_away(point_set: int) -> None:
+def test_point_sets_have_their_size_and_points_facing_away_are_invisible(point_set: int) -> None:
     figure = build_figure(0, texture_rows(SIZE))
     front, side = (
         render(figure, replace(Performance(kind="still", seed=0).view(0, 0.0), yaw=yaw, actions={}), size=SIZE).points(point_set)
@@ -147,7 +147,7 @@ def test_point_sets_have_their_size_and_hide_what_is_turned_away(point_set: int)
         landmark_table(load_rig(), 98)
 
 
-def test_the_small_sets_are_the_68() -> None:
+def test_the_5_and_68_sets_match_the_rendered_landmarks() -> None:
     truth = shot()
     assert np.abs(truth.points(68).xy - truth.landmarks68).max() < 1e-3
     assert np.abs(truth.points(5).xy - truth.keypoints5).max() < 1e-3
@@ -169,7 +169,7 @@ SHARED = {
 
 
 @pytest.mark.parametrize("index", [2, 5])
-def test_points_that_sets_share_coincide(index: int) -> None:
+def test_points_common_to_several_sets_coincide(index: int) -> None:
     truth = shot(21, index=index)
     apart = np.linalg.norm(truth.landmarks68[36] - truth.landmarks68[45])
     for row, (mesh, other) in SHARED.items():
@@ -177,8 +177,8 @@ def test_points_that_sets_share_coincide(index: int) -> None:
         assert np.linalg.norm(truth.points(106).xy[other] - truth.landmarks68[row]) < 0.02 * apart + 0.5, row
 
 
-def test_sets_are_mirrored_as_their_layouts_are() -> None:
-    """On the symmetric template: a point's mirror image is the point that the layout calls its mirror."""
+def test_sets_are_mirror_symmetric_like_their_layouts() -> None:
+    """On the symmetric template, a point's mirror image is its counterpart in the layout."""
     rig = load_rig()
     for point_set, pairs, most_m in (
         (106, ((43, 101), (35, 93), (52, 61), (33, 87), (44, 100), (77, 83), (1, 17)), 0.003),
@@ -203,13 +203,13 @@ def test_pupils_move_with_the_gaze_and_lids_do_not() -> None:
     assert moved[[35, 39, 89, 93, 52, 86]].max() < 0.5
 
 
-def test_an_unknown_action_names_its_neighbours() -> None:
+def test_an_unknown_action_suggests_similar_names() -> None:
     view = replace(Performance(kind="still", seed=0).view(0, 0.0), actions={"jawOpn": 0.5})
     with pytest.raises(ValueError, match="jawOpen"):
         render(build_figure(7, texture_rows(64)), view, size=64)
 
 
-def test_a_picture_that_does_not_fit_is_refused_before_it_is_begun() -> None:
+def test_an_image_that_does_not_fit_in_memory_is_refused_before_rendering() -> None:
     check_memory(256)
     with pytest.raises(DeviceError, match="render smaller"):
         check_memory(2**20)

@@ -20,7 +20,7 @@ def test_hats_sum_to_one_and_meet_their_anchors() -> None:
 
 
 def test_subdividing_a_cube_gives_the_known_points() -> None:
-    """A cube of side 2: face points at 1, edge points at 3/4, corners at 5/9 of their old place."""
+    """A cube of side 2: face points at 1, edge points at 3/4, corners at 5/9 of their original coordinates."""
     corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
     quads = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
     fine = catmull_clark(quads, 8, np.zeros((6, 4, 2)))
@@ -41,7 +41,7 @@ def test_subdividing_a_flat_sheet_keeps_it_flat_and_its_boundary_straight() -> N
     assert points[:, :2].max() < 3 + 1e-12
     assert np.allclose(points[5], grid[5])
     side = points[(points[:, 1] < 1e-9)]
-    assert len(side) == 5, "all of that side but its two corners, which are rounded off"
+    assert len(side) == 5, "all of that side except its two corners, which are rounded off"
 
 
 def test_refining_a_constant_is_that_constant() -> None:
@@ -49,13 +49,13 @@ def test_refining_a_constant_is_that_constant() -> None:
     assert np.allclose(pack.refine(np.ones_like(pack.vertices)), 1, atol=1e-6)
 
 
-def test_all_arkit_actions_are_there() -> None:
+def test_all_arkit_actions_exist() -> None:
     names = [str(name) for name in headpack.load_headpack().action_names]
     assert len(names) == 52
     assert {"jawOpen", "eyeBlinkLeft", "eyeLookOutRight", "mouthSmileLeft", "tongueOut"} <= set(names)
 
 
-def test_the_cache_follows_its_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_folder_follows_the_environment_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FACESWAP_LAB_CACHE", str(tmp_path / "own"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "shared"))
     assert headpack.cache_folder() == tmp_path / "own"
@@ -64,7 +64,7 @@ def test_the_cache_follows_its_variables(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_damaged_cache_is_baked_again_and_says_so(
+def test_a_damaged_cache_is_baked_again_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = headpack.load_headpack()
@@ -83,7 +83,7 @@ def test_a_damaged_cache_is_baked_again_and_says_so(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_shapes_equal_annys_own_model() -> None:
+def test_shapes_equal_those_of_annys_model() -> None:
     """Heads of random adults against `anny.Anny` at height 0.5, within a tenth of a millimetre."""
     import anny
     import torch
@@ -95,8 +95,8 @@ def test_shapes_equal_annys_own_model() -> None:
     for _ in range(4):
         axes = {name: float(draw.uniform(0, 1)) for name in ("gender", "muscle", "weight", "proportions")}
         age, ancestry = float(draw.uniform(2 / 3, 1)), draw.dirichlet((1, 1, 1))
-        people = dict(zip(("african", "asian", "caucasian"), ancestry.tolist(), strict=True))
-        weights = model.get_phenotype_blendshape_coefficients(age=age, height=0.5, **axes, **people)
+        ancestries = dict(zip(("african", "asian", "caucasian"), ancestry.tolist(), strict=True))
+        weights = model.get_phenotype_blendshape_coefficients(age=age, height=0.5, **axes, **ancestries)
         offsets = torch.einsum("bk,kvd->bvd", weights, model.blendshapes[: weights.shape[1]])[0]
         theirs = (model.template_vertices + offsets)[torch.from_numpy(pack.source_rows.astype(np.int64))].numpy()
         ours = phenotype_shape(pack, age=age, ancestry=tuple(ancestry.tolist()), **axes)

@@ -1,4 +1,4 @@
-"""The recast: the target's picture with the source's face, and nothing else changed."""
+"""The recast: the target's image with the source's face and nothing else changed."""
 
 from dataclasses import replace
 
@@ -20,14 +20,14 @@ def still(actor: int, kind: str = "still") -> Take:
 
 
 @pytest.mark.parametrize("tone", ["source", "target"])
-def test_recasting_a_person_as_itself_changes_nothing(tone: str) -> None:
+def test_recasting_a_person_as_themselves_changes_nothing(tone: str) -> None:
     clip = still(7, "range")
     assert np.array_equal(clip.recast(Actor(7), tone=tone)[0].image, clip[0].image)
 
 
 @pytest.mark.parametrize(("target", "source"), [(21, 7), (3, 12)])
 @pytest.mark.parametrize("index", [0, 6])
-def test_only_the_face_and_what_it_shades_changes(target: int, source: int, index: int) -> None:
+def test_only_the_face_and_its_cast_shadow_change(target: int, source: int, index: int) -> None:
     clip = still(target, "range")
     before, after = clip.rendered(index), clip.recast(Actor(source)).rendered(index)
     touched = np.maximum(before.face_mask, after.face_mask) > 0
@@ -37,7 +37,7 @@ def test_only_the_face_and_what_it_shades_changes(target: int, source: int, inde
     nothing_there = np.isinf(before.depth) & np.isinf(after.depth)
     assert not changed[nothing_there & ~near].any(), "background and noise are the target's"
     outside = changed & ~near
-    assert outside.sum() < 0.05 * touched.sum(), "beyond the face only its shadow may move"
+    assert outside.sum() < 0.05 * touched.sum(), "outside the face only its cast shadow may change"
 
 
 def test_performance_camera_and_light_are_the_targets() -> None:
@@ -59,7 +59,7 @@ def test_geometry_is_the_sources_inside_and_the_targets_outside() -> None:
     assert bool(inside[eyes_and_mouth].all())
 
 
-def test_tone_says_whose_skin_it_is() -> None:
+def test_tone_selects_whose_skin_tone_is_used() -> None:
     clip = still(0)
     light, dark = (Actor(s).traits.melanin for s in (5, 0))
     assert light < 0.4 < dark
@@ -75,8 +75,8 @@ def test_tone_says_whose_skin_it_is() -> None:
 
 @pytest.mark.parametrize(("target", "source"), [(21, 7), (3, 12), (7, 21)])
 @pytest.mark.parametrize("index", [0, 3, 6])
-def test_without_a_lamp_nothing_at_all_changes_outside_the_face(target: int, source: int, index: int) -> None:
-    """No key light, so no cast shadow; before noise and codec. What is left must be equal to the bit."""
+def test_without_a_key_light_nothing_changes_outside_the_face(target: int, source: int, index: int) -> None:
+    """No key light, so no cast shadow; before noise and codec. The rest must be bit-identical."""
     view = still(target, "range").view(index)
     dark = replace(view, light=replace(view.light, key_colour=(0.0, 0.0, 0.0)), noise=0.0)
     rows = texture_rows(SIZE)
@@ -91,7 +91,7 @@ def test_without_a_lamp_nothing_at_all_changes_outside_the_face(target: int, sou
 
 
 @pytest.mark.parametrize("index", [0, 3, 6])
-def test_with_a_lamp_only_the_light_changes_outside_the_face(index: int) -> None:
+def test_with_a_key_light_only_the_lighting_changes_outside_the_face(index: int) -> None:
     clip = still(21, "range").clean()
     before, after = clip.rendered(index), clip.recast(Actor(7)).rendered(index)
     touched = (before.face_mask > 0) | (after.face_mask > 0)

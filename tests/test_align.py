@@ -9,7 +9,7 @@ from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align
 
 coordinates = st.floats(-500, 500, allow_subnormal=False)
-value_noise = hnp.arrays(np.float64, st.tuples(st.integers(2, 12), st.just(2)), elements=coordinates)
+point_sets = hnp.arrays(np.float64, st.tuples(st.integers(2, 12), st.just(2)), elements=coordinates)
 
 
 def matrix_of(scale: float, angle: float, x: float, y: float) -> np.ndarray:
@@ -21,13 +21,13 @@ matrices = st.builds(matrix_of, st.floats(0.05, 20), st.floats(-7, 7), coordinat
 
 
 def smooth(height: int, width: int) -> np.ndarray:
-    """A picture whose finest wave is 60 pixels long: any fair resampling keeps it."""
+    """An image without wavelengths below 60 pixels: any reasonable resampling preserves it."""
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / 31 + channel) + np.cos(y / 27 - channel) for channel in range(3)]
     return np.rint(127 + 50 * np.stack(waves, -1)).astype(np.uint8)
 
 
-@given(matrices, value_noise)
+@given(matrices, point_sets)
 def test_similarity_recovers_the_map_that_made_the_points(matrix, points):
     if np.ptp(points, axis=0).max() < 1:
         return
@@ -36,7 +36,7 @@ def test_similarity_recovers_the_map_that_made_the_points(matrix, points):
 
 
 @given(hnp.arrays(np.float64, (2, 5, 2), elements=coordinates))
-def test_similarity_agrees_with_scikit_image_on_points_that_do_not_fit(pair):
+def test_similarity_is_as_good_as_scikit_image_on_arbitrary_points(pair):
     points_from, points_to = pair
     try:
         found = align.similarity(points_from, points_to)
@@ -68,13 +68,13 @@ def test_similarity_does_not_mirror():
 
 
 @pytest.mark.parametrize("points", [np.zeros((5, 2)), np.full((5, 2), np.nan), np.full((5, 2), np.inf)])
-def test_points_that_make_no_face_are_named(points):
+def test_degenerate_keypoints_are_refused(points):
     with pytest.raises(FaceError):
         align.frame_to_crop(points, template="face", size=64)
 
 
-@given(matrices, value_noise)
-def test_points_there_and_back(matrix, points):
+@given(matrices, point_sets)
+def test_transforming_points_and_back_is_the_identity(matrix, points):
     there_and_back = align.transform_points(align.invert(matrix), align.transform_points(matrix, points))
     np.testing.assert_allclose(there_and_back, points, atol=1e-7)
 
@@ -84,7 +84,7 @@ def test_a_map_without_inverse_is_refused():
         align.invert(np.array([[1.0, 2.0, 0.0], [2.0, 4.0, 0.0]]))
 
 
-def test_arcface_lies_where_its_authors_put_it():
+def test_arcface_matches_its_published_points():
     published = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
     np.testing.assert_allclose(align.template_points("arcface", 112), published, atol=1e-9)
 
@@ -138,7 +138,7 @@ def test_shrinking_does_not_alias():
 
 
 @given(matrix=st.builds(matrix_of, st.floats(0.2, 4), st.floats(-4, 4), st.just(0.0), st.just(0.0)))
-def test_a_crop_shows_the_frame_where_its_matrix_says(matrix):
+def test_a_crop_shows_the_part_of_the_frame_given_by_its_matrix(matrix):
     image = smooth(200, 240)
     matrix[:, 2] = np.array([31.5, 31.5]) - matrix[:, :2] @ [120, 100]
     grid = np.stack(np.meshgrid(np.arange(64.0), np.arange(64.0)), -1)

@@ -20,7 +20,7 @@ def placed(matrix: np.ndarray, x: float, y: float) -> np.ndarray:
 
 
 def footprint(mask: np.ndarray, matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Frame pixels within reach of the mask, found the slow way: each mask pixel's square, widened by the filter's reach."""
+    """Frame pixels that the mask can influence, computed independently: its bounding box, grown by the filter's radius."""
     y, x = np.mgrid[: shape[0], : shape[1]]
     on_crop = align.transform_points(matrix, np.stack([x, y], -1).astype(float))
     reach = 1 + 1.5 * max(1.0, align.scale_of(matrix))
@@ -30,7 +30,7 @@ def footprint(mask: np.ndarray, matrix: np.ndarray, shape: tuple[int, int]) -> n
 
 
 @given(placements, st.floats(-20, 140), st.floats(-20, 110), st.integers(0, 2**31))
-def test_outside_the_mask_every_bit_stays(matrix, x, y, seed):
+def test_pixels_outside_the_mask_are_bit_identical(matrix, x, y, seed):
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
     before = image.copy()
@@ -44,11 +44,11 @@ def test_outside_the_mask_every_bit_stays(matrix, x, y, seed):
 
 @settings(max_examples=30)
 @given(placements)
-def test_crop_then_paste_of_a_smooth_picture_stays_within_one_level(matrix):
+def test_crop_then_paste_of_a_smooth_image_is_within_one_level(matrix):
     image = smooth(200, 240)
     matrix = placed(matrix, 120, 100)
     back = blend.paste(image, align.crop(image, matrix, SIZE), blend.soft_mask(SIZE), matrix)
-    # Where a crop pixel spans five of the frame, the crop itself has lost some of the waves.
+    # Where a crop pixel spans five frame pixels, the crop itself has lost some detail.
     allowed = 1 if align.scale_of(matrix) >= 0.5 else 2
     assert np.abs(back.astype(int) - image).max() <= allowed
 
@@ -71,11 +71,11 @@ def test_paste_equals_a_blend_over_the_whole_frame():
     back = align.invert(matrix)
     alpha = align.warp(mask, back, (90, 120), interpolation=1, border=0)[..., None]
     full = np.rint(image + alpha * (align.warp(patch.astype(np.float32), back, (90, 120)).clip(0, 255) - image))
-    # OpenCV places samples to 1/32 pixel, and the region's corner moves that grid.
+    # OpenCV quantises sample positions to 1/32 pixel, and the region's corner shifts that grid.
     assert np.abs(blend.paste(image, patch, mask, matrix) - full).max() <= 6
 
 
-def test_paste_into_changes_the_picture_itself_like_paste():
+def test_paste_into_equals_paste_in_place():
     image = noise.integers(0, 256, (60, 70, 3), dtype=np.uint8)
     patch, mask, matrix = smooth(SIZE, SIZE), blend.soft_mask(SIZE), placed(matrix_of(1.5, 0.2, 0, 0), 30, 30)
     expected = blend.paste(image, patch, mask, matrix)
@@ -143,7 +143,7 @@ def test_soft_masks_cover_the_keypoints_and_vanish_on_the_border(template, size)
         assert mask[y, x] > 0.5
 
 
-def test_masks_refuse_what_makes_no_hull():
+def test_masks_refuse_degenerate_input():
     for points in (np.zeros((2, 2)), np.full((5, 2), np.nan)):
         with pytest.raises(ValueError, match="at least 3 finite points"):
             blend.landmark_hull_mask(points, 32, 4)
@@ -174,7 +174,7 @@ def test_matching_with_itself_or_without_strength_changes_nothing(match):
 
 
 @pytest.mark.parametrize("match", [blend.match_colour, blend.match_light])
-def test_matching_looks_only_inside_the_mask(match):
+def test_matching_uses_only_pixels_inside_the_mask(match):
     patch, reference, mask = smooth(SIZE, SIZE), smooth(SIZE, SIZE)[::-1].copy(), blend.soft_mask(SIZE)
     elsewhere = reference.copy()
     elsewhere[mask == 0] = 255

@@ -66,7 +66,7 @@ def test_apply_leaves_other_footage_and_frames_alone():
     assert Corrections().with_points("a", 5, POINTS + 1).apply("a", found) is found
 
 
-def test_apply_comes_before_what_depends_on_the_points():
+def test_apply_refuses_faces_with_landmarks_or_embeddings():
     found = faces((2, 0.0))
     described = Faces(
         frame_index=found.frame_index,
@@ -80,7 +80,7 @@ def test_apply_comes_before_what_depends_on_the_points():
         Corrections().with_points("a", 2, POINTS).apply("a", described)
 
 
-def test_a_face_that_no_detector_saw_can_be_added():
+def test_an_undetected_face_can_be_added():
     corrections = Corrections().with_points("a", 7, POINTS)
     added = corrections.added("a", 7)
     assert added.frame_index.tolist() == [7]
@@ -91,7 +91,7 @@ def test_a_face_that_no_detector_saw_can_be_added():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_points_that_are_no_numbers_are_refused(bad):
+def test_non_finite_points_are_refused(bad):
     points = POINTS.copy()
     points[2, 1] = bad
     with pytest.raises(ValueError, match="5 finite points"):
@@ -115,14 +115,14 @@ def test_points_that_are_no_numbers_are_refused(bad):
         lambda d: d["corrections"].append(d["corrections"][0]),
     ],
 )
-def test_json_of_another_shape_is_refused(change):
+def test_json_with_another_structure_is_refused(change):
     loaded = json.loads(Corrections().with_points("a", 0, POINTS).to_json())
     change(loaded)
-    with pytest.raises(ValueError):  # noqa: PT011 - each shape has its own message
+    with pytest.raises(ValueError):  # noqa: PT011 - each case has its own message
         Corrections.from_json(json.dumps(loaded))
 
 
-def test_entries_are_sorted_and_single():
+def test_entries_are_sorted_and_unique():
     one = Correction(origin="a", index=1, points=tuple((float(x), float(y)) for x, y in POINTS))
     with pytest.raises(ValueError, match="one for each"):
         Corrections(entries=(one, one))

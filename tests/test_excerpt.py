@@ -1,4 +1,4 @@
-"""Excerpts: the frames are those of the whole clip to the bit, and the sound is the stretch that belongs to them."""
+"""Excerpts: frames are bit-identical to those of the full clip, and the audio is the matching range."""
 
 import pickle
 from fractions import Fraction
@@ -36,19 +36,19 @@ def clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 3), (7, 12), (13, 20), (5, 6)])
-def test_frames_are_those_of_the_whole(clip: Clip, start: int, stop: int) -> None:
-    whole = list(clip.frames())[start:stop]
+def test_frames_are_those_of_the_full_clip(clip: Clip, start: int, stop: int) -> None:
+    full = list(clip.frames())[start:stop]
     part = clip.cut(start, stop)
     assert isinstance(part, Footage)
     assert len(part) == stop - start
-    for number, (expected, frame) in enumerate(zip(whole, part.frames(), strict=True)):
+    for number, (expected, frame) in enumerate(zip(full, part.frames(), strict=True)):
         np.testing.assert_array_equal(frame.image, expected.image)
         np.testing.assert_array_equal(part[number].image, expected.image)
         assert number_of(frame.image) == start + number
         assert (frame.index, frame.origin) == (number, f"{clip.origin}#{start}-{stop}")
-        assert frame.time_s == pytest.approx(expected.time_s - whole[0].time_s, abs=1e-9)
-    assert part.start_s == whole[0].time_s
-    np.testing.assert_array_equal(part[-1].image, whole[-1].image)
+        assert frame.time_s == pytest.approx(expected.time_s - full[0].time_s, abs=1e-9)
+    assert part.start_s == full[0].time_s
+    np.testing.assert_array_equal(part[-1].image, full[-1].image)
 
 
 def test_seconds_are_those_of_the_file(clip: Clip) -> None:
@@ -61,18 +61,18 @@ def test_seconds_are_those_of_the_file(clip: Clip) -> None:
 
 
 @pytest.mark.parametrize(("start", "stop"), [(4, 15), (12, 20)])
-def test_sound_is_the_stretch_of_the_frames(clip: Clip, start: int, stop: int, tmp_path: Path) -> None:
+def test_audio_is_the_range_of_the_frames(clip: Clip, start: int, stop: int, tmp_path: Path) -> None:
     part = clip.cut(start, stop)
     out = encode(tmp_path / "part.mp4", part.frames(), fps=part.fps, audio_from=part.path, audio_at_s=part.start_s)
     before, after = sound_packets(clip.path), sound_packets(out)
     if clip.path.suffix == ".ts":
         before = [(when, content[7:]) for when, content in before]
-    place = {content: when for when, content in before}
+    time_of = {content: when for when, content in before}
     origin = first_picture_s(clip.path) + part.start_s - clip.start_s
     times = part.times_s
     length = times[-1] - times[0] + 1 / part.fps
     for when, content in after:
-        assert float(when) == pytest.approx(float(place[content]) - origin, abs=0.0015), "copied, shifted with the frames"
+        assert float(when) == pytest.approx(float(time_of[content]) - origin, abs=0.0015), "copied, shifted with the frames"
     assert float(after[0][0]) < PACKET_S
     assert float(after[-1][0]) == pytest.approx(min(length, float(before[-1][0]) - origin), abs=2 * PACKET_S)
     np.testing.assert_allclose(open_clip(out).times_s, np.array(times) - times[0], atol=0.001)
@@ -95,7 +95,7 @@ def test_ranges_without_frames_are_refused(clip: Clip, start: int, stop: int | N
             clip.cut_seconds(wrong)
 
 
-def test_it_travels_as_its_grant_and_two_numbers(clip: Clip) -> None:
+def test_it_pickles_as_its_grant_and_two_numbers(clip: Clip) -> None:
     part = clip.cut(4, 9)
     text = pickle.dumps(part)
     assert len(text) < 2000
@@ -117,7 +117,7 @@ def test_an_altered_file_is_refused_through_an_excerpt_too(tmp_path: Path) -> No
         part[0]
 
 
-def test_one_frame_and_stills(tmp_path: Path) -> None:
+def test_single_frame_excerpts(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", num_frames=10)
     one = open_clip(tmp_path / "a.mp4").cut(4, 5)
     assert (len(one), one.fps) == (1, 25.0)
@@ -127,7 +127,7 @@ def test_one_frame_and_stills(tmp_path: Path) -> None:
         one.frames(-1)
 
 
-def test_gate_and_record_know_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gate_and_record_support_excerpts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path / "lab"))
     path = tmp_path / "a.mp4"
     write_video(path, num_frames=10)

@@ -1,4 +1,4 @@
-"""Faces: one struct of arrays in, one out."""
+"""Faces: a struct of arrays that is indexed, joined and validated."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def test_a_row_a_slice_and_a_mask_give_faces_with_the_same_rows(count: int, data
     assert len(whole[1:]) == count - 1
 
 
-def test_parts_join_in_order_and_keep_what_all_have() -> None:
+def test_parts_join_in_order_and_keep_the_arrays_that_all_have() -> None:
     marked = replace(faces(2), landmarks=np.zeros((2, 68, 2)), point_set=68)
     joined = Faces.concat([faces(3), Faces.none(), marked])
     assert joined.frame_index.tolist() == [0, 1, 2, 0, 1]
@@ -47,7 +47,7 @@ def test_two_embedders_never_join() -> None:
 
 
 def test_rows_must_agree_and_points_name_their_set() -> None:
-    with pytest.raises((ValueError, TypeError)):  # with the shape checker on, as in tests, it is the first to object
+    with pytest.raises((ValueError, TypeError)):  # in tests, the shape checker raises first
         replace(faces(2), scores=np.zeros(1))
     with pytest.raises(ValueError, match="point_set"):
         replace(faces(1), landmarks=np.zeros((1, 68, 2)))
@@ -55,7 +55,7 @@ def test_rows_must_agree_and_points_name_their_set() -> None:
         replace(faces(1), embedder="a")
 
 
-def test_they_show_themselves_in_little() -> None:
+def test_the_html_representation_is_small() -> None:
     shown = faces(500)._repr_html_()
     assert "500 faces" in shown
     assert len(shown) < 100_000

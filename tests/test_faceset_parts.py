@@ -1,4 +1,4 @@
-"""What a faceset is put together from, each by itself: layouts, sharpness, doubles, clusters, splits, many admissions at once."""
+"""Components of a faceset, tested separately: layouts, sharpness, duplicates, clusters, splits, batch admission."""
 
 import io
 import json
@@ -44,7 +44,7 @@ DAY = date(2026, 6, 1)
 
 
 def png(path: Path, *chunks: bytes) -> Path:
-    """A small PNG with these chunks before its pixels."""
+    """A small PNG with these chunks before its image data."""
     buffer = io.BytesIO()
     Pillow.new("RGB", (8, 8), (path.stem.__hash__() % 200, 9, 9)).save(buffer, "PNG")
     data = buffer.getvalue()
@@ -61,7 +61,7 @@ def itxt(text: bytes, length: int | None = None) -> bytes:
 
 
 def faceswap_text(source: str) -> bytes:
-    """As faceswap writes it: the text of a Python dict."""
+    """Metadata as faceswap writes it: the repr of a Python dict."""
     meta = {
         "alignments": {"x": 1, "y": 2, "w": 3, "h": 4, "landmarks_xy": [[0.5, 1.5]]},
         "source": {"alignments_version": 2.3, "original_filename": "x_0.png", "face_index": 0, "source_filename": source},
@@ -70,7 +70,7 @@ def faceswap_text(source: str) -> bytes:
 
 
 class Bomb:
-    """Whoever unpickles this leaves a trace."""
+    """Unpickling this creates a file."""
 
     def __reduce__(self) -> tuple:
         return os.system, ("touch pickle-was-executed",)
@@ -86,7 +86,7 @@ def dfl(path: Path, payload: bytes) -> Path:
     return path
 
 
-def test_deepfacelab_gives_frames_by_their_names_and_its_pickle_is_not_touched(
+def test_deepfacelab_frames_are_read_from_names_and_its_pickle_is_never_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -101,10 +101,10 @@ def test_deepfacelab_gives_frames_by_their_names_and_its_pickle_is_not_touched(
     ]
     assert not (tmp_path / "pickle-was-executed").exists()
     pickle.loads(pickle.dumps(Bomb()))
-    assert (tmp_path / "pickle-was-executed").exists(), "the bomb would have gone off"
+    assert (tmp_path / "pickle-was-executed").exists(), "the payload works when unpickled"
 
 
-def test_faceswap_gives_the_frame_that_its_header_names(tmp_path: Path) -> None:
+def test_faceswap_frames_are_read_from_the_header(tmp_path: Path) -> None:
     png(tmp_path / "faces" / "a_0.png", itxt(faceswap_text("my clip_000123.png")))
     png(tmp_path / "faces" / "b_0.png", itxt(faceswap_text("portrait.jpg")))
     found = layouts.find([tmp_path])
@@ -123,7 +123,7 @@ def test_faceswap_gives_the_frame_that_its_header_names(tmp_path: Path) -> None:
         b"x" * (2 << 20),
     ],
 )
-def test_hostile_headers_are_read_as_text_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
+def test_hostile_headers_are_only_read_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
     monkeypatch.chdir(tmp_path)
     path = png(tmp_path / "faces" / "00001_0.png", itxt(text))
     assert layouts.faceswap_source(path) in (path.name, "")
@@ -132,11 +132,11 @@ def test_hostile_headers_are_read_as_text_and_no_more(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("length", [0, 2**31, 2**32 - 1])
-def test_a_length_that_lies_ends_the_reading(tmp_path: Path, length: int) -> None:
+def test_a_wrong_chunk_length_ends_reading(tmp_path: Path, length: int) -> None:
     assert layouts.faceswap_source(png(tmp_path / "x.png", itxt(b"{}", length))) in ("", "x.png")
 
 
-def test_a_folder_is_walked_without_hidden_files_and_links(tmp_path: Path) -> None:
+def test_a_folder_is_walked_without_hidden_files_and_symlinks(tmp_path: Path) -> None:
     inside, outside = tmp_path / "fotos ü 写真", tmp_path / "elsewhere"
     for path in (inside / "a.PNG", inside / "deep" / "er" / "b.png", inside / ".hidden" / "c.png", outside / "d.png"):
         png(path)
@@ -149,12 +149,12 @@ def test_a_folder_is_walked_without_hidden_files_and_links(tmp_path: Path) -> No
     assert found.layout == "folder"
 
 
-def test_numbered_stills_are_frames_only_when_it_is_said(tmp_path: Path) -> None:
+def test_numbered_stills_are_frames_only_on_request(tmp_path: Path) -> None:
     for number in (7, 32):
         png(tmp_path / "shot" / f"take2_{number:04d}.png")
     assert {each.sequence for each in layouts.find([tmp_path]).material} == {""}
-    told = layouts.find([tmp_path], "frames").material
-    assert [(each.sequence, each.time_s) for each in told] == [("shot/take2_", 7 / 25), ("shot/take2_", 32 / 25)]
+    frames = layouts.find([tmp_path], "frames").material
+    assert [(each.sequence, each.time_s) for each in frames] == [("shot/take2_", 7 / 25), ("shot/take2_", 32 / 25)]
 
 
 # --- FaceForensics++ ------------------------------------------------------------------------------------------------------
@@ -195,22 +195,22 @@ def test_faceforensics_becomes_manifest_rows_with_its_splits_and_nothing_is_open
     fake = rows["ffpp://manipulated_sequences/Deepfakes/c23/videos/000_003.mp4"]
     assert fake.sha256 == sha256_file(ffpp / "manipulated_sequences/Deepfakes/c23/videos/000_003.mp4")
     assert fake.split == "train"
-    assert rows["ffpp://manipulated_sequences/Deepfakes/c23/videos/003_007.mp4"].split == "", "its two people are in two splits"
+    assert rows["ffpp://manipulated_sequences/Deepfakes/c23/videos/003_007.mp4"].split == "", "its subjects are in two splits"
     assert rows["ffpp://original_sequences/actors/c23/videos/01__exit_phone_room.mp4"].split == ""
     assert admit.admit(ffpp / "original_sequences/youtube/c23/videos/000.mp4", root=tmp_path).subject == "people of FaceForensics++"
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": 1}', "[1, 2]", "[" * 100_000])
-def test_a_broken_list_of_splits_is_told(ffpp: Path, text: str) -> None:
+def test_a_broken_split_list_is_reported(ffpp: Path, text: str) -> None:
     (ffpp / "splits" / "val.json").write_text(text)
     if text == '{"a": 1}':
-        assert layouts.find_ffpp(ffpp), "names of one letter are nobody's"
+        assert layouts.find_ffpp(ffpp), "single-letter names match no video"
         return
     with pytest.raises(MediaError, match=r"val\.json"):
         layouts.find_ffpp(ffpp)
 
 
-def test_another_folder_is_no_faceforensics(tmp_path: Path) -> None:
+def test_other_folders_are_not_faceforensics(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="original_sequences"):
         layouts.find_ffpp(tmp_path)
 
@@ -220,7 +220,7 @@ def test_another_folder_is_no_faceforensics(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def views() -> list[tuple[Image, np.ndarray, float]]:
-    """Pictures of actors, 384 pixels, with keypoints and yaw."""
+    """Images of actors, 384 pixels, with keypoints and yaw."""
     engine, made = OfflineEngine(), []
     for seed in (7, 21, 32):
         take = Actor(seed).perform("range", seconds=0.12, fps=25, seed=200 + seed, size=384)
@@ -247,7 +247,7 @@ def moved(image: Image, length: int, angle: float) -> Image:
 
 @pytest.mark.slow
 @pytest.mark.weights
-def test_sharpness_tells_blur_whatever_the_size_and_the_contrast(views: list) -> None:
+def test_sharpness_detects_blur_independently_of_size_and_contrast(views: list) -> None:
     bound = FacesetRecipe(name="x").min_sharpness
     for image, points, _ in views:
         side = quality.side_of(points)
@@ -266,7 +266,7 @@ def test_sharpness_tells_blur_whatever_the_size_and_the_contrast(views: list) ->
 
 @pytest.mark.slow
 @pytest.mark.weights
-def test_yaw_is_known_within_some_degrees(views: list) -> None:
+def test_yaw_is_accurate_to_a_few_degrees(views: list) -> None:
     off = [quality.yaw_deg(points) - yaw for _, points, yaw in views]
     assert np.abs(off).mean() < 6
     assert quality.yaw_deg(views[0][1]) == pytest.approx(quality.yaw_deg(views[0][1] * 3 + 5), abs=1e-3)
@@ -274,7 +274,7 @@ def test_yaw_is_known_within_some_degrees(views: list) -> None:
 
 @pytest.mark.slow
 @pytest.mark.weights
-def test_the_same_frame_again_is_a_double_and_another_expression_is_not(views: list) -> None:
+def test_a_re_encoded_frame_is_a_duplicate_and_another_expression_is_not(views: list) -> None:
     engine = OfflineEngine()
 
     def seen(image: Image) -> quality.FaceThumbnail:
@@ -302,13 +302,13 @@ def texture(seed: int) -> quality.FaceThumbnail:
     return cv2.GaussianBlur(np.random.default_rng(seed).integers(0, 256, (64, 64), dtype=np.uint8), (0, 0), 2)
 
 
-def test_the_best_of_doubles_stays_and_people_are_not_mixed() -> None:
+def test_the_best_duplicate_is_kept_and_identities_are_not_mixed() -> None:
     one, two = texture(1), texture(2)
     noisy = np.clip(one.astype(int) + np.random.default_rng(0).integers(-1, 2, one.shape), 0, 255).astype(np.uint8)
-    prints = [noisy, one, two, one]
-    found = find_doubles(prints, [1.0, 5.0, 1.0, 9.0], ["a", "a", "a", "b"], near_duplicate_max=0.1)
+    thumbnails = [noisy, one, two, one]
+    found = find_doubles(thumbnails, [1.0, 5.0, 1.0, 9.0], ["a", "a", "a", "b"], near_duplicate_max=0.1)
     assert {number: better for number, (better, _) in found.items()} == {0: 1}
-    assert find_doubles(prints, [1.0, 5.0, 1.0, 9.0], ["a"] * 4, near_duplicate_max=0.1).keys() == {0, 1}
+    assert find_doubles(thumbnails, [1.0, 5.0, 1.0, 9.0], ["a"] * 4, near_duplicate_max=0.1).keys() == {0, 1}
     assert find_doubles([], [], [], near_duplicate_max=0.1) == {}
     many = [texture(seed) for seed in range(150)]
     assert find_doubles([*many, *many], [1.0] * 300, ["a"] * 300, near_duplicate_max=0.1) == {
@@ -316,7 +316,7 @@ def test_the_best_of_doubles_stays_and_people_are_not_mixed() -> None:
     }
 
 
-def test_flat_pictures_are_alike_only_if_equal() -> None:
+def test_flat_images_are_duplicates_only_if_equal() -> None:
     flat = np.full((64, 64), 40, np.uint8)
     assert quality.difference(flat, flat) == 0
     assert quality.difference(flat, texture(1)) == float("inf")
@@ -326,7 +326,7 @@ def test_flat_pictures_are_alike_only_if_equal() -> None:
 
 
 def crowd(sizes: list[int], *, spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors around as many random directions, and whose each is, shuffled."""
+    """Shuffled unit vectors around one random direction per identity, and their identity labels."""
     random = np.random.default_rng(seed)
     centres = random.normal(size=(len(sizes), 128))
     who = np.repeat(np.arange(len(sizes)), sizes)
@@ -335,7 +335,7 @@ def crowd(sizes: list[int], *, spread: float, seed: int = 0) -> tuple[np.ndarray
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32), who
 
 
-def test_clusters_are_the_people_the_largest_first() -> None:
+def test_clusters_are_the_identities_in_descending_size() -> None:
     vectors, who = crowd([30, 12, 5], spread=0.6)
     found = cluster(vectors, ["a"] * len(who), same_person=0.363)
     assert found.sizes.tolist() == [30, 12, 5]
@@ -345,10 +345,10 @@ def test_clusters_are_the_people_the_largest_first() -> None:
     assert found.between[0, 1] == pytest.approx((vectors[who == 0] @ vectors[who == 1].T).mean(), abs=1e-6)
 
 
-def test_parts_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clustering_in_parts_gives_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, who = crowd([90, 60, 30, 3], spread=0.6)
     files = [f"file {number % 40}" for number in range(len(who))]
-    monkeypatch.setattr(clusters, "MOST", 20)
+    monkeypatch.setattr(clusters, "MAX_LINKED", 20)
     assert (cluster(vectors, files, same_person=0.363).labels == who).all()
 
 
@@ -369,7 +369,7 @@ def sightings_of(vectors: np.ndarray, sources: list[str]) -> Sightings:
     )  # fmt: skip
 
 
-def test_the_largest_group_is_the_person_and_a_rival_is_a_doubt() -> None:
+def test_the_largest_cluster_is_the_person_and_a_rival_raises_a_doubt() -> None:
     vectors, who = crowd([10, 7, 2], spread=0.6)
     seen = sightings_of(vectors, ["f"] * len(who))
     found = identify(seen, {"f": "Ann"}, FacesetRecipe(name="x"))
@@ -386,7 +386,7 @@ def test_the_largest_group_is_the_person_and_a_rival_is_a_doubt() -> None:
     assert identify(sightings_of(alone, ["f"] * 12), {"f": "Ann"}, FacesetRecipe(name="x")).doubts == ()
 
 
-def test_each_manifests_person_is_looked_for_in_their_own_files() -> None:
+def test_each_manifest_subject_is_searched_in_their_own_files() -> None:
     vectors, who = crowd([12, 6], spread=0.6)
     sources = ["a" if label == 0 or number % 3 == 0 else "b" for number, label in enumerate(who)]
     found = identify(sightings_of(vectors, sources), {"a": "Ann", "b": "Bob"}, FacesetRecipe(name="x"))
@@ -398,7 +398,7 @@ def test_each_manifests_person_is_looked_for_in_their_own_files() -> None:
 # --- splits ---------------------------------------------------------------------------------------------------------------
 
 
-def test_shares_are_kept_by_whole_files_in_any_order() -> None:
+def test_shares_are_met_by_whole_files_in_any_order() -> None:
     moments = [When(sequence=f"file {number // 5}", time_s=0.0) for number in range(1000)]
     recipe = FacesetRecipe(name="x")
     parts = split(moments, recipe)
@@ -425,7 +425,7 @@ def test_neighbours_are_never_in_two_splits(lengths: list[float], shares: tuple[
     for (a, one), (b, other) in zip(zip(moments, parts, strict=True), list(zip(moments, parts, strict=True))[1:], strict=False):
         if a.sequence == b.sequence and one and other:
             assert one == other or b.time_s - a.time_s >= 2 * recipe.gap_s
-    # A clip's last frames make no stretch of their own if all of them lie within the gap to the one before.
+    # A clip's last frames are no stretch of their own if all of them are within the gap to the previous one.
     ends = {moment.sequence: moment.time_s for moment in moments}
     units = {
         unit
@@ -450,18 +450,18 @@ def test_neighbours_are_never_in_two_splits(lengths: list[float], shares: tuple[
         {"template": "x"},
     ],
 )
-def test_a_recipe_that_makes_no_set_is_refused(wrong: dict) -> None:
+def test_an_invalid_recipe_is_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         FacesetRecipe(**({"name": "x"} | wrong))
 
 
-def test_the_recipe_goes_through_json() -> None:
+def test_the_recipe_round_trips_through_json() -> None:
     recipe = recipes.FacesetRecipe(name="ü", max_yaw_deg=30, shares=(0.6, 0.2, 0.2))
     assert from_json(FacesetRecipe, to_json(recipe)) == recipe
 
 
 @given(st.sets(st.integers(0, 60)))
-def test_rows_in_short_and_back(numbers: set[int]) -> None:
+def test_row_ranges_round_trip(numbers: set[int]) -> None:
     rows = [row(number) for number in numbers]
     assert in_ranges(row_ranges(rows)) == numbers
 
@@ -473,7 +473,7 @@ def row(number: int) -> Row:
     )  # fmt: skip
 
 
-# --- many files at the door -----------------------------------------------------------------------------------------------
+# --- batch admission ------------------------------------------------------------------------------------------------------
 
 
 def files(folder: Path, count: int) -> list[Path]:
@@ -483,7 +483,7 @@ def files(folder: Path, count: int) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_many_files_are_one_manifest_read_a_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_files_share_one_manifest_that_is_read_a_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data_manifests").mkdir()
     read = manifest.read_manifest
     calls = []
@@ -494,14 +494,14 @@ def test_many_files_are_one_manifest_read_a_few_times(tmp_path: Path, monkeypatc
     assert len(clips) == 120
     assert not refused
     assert [path.name for path in (tmp_path / "data_manifests").glob("*.toml")] == ["ann.toml"]
-    assert len(calls) < 20, "the time does not grow with the square of the files"
+    assert len(calls) < 20, "time must not grow quadratically with the number of files"
     again, _ = admit.admit_all([clip.path for clip in clips], root=tmp_path, today=DAY)
     assert [clip.grant for clip in again] == [clip.grant for clip in clips]
     one = admit.admit(clips[7].path, root=tmp_path, today=DAY)
     assert one.grant == clips[7].grant
 
 
-def test_the_same_bytes_come_in_once_and_missing_files_are_told(tmp_path: Path) -> None:
+def test_duplicate_files_are_admitted_once_and_missing_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / "data_manifests").mkdir()
     paths = files(tmp_path / "a", 2)
     paths[1].write_bytes(paths[0].read_bytes())
@@ -512,7 +512,7 @@ def test_the_same_bytes_come_in_once_and_missing_files_are_told(tmp_path: Path) 
     assert [(each.path.name, type(each.error)) for each in refused] == [("missing.png", MediaError)]
 
 
-def test_an_entry_of_another_person_refuses_that_file_alone(tmp_path: Path) -> None:
+def test_an_entry_of_another_person_refuses_only_that_file(tmp_path: Path) -> None:
     (tmp_path / "data_manifests").mkdir()
     theirs, *mine = files(tmp_path / "a", 3)
     admit.admit(theirs, root=tmp_path, who="Bob", basis="consent: form of June", uses=["train"], today=DAY)
@@ -524,7 +524,7 @@ def test_an_entry_of_another_person_refuses_that_file_alone(tmp_path: Path) -> N
     assert "Bob" in str(refused[0].error)
 
 
-def test_two_manifests_that_list_a_file_stop_everything(tmp_path: Path) -> None:
+def test_a_file_listed_in_two_manifests_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "data_manifests").mkdir()
     paths = files(tmp_path / "a", 2)
     admit.admit(paths[0], root=tmp_path, who="Bob", basis="consent: form of June", uses=["train"], today=DAY)
@@ -535,7 +535,7 @@ def test_two_manifests_that_list_a_file_stop_everything(tmp_path: Path) -> None:
         admit.admit_all(paths, root=tmp_path, today=DAY)
 
 
-def test_a_split_is_added_to_a_list_that_had_none(tmp_path: Path) -> None:
+def test_a_split_is_added_to_a_list_without_one(tmp_path: Path) -> None:
     (tmp_path / "data_manifests").mkdir()
     first, second, third = files(tmp_path / "a, b", 3)
     declared = {"who": "Ann", "basis": "consent: form of May", "uses": ["train"]}

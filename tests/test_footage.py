@@ -38,7 +38,7 @@ def path(request, folder):
     return path
 
 
-def test_frames_come_in_order_with_their_number_and_time(path):
+def test_frames_come_in_order_with_their_index_and_time(path):
     clip = open_clip(path)
     rate = KINDS[path.name].get("rate", 25)
     frames = list(clip.frames())
@@ -63,13 +63,13 @@ def test_random_access_equals_sequential_decoding(path):
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 3), (38, 43), (17, None), (59, 90), (30, 30), (60, None)])
-def test_ranges_are_the_slices_of_the_whole(path, start, stop):
+def test_ranges_are_slices_of_the_clip(path, start, stop):
     frames = list(open_clip(path).frames(start, stop))
     assert [frame.index for frame in frames] == list(range(60))[start:stop]
     assert [number_of(frame.image) for frame in frames] == list(range(60))[start:stop]
 
 
-def test_two_passes_and_single_reads_do_not_disturb_each_other(folder):
+def test_concurrent_iterations_and_single_reads_are_independent(folder):
     write_video(folder / "busy.mp4")
     clip = open_clip(folder / "busy.mp4")
     for first, second in zip(clip.frames(), clip.frames(20), strict=False):
@@ -77,7 +77,7 @@ def test_two_passes_and_single_reads_do_not_disturb_each_other(folder):
         assert number_of(clip[50].image) == 50
 
 
-def test_reading_far_into_a_clip_begins_at_the_keyframe_before(folder, monkeypatch):
+def test_random_access_starts_at_the_preceding_keyframe(folder, monkeypatch):
     write_video(folder / "keys.mp4")
     clip = open_clip(folder / "keys.mp4")
     len(clip)
@@ -164,7 +164,7 @@ def test_an_altered_file_is_refused_before_anything_in_it_is_read(tmp_path, name
             read(Clip(grant))
 
 
-def test_a_file_altered_after_it_was_opened_is_noticed(tmp_path):
+def test_a_file_altered_after_opening_is_detected(tmp_path):
     path = tmp_path / "a.mp4"
     write_video(path, num_frames=3)
     clip = open_clip(path)
@@ -190,7 +190,7 @@ def test_an_unchanged_file_is_hashed_once(tmp_path, monkeypatch):
     assert len(hashed) == 1
 
 
-def test_a_clip_travels_as_its_grant(tmp_path):
+def test_a_clip_pickles_as_its_grant(tmp_path):
     write_video(tmp_path / "a.mp4", num_frames=3)
     clip = open_clip(tmp_path / "a.mp4")
     clip[1]
@@ -209,18 +209,18 @@ def refused(path, *words):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "fast.mp4"])
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
-def test_truncated_clips_are_named(tmp_path, name, share):
+@pytest.mark.parametrize("fraction", [0.02, 0.3, 0.6, 0.9])
+def test_truncated_clips_are_refused_by_name(tmp_path, name, fraction):
     path = tmp_path / name
     write_video(path, num_frames=100)
     if name == "fast.mp4":
         faststart(path)
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * fraction)])
     refused(path, name)
 
 
 def faststart(path):
-    """Moves the table of contents to the front, so that a cut file still opens."""
+    """Moves the index (moov) to the front, so that a truncated file can still be opened."""
     with av.open(str(path)) as source, av.open(str(path.with_name("moved.mp4")), "w", options={"movflags": "faststart"}) as output:
         stream = output.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
@@ -230,7 +230,7 @@ def faststart(path):
     path.with_name("moved.mp4").replace(path)
 
 
-def test_files_without_moving_pictures_are_refused(tmp_path):
+def test_files_without_video_are_refused(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"")
     refused(tmp_path / "a.mp4", "a.mp4")
     (tmp_path / "b.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
@@ -261,13 +261,13 @@ def test_a_playlist_cannot_lead_to_other_files(tmp_path):
         ({"options": {"flags": "+ildct+ilme", "x264-params": "tff=1"}}, ("interlaced", "bwdif")),
     ],
 )
-def test_what_eight_bit_rgb_would_lose_is_refused_with_a_command(tmp_path, options, words):
+def test_what_8_bit_rgb_cannot_represent_is_refused_with_a_command(tmp_path, options, words):
     write_video(tmp_path / "a.mp4", num_frames=3, **options)
     refused(tmp_path / "a.mp4", *words)
 
 
 def test_colours_follow_the_tags(tmp_path):
-    """The same bytes mean other colours under another matrix; the oracle is the definition of Y'CbCr."""
+    """Equal bytes give different colours under different matrices; the oracle is the definition of Y'CbCr."""
     weights = {1: (0.2126, 0.0722), 6: (0.299, 0.114)}
     names = {1: "bt709", 6: "smpte170m"}
     for matrix, (red, blue) in weights.items():
@@ -290,7 +290,7 @@ def test_colours_follow_the_tags(tmp_path):
         assert (frame.colour.matrix, frame.colour.range) == (names[matrix], "tv")
 
 
-def test_a_clip_shows_itself_without_opening_anything(tmp_path):
+def test_the_html_representation_does_not_open_the_file(tmp_path):
     write_video(tmp_path / "a&b.mp4", num_frames=3)
     clip = open_clip(tmp_path / "a&b.mp4")
     assert "not opened yet" in clip._repr_html_()

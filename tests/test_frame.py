@@ -19,7 +19,7 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (13, 22, 3), dtype=np.uint8)
 
 
 def png16(path: Path) -> None:
-    """A 16-bit RGB PNG by hand: Pillow writes none, and reads one as 8 bits without a word."""
+    """Writes a 16-bit RGB PNG without Pillow, which cannot write one and silently reads one as 8 bits."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -92,7 +92,7 @@ def refused(path: Path, *words: str) -> None:
     assert caught.value.remedy
 
 
-def test_what_would_be_guesswork_or_loss_is_refused(tmp_path):
+def test_ambiguous_or_lossy_input_is_refused(tmp_path):
     png16(tmp_path / "deep.png")
     refused(tmp_path / "deep.png", "8 bits", "16", "ffmpeg")
     Pillow.fromarray(np.arange(12, dtype=np.uint16).reshape(3, 4)).save(tmp_path / "deepgrey.png")
@@ -108,11 +108,11 @@ def test_what_would_be_guesswork_or_loss_is_refused(tmp_path):
     refused(tmp_path / "moving.png", "one picture")
 
 
-def test_files_that_are_not_what_they_say_are_refused(tmp_path):
+def test_files_that_contradict_their_suffix_are_refused(tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
     refused(tmp_path / "empty.png", "empty")
     (tmp_path / "text.png").write_text("This is not a picture.")
-    refused(tmp_path / "text.png", "none of them")
+    refused(tmp_path / "text.png", "none of these")
     Pillow.fromarray(PICTURE).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "really_png.jpg")
     refused(tmp_path / "really_png.jpg", "holds PNG", "really_png.png")
@@ -120,15 +120,15 @@ def test_files_that_are_not_what_they_say_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp"])
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_truncated_files_are_named(tmp_path, suffix, share):
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
+def test_truncated_files_are_refused_by_name(tmp_path, suffix, fraction):
     path = tmp_path / f"a{suffix}"
     Pillow.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * fraction)])
     refused(path, path.name)
 
 
-def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path):
+def test_a_decompression_bomb_is_refused_before_decoding(tmp_path):
     for side in (9_100, 10_000, 60_000):
         body = zlib.compress(b"\0" * 1000)
         head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
@@ -145,7 +145,7 @@ metadata = st.dictionaries(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,20}", fu
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 @given(metadata=metadata)
-def test_metadata_comes_back(tmp_path_factory, suffix, metadata):
+def test_metadata_round_trips(tmp_path_factory, suffix, metadata):
     path = tmp_path_factory.mktemp("metadata") / f"a{suffix}"
     frame.write_still(path, PICTURE, metadata=metadata)
     assert frame.read_metadata(path) == metadata
@@ -156,7 +156,7 @@ def test_other_programs_comments_are_read_too(tmp_path):
     assert frame.read_metadata(tmp_path / "a.jpg") == {"comment": "holiday"}
 
 
-def test_a_jpeg_says_its_metadata_in_exif_as_well(tmp_path):
+def test_jpeg_metadata_is_in_exif_as_well(tmp_path):
     frame.write_still(tmp_path / "a.jpg", PICTURE, metadata={"made": "synthetic"})
     with Pillow.open(tmp_path / "a.jpg") as opened:
         assert "synthetic" in opened.getexif()[0x010E]
@@ -182,7 +182,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(13, 22, 3), (1, 1, 3), (2000, 3000, 3), (4000, 3, 3)])
-def test_a_frame_shows_itself_in_a_notebook_within_100_kb(shape):
+def test_the_html_representation_of_a_frame_is_below_100_kb(shape):
     image = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
     html = Frame(image=image, origin="actor:<7>", index=3, time_s=0.12)._repr_html_()
     assert len(html) < 100_000

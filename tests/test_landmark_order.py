@@ -1,8 +1,8 @@
-"""The 106 points are insightface's `2d106det`, in number and place, as far as public facts tell it.
+"""The 106 points match insightface's `2d106det` in order and position, as far as public information goes.
 
-The facts: insightface's README of the model says "ordered by point names" and shows a numbered picture of them; the names are those
-of Face++'s API, whose left is the picture's. So the names are written here, sorted, and each must lie where its name says. The
-contour is the one part whose numbers a sorted list alone would not catch: 10 comes before 2.
+insightface's README of the model says "ordered by point names" and shows a numbered picture of them; the names are those of
+Face++'s API, whose left is the image's. So the names are listed here, sorted, and each point must be where its name says. Mind the
+contour, where lexicographic order puts 10 before 2.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ NAMES = sorted(
     + [f"mouth_lower_lip_{side}_contour{number}" for side in ("left", "right") for number in range(1, 4)]
     + [f"mouth_upper_lip_{side}_contour{number}" for side in ("left", "right") for number in range(1, 5)]
 )
-# Rings as public code walks them that draws this model's answers: contour, brows, eyes, lips outside and inside.
+# Outlines as traversed by public code that draws this model's output: contour, brows, eyes, outer lips.
 CONTOUR = (1, 9, 10, 11, 12, 13, 14, 15, 16, 2, 3, 4, 5, 6, 7, 8, 0, 24, 23, 22, 21, 20, 19, 18, 32, 31, 30, 29, 28, 27, 26, 25, 17)
 RINGS = (
     (43, 48, 49, 51, 50, 46, 47, 45, 44),
@@ -38,7 +38,7 @@ RINGS = (
     (89, 95, 94, 96, 93, 91, 87, 90),
     (52, 64, 63, 71, 67, 68, 61, 58, 59, 53, 56, 55),
 )
-# insightface's number of each of iBUG's inner points, as projects convert them.
+# insightface's index of each of iBUG's inner points, as in public conversion tables.
 OF_IBUG = (
     *(43, 48, 49, 51, 50, 102, 103, 104, 105, 101, 72, 73, 74, 86, 78, 79, 80, 85, 84),
     *(35, 41, 42, 39, 37, 36, 89, 95, 96, 93, 91, 90),
@@ -47,20 +47,20 @@ OF_IBUG = (
 
 
 @pytest.fixture(scope="module")
-def places() -> Float[np.ndarray, "106 2"]:
-    """The points on the neutral template from the front, in millimetres: x to the picture's right, y down from the eyes."""
+def positions() -> Float[np.ndarray, "106 2"]:
+    """The points on the neutral template in front view, in millimetres: x to the image's right, y down from the eyes."""
     rig = load_rig()
     corners, weights = landmark_table(rig, 106)
     place = 1e3 * (rig.template[corners] * weights[..., None]).sum(1).numpy()
     return np.stack([place[:, 0], place[[38, 92], 2].mean() - place[:, 2]], 1)
 
 
-def at(places: Float[np.ndarray, "106 2"], name: str) -> Float[np.ndarray, "2"]:
-    return np.asarray(places[NAMES.index(name)])
+def at(positions: Float[np.ndarray, "106 2"], name: str) -> Float[np.ndarray, "2"]:
+    return np.asarray(positions[NAMES.index(name)])
 
 
-def test_the_anchors_have_the_numbers_of_the_published_picture() -> None:
-    wanted = {
+def test_anchor_points_have_the_indices_of_the_published_picture() -> None:
+    expected = {
         "contour_chin": 0,
         "contour_left1": 1,
         "contour_left2": 9,
@@ -82,60 +82,60 @@ def test_the_anchors_have_the_numbers_of_the_published_picture() -> None:
         "right_eyebrow_right_corner": 101,
     }
     assert len(NAMES) == len(set(NAMES)) == 106
-    assert {name: NAMES.index(name) for name in wanted} == wanted
+    assert {name: NAMES.index(name) for name in expected} == expected
 
 
-def test_every_point_of_eyes_and_brows_lies_where_its_name_says(places: Float[np.ndarray, "106 2"]) -> None:
+def test_eye_and_brow_points_are_where_their_names_say(positions: Float[np.ndarray, "106 2"]) -> None:
     for number, name in enumerate(NAMES):
         part = name.split("_")[1]
         if part not in ("eye", "eyebrow"):
             continue
         inside = [other for other, each in enumerate(NAMES) if each.split("_")[:2] == name.split("_")[:2]]
-        x, y = places[number] - (places[inside].min(0) + places[inside].max(0)) / 2
+        x, y = positions[number] - (positions[inside].min(0) + positions[inside].max(0)) / 2
         words = name.split("_")[2:]
         assert "left" not in words or x < -1, name
         assert "right" not in words or x > 1, name
         assert ("upper" not in words and "top" not in words) or y < 0.5 * (part == "eyebrow"), name
         assert ("lower" not in words and "bottom" not in words) or y > -0.5 * (part == "eyebrow"), name
-        assert (places[number, 0] < 0) == name.startswith("left"), name
+        assert (positions[number, 0] < 0) == name.startswith("left"), name
 
 
-def test_the_nose_and_the_lips_lie_where_their_names_say(places: Float[np.ndarray, "106 2"]) -> None:
-    down = [at(places, f"nose_{part}")[1] for part in ("bridge1", "bridge2", "bridge3", "tip", "middle_contour")]
+def test_nose_and_lip_points_are_where_their_names_say(positions: Float[np.ndarray, "106 2"]) -> None:
+    down = [at(positions, f"nose_{part}")[1] for part in ("bridge1", "bridge2", "bridge3", "tip", "middle_contour")]
     assert np.all(np.diff(down) > 3), down
-    assert abs(down[0]) < 3, "the bridge begins between the eyes"
+    assert abs(down[0]) < 3, "the bridge starts between the eyes"
     for side, sign in (("left", -1), ("right", 1)):
-        wing = np.array([at(places, f"nose_{side}_contour{number}") for number in range(1, 6)])
+        wing = np.array([at(positions, f"nose_{side}_contour{number}") for number in range(1, 6)])
         assert (np.diff(wing[:, 1]) > -1).all(), side
         assert (sign * wing[:, 0] > 4).all(), side
         assert (sign * wing[:, 0]).argmax() == 2, "the third is where the wing is widest"
-        corner = at(places, f"{side}_eye_{'right' if side == 'left' else 'left'}_corner")
+        corner = at(positions, f"{side}_eye_{'right' if side == 'left' else 'left'}_corner")
         assert abs(wing[0, 1] - corner[1]) < 5, "the first is at the height of the eye's inner corner"
         assert sign * wing[0, 0] < sign * corner[0], side
-    x, y = np.array([at(places, f"mouth_{part}") for part in ("left_corner", "right_corner")]).T
+    x, y = np.array([at(positions, f"mouth_{part}") for part in ("left_corner", "right_corner")]).T
     assert x[0] < -15
     assert x[1] > 15
     assert abs(y[0] - y[1]) < 1
     heights = [
-        at(places, f"mouth_{part}")[1] for part in ("upper_lip_top", "upper_lip_bottom", "lower_lip_top", "lower_lip_bottom")
+        at(positions, f"mouth_{part}")[1] for part in ("upper_lip_top", "upper_lip_bottom", "lower_lip_top", "lower_lip_bottom")
     ]
     assert (np.diff(heights) >= 0).all(), heights
     assert min(heights[1] - heights[0], heights[3] - heights[2]) > 3, heights
     for sign, side in ((-1, "left"), (1, "right")):
-        upper = sign * np.array([at(places, f"mouth_upper_lip_{side}_contour{number}")[0] for number in (1, 2, 3)])
-        assert (np.diff(upper) > 2).all(), "the upper lip's are counted from its middle to its corner"
-        lower = sign * np.array([at(places, f"mouth_lower_lip_{side}_contour{number}")[0] for number in (1, 2, 3)])
-        assert lower[1] > lower[2] > 3, "the lower lip's outer two are counted from the corner"
+        upper = sign * np.array([at(positions, f"mouth_upper_lip_{side}_contour{number}")[0] for number in (1, 2, 3)])
+        assert (np.diff(upper) > 2).all(), "the upper lip is numbered from its middle to its corner"
+        lower = sign * np.array([at(positions, f"mouth_lower_lip_{side}_contour{number}")[0] for number in (1, 2, 3)])
+        assert lower[1] > lower[2] > 3, "the lower lip's outer two are numbered from the corner"
 
 
-def test_the_contour_is_one_even_line_from_above_one_eye_to_above_the_other(places: Float[np.ndarray, "106 2"]) -> None:
-    line = places[list(CONTOUR)]
+def test_the_contour_is_evenly_spaced_from_above_one_eye_to_above_the_other(positions: Float[np.ndarray, "106 2"]) -> None:
+    line = positions[list(CONTOUR)]
     by_name = [f"contour_left{number}" for number in range(1, 17)] + ["contour_chin"]
     by_name += [f"contour_right{number}" for number in range(16, 0, -1)]
     assert [NAMES.index(name) for name in by_name] == list(CONTOUR)
     steps = np.linalg.norm(np.diff(line, axis=0), axis=1)
     assert np.abs(steps / steps.mean() - 1).max() < 0.2, steps
-    brows = places[[43, 101], 1]
+    brows = positions[[43, 101], 1]
     for end, second, brow in ((line[0], line[1], brows[0]), (line[-1], line[-2], brows[1])):
         assert brow < end[1] < -4, "the ends are between the brow and the eye"
         assert abs(second[1]) < 8, "the second is at the eye's height"
@@ -143,23 +143,23 @@ def test_the_contour_is_one_even_line_from_above_one_eye_to_above_the_other(plac
     assert abs(line[16, 0]) < 1
 
 
-def test_rings_of_public_code_do_not_cross_themselves(places: Float[np.ndarray, "106 2"]) -> None:
+def test_outlines_of_public_code_do_not_self_intersect(positions: Float[np.ndarray, "106 2"]) -> None:
     for ring in RINGS:
-        x, y = places[list(ring)].T
+        x, y = positions[list(ring)].T
         area = (x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2
-        hull = places[list(ring)]
+        hull = positions[list(ring)]
         turned = np.arctan2(*(hull - hull.mean(0)).T[::-1])
         assert area > 0, ring
         assert (np.diff(np.unwrap(turned)) > -0.35).all(), ring
 
 
-def test_inner_points_are_ibugs_where_projects_convert_them(places: Float[np.ndarray, "106 2"]) -> None:
+def test_inner_points_match_ibugs_in_public_conversion_tables(positions: Float[np.ndarray, "106 2"]) -> None:
     rig = load_rig()
     corners, weights = landmark_table(rig, 68)
     place = 1e3 * (rig.template[corners] * weights[..., None]).sum(1).numpy()
     ibug = np.stack([place[:, 0], place[:, 2]], 1)
-    ours = places * np.array([1, -1])
+    ours = positions * np.array([1, -1])
     shift = ours[86] - ibug[30]
     far = np.linalg.norm(ours[list(OF_IBUG)] - ibug[17:] - shift, axis=1)
-    assert far.max() < 4, far.round(1)  # iBUG's brow is one line, here it is its upper edge
+    assert far.max() < 4, far.round(1)  # iBUG's brow is a single line, these points are its upper edge
     assert far.mean() < 1

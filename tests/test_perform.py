@@ -1,4 +1,4 @@
-"""Performances, light and camera: continuous, within bounds, and the same whoever performs."""
+"""Performances, light and camera: continuous, bounded, and independent of the actor."""
 
 import io
 from dataclasses import replace
@@ -64,7 +64,7 @@ def test_fast_is_faster_than_speech() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in LIGHTS if kind != "auto"])
-def test_every_light_lights(kind: str) -> None:
+def test_every_light_gives_a_reasonable_exposure(kind: str) -> None:
     for seed in range(8):
         light = light_of(kind, seed, 0.4)  # type: ignore[arg-type]
         assert abs(np.linalg.norm(light.key_direction) - 1) < 1e-9
@@ -94,7 +94,7 @@ def test_coloured_light_colours_the_two_sides_of_a_face_differently() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"light": "disco"}, "studio"),
         ({"capture": "vhs"}, "webcam"),
@@ -103,12 +103,12 @@ def test_coloured_light_colours_the_two_sides_of_a_face_differently() -> None:
         ({"capture_seed": -1}, "seed"),
     ],
 )
-def test_wrong_options_are_refused(wrong: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_wrong_options_are_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Actor(7).perform("speech", **wrong)  # type: ignore[arg-type]
 
 
-def test_a_wide_angle_bulges_the_nose_and_keeps_the_framing() -> None:
+def test_a_wide_angle_enlarges_the_nose_and_keeps_the_framing() -> None:
     near, far = (Actor(7).perform("still", size=160, fov_deg=fov).rendered(0) for fov in (60, 10))
 
     def nose(truth: object) -> float:
@@ -119,10 +119,10 @@ def test_a_wide_angle_bulges_the_nose_and_keeps_the_framing() -> None:
     assert np.linalg.norm(near.landmarks68[27] - far.landmarks68[27]) < 8
 
 
-# --- what a take remembers ----------------------------------------------------------------------------------------------------
+# --- what a take records ------------------------------------------------------------------------------------------------------
 
 
-def test_options_are_in_the_origin_and_come_back_from_a_record() -> None:
+def test_options_are_in_the_origin_and_restored_from_a_record() -> None:
     take = Actor(7).perform(
         "fast", seconds=0.4, size=64, seed=9, light="side", fov_deg=40, capture="phone", capture_seed=4, shutter=0.2
     )
@@ -142,7 +142,7 @@ def fastest() -> tuple[int, Performance]:
     return int(np.argmax(speeds)), performance
 
 
-def test_fast_motion_is_blurred_along_the_motion_and_its_truth_is_the_middle() -> None:
+def test_fast_motion_is_blurred_and_its_truth_is_that_of_mid_exposure() -> None:
     index, performance = fastest()
     sharp = Actor(7).perform("fast", seed=2, size=128, shutter=0.0, capture="clean").rendered(index)
     blurred = Actor(7).perform("fast", seed=2, size=128, shutter=0.5, capture="clean").rendered(index)
@@ -154,7 +154,7 @@ def test_fast_motion_is_blurred_along_the_motion_and_its_truth_is_the_middle() -
     assert ((blurred.face_mask > 0.02) & (blurred.face_mask < 0.98)).sum() / (blurred.face_mask > 0.5).sum() > 0.05
 
 
-def test_what_stands_still_is_not_blurred_at_any_shutter() -> None:
+def test_a_still_head_is_not_blurred_at_any_shutter() -> None:
     plain, long = (Actor(7).perform("still", seconds=1, size=64, shutter=shutter)[0].image for shutter in (0.0, 1.0))
     assert np.array_equal(plain, long)
 
@@ -162,8 +162,8 @@ def test_what_stands_still_is_not_blurred_at_any_shutter() -> None:
 # --- sensor and codec ---------------------------------------------------------------------------------------------------------
 
 
-def board(size: int = 96) -> list[Image]:
-    """Three frames of soft blobs that move."""
+def moving_blobs(size: int = 96) -> list[Image]:
+    """Three frames of smooth moving blobs."""
     y, x = np.mgrid[:size, :size] / size
     return [
         np.stack([127 + 100 * np.sin(9 * x + t), 127 + 100 * np.sin(7 * y - t), 90 + 60 * x * y], 2).astype(np.uint8)
@@ -172,8 +172,8 @@ def board(size: int = 96) -> list[Image]:
 
 
 @pytest.mark.parametrize("kind", CAMERAS)
-def test_a_camera_changes_the_picture_a_little_and_always_alike(kind: str) -> None:
-    images = board()
+def test_a_camera_changes_the_image_slightly_and_deterministically(kind: str) -> None:
+    images = moving_blobs()
     one, two = (develop(images, kind, seed=3, first=12, fps=25) for _ in range(2))  # type: ignore[arg-type]
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
     other = develop(images, kind, seed=4, first=12, fps=25)  # type: ignore[arg-type]
@@ -182,15 +182,15 @@ def test_a_camera_changes_the_picture_a_little_and_always_alike(kind: str) -> No
     assert 1 < difference < 40
 
 
-def test_noise_is_new_in_each_frame_and_its_frames_number_says_which() -> None:
-    still = [board()[0]] * 2
+def test_noise_differs_per_frame_and_depends_on_the_frame_index() -> None:
+    still = [moving_blobs()[0]] * 2
     first, second = develop(still, "photo", seed=3, first=0, fps=25)
     assert not np.array_equal(first, second)
     assert np.array_equal(develop(still[:1], "photo", seed=3, first=1, fps=25)[0], second)
 
 
-def test_worse_codecs_are_worse() -> None:
-    images = board()
+def test_stronger_compression_gives_larger_errors() -> None:
+    images = moving_blobs()
 
     def error(rate: int) -> float:
         return float(np.abs(np.stack(capture._h264(images, rate, 25.0)).astype(float) - np.stack(images)).mean())
@@ -202,8 +202,8 @@ def test_worse_codecs_are_worse() -> None:
     )
 
 
-def test_odd_sides_survive_the_codec() -> None:
-    odd = [image[:61, :63] for image in board()]
+def test_odd_sizes_survive_the_codec() -> None:
+    odd = [image[:61, :63] for image in moving_blobs()]
     assert [each.shape for each in capture._h264(odd, 25, 25.0)] == [(61, 63, 3)] * 3
 
 
@@ -213,7 +213,7 @@ def test_white_balance_is_warm_or_cold() -> None:
         camera_of("clean", 0)
 
 
-def test_a_captured_frame_is_the_same_in_whatever_order_it_is_read() -> None:
+def test_a_captured_frame_does_not_depend_on_the_reading_order() -> None:
     clip = Actor(7).perform("speech", seconds=0.56, size=64, capture="webcam", capture_seed=2)
     late = clip[13].image
     capture_groups = {group_of("webcam", row) for row in range(14)}

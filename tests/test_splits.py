@@ -1,4 +1,4 @@
-"""Splits: fixed by seed, and training opens no test person, whatever way it is asked."""
+"""Splits: fixed by seed, and no training entry point opens a test person."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from faceswap_lab.verbs.people import Person, check_learnable
 from faceswap_lab.verbs.train import crops
 from faceswap_lab.verbs.train.train import train
 
-TESTER = 2_000_000
+TEST_SEED = 2_000_000
 
 
 @given(seed=st.integers(0, 2**31 - 1))
@@ -29,7 +29,7 @@ def test_each_seed_is_in_exactly_its_split(seed: int) -> None:
     assert [split for split in SPLITS if seed in seeds_of(split)] == [split_of(seed)]
 
 
-def test_the_bounds_stand_and_the_known_actors_are_for_learning() -> None:
+def test_the_bounds_are_fixed_and_the_documented_actors_are_for_training() -> None:
     assert {split: (seeds_of(split).start, seeds_of(split).stop) for split in SPLITS} == {
         "train": (0, 1_000_000),
         "val": (1_000_000, 2_000_000),
@@ -41,12 +41,12 @@ def test_the_bounds_stand_and_the_known_actors_are_for_learning() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 999_999, 1_000_000, 1_999_999])
-def test_others_may_be_learned_from(seed: int) -> None:
+def test_training_and_validation_actors_may_be_trained_on(seed: int) -> None:
     check_trainable(seed)
 
 
 def clip_of(path: Path, *parents: str) -> Clip:
-    """A clip that a run made of these."""
+    """A clip that a run derived from `parents`."""
     still = path / "still.png"
     write_still(still, np.zeros((32, 32, 3), np.uint8))
     return Clip(
@@ -66,9 +66,9 @@ def clip_of(path: Path, *parents: str) -> Clip:
 def people() -> dict[str, Person]:
     double = Actor(21).perform("speech", seconds=0.2, size=64)
     return {
-        "the actor": Actor(TESTER),
-        "a take": Actor(TESTER).perform("speech", seconds=0.2, size=64),
-        "the face in a recast": double.recast(Actor(TESTER)),
+        "the actor": Actor(TEST_SEED),
+        "a take": Actor(TEST_SEED).perform("speech", seconds=0.2, size=64),
+        "the face in a recast": double.recast(Actor(TEST_SEED)),
         "the target of a recast": replace(double, actor=Actor(2**31 - 1)).recast(Actor(7)),
     }
 
@@ -80,10 +80,10 @@ def test_training_refuses_a_test_person(who: str, side: str, tmp_path: Path, mon
     sides: dict[str, Person] = {"source": Actor(7), "target": Actor(21)} | {side: people()[who]}
     with pytest.raises(SplitError, match="test person"):
         train(recipes.smoke(), device="cpu", **sides)  # type: ignore[arg-type]
-    assert not (tmp_path / "runs").exists(), "refused before anything was made"
+    assert not (tmp_path / "runs").exists(), "refused before anything was written"
 
 
-def test_what_gathers_crops_refuses_too() -> None:
+def test_gathering_crops_refuses_a_test_person() -> None:
     class Untouched:
         def __getattr__(self, name: str) -> None:
             raise AssertionError(f"the engine's {name} was used")
@@ -92,18 +92,18 @@ def test_what_gathers_crops_refuses_too() -> None:
     line = Progress("crops", 1, unit="views")
     gather = getattr(crops.gather, "__wrapped__", crops.gather)
     with pytest.raises(SplitError, match="actor:2000000"):
-        gather(recipes.smoke(), Actor(7), Actor(TESTER), engine, line)
+        gather(recipes.smoke(), Actor(7), Actor(TEST_SEED), engine, line)
 
 
-def test_a_clip_that_was_made_of_a_test_person_is_refused(tmp_path: Path) -> None:
+def test_a_clip_derived_from_a_test_person_is_refused(tmp_path: Path) -> None:
     check_learnable(clip_of(tmp_path, "actor:7", "sha256:00"))
     with pytest.raises(SplitError, match="actor:2000005"):
         check_learnable(clip_of(tmp_path, "actor:7", "actor:2000005"))
 
 
-def test_on_the_command_line_it_is_a_refusal(
+def test_the_command_line_exits_with_the_refusal_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
-    assert command_line.main(["train", "--source", f"actor:{TESTER}", "--target", "actor:7"]) == 3
+    assert command_line.main(["train", "--source", f"actor:{TEST_SEED}", "--target", "actor:7"]) == 3
     assert "test person" in capsys.readouterr().err

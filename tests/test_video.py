@@ -26,7 +26,7 @@ def noise(count, height, width):
 
 @pytest.mark.parametrize("size", [(48, 64), (33, 47), (1, 1)])
 @pytest.mark.parametrize("fps", [25, Fraction(24000, 1001), 30000 / 1001, 12.5, 240])
-def test_lossless_returns_every_bit_and_every_time(tmp_path, size, fps):
+def test_lossless_preserves_every_pixel_and_time(tmp_path, size, fps):
     images = noise(7, *size)
     frames = [Frame(image=image, origin="x", index=n, time_s=n / float(fps)) for n, image in enumerate(images)]
     assert encode(tmp_path / "a.mkv", frames, fps=fps, lossless=True) == tmp_path / "a.mkv"
@@ -53,7 +53,7 @@ def test_lossy_keeps_order_times_and_rate(tmp_path, fps):
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 700), min_size=1, max_size=12), st.sampled_from([25, 30000 / 1001, 7.3]))
-def test_variable_rates_are_kept_to_the_millisecond_exactly(tmp_path_factory, gaps, fps):
+def test_variable_frame_rates_are_preserved_to_the_millisecond(tmp_path_factory, gaps, fps):
     times = np.cumsum([0, *gaps]) / 1000
     path = tmp_path_factory.mktemp("vfr") / "a.mp4"
     encode(path, [Frame(image=numbered(n), origin="x", index=n, time_s=float(t)) for n, t in enumerate(times)], fps=fps)
@@ -96,7 +96,7 @@ def test_lossy_is_close(tmp_path):
         assert 10 * np.log10(255**2 / (error**2).mean()) > 35
 
 
-def test_odd_sides_grow_by_one_repeated_pixel(tmp_path):
+def test_odd_sizes_are_padded_by_one_repeated_pixel(tmp_path):
     encode(tmp_path / "a.mp4", footage(3, height=49, width=67), fps=25)
     clip = open_clip(tmp_path / "a.mp4")
     assert clip.size == (50, 68)
@@ -105,14 +105,14 @@ def test_odd_sides_grow_by_one_repeated_pixel(tmp_path):
     assert np.abs(picture[:49, :67] - numbered(2, 49, 67)).mean() < 4
 
 
-def test_the_player_can_start_before_the_file_is_whole(tmp_path):
+def test_playback_can_start_before_the_file_is_complete(tmp_path):
     encode(tmp_path / "a.mp4", footage(), fps=25)
     content = (tmp_path / "a.mp4").read_bytes()
     assert 0 < content.find(b"moov") < content.find(b"mdat")
 
 
 @pytest.mark.parametrize("fps", [5, 25])
-def test_a_keyframe_comes_each_second(tmp_path, fps):
+def test_there_is_a_keyframe_every_second(tmp_path, fps):
     encode(tmp_path / "a.mp4", footage(60, fps=fps), fps=fps)
     with av.open(str(tmp_path / "a.mp4")) as container:
         keys = [float(p.pts * p.time_base) for p in container.demux(video=0) if p.size and p.is_keyframe]
@@ -120,7 +120,7 @@ def test_a_keyframe_comes_each_second(tmp_path, fps):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_metadata_comes_back_whole_and_is_there_for_others_too(tmp_path, name):
+def test_metadata_round_trips_and_is_readable_by_other_programs(tmp_path, name):
     metadata = {"made": "synthetic", "Subject": "actor:7 – ä", "run.id": "swap-3f9a"}
     encode(tmp_path / name, footage(), fps=25, metadata=metadata, lossless=name.endswith("mkv"))
     assert read_metadata(tmp_path / name) == metadata
@@ -145,7 +145,7 @@ def test_sound_is_copied_packet_by_packet(tmp_path, kind):
     encode(tmp_path / "out.mp4", clip.frames(), fps=clip.fps, audio_from=source)
     before, after = sound_packets(source), sound_packets(tmp_path / "out.mp4")
     if kind == "a.ts":
-        # A transport stream repeats a 7-byte ADTS header before each packet, which .mp4 keeps once for all.
+        # A transport stream repeats a 7-byte ADTS header before each packet, which .mp4 stores once.
         before = [(when, content[7:]) for when, content in before]
     copied = [content for _, content in after]
     start = 0 if copied[0] == before[0][1] else 1
@@ -165,7 +165,7 @@ def first_picture_s(path):
 
 
 def waveform(path, start_s, seconds):
-    """Mono samples from `start_s` of the presentation on, as a player would hear them."""
+    """Mono samples from `start_s` of the presentation onwards, as a player outputs them."""
     with av.open(str(path)) as container:
         blocks = [(f.time, f.to_ndarray()[0]) for f in container.decode(audio=0)]
     out = np.zeros(round(seconds * 44_100), np.float32)
@@ -177,12 +177,12 @@ def waveform(path, start_s, seconds):
     return out
 
 
-def test_sound_of_a_range_stays_in_step(tmp_path):
+def test_audio_of_a_range_stays_in_sync(tmp_path):
     write_video(tmp_path / "a.mp4", num_frames=75, sound_s=3.0)
     clip = open_clip(tmp_path / "a.mp4")
     encode(tmp_path / "part.mp4", clip.frames(25, 50), fps=25, audio_from=clip.path)
     whole, part = waveform(tmp_path / "a.mp4", 1.0, 0.9), waveform(tmp_path / "part.mp4", 0.0, 0.9)
-    # The tone's amplitude rises, so a shift by a period is seen too.
+    # The tone's amplitude rises, so that a shift by a period is detected too.
     later = slice(2048, None)
     assert np.abs(whole[later]).max() > 0.1
     assert np.abs(whole[later] - part[later]).max() < 0.01
@@ -192,7 +192,7 @@ def test_sound_of_a_range_stays_in_step(tmp_path):
     assert sum(t >= 1.1 for t, _ in sound_packets(tmp_path / "part.mp4")) == 0
 
 
-def test_sound_goes_into_lossless_files_as_well(tmp_path):
+def test_audio_is_copied_to_lossless_files_as_well(tmp_path):
     write_video(tmp_path / "a.mkv", num_frames=25, sound_s=1.0, sound_codec="pcm_s16le")
     frames = list(open_clip(tmp_path / "a.mkv").frames())
     encode(tmp_path / "b.mkv", frames, fps=25, audio_from=tmp_path / "a.mkv", lossless=True)
@@ -219,14 +219,14 @@ def test_every_sound_track_is_copied_in_order_with_its_language(tmp_path, kind):
         assert [content for _, content in after] == [content for _, content in before][-len(after) :][: len(after)]
     part = clip.cut(25, 50)
     encode(tmp_path / "part.mp4", part.frames(), fps=25, audio_from=source, audio_at_s=part.start_s)
-    assert tags_of(tmp_path / "part.mp4") == expected[1:], "the first one ends before"
+    assert tags_of(tmp_path / "part.mp4") == expected[1:], "the first track ends before the range"
     assert len(sound_packets(tmp_path / "part.mp4", 0)) < len(sound_packets(source, 1)) / 1.7
     quiet = clip.cut(49)
     encode(tmp_path / "quiet.mp4", quiet.frames(), fps=25, audio_from=source, audio_at_s=60.0)
     assert tags_of(tmp_path / "quiet.mp4") == []
 
 
-def test_a_track_that_mp4_cannot_hold_is_named(tmp_path):
+def test_a_track_that_mp4_cannot_hold_is_refused_by_number(tmp_path):
     write_video(tmp_path / "one.mkv", num_frames=5, sound_s=0.2)
     write_video(tmp_path / "two.mkv", num_frames=5, sound_s=0.2, sound_codec="pcm_s16le")
     write_tracks(tmp_path / "a.mkv", tmp_path / "one.mkv", [(tmp_path / "one.mkv", {}), (tmp_path / "two.mkv", {})])
@@ -247,7 +247,7 @@ WEIGHTS = {"bt709": (0.2126, 0.0722), "smpte170m": (0.299, 0.114), "bt470bg": (0
 
 @pytest.mark.parametrize("tags", TAGS, ids=lambda tags: f"{tags.matrix}-{tags.range}")
 def test_lossy_colours_are_coded_as_the_tags_say(tmp_path, tags):
-    """The planes are those of the definition of Y'CbCr, and the file says which."""
+    """The planes follow the definition of Y'CbCr, and the file is tagged accordingly."""
     colour = (200, 120, 90)
     image = np.full((64, 64, 3), colour, np.uint8)
     encode(tmp_path / "a.mp4", [Frame(image=image, origin="x", index=n, time_s=n / 25) for n in range(3)], fps=25, colour=tags)
@@ -258,21 +258,21 @@ def test_lossy_colours_are_coded_as_the_tags_say(tmp_path, tags):
     luma = red * r + (1 - red - blue) * g + blue * b
     pb, pr = (b - luma) / (2 - 2 * blue), (r - luma) / (2 - 2 * red)
     black, steps, chroma = (0, 255, 255) if tags.range == "pc" else (16, 219, 224)
-    wanted = (black + steps * luma, 128 + chroma * pb, 128 + chroma * pr)
-    assert (planes[:64].mean(), planes[64:80].mean(), planes[80:].mean()) == pytest.approx(wanted, abs=1.01)
+    expected = (black + steps * luma, 128 + chroma * pb, 128 + chroma * pr)
+    assert (planes[:64].mean(), planes[64:80].mean(), planes[80:].mean()) == pytest.approx(expected, abs=1.01)
     frame = open_clip(tmp_path / "a.mp4")[1]
     assert frame.colour == tags
     assert np.abs(frame.image.astype(int) - colour).max() <= 2
 
 
-def test_what_the_tags_leave_open_is_bt709_limited(tmp_path):
+def test_untagged_colours_default_to_bt709_limited_range(tmp_path):
     for number, tags in enumerate([None, ColourTags(), ColourTags(matrix="gbr", transfer="iec61966-2-1", primaries="bt709")]):
         encode(tmp_path / f"{number}.mp4", footage(3), fps=25, colour=tags)
         found = open_clip(tmp_path / f"{number}.mp4")[0].colour
         assert (found.matrix, found.range, found.primaries) == ("bt709", "tv", "bt709")
 
 
-def left_over(folder):
+def file_names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -283,7 +283,7 @@ def test_sound_that_mp4_cannot_hold_is_refused_with_a_command(tmp_path):
     write_video(tmp_path / "silent.mp4", num_frames=5)
     with pytest.raises(MediaError, match="sound track"):
         encode(tmp_path / "b.mp4", footage(), fps=25, audio_from=tmp_path / "silent.mp4")
-    assert left_over(tmp_path) == ["a.mkv", "silent.mp4"]
+    assert file_names(tmp_path) == ["a.mkv", "silent.mp4"]
 
 
 def broken():
@@ -307,7 +307,7 @@ def test_a_failed_encode_leaves_the_old_file_and_nothing_else(tmp_path, frames, 
     with pytest.raises(error):
         encode(path, frames(), fps=25, lossless=lossless)
     assert path.read_bytes() == b"the old one"
-    assert left_over(tmp_path) == [path.name]
+    assert file_names(tmp_path) == [path.name]
 
 
 def test_wrong_arguments_are_refused(tmp_path):
@@ -321,10 +321,10 @@ def test_wrong_arguments_are_refused(tmp_path):
         encode(tmp_path / "a.mp4", footage(), fps=25, metadata={"a=b": "c"})
     with pytest.raises(StorageError, match=r"absent.*No such file"):
         encode(tmp_path / "absent" / "a.mp4", footage(), fps=25)
-    assert left_over(tmp_path) == []
+    assert file_names(tmp_path) == []
 
 
-def test_few_frames_are_held_at_a_time(tmp_path):
+def test_few_frames_are_in_memory_at_a_time(tmp_path):
     alive, most = set(), 0
 
     def counted():

@@ -1,1 +1,1 @@
-"""Synthetic actors: people who do not exist, of whom everything is known."""
+"""Synthetic actors: people who do not exist, rendered with complete ground truth."""

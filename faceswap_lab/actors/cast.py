@@ -1,4 +1,4 @@
-"""Actors: people who do not exist, each a seed."""
+"""Actors (synthetic people, each defined by a seed) and their takes."""
 
 import base64
 import io
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A synthetic adult. The same seed is the same person, everywhere; equal and hashable by seed; pickles as the seed.
+    """A synthetic adult, fully determined by its seed; compares, hashes and pickles by seed.
 
     Raises ValueError unless 0 <= seed < 2**31.
     """
@@ -43,12 +43,12 @@ class Actor:
 
     @property
     def subject(self) -> str:
-        """The name under which everything knows this person: `"actor:7"`."""
+        """This person's subject name: `"actor:7"`."""
         return f"actor:{self.seed}"
 
     @property
     def traits(self) -> Traits:
-        """Every number that makes this person."""
+        """All parameters of this person."""
         return sample_traits(self.seed)
 
     def perform(
@@ -68,15 +68,15 @@ class Actor:
         wears: str = "auto",
         device: str = "cpu",
     ) -> "Take":
-        """A take of this actor; nothing is rendered before it is read.
+        """A take of this actor, rendered lazily when read.
 
         `kind` is "speech", "range" (independent frames that cover pose, expression, light and camera: for training), "still",
-        "acted" (emotions that follow each other), "turn" (from profile to profile) or "fast"; `size` is the picture's side in
-        pixels; `light` is one of `lights.LIGHTS`, `fov_deg` the lens, `capture` one of `capture.CAPTURES`, with its own seed;
-        `shutter` the share of a frame's time that the shutter is open (0 to 1): half for "fast", else 0;
-        `prop` (one of `props.PROPS`) is held in front of the face.
-        `wears` is one of `wear.WEARS`, "auto" what the person usually wears, mostly "none". Raises ValueError for
-        an unknown kind, light, capture or wear, for no frames, or for a size outside 32..4096.
+        "acted" (a sequence of emotions), "turn" (from profile to profile) or "fast"; `size` is the image's side in pixels;
+        `light` is one of `lights.LIGHTS`, `fov_deg` the vertical field of view, `capture` one of `capture.CAPTURES`, with its own
+        seed; `shutter` is the fraction of the frame interval that the shutter is open (0 to 1), by default 0.5 for "fast", else 0;
+        `prop` (one of `props.PROPS`) is held in front of the face; `wears` is one of `wear.WEARS`, "auto" being the person's usual
+        accessory, mostly "none". Raises ValueError for an unknown kind, light, capture, prop or accessory, for no frames, or for a
+        size outside 32..4096.
         """
 
         performance = Performance(
@@ -113,7 +113,7 @@ def _portrait_uri(seed: int) -> str:
 
 
 def jpeg_uri(image: Image, quality: int = 88) -> str:
-    """The picture as a data URI for a notebook."""
+    """The image as a JPEG data URI, for notebooks."""
     buffer = io.BytesIO()
     Pillow.fromarray(image).save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -122,16 +122,16 @@ def jpeg_uri(image: Image, quality: int = 88) -> str:
 _MIN_SIDE, _MAX_SIDE = 32, 4096
 
 
-_MAX_MOMENTS = 24
+_MAX_SUBFRAMES = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Take:
-    """Footage of an actor. Holds seeds, not meshes: cheap to keep, to hash, to pickle and to send to a worker.
+    """Footage of an actor. Holds seeds, not meshes: cheap to store, hash, pickle and send to a worker.
 
-    With a `source` it is a recast: the same take with the source's face, the true result of a face swap. `capture` and
-    `capture_seed` say what sensor and codec do to the pictures; `shutter` is the share of a frame's time that it is open.
-    Raises ValueError for no frames, a rate that is not positive, a side outside 32..4096 pixels, or a shutter outside 0..1.
+    With a `source` it is a recast: the same take with the source's face, the ground truth of a face swap. `capture` and
+    `capture_seed` select the simulated sensor and codec; `shutter` is the fraction of the frame interval that it is open.
+    Raises ValueError for no frames, a non-positive frame rate, a side outside 32..4096 pixels, or a shutter outside 0..1.
     """
 
     actor: Actor
@@ -164,9 +164,9 @@ class Take:
 
     @property
     def origin(self) -> str:
-        """`"actor:21/speech:3@256x256,25fps"`; options that are not the usual ones follow, then for a recast `"/as:7,tone=source"`.
+        """`"actor:21/speech:3@256x256,25fps"`, followed by non-default options and, for a recast, `"/as:7,tone=source"`.
 
-        The same for every length of a take.
+        Independent of the take's length.
         """
         who = f"{self.actor.subject}/{self.performance.kind}:{self.performance.seed}@{self.side}x{self.side},{self.fps:g}fps"
         who += "".join(f",{name}={value}" for name, value in self.options.items())
@@ -174,9 +174,9 @@ class Take:
 
     @property
     def options(self) -> dict[str, str | float | int]:
-        """What `Actor.perform` was told beyond kind, seed, length and size, where it is not the usual."""
+        """Arguments of `Actor.perform` other than kind, seed, length and size that differ from their defaults."""
         performance = self.performance
-        told: dict[str, tuple[str | float | int | None, str | float | int | None]] = {
+        given: dict[str, tuple[str | float | int | None, str | float | int | None]] = {
             "light": (performance.light, "auto"),
             "fov_deg": (performance.fov_deg, None),
             "prop": (performance.prop, "none"),
@@ -185,11 +185,11 @@ class Take:
             "wears": (self.wears, "auto"),
             "shutter": (self.shutter, 0.5 if performance.kind == "fast" else 0.0),
         }
-        return {name: value for name, (value, usual) in told.items() if value != usual and value is not None}
+        return {name: value for name, (value, default) in given.items() if value != default and value is not None}
 
     @property
     def subject(self) -> str:
-        """Who is seen. A recast still counts as its target: it is the target's picture that was changed."""
+        """The depicted subject. A recast still counts as its target, whose image was changed."""
         return self.actor.subject
 
     @property
@@ -205,17 +205,17 @@ class Take:
         return Frame(image=self.rendered(row).image, origin=self.origin, index=row, time_s=row / self.fps)
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Frames `start` to `stop` (not included) in order, rendered one by one."""
+        """Frames `start` to `stop` (exclusive) in order, rendered one by one."""
         for index in range(len(self))[start:stop]:
             yield self[index]
 
     def view(self, index: int) -> View:
-        """Pose, expression, camera and light of a frame; the same for a take and its recasts."""
+        """Pose, expression, camera and light of a frame; identical for a take and its recasts."""
         row = self._row(index)
         return self.performance.view(row, row / self.fps)
 
     def rendered(self, index: int) -> Rendered:
-        """Picture and ground truth of a frame. The last few are kept, so that reading both renders once: do not write to them."""
+        """Image and ground truth of a frame. The last few are cached and shared: do not modify them."""
         row = self._row(index)
         if self.capture == "plain":
             return _rendered(self, row)
@@ -223,7 +223,7 @@ class Take:
         return _captured(self, group.start, min(group.stop, len(self)))[row - group.start]
 
     def clean(self) -> "Take":
-        """The same take before sensor and codec."""
+        """The same take without sensor and codec effects."""
         return replace(self, capture="clean", capture_seed=0)
 
     def on(self, device: str) -> "Take":
@@ -231,9 +231,9 @@ class Take:
         return replace(self, device=device)
 
     def recast(self, source: Actor, *, tone: Tone = "source") -> "Take":
-        """The true face swap: the source's inner face in this take, everything else as it is.
+        """The ground-truth face swap: the source's inner face in this take, everything else unchanged.
 
-        `tone` says whose skin colour the face has: the source's (blended at the border) or the target's.
+        `tone` selects whose skin tone the face has: the source's (blended at the border) or the target's.
         """
         return replace(self, source=source, tone=tone)
 
@@ -261,19 +261,19 @@ def _rendered(take: Take, row: int) -> Rendered:
 
 @lru_cache(maxsize=2)
 def _captured(take: Take, start: int, stop: int) -> tuple[Rendered, ...]:
-    """Frames that one codec group holds, after sensor and codec; their truth is that of the clean frames."""
+    """Frames of one group of pictures after sensor and codec; their ground truth is that of the clean frames."""
     clean = [_rendered(take.clean(), row) for row in range(start, stop)]
     images = capture.develop([each.image for each in clean], take.capture, seed=take.capture_seed, first=start, fps=take.fps)
     return tuple(replace(each, image=image) for each, image in zip(clean, images, strict=True))
 
 
 def _exposure(take: Take, row: int) -> tuple[View, ...]:
-    """Views while the shutter is open, around the frame's time: one for each pixel that the head moves on, at most two dozen."""
+    """Subframe views over the exposure, centred on the frame's time: one per pixel of head motion, at most two dozen."""
     if take.shutter == 0 or take.performance.kind == "range":
         return ()
     time_s, open_s = row / take.fps, take.shutter / take.fps
     ends = [take.performance.view(row, time_s + side * open_s / 2) for side in (-1, 1)]
-    count = min(_MAX_MOMENTS, math.ceil(travel(*ends, size=take.side)))
+    count = min(_MAX_SUBFRAMES, math.ceil(travel(*ends, size=take.side)))
     if count < 2:
         return ()
     return tuple(take.performance.view(row, time_s + ((k + 0.5) / count - 0.5) * open_s) for k in range(count))
@@ -281,7 +281,7 @@ def _exposure(take: Take, row: int) -> tuple[View, ...]:
 
 @lru_cache(maxsize=32)
 def _film_strip(take: Take) -> str:
-    """Up to six small frames and what they are."""
+    """Up to six thumbnails with a caption."""
     small = replace(take, side=96)
     rows = np.unique(np.linspace(0, len(take) - 1, 6).astype(int))
     strip = np.concatenate([small.rendered(int(row)).image for row in rows], axis=1)

@@ -1,7 +1,7 @@
-"""Rendered samples in tar files, as WebDataset reads them: `000123.png`, `000123.json` and `000123.npz` belong together.
+"""Rendered samples in tar shards in WebDataset layout: `000123.png`, `000123.json` and `000123.npz` form one sample.
 
-The same samples give the same bytes: no times, no owners. The version that wrote a shard stands in the tar's global header, which
-other readers skip.
+Output is byte-reproducible: no timestamps, no owners. The format version is in the tar's global PAX header, which other readers
+ignore.
 """
 
 import io
@@ -22,21 +22,21 @@ from faceswap_lab.actors.splits import split_of
 from faceswap_lab.errors import MediaError
 
 FORMAT = 1
-"""Version of what a sample holds. A reader refuses another."""
+"""Version of the sample format. Readers refuse any other."""
 
 _HEADER = "FACESWAPLAB.format"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
-    """One sample as it lies in a shard: its number as text, and its members by ending ("png", "truth.png", "json", "npz")."""
+    """One sample as stored in a shard: its number as text, and its members by extension ("png", "truth.png", "json", "npz")."""
 
     key: str
     members: Mapping[str, bytes]
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is true of the picture, but for the maps."""
+        """Ground truth of the image, except the maps."""
         facts: dict[str, Any] = json.loads(self.members["json"])
         return facts
 
@@ -48,7 +48,7 @@ class Sample:
 
 
 def facts_of(take: Take, row: int, rendered: Rendered) -> dict[str, Any]:
-    """What is true of a frame, as JSON values: angles in radians, points in pixels, matrices by rows."""
+    """Ground truth of a frame as JSON values: angles in radians, points in pixels, matrices row-major."""
     view = rendered.scene.view
     return {
         "synthetic": True,
@@ -75,8 +75,8 @@ def facts_of(take: Take, row: int, rendered: Rendered) -> dict[str, Any]:
 
 
 def arrays_of(rendered: Rendered) -> dict[str, np.ndarray]:
-    """The maps, small: labels and face mask (0..255) as bytes, normals as signed bytes of 1/127, depth in metres and albedo
-    (linear) as half floats."""
+    """The maps in compact types: labels and face mask (0..255) as uint8, normals as int8 in units of 1/127, depth in metres and
+    linear albedo as float16."""
     maps = rendered.maps
     return {
         "labels": maps.labels,
@@ -97,12 +97,12 @@ def _rounded(values: np.ndarray, digits: int = 3) -> Any:
 
 
 def to_json(facts: Mapping[str, Any]) -> bytes:
-    """Facts as a member's bytes."""
+    """Encodes facts as a shard member."""
     return (json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
 
 
 def to_npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Arrays as a member's bytes; numpy dates all members 1980, so that the same arrays are the same bytes."""
+    """Encodes arrays as a shard member; numpy dates all zip entries 1980, so equal arrays give equal bytes."""
     file = io.BytesIO()
     np.savez_compressed(file, **dict(sorted(arrays.items())))  # type: ignore[arg-type]
     return file.getvalue()
@@ -110,7 +110,7 @@ def to_npz(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 @contextmanager
 def writing(path: Path) -> Iterator["ShardWriter"]:
-    """A shard to add samples to. The caller gives a temporary path and renames it when the block has ended well."""
+    """Opens a shard for writing. The caller passes a temporary path and renames it once the block has succeeded."""
     with (
         path.open("wb") as file,
         tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT, pax_headers={_HEADER: str(FORMAT)}) as tar,
@@ -119,35 +119,35 @@ def writing(path: Path) -> Iterator["ShardWriter"]:
 
 
 class ShardWriter:
-    """Adds samples to an open tar."""
+    """Appends samples to an open tar."""
 
     def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar = tar
 
     def add(self, number: int, members: Mapping[str, bytes]) -> None:
-        """Sample `number` with its members, in the order of their names."""
-        for ending, content in sorted(members.items()):
-            entry = tarfile.TarInfo(f"{number:06d}.{ending}")
+        """Appends sample `number`; its members are sorted by name."""
+        for extension, content in sorted(members.items()):
+            entry = tarfile.TarInfo(f"{number:06d}.{extension}")
             entry.size = len(content)
             entry.mode = 0o644
             self._tar.addfile(entry, io.BytesIO(content))
 
 
 def read_shard(path: Path) -> Iterator[Sample]:
-    """The samples of a shard in order. Raises MediaError for a file that is no shard, is torn, or has another format."""
+    """The samples of a shard in order. Raises MediaError for a file that is no shard, is truncated, or has another format."""
     try:
         with tarfile.open(path, "r:") as tar:
             _check_format(path, tar)
             key, members = "", dict[str, bytes]()
             for entry in tar:
-                number, _, ending = entry.name.partition(".")
+                number, _, extension = entry.name.partition(".")
                 if number != key and members:
                     yield Sample(key=key, members=members)
                     members = {}
                 file = tar.extractfile(entry)
                 if file is None:
                     raise MediaError(expected=f"plain files in {path.name}", got=entry.name, remedy="render it again")
-                key, members[ending] = number, file.read()
+                key, members[extension] = number, file.read()
             if members:
                 yield Sample(key=key, members=members)
     except (tarfile.TarError, EOFError, OSError) as error:
@@ -159,6 +159,6 @@ def _check_format(path: Path, tar: tarfile.TarFile) -> None:
     if found != str(FORMAT):
         raise MediaError(
             expected=f"a shard of format {FORMAT}",
-            got=f"{path.name} of format {found}" if found else f"{path.name}, a tar of another program",
+            got=f"{path.name} of format {found}" if found else f"{path.name}, a tar written by another program",
             remedy="render it again with this version, or read it with the version that wrote it",
         )

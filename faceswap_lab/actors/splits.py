@@ -1,10 +1,10 @@
-"""Which actors may be learned from: three splits by seed, fixed once and for all.
+"""Which actors may be trained on: three splits by seed, permanently fixed.
 
-    train   0 … 999 999                   what training reads
-    val     1 000 000 … 1 999 999         for choosing between trainings
-    test    2 000 000 … 2 147 483 647     for scores; no training code opens them
+    train   0 … 999 999                   training data
+    val     1 000 000 … 1 999 999         model selection
+    test    2 000 000 … 2 147 483 647     evaluation only; no training code opens them
 
-So the actors of the documentation (7, 21, 32) are people to learn from, never test people.
+So the actors of the documentation (7, 21, 32) are training actors, never test persons.
 """
 
 from typing import Literal, get_args
@@ -25,23 +25,23 @@ def split_of(seed: int) -> Split:
 def seeds_of(split: str) -> range:
     """All seeds of a split. Raises ValueError for an unknown split."""
     if split not in SPLITS:
-        raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+        raise ValueError(f"no split {split!r}; choose from {', '.join(SPLITS)}")
     bounds = (0, FIRST_VAL, FIRST_TEST, AFTER_LAST)
     number = list[str](SPLITS).index(split)
     return range(bounds[number], bounds[number + 1])
 
 
 def check_trainable(seed: int) -> None:
-    """Let training code open an actor. Raises SplitError for a test person.
+    """Checks that training code may open an actor. Raises SplitError for a test person.
 
-    There is no way around it. If a benchmark ever fits a swapper to each of its pairs, on takes that it does not score, that one
-    exception belongs here, by name.
+    There is no override. If a benchmark ever fits a swapper to each of its pairs, on takes that it does not score, that exception
+    belongs here, by name.
     """
     if split_of(seed) == "test":
         raise SplitError(
-            expected=f"an actor to learn from: a seed below {FIRST_TEST}",
+            expected=f"a training or validation actor: a seed below {FIRST_TEST}",
             got=f"actor:{seed}, a test person",
-            remedy="train on another actor; test people are for scores only",
+            remedy="train on another actor; test persons are for evaluation only",
         )
 
 

@@ -1,1 +1,1 @@
-"""Faces in pictures: frames, footage, detections, crops and blending. Needs numpy, OpenCV and PyAV, never torch."""
+"""Faces in images: frames, footage, detections, crops and blending. Needs numpy, OpenCV and PyAV, never torch."""

@@ -1,7 +1,7 @@
-"""Putting a crop back: masks, colour and light match, and a paste that touches nothing but the face's region.
+"""Blending a crop back into its frame: masks, colour and light matching, and pasting confined to the face region.
 
-Convention: pictures are in levels 0 to 255, uint8 or float; masks are float32, 0 keeps the frame and 1 takes the patch. Distances
-are in pixels of the crop, whose centres lie at integers.
+Convention: images have levels 0 to 255, uint8 or float; masks are float32, 0 is the frame and 1 the patch. Distances are in crop
+pixels, whose centres are at integers.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from faceswap_lab.faces.frame import Image
 from faceswap_lab.faces.scratch import scratch
 
 # Centre and half axes, as fractions of the crop's side, of an ellipse from the brows to the chin, set by eye on a frontal portrait.
-# Only for swappers that say nothing better about what they replace.
+# A fall-back for swappers that do not return a mask of their own.
 ELLIPSES: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = MappingProxyType(
     {
         "face": ((0.5, 0.59), (0.36, 0.38)),
@@ -28,7 +28,7 @@ ELLIPSES: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = Mappin
 
 _LINEAR_STEPS = (1 << 16) - 1
 _STRIP_PIXELS = 1 << 16
-# Frame pixels a crop pixel spans, below which the patch is shrunk: several samples are averaged, as in `align.warp`.
+# Below this many frame pixels per crop pixel the patch is minified: several samples are averaged, as in `align.warp`.
 SHRINKS = 0.67
 
 
@@ -38,7 +38,7 @@ def paste(
     mask: Float32[np.ndarray, "s s"],
     frame_to_crop: Float[np.ndarray, "2 3"],
 ) -> Image:
-    """A copy of `image` with `patch` blended in where `mask` says so; every pixel outside the mask's footprint keeps its bits.
+    """A copy of `image` with `patch` alpha-blended by `mask`; pixels outside the mask's footprint are bit-identical.
 
     `patch` is uint8, or float in levels 0 to 255, in crop pixels; `frame_to_crop` is the matrix it was cut with.
     """
@@ -53,13 +53,13 @@ def paste_into(
     mask: Float32[np.ndarray, "s s"],
     frame_to_crop: Float[np.ndarray, "2 3"],
 ) -> None:
-    """Like `paste`, but changes `image` itself: for several faces in one frame, where a copy each would cost most.
+    """In-place `paste`, for several faces in one frame, where copying the frame for each would dominate the cost.
 
-    A patch of floats is rounded to levels first. Unless the frame shrinks it, it is interpolated cubically to three times its size
-    and read linearly from there: within half a decibel of cubic reading, at a third of its time.
+    A float patch is first rounded to levels. Unless it is minified, it is upsampled three times by cubic interpolation and sampled
+    linearly from there: within half a decibel of cubic sampling, in a third of the time.
     """
     if not (mask.min() >= 0 and mask.max() <= 1):
-        raise ValueError(f"a mask lies in 0..1, got {mask.min()}..{mask.max()}")
+        raise ValueError(f"a mask must be within 0..1, got {mask.min()}..{mask.max()}")
     levels = _levels(patch)
     region = _region(image.shape[:2], mask, frame_to_crop)
     if region is None:
@@ -69,7 +69,7 @@ def paste_into(
     shrinks = scale_of(back) < SHRINKS
     colours, colours_to_frame = (levels, back) if shrinks else _enlarged(levels, back)
     width = columns.stop - columns.start
-    # In strips that fit a cache: scratch memory stays small and warm however large the face is.
+    # In cache-sized strips: scratch memory stays small and in cache, however large the face is.
     height = max(8, _STRIP_PIXELS // width)
     for top in range(rows.start, rows.stop, height):
         strip = slice(top, min(top + height, rows.stop))
@@ -88,7 +88,7 @@ def _levels(patch: Shaped[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "s s 3"]:
     if patch.dtype == np.uint8:
         return patch
     if not np.isfinite(patch).all():
-        raise ValueError("the patch holds NaN or infinity")
+        raise ValueError("the patch contains NaN or infinity")
     rounded: np.ndarray = np.rint(patch.clip(0, 255)).astype(np.uint8)
     return rounded
 
@@ -96,10 +96,10 @@ def _levels(patch: Shaped[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "s s 3"]:
 def _enlarged(
     levels: UInt8[np.ndarray, "s s 3"], crop_to_frame: Float64[np.ndarray, "2 3"]
 ) -> tuple[UInt8[np.ndarray, "t t 4"], Float64[np.ndarray, "2 3"]]:
-    """The patch at three times its size, going on for a pixel around it, and its map to the frame.
+    """The patch upsampled three times, with a replicated border of one pixel, and its map to the frame.
 
-    Three, because every third pixel is then a pixel of the patch itself: a paste that neither turns nor scales is exact. The fourth
-    channel is there because OpenCV reads four twice as fast as three.
+    With a factor of three, every third pixel is one of the patch itself, so a paste without rotation or scaling is exact. A fourth
+    channel is added because OpenCV samples four channels twice as fast as three.
     """
     side = levels.shape[0] + 2
     around = cv2.cvtColor(cv2.copyMakeBorder(levels, 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.COLOR_RGB2RGBA)
@@ -114,7 +114,7 @@ def _enlarged(
 def composite(
     background: UInt8[np.ndarray, "h w 3"], foreground: UInt8[np.ndarray, "h w c"], alpha: Float32[np.ndarray, "h w"]
 ) -> None:
-    """under + share * (over - under) in place: exact in float32, so where the share is 0 the bits stay."""
+    """background + alpha * (foreground - background), in place; exact in float32, so pixels with alpha 0 are unchanged."""
     size = background.shape[:2]
     below, change, shares = (scratch(name, (*size, 3), np.float32) for name in ("below", "change", "shares"))
     if foreground.shape[2] == 4:
@@ -132,7 +132,7 @@ def composite(
 def _region(
     shape: tuple[int, ...], mask: Float32[np.ndarray, "s s"], frame_to_crop: Float[np.ndarray, "2 3"]
 ) -> tuple[slice, slice] | None:
-    """Rows and columns of the frame that the mask's support can reach, or None where it is empty or outside."""
+    """Rows and columns of the frame that the mask's support can reach, or None if it is empty or outside."""
     x, y, width, height = cv2.boundingRect((mask > 0).astype(np.uint8))
     if width == 0:
         return None
@@ -148,10 +148,10 @@ def _region(
 def landmark_hull_mask(
     points: Float[np.ndarray, "k 2"], size: int, feather: float, *, grow: float = 0.0
 ) -> Float32[np.ndarray, "size size"]:
-    """1 well inside the convex hull of `points` (crop pixels), falling smoothly to 0 on its edge over `feather` pixels.
+    """1 well inside the convex hull of `points` (crop pixels), falling smoothly to 0 at its edge over `feather` pixels.
 
-    0 also on the crop's border, wherever the points lie. `grow` moves each of the hull's sides outward by that many pixels. The
-    value comes from the exact distance to the sides, so it changes smoothly when points move by parts of a pixel.
+    Always 0 on the crop's border. `grow` offsets each side of the hull outwards by that many pixels. Values derive from the exact
+    distance to the sides, so they change smoothly under subpixel motion of the points.
     """
     if len(points) < 3 or not np.isfinite(points).all():
         raise ValueError(f"a hull needs at least 3 finite points, got {len(points)}")
@@ -167,7 +167,7 @@ def soft_mask(
     feather: float | None = None,
     grow: float = 0.0,
 ) -> Float32[np.ndarray, "size size"]:
-    """Where to blend a face crop: inside the hull of `points` if given, else inside the template's ellipse.
+    """Feathered blend mask of a face crop: the hull of `points` if given, else the template's ellipse.
 
     `feather` in crop pixels, by default a tenth of the size. 0 on the crop's border. ValueError for a template without an ellipse.
     """
@@ -175,7 +175,7 @@ def soft_mask(
     if points is not None:
         return landmark_hull_mask(points, size, width, grow=grow)
     if template not in ELLIPSES:
-        raise ValueError(f"no ellipse for the template {template!r}; there are {', '.join(sorted(ELLIPSES))}")
+        raise ValueError(f"no ellipse for the template {template!r}; choose from {', '.join(sorted(ELLIPSES))}")
     centre, axes = ELLIPSES[template]
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     ellipse = (np.array(centre) + np.column_stack([np.cos(turn), np.sin(turn)]) * np.array(axes)) * size - 0.5
@@ -183,9 +183,9 @@ def soft_mask(
 
 
 def _inside(corners: Float64[np.ndarray, "k 2"], size: int, feather: float, grow: float) -> Float32[np.ndarray, "size size"]:
-    """Smooth step of the distance inside a convex polygon and the crop's border, both as half planes."""
+    """Smoothstep of the distance inside the intersection of a convex polygon and the crop, both as half planes."""
     if feather <= 0:
-        raise ValueError(f"the feather is a positive number of pixels, got {feather}")
+        raise ValueError(f"feather must be a positive number of pixels, got {feather}")
     grid = np.arange(size, dtype=np.float32)
     to_border = np.minimum(grid, size - 1 - grid)
     depth = np.minimum(to_border[:, None], to_border[None, :])
@@ -217,12 +217,12 @@ def match_colour(
     strength: float = 1.0,
     spread: bool = True,
 ) -> Float32[np.ndarray, "s s 3"]:
-    """`patch` with the mean and spread of `reference`'s colours, both taken where `mask` weighs them; float levels 0 to 255.
+    """`patch` with mean and standard deviation of its colours matched to `reference`, weighted by `mask`; float levels 0..255.
 
-    Reinhard et al., "Color transfer between images", 2001, in CIELAB instead of their l-alpha-beta. The spread changes at most by a
-    factor of 2 either way, so that a flat patch does not turn into amplified noise; without `spread` the mean alone is matched.
-    `strength` 0 leaves the patch, 1 matches fully.
-    It hides a difference in skin tone: wrong where the source's own tone is wanted. ValueError if the mask is empty.
+    Reinhard et al., "Color transfer between images", 2001, in CIELAB instead of their l-alpha-beta. The deviation changes at most
+    by a factor of 2 either way, so that noise in a flat patch is not amplified; without `spread`, only the mean is matched.
+    `strength` 0 leaves the patch unchanged, 1 matches fully.
+    It removes differences in skin tone: wrong where the source's own tone is wanted. ValueError if the mask is empty.
     """
     weights = _weights(mask)
     patch_lab, reference_lab = _to_lab(patch), _to_lab(reference)
@@ -243,16 +243,16 @@ def match_light(
     sigma: float | None = None,
     strength: float = 1.0,
 ) -> Float32[np.ndarray, "s s 3"]:
-    """`patch` under `reference`'s slowly varying light and colour; fine detail stays the patch's. Float levels 0 to 255.
+    """`patch` with the low-frequency light and colour of `reference`; fine detail remains the patch's. Float levels 0 to 255.
 
-    The ratio image (Liu, Shan and Zhang, "Expressive expression mapping with ratio images", 2001) of the two pictures, each blurred
-    by a Gaussian of `sigma` pixels inside the mask only (normalised convolution), limited to 1/3 .. 3. `sigma` is by default an
-    eighth of the size: larger keeps more of the patch's own shading. ValueError if the mask is empty.
+    Multiplies by the ratio image (Liu, Shan and Zhang, "Expressive expression mapping with ratio images", 2001) of the two images,
+    each blurred by a Gaussian of `sigma` pixels within the mask only (normalised convolution), limited to 1/3 .. 3. `sigma` is by
+    default an eighth of the size: larger keeps more of the patch's own shading. ValueError if the mask is empty.
     """
     _weights(mask)
     size = mask.shape[0]
     width = size / 8 if sigma is None else sigma
-    # The blurred pictures hold nothing finer than sigma, so they are computed on a small grid of about 4 cells to sigma.
+    # The blurred images have no detail finer than sigma, so they are computed on a coarse grid of about 4 cells per sigma.
     small = int(np.clip(round(4 * size / width), 8, size))
     scaled_sigma = width * small / size
 
@@ -261,7 +261,7 @@ def match_light(
         soft: np.ndarray = cv2.GaussianBlur(shrunk, (0, 0), scaled_sigma, borderType=cv2.BORDER_CONSTANT)
         return soft
 
-    # Four levels are added on both sides, so that near black the ratio tends to 1 instead of to noise.
+    # Four levels are added to both, so that near black the ratio tends to 1 instead of to noise.
     alpha = mask[..., None]
     above = blurred((reference.astype(np.float32) + 4) * alpha)
     below = blurred((patch.astype(np.float32) + 4) * alpha)
@@ -274,12 +274,12 @@ def match_light(
 def _weights(mask: Float32[np.ndarray, "s s"]) -> Float64[np.ndarray, "s s"]:
     total = float(mask.sum(dtype=np.float64))
     if not total > 1e-3:
-        raise ValueError("the mask is empty: nothing to match colours on")
+        raise ValueError("the mask is empty: there are no pixels to match colours on")
     return mask.astype(np.float64) / total
 
 
 def _to_lab(picture: np.ndarray) -> np.ndarray:
-    """CIELAB of levels. From linear light, because OpenCV reads sRGB's Lab off a coarse table, up to half a unit wrong."""
+    """CIELAB of levels, converted from linear light: OpenCV's sRGB to Lab uses a coarse table, with errors up to half a unit."""
     places = (picture.astype(np.float32).clip(0, 255) * np.float32(_LINEAR_STEPS / 255) + np.float32(0.5)).astype(np.uint16)
     lab: np.ndarray = cv2.cvtColor(_linear_light()[places], cv2.COLOR_LRGB2Lab)
     return lab
@@ -287,13 +287,13 @@ def _to_lab(picture: np.ndarray) -> np.ndarray:
 
 @cache
 def _linear_light() -> Float32[np.ndarray, " steps"]:
-    """Linear light of sRGB 0..1 in even steps, each a 257th of a level."""
+    """Look-up table of linear light for sRGB 0..1, in steps of a 257th of a level."""
     steps = np.linspace(0, 1, _LINEAR_STEPS + 1)
     return np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def _moments(picture: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # Matrix products: several times faster than weighted sums over the picture's axes.
+    # Matrix products are several times faster than weighted sums over the image's axes.
     rows, alpha = picture.reshape(-1, 3), weights.ravel()
     mean: np.ndarray = alpha @ rows
     return mean.astype(np.float32), np.sqrt(alpha @ (rows - mean) ** 2).astype(np.float32)

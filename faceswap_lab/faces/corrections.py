@@ -1,4 +1,4 @@
-"""What a hand changed: five points for a frame of some footage, kept apart from what the detector said."""
+"""Manual corrections: five keypoints for a frame of some footage, stored separately from the detector's output."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """Where a person put the five keypoints in one frame: (x, y) in frame pixels, in the order of `Faces.keypoints`."""
+    """Manually placed keypoints of one frame: five (x, y) in frame pixels, in the order of `Faces.keypoints`."""
 
     origin: str
     index: int
@@ -36,7 +36,7 @@ class Correction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrections:
-    """Corrections by (origin, frame), at most one each, in that order. Changing them gives new ones; equal content is equal."""
+    """Immutable corrections sorted by (origin, frame), at most one each; compared by content."""
 
     entries: tuple[Correction, ...] = ()
 
@@ -49,23 +49,23 @@ class Corrections:
         return len(self.entries)
 
     def points(self, origin: str, index: int) -> Float64[np.ndarray, "5 2"] | None:
-        """What a hand set for this frame, or None."""
+        """The manual keypoints of this frame, or None."""
         return next((entry.keypoints for entry in self.entries if (entry.origin, entry.index) == (origin, index)), None)
 
     def with_points(self, origin: str, index: int, points: Float[np.ndarray, "5 2"]) -> "Corrections":
-        """These with the five points (frame pixels) of one frame set. ValueError for NaN or infinity."""
+        """A copy with the five keypoints (frame pixels) of one frame set. ValueError for NaN or infinity."""
         added = Correction(origin=origin, index=index, points=tuple((float(x), float(y)) for x, y in points))
         return replace(self, entries=_sorted([*self.without(origin, index).entries, added]))
 
     def without(self, origin: str, index: int) -> "Corrections":
-        """These with that frame left to the detector again."""
+        """A copy without the correction of that frame."""
         return replace(self, entries=tuple(entry for entry in self.entries if (entry.origin, entry.index) != (origin, index)))
 
     def apply(self, origin: str, faces: Faces) -> Faces:
-        """`faces` with the keypoints of corrected frames replaced; in a frame with several faces, of the nearest one.
+        """`faces` with the keypoints of corrected frames replaced; in a frame with several faces, those of the nearest one.
 
-        Comes before landmarks and embeddings, which are computed from the keypoints: ValueError if a face to be changed has them.
-        A corrected frame in which `faces` has no face is left out: see `added` for those.
+        Must precede landmarks and embeddings, which are computed from the keypoints: ValueError if a face to be changed has them.
+        Corrected frames in which `faces` has no face are skipped: see `added` for those.
         """
         keypoints = faces.keypoints.copy()
         changed = False
@@ -82,7 +82,7 @@ class Corrections:
         return replace(faces, keypoints=keypoints)
 
     def added(self, origin: str, index: int) -> Faces:
-        """The face a hand put into this frame, score 1 and a box around its points, for frames where nothing was detected."""
+        """The manually added face of this frame (score 1, box around its keypoints), for frames without a detection."""
         points = self.points(origin, index)
         if points is None:
             return Faces.none()
@@ -96,13 +96,13 @@ class Corrections:
         )
 
     def to_json(self) -> str:
-        """Canonical JSON: the same corrections always give the same text."""
+        """Canonical JSON: equal corrections always give the same text."""
         rows = [{"origin": e.origin, "index": e.index, "points": [list(p) for p in e.points]} for e in self.entries]
         return json.dumps({"format": _FORMAT, "corrections": rows}, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Corrections":
-        """What `to_json` wrote. ValueError for anything else: another format, unknown or missing keys, bad points."""
+        """Parses the output of `to_json`. ValueError for anything else: another format, unknown or missing keys, bad points."""
         loaded = json.loads(text)
         if not isinstance(loaded, dict) or set(loaded) != {"format", "corrections"} or loaded["format"] != _FORMAT:
             raise ValueError(f"expected corrections of format {_FORMAT}")
@@ -124,7 +124,7 @@ def _correction(row: object) -> Correction:
     if not isinstance(row, dict) or set(row) != {"origin", "index", "points"}:
         raise ValueError(f"a correction has origin, index and points, got {row!r}")
     if not isinstance(row["origin"], str) or type(row["index"]) is not int or not isinstance(row["points"], list):
-        raise ValueError(f"a correction has a text, a whole number and a list of points, got {row!r}")
+        raise ValueError(f"a correction has a string, an integer and a list of points, got {row!r}")
     if not all(isinstance(p, list) and len(p) == 2 and all(type(v) in (int, float) for v in p) for p in row["points"]):
         raise ValueError(f"points are pairs of numbers, got {row['points']!r}")
     return Correction(origin=row["origin"], index=row["index"], points=tuple((float(x), float(y)) for x, y in row["points"]))

@@ -1,7 +1,7 @@
-"""Video files through PyAV: an index of exact times, and a reader that finds any frame of it.
+"""Video decoding with PyAV: an index of exact presentation times, and a frame-accurate random-access reader.
 
-An index is built by demultiplexing alone (no decoding). Frames are found by their presentation time, so a random read, a
-sequential read and a read by another process give the same picture under the same number.
+The index is built by demuxing alone (no decoding). Frames are identified by presentation timestamp, so random reads, sequential
+reads and reads by another process return the same image for the same index.
 """
 
 from bisect import bisect_right
@@ -21,7 +21,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from faceswap_lab.errors import MediaError
 from faceswap_lab.faces.frame import MAX_PIXELS, ColourTags, Frame, Image
 
-# Playlists and the like are left out: they make the reader open other files than the one that was admitted.
+# Playlists and similar formats are excluded: they make FFmpeg open files other than the admitted one.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,nut,asf,mxf,ivf,h264,hevc,m4v"
 _EXACT_DURATION = ("mov", "matroska", "nut")
 PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 11: "smpte431", 12: "smpte432"}
@@ -29,20 +29,20 @@ TRANSFERS = {1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 7: "smpte24
 TRANSFERS |= {14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084", 18: "arib-std-b67"}
 MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020c"}
 YCBCR = frozenset(MATRICES.values()) - {"gbr"}
-"""Matrices by which RGB becomes luma and chroma, in FFmpeg's names."""
+"""Y'CbCr matrices, in FFmpeg's names."""
 
 _RANGES = {1: "tv", 2: "pc"}
 _TO_SWSCALE = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}
 _HDR = (16, 18)
-# Without these flags swscale rounds down and repeats chroma: colours drift by a level or two at each pass, and edges by a hundred.
+# Without these flags swscale truncates and replicates chroma: each pass shifts colours by a level or two, and edges by a hundred.
 PRECISE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Index:
-    """When each frame is shown: `pts` in the stream's own ticks and `times_s` in seconds from the file's start, both ascending.
+    """Presentation times: `pts` in the stream's time base and `times_s` in seconds from the file's start, both ascending.
 
-    `keyframes` are the numbers of frames at which decoding can begin. `size` is (height, width) as shown.
+    `keyframes` are the indices of frames at which decoding can start. `size` is (height, width) as displayed.
     """
 
     pts: tuple[int, ...]
@@ -54,20 +54,20 @@ class Index:
 
     @classmethod
     def of_still(cls, size: tuple[int, int]) -> "Index":
-        """The index of one picture."""
+        """The index of a still image."""
         return cls(pts=(0,), times_s=(0.0,), keyframes=(0,), fps=0.0, size=size, has_audio=False)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """A PyAV container open for reading. What FFmpeg cannot make sense of, here or in the body, becomes a MediaError."""
+    """Opens a PyAV container for reading. FFmpeg errors, here or in the body, become MediaError."""
     with ffmpeg_errors(path), open_container(path) as container:
         yield container
 
 
 @contextmanager
 def ffmpeg_errors(path: Path) -> Iterator[None]:
-    """Turns FFmpeg's errors about a file into MediaError."""
+    """Converts FFmpeg errors about a file to MediaError."""
     try:
         yield
     except av.FFmpegError as error:
@@ -75,19 +75,19 @@ def ffmpeg_errors(path: Path) -> Iterator[None]:
 
 
 def open_container(path: Path) -> Any:
-    """A PyAV container to be closed by the caller. FFmpeg's own errors come through: see `ffmpeg_errors`."""
-    # Many a camera writes its titles in another encoding than UTF-8; they are not what the file is opened for.
+    """Opens a PyAV container, to be closed by the caller. Raises FFmpeg's own errors: see `ffmpeg_errors`."""
+    # Some cameras write metadata in other encodings than UTF-8; that must not prevent reading the video.
     return av.open(str(path.resolve()), options={"format_whitelist": _CONTAINERS}, metadata_errors="replace")
 
 
 def damaged(path: Path, what: str) -> MediaError:
-    """The error for a file that breaks off or contradicts itself."""
-    remedy = f"copy it again from where it came, or repair it: ffmpeg -i {path.name} -c:v libx264 -crf 14 -c:a aac repaired.mp4"
-    return MediaError(expected="a whole video file", got=f"{path.name}: {what}", remedy=remedy)
+    """The error for a truncated or inconsistent file."""
+    remedy = f"copy it again from its source, or repair it: ffmpeg -i {path.name} -c:v libx264 -crf 14 -c:a aac repaired.mp4"
+    return MediaError(expected="an intact video file", got=f"{path.name}: {what}", remedy=remedy)
 
 
 def video_stream(path: Path, container: Any) -> Any:
-    """The first stream of moving pictures (a cover picture is none). MediaError if there is none."""
+    """The first video stream, ignoring cover art. MediaError if there is none."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
             return stream
@@ -95,44 +95,44 @@ def video_stream(path: Path, container: Any) -> Any:
 
 
 def timeline_start(container: Any) -> Fraction:
-    """The time, in seconds on the file's own clock, that is called 0: where its first picture or sound starts."""
+    """Origin of the presentation timeline, in seconds on the file's own clock: where its first video or audio stream starts."""
     streams = [*container.streams.video, *container.streams.audio]
     starts = [stream.start_time * stream.time_base for stream in streams if stream.start_time is not None]
     return min(starts, default=Fraction(0))
 
 
 def read_index(path: Path) -> Index:
-    """Walks through a file's packets, then decodes the first frame for its size. MediaError for all that Clip refuses."""
+    """Demuxes all packets, then decodes the first frame for its size. MediaError for any file that Clip refuses."""
     with opened(path) as container:
         stream = video_stream(path, container)
         start, base, rate, aspect = timeline_start(container), stream.time_base, stream.average_rate, stream.sample_aspect_ratio
-        has_audio, tells_duration = bool(container.streams.audio), container.format.name.startswith(_EXACT_DURATION)
-        duration = float(container.duration / av.time_base) if container.duration and tells_duration else 0.0
+        has_audio, has_exact_duration = bool(container.streams.audio), container.format.name.startswith(_EXACT_DURATION)
+        duration = float(container.duration / av.time_base) if container.duration and has_exact_duration else 0.0
         declared = stream.frames
         if container.format.name.startswith("matroska") and _ends_early(path):
-            raise damaged(path, "it is shorter than it says")
+            raise damaged(path, "it is shorter than its header declares")
         packets, counted, end = _packets(path, container, stream)
     shown = sorted(pts for pts, _ in packets)
-    # The last frame's own duration may be unknown; it is hardly longer than twice the longest other.
+    # The last frame's duration may be unknown; it is assumed to be at most twice the longest other.
     longest = max((float((b - a) * base) for a, b in pairwise(shown)), default=0.0)
     if not packets or declared > counted or duration - end > max(0.1, 2 * longest):
-        raise damaged(path, f"it breaks off after {counted} of {declared or 'more'} frames")
+        raise damaged(path, f"it is truncated after {counted} of {declared or 'more'} frames")
     if aspect not in (None, 0, 1):
         command = f"ffmpeg -i {path.name} -vf scale=iw*sar:ih,setsar=1 -c:v libx264 -crf 14 -c:a copy square.mp4"
         raise MediaError(expected="square pixels", got=f"{path.name} with pixels {aspect} wide", remedy=f"run {command}")
-    # What comes before the first keyframe needs frames that a cut has removed: no decoder shows it.
+    # Frames before the first keyframe reference frames removed by a cut: no decoder outputs them.
     first_key = min((pts for pts, is_key in packets if is_key), default=packets[0][0])
     ordered = sorted((pts, is_key) for pts, is_key in packets if pts >= first_key)
     pts = tuple(when for when, _ in ordered)
     if len(set(pts)) != len(pts):
-        raise damaged(path, "two of its frames are shown at the same time")
+        raise damaged(path, "two of its frames have the same presentation time")
     times = _times(pts, base, start, rate)
     keyframes = tuple(number for number, (_, is_key) in enumerate(ordered) if is_key)
     return Index(pts=pts, times_s=times, keyframes=keyframes, fps=_mean_rate(times, rate), size=_size(path), has_audio=has_audio)
 
 
 def _ends_early(path: Path) -> bool:
-    """Whether a Matroska file lacks bytes that its Segment element counts (RFC 9559). Live recordings do not count."""
+    """Whether a Matroska file is shorter than its Segment element declares (RFC 9559). Live recordings declare no length."""
     with path.open("rb") as file:
         _, header = _element(file)
         file.seek(header or 0, 1)
@@ -141,7 +141,7 @@ def _ends_early(path: Path) -> bool:
 
 
 def _element(file: IO[bytes]) -> tuple[bytes, int | None]:
-    """ID and length of an EBML element's data, which follows (RFC 8794, section 4); None for an unknown length."""
+    """Reads an EBML element header: ID and data length (RFC 8794, section 4); None for an unknown length."""
     identity = _variable(file)
     coded = _variable(file)
     bits = 7 * len(coded)
@@ -150,18 +150,18 @@ def _element(file: IO[bytes]) -> tuple[bytes, int | None]:
 
 
 def _variable(file: IO[bytes]) -> bytes:
-    """A number of one to eight bytes, whose first says by its leading zeros how many follow."""
+    """Reads a variable-length integer of one to eight bytes; the leading zeros of the first give the length."""
     first = file.read(1)
     return first + file.read(8 - first[0].bit_length()) if first else b""
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """(height, width) of the first frame as shown, which a file's head alone does not tell."""
+    """(height, width) of the first frame as displayed, which the file's header alone does not determine."""
     with opened(path) as container:
         stream = video_stream(path, container)
         if stream.width * stream.height > MAX_PIXELS:
             expected, got = f"frames of at most {MAX_PIXELS // 1_000_000} million pixels", f"{path.name}, which claims more"
-            raise MediaError(expected=expected, got=got, remedy="shrink the clip if you trust its origin")
+            raise MediaError(expected=expected, got=got, remedy="shrink the clip if you trust its source")
         decoded = next(container.decode(stream), None)
         if decoded is None:
             raise damaged(path, "no frame can be decoded")
@@ -169,7 +169,7 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 def _packets(path: Path, container: Any, stream: Any) -> tuple[list[tuple[int, bool]], int, float]:
-    """(pts, is a keyframe) of each packet that is shown, how many packets there are in all, and when the last stream ends (s)."""
+    """(pts, is a keyframe) of each displayed packet, the total number of packets, and the end time of the last stream (s)."""
     shown, counted, end = [], 0, 0.0
     for packet in container.demux():
         if packet.size == 0:
@@ -183,15 +183,15 @@ def _packets(path: Path, container: Any, stream: Any) -> tuple[list[tuple[int, b
             raise damaged(path, f"frame {counted - 1} is corrupt")
         if packet.pts is None:
             command = f"ffmpeg -fflags +genpts -i {path.name} -c:v libx264 -crf 14 -c:a aac timed.mp4"
-            got = f"{path.name}, which does not say when its frames are shown"
-            raise MediaError(expected="a time for each frame", got=got, remedy=f"run {command}")
+            got = f"{path.name}, which has frames without presentation times"
+            raise MediaError(expected="a presentation time for each frame", got=got, remedy=f"run {command}")
         if not packet.is_discard:
             shown.append((packet.pts, packet.is_keyframe))
     return shown, counted, end
 
 
 def _times(pts: tuple[int, ...], base: Fraction, start: Fraction, rate: Fraction | None) -> tuple[float, ...]:
-    """Seconds from the file's start. Matroska rounds to milliseconds: where all fit a constant rate, the exact times return."""
+    """Seconds from the file's start. Matroska rounds to milliseconds: if all fit a constant rate, exact times are restored."""
     if base == Fraction(1, 1000) and rate:
         grid = [pts[0] * base + number / rate for number in range(len(pts))]
         if all(abs(when * base - exact) <= base for when, exact in zip(pts, grid, strict=True)):
@@ -206,7 +206,7 @@ def _mean_rate(times_s: tuple[float, ...], rate: Fraction | None) -> float:
 
 
 class Reader:
-    """Reads frames of one file by number. Goes on decoding where that is shortest, else starts at the keyframe before."""
+    """Reads frames of one file by index. Continues decoding where that is shortest, else seeks to the preceding keyframe."""
 
     def __init__(self, path: Path, index: Index, origin: str) -> None:
         self._path, self._index, self._origin = path, index, origin
@@ -216,39 +216,39 @@ class Reader:
         self._next = 0
 
     def read(self, number: int) -> Frame:
-        """Frame `number`, 0 to the index's length. MediaError if it cannot be decoded, or not without loss."""
+        """Frame `number`, from 0 to the index's length (exclusive). MediaError if it cannot be decoded, or not losslessly."""
         with ffmpeg_errors(self._path):
             found = None
-            if self._container is not None and self._goes_on_to(number):
+            if self._container is not None and self._can_continue_to(number):
                 found = self._advance(number)
-            # A container's seek may land too late, and a keyframe may still lean on earlier ones: then begin further back.
+            # A seek may land too late, and a keyframe (open GOP) may reference earlier frames: then start further back.
             for keyframe in reversed(self._index.keyframes[: bisect_right(self._index.keyframes, number)][-3:]):
                 if found is None and keyframe > 0:
-                    self._begin_at(keyframe)
+                    self._seek_to(keyframe)
                     found = self._advance(number)
             if found is None:
-                self._begin()
+                self._open()
                 found = self._advance(number)
         if found is None:
             raise damaged(self._path, f"frame {number} cannot be decoded")
         time_s = self._index.times_s[number]
         frame = to_frame(self._path, found, origin=self._origin, index=number, time_s=time_s)
         if frame.size != self._index.size:
-            raise damaged(self._path, f"frame {number} is {frame.size} where the first is {self._index.size}")
+            raise damaged(self._path, f"frame {number} is {frame.size}, but the first is {self._index.size}")
         return frame
 
     def close(self) -> None:
-        """Closes the file; a later `read` opens it again."""
+        """Closes the file; a later `read` reopens it."""
         if self._container is not None:
             self._container.close()
             self._container, self._decoded = None, iter(())
 
-    def _goes_on_to(self, number: int) -> bool:
-        """Whether decoding from here reaches `number` with no keyframe in between from which it would be shorter."""
+    def _can_continue_to(self, number: int) -> bool:
+        """Whether decoding onwards reaches `number` without passing a keyframe that would be a closer starting point."""
         keyframes = self._index.keyframes
         return self._next <= number and bisect_right(keyframes, number) <= bisect_right(keyframes, self._next)
 
-    def _begin(self) -> None:
+    def _open(self) -> None:
         self.close()
         self._container = open_container(self._path)
         stream = video_stream(self._path, self._container)
@@ -256,16 +256,16 @@ class Reader:
         self._decoded = self._container.decode(stream)
         self._next = 0
 
-    def _begin_at(self, keyframe: int) -> None:
+    def _seek_to(self, keyframe: int) -> None:
         if self._container is None:
-            self._begin()
+            self._open()
         stream = video_stream(self._path, self._container)
         self._container.seek(self._index.pts[keyframe], stream=stream, backward=True)
         self._decoded = self._container.decode(stream)
         self._next = keyframe
 
     def _advance(self, number: int) -> Any:
-        """Decodes up to frame `number` and returns it, or None if it does not come out whole."""
+        """Decodes up to frame `number` and returns it, or None if it is missing or corrupt."""
         for decoded in self._decoded:
             if decoded.pts is not None and decoded.pts < self._index.pts[0]:
                 continue
@@ -279,14 +279,14 @@ class Reader:
 
 
 def to_swscale(matrix: int) -> Colorspace:
-    """swscale's name of FFmpeg's matrix number; what it has no name of its own for is BT.601's."""
+    """swscale's constant for FFmpeg's matrix number; BT.601 for matrices it has none for."""
     return _TO_SWSCALE.get(matrix, Colorspace.ITU601)
 
 
 def to_frame(path: Path, decoded: Any, *, origin: str, index: int, time_s: float) -> Frame:
-    """A decoded PyAV frame as upright RGB by its own matrix and range. MediaError for what would lose something in 8-bit RGB.
+    """Converts a decoded PyAV frame to upright RGB by its own matrix and range. MediaError if 8-bit RGB would lose information.
 
-    Untagged files are taken as players take them: BT.709 from 720 lines, BT.601 below, limited range unless the format says else.
+    Untagged files are interpreted as players do: BT.709 from 720 lines, else BT.601; limited range unless the format implies full.
     """
     _refuse(path, decoded)
     matrix, is_full = int(decoded.colorspace), int(decoded.color_range) == 2 or decoded.format.name.startswith("yuvj")
@@ -310,15 +310,15 @@ def to_frame(path: Path, decoded: Any, *, origin: str, index: int, time_s: float
 
 
 def _refuse(path: Path, decoded: Any) -> None:
-    """MediaError with the command that makes the file readable."""
+    """Raises MediaError, with the command that converts the file, for unsupported formats."""
     components = decoded.format.components
     deep, name = max(part.bits for part in components) > 8, path.name
     to_sdr = "zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
     reasons = [
         (int(decoded.color_trc) in _HDR, "standard dynamic range", "high dynamic range", f"-vf {to_sdr}"),
-        (deep, "8 bits a channel", f"{decoded.format.name}", "-pix_fmt yuv420p"),
+        (deep, "8 bits per channel", f"{decoded.format.name}", "-pix_fmt yuv420p"),
         (any(part.is_alpha for part in components), "opaque frames", f"{decoded.format.name}", "-pix_fmt yuv420p"),
-        (decoded.interlaced_frame, "whole frames", "interlaced fields", "-vf bwdif"),
+        (decoded.interlaced_frame, "progressive frames", "interlaced fields", "-vf bwdif"),
         (decoded.rotation % 90 != 0, "quarter turns", f"a rotation of {decoded.rotation} degrees", "-vf null"),
     ]
     for applies, expected, got, filters in reasons:

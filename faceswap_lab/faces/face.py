@@ -1,4 +1,4 @@
-"""Detections as one struct of parallel arrays."""
+"""Face detections as one struct of parallel arrays."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -17,7 +17,7 @@ class Faces:
 
     Convention: boxes are x1 y1 x2 y2, points (x, y), in pixels of the frame with pixel centres at integers. Left and right are
     the subject's. The five keypoints are right eye, left eye, nose tip, right mouth corner, left mouth corner.
-    `embeddings` are unit vectors of the recogniser named `embedder`; those of two recognisers never compare.
+    `embeddings` are unit vectors of the recogniser named `embedder`; those of different recognisers are not comparable.
     """
 
     frame_index: Int[np.ndarray, " n"]
@@ -63,7 +63,7 @@ class Faces:
 
     @classmethod
     def none(cls) -> "Faces":
-        """No face at all."""
+        """An empty set of faces."""
         return cls(
             frame_index=np.zeros(0, np.int64),
             boxes=np.zeros((0, 4), np.float32),
@@ -73,7 +73,7 @@ class Faces:
 
     @classmethod
     def concat(cls, parts: "list[Faces]") -> "Faces":
-        """All rows of `parts` in order. Optional arrays survive only if every part has them; mixed embedders raise."""
+        """All rows of `parts` in order. Optional arrays are kept only if every part has them; ValueError for mixed embedders."""
         full = [part for part in parts if len(part)]
         if not full:
             return cls.none()
@@ -91,7 +91,7 @@ class Faces:
 
 
 def best_face(faces: Faces) -> int:
-    """Row of the face to take where one is wanted: the largest box weighted by its score. Raises FaceError if there is none."""
+    """Row of the most prominent face: the largest box area weighted by score. Raises FaceError if there is none."""
     if not len(faces):
         raise FaceError(
             expected="a face", got="none", remedy="choose a picture with a face of at least 20 pixels, seen from the front"
@@ -101,7 +101,7 @@ def best_face(faces: Faces) -> int:
 
 
 def nearest(faces: Faces, embedding: Float[np.ndarray, " d"]) -> int:
-    """Row of the face whose embedding has the greatest cosine with `embedding` (of the same recogniser).
+    """Row of the face whose embedding has the highest cosine similarity to `embedding` (of the same recogniser).
 
     Raises FaceError if there is no face, ValueError if the faces carry no embeddings.
     """
@@ -115,5 +115,5 @@ def nearest(faces: Faces, embedding: Float[np.ndarray, " d"]) -> int:
 
 
 def largest(faces: Faces) -> Faces:
-    """The face with the largest box, the surer first, or none."""
+    """The most prominent face (see `best_face`), or no faces."""
     return faces[best_face(faces)] if len(faces) else faces

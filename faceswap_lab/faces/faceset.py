@@ -1,4 +1,4 @@
-"""A faceset: aligned faces from one's own material as rows of a manifest, each with its source file, split, licence and consent."""
+"""Facesets: aligned face crops listed in a manifest, each row with its source file, split, licence and consent entry."""
 
 import base64
 import hashlib
@@ -25,11 +25,11 @@ _IDENTITIES_SHOWN = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One face. `number` is its place in the whole set; `source` the SHA-256 of the file it was seen in, at frame `frame`.
+    """One face. `number` is its index in the full set; `source` the SHA-256 of the file it was detected in, at frame `frame`.
 
-    `box` is x1 y1 x2 y2 and `keypoints` five (x, y), in frame pixels; `frame_to_crop` two rows of three; `side` the pixels of the
-    frame that the template "face" spans; `sharpness` and `yaw_deg` as in `faces.quality`. `crop` is the artifact that holds
-    it, `sha256` that file's digest. `entry` names the manifest row that stands for the source, `uri` and `licence` are that row's.
+    `box` is x1 y1 x2 y2 and `keypoints` five (x, y), in frame pixels; `frame_to_crop` two rows of three; `side` the side of the
+    template "face" in frame pixels; `sharpness` and `yaw_deg` as in `faces.quality`. `crop` is the artifact with its image,
+    `sha256` that file's digest. `entry` names the source's manifest row, `uri` and `licence` are that row's.
     """
 
     number: int
@@ -54,10 +54,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faceset:
-    """Faces of one or more people; also footage, whose frames are the crops in the order of the rows.
+    """Faces of one or more identities; also Footage, whose frames are the crops in the order of the rows.
 
-    Immutable: `faceset["train"]`, `of(person)`, `where(test)` and `without(crops)` give new ones. `folder` holds the crops, each
-    checked against its digest when it is read. `names` are those that a hand gave. `run` is the run that made the set.
+    Immutable: `faceset["train"]`, `of(person)`, `where(test)` and `without(crops)` return new ones. `folder` contains the crops,
+    each checked against its digest when read. `names` are manually assigned names. `run` is the run that made the set.
     """
 
     name: str
@@ -69,65 +69,65 @@ class Faceset:
     names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     sheet: Path | None = None
 
-    # --- what is in it --------------------------------------------------------------------------------------------------
+    # --- contents -------------------------------------------------------------------------------------------------------
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the crops' digests, people and splits, in order: two sets with one digest hold the same faces."""
+        """SHA-256 over the crops' digests, identities, splits and sources, in order: equal digests mean equal sets."""
         lines = [[row.sha256, row.person, row.split, row.source] for row in self.rows]
         return hashlib.sha256(json.dumps(lines, separators=(",", ":")).encode()).hexdigest()
 
     @property
     def identities(self) -> dict[str, int]:
-        """Label (`"person-2"`, or the subject where all are one person) to number of faces, most first."""
+        """Maps label (`"person-2"`, or the subject if there is only one person) to number of faces, in descending order."""
         return dict(Counter(row.person for row in self.rows).most_common())
 
     @property
     def splits(self) -> dict[str, int]:
-        """Split to number of faces."""
+        """Maps split to number of faces."""
         counts = Counter(row.split for row in self.rows)
         return {split: counts[split] for split in SPLITS}
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """SHA-256 of the files that the faces come from, each once, sorted."""
+        """SHA-256 of the source files, unique and sorted."""
         return tuple(sorted({row.source for row in self.rows}))
 
     def title(self, person: str) -> str:
-        """A person's name: what a hand gave, else the label."""
+        """A person's manually assigned name, else the label."""
         return self.names.get(person, person)
 
-    # --- parts of it ----------------------------------------------------------------------------------------------------
+    # --- subsets --------------------------------------------------------------------------------------------------------
 
     def of(self, person: str) -> "Faceset":
-        """The faces of one person, by label, by the name given to it, or by the manifest's subject. FaceError if there are none."""
+        """The faces of one person, by label, assigned name, or the manifest's subject. FaceError if there are none."""
         wanted = person.casefold()
         found = self.where(lambda row: wanted in {row.person.casefold(), self.title(row.person).casefold()})
         if not len(found):
             found = self.where(lambda row: row.subject.casefold() == wanted)
         if not len(found):
             known = ", ".join(map(self.title, self.identities)) or "nobody"
-            raise FaceError(expected=f"somebody in the faceset {self.name!r}", got=repr(person), remedy=f"there are {known}")
+            raise FaceError(expected=f"a person in the faceset {self.name!r}", got=repr(person), remedy=f"choose from: {known}")
         return found
 
     def where(self, test: Callable[[Row], bool]) -> "Faceset":
-        """The faces for which `test` is true; may be none."""
+        """The faces for which `test` is true; may be empty."""
         return replace(self, rows=tuple(row for row in self.rows if test(row)))
 
     def without(self, crops: Collection[str]) -> "Faceset":
-        """All but those with these artifact names."""
+        """All faces except those with these artifact names."""
         return self.where(lambda row: row.crop not in crops)
 
     # --- as footage -----------------------------------------------------------------------------------------------------
 
     @property
     def origin(self) -> str:
-        """`"faceset:"` and the digest."""
+        """`"faceset:"` followed by the digest."""
         return f"faceset:{self.digest}"
 
     @property
     def subject(self) -> str:
-        """Who is seen; of several people, all of them: `party` refuses such a set."""
+        """The depicted subject; for several identities, all of them: `grant` refuses such a set."""
         return ", ".join(map(self.title, self.identities)) or "nobody"
 
     @property
@@ -142,7 +142,7 @@ class Faceset:
 
     @property
     def grant(self) -> Grant:
-        """What the gate judges the set by: it is derived from all its source files. FaceError unless it shows one person."""
+        """The grant that the gate checks: derived from all source files. FaceError unless the set shows exactly one person."""
         if len(self.identities) != 1:
             known = ", ".join(
                 f"{self.title(person)} ({count})" for person, count in list(self.identities.items())[:_IDENTITIES_SHOWN]
@@ -150,7 +150,7 @@ class Faceset:
             first = next(iter(self.identities), "…")
             raise FaceError(
                 expected="a faceset of one person",
-                got=f"{len(self.identities)} people in {self.name!r}: {known}" if known else f"no face in {self.name!r}",
+                got=f"{len(self.identities)} identities in {self.name!r}: {known}" if known else f"no face in {self.name!r}",
                 remedy=f"pick one of them: faceset.of({self.title(first)!r})" if known else "add material, or filter less",
             )
         return Grant(
@@ -171,7 +171,7 @@ class Faceset:
     @overload
     def __getitem__(self, which: str) -> "Faceset": ...
     def __getitem__(self, which: int | str) -> "Frame | Faceset":
-        """A crop by its number in this set, or the part of a split by its name. RunError if the crop's file is gone or altered."""
+        """A crop by its index in this set, or the subset of a split by name. RunError if the crop's file is missing or altered."""
         if isinstance(which, str):
             if which not in SPLITS:
                 raise ValueError(f"a split is one of {', '.join(SPLITS)}, not {which!r}")
@@ -182,7 +182,7 @@ class Faceset:
         return Frame(image=self._read(self.rows[number]), origin=self.origin, index=number, time_s=float(number))
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Crops `start` to `stop` (not included; None: the end) in order, read one by one."""
+        """Crops `start` to `stop` (exclusive; None: the end) in order, read one by one."""
         for number in range(len(self))[start:stop]:
             yield self[number]
 
@@ -193,17 +193,17 @@ class Faceset:
             raise RunError(
                 expected=f"{row.crop} of run {self.run} as it was written",
                 got=got,
-                remedy="gather the faces anew with force=True",
+                remedy="gather the faces again with force=True",
             )
         return read_still(path)
 
-    # --- how it shows itself --------------------------------------------------------------------------------------------
+    # --- display --------------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         return f"Faceset({self.name!r}, {len(self)} faces of {self.subject[:80]})"
 
     def _repr_html_(self) -> str:
-        """Counts, and the contact sheet that the run made; nothing is computed."""
+        """Counts, and the run's contact sheet; nothing is computed."""
         counts = [
             f"<tr><td>{escape(self.title(person)[:80])}</td><td>{count}</td>"
             + "".join(f"<td>{sum(row.person == person and row.split == split for row in self.rows)}</td>" for split in SPLITS)
@@ -220,13 +220,13 @@ class Faceset:
         return (
             f"<div>{picture}<strong>{escape(self.name)}</strong> · {len(self)} faces from {len(self.sources)} files · "
             f"{escape(self.run)}<table><tr>{head}</tr>{''.join(counts)}</table>"
-            + (f"and {more} more people" if more > 0 else "")
+            + (f"and {more} more identities" if more > 0 else "")
             + "</div>"
         )
 
 
 def row_ranges(rows: Collection[Row]) -> str:
-    """The rows' numbers in short: `"0-41,43"`. What a record of a part of a set holds."""
+    """The rows' numbers as compact ranges, `"0-41,43"`, for the record of a subset."""
     numbers = {row.number for row in rows}
     starts = sorted(number for number in numbers if number - 1 not in numbers)
     ends = sorted(number for number in numbers if number + 1 not in numbers)
@@ -234,7 +234,7 @@ def row_ranges(rows: Collection[Row]) -> str:
 
 
 def in_ranges(text: str) -> set[int]:
-    """The numbers that `row_ranges` wrote. ValueError for anything else."""
+    """Parses the output of `row_ranges`. ValueError for anything else."""
     numbers: set[int] = set()
     for part in filter(None, text.split(",")):
         low, _, high = part.partition("-")

@@ -1,4 +1,4 @@
-"""Frames in order, on demand: the protocol that clips of real files and takes of actors share, clips, and excerpts of clips."""
+"""Footage, the protocol for ordered frames on demand that file clips and actor takes share; clips and their excerpts."""
 
 import hashlib
 from bisect import bisect_left
@@ -18,10 +18,10 @@ Basis = Literal["synthetic", "consent", "public domain", "licence", "derived"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Leave to read one file, issued by the gate (`trust.admit.admit`), or by a run for what it made itself (basis "derived").
+    """Permission to read one file, issued by the gate (`trust.admit.admit`), or by a run for its own output (basis "derived").
 
-    `subject` is who is seen, `uses` what the manifest entry allows (see `trust.consent.manifest`), `entry` names
-    the manifest and its row, `parents` the digests or origins of what a derived file was made from.
+    `subject` is the depicted person, `uses` what the manifest entry permits (see `trust.consent.manifest`), `entry` names the
+    manifest and its row, `parents` are the digests or origins of a derived file's inputs.
     """
 
     path: Path
@@ -36,7 +36,7 @@ class Grant:
 
 @runtime_checkable
 class Footage(Protocol):
-    """Frames in order. `origin` is stable and unique, `subject` who is seen ("actor:21" or a manifest's name)."""
+    """An ordered sequence of frames of one subject."""
 
     @property
     def origin(self) -> str:
@@ -45,17 +45,17 @@ class Footage(Protocol):
 
     @property
     def subject(self) -> str:
-        """Who is seen: `"actor:21"` or the name a manifest gives."""
+        """The depicted subject: `"actor:21"` or the name in the manifest."""
         ...
 
     @property
     def fps(self) -> float:
-        """Frames a second; for variable rates the mean. A still has 0."""
+        """Frames per second; the mean for variable frame rates, 0 for stills."""
         ...
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels, as shown."""
+        """(height, width) in pixels, as displayed."""
         ...
 
     def __len__(self) -> int: ...
@@ -63,12 +63,12 @@ class Footage(Protocol):
     def __getitem__(self, index: int) -> Frame: ...
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Frames `start` to `stop` (not included) in order, read or rendered one by one."""
+        """Frames `start` to `stop` (exclusive) in order, read or rendered one by one."""
         ...
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file's content, 64 hex digits, read in pieces. MediaError if it cannot be read."""
+    """sha256 of a file's content, 64 hex digits, read in chunks. MediaError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -77,12 +77,12 @@ def digest(path: Path) -> str:
 
 
 class Clip:
-    """Footage from one file, a video or a still, that a Grant allows to read.
+    """Footage from one file, a video or a still, read under a Grant.
 
-    The constructor reads nothing. The file's sha256 is compared with the grant's before anything in it is interpreted, and again if
-    its size or date changes later. Frames come upright, as 8-bit RGB; `frames` holds one at a time, `[i]` is exact to the frame.
-    A pickled Clip is its grant: whoever receives it opens and checks the file anew. Reading may raise ConsentError (the file is not
-    the one that was admitted) and MediaError (it cannot be read without loss or guesswork; the remedy says what to run).
+    The constructor reads nothing. The file's sha256 is compared with the grant's before any of it is parsed, and again if its size
+    or timestamps change later. Frames are upright 8-bit RGB; `frames` holds one at a time, `[i]` is frame-accurate. A Clip pickles
+    as its grant: the receiver opens and verifies the file again. Reading may raise ConsentError (the file is not the one that was
+    admitted) and MediaError (it cannot be read losslessly and unambiguously; the remedy says what to run).
     """
 
     def __init__(self, grant: Grant) -> None:
@@ -100,52 +100,52 @@ class Clip:
 
     @property
     def origin(self) -> str:
-        """`"sha256:"` and the file's digest."""
+        """`"sha256:"` followed by the file's digest."""
         return f"sha256:{self.grant.sha256}"
 
     @property
     def subject(self) -> str:
-        """Who is seen, as the grant says."""
+        """The depicted subject, from the grant."""
         return self.grant.subject
 
     @property
     def fps(self) -> float:
-        """Frames a second; for variable rates the mean. A still has 0."""
+        """Frames per second; the mean for variable frame rates, 0 for stills."""
         return self._opened().fps
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels, as shown."""
+        """(height, width) in pixels, as displayed."""
         return self._opened().size
 
     @property
     def has_audio(self) -> bool:
-        """Whether the file carries a sound track."""
+        """Whether the file has an audio track."""
         return self._opened().has_audio
 
     @property
     def start_s(self) -> float:
-        """When the first frame is shown, in seconds from the file's start: sound may begin before it."""
+        """Presentation time of the first frame, in seconds from the file's start: audio may start earlier."""
         return self.times_s[0]
 
     @property
     def times_s(self) -> tuple[float, ...]:
-        """When each frame is shown, in seconds from the file's start."""
+        """Presentation time of each frame, in seconds from the file's start."""
         return self._opened().times_s
 
     def cut(self, start: int = 0, stop: int | None = None) -> "Excerpt":
-        """Frames `start` to `stop` (not included; None: the end) as footage of its own. ValueError if there is no frame between."""
+        """Frames `start` to `stop` (exclusive; None: the end) as separate footage. ValueError if the range is empty."""
         return Excerpt(self, start, len(self) if stop is None else stop)
 
     def cut_seconds(self, start_s: float = 0.0, stop_s: float | None = None) -> "Excerpt":
-        """The frames that begin from `start_s` up to `stop_s` (not included), in seconds from the file's start, as `cut`."""
+        """Like `cut`, for frames that start within `start_s` to `stop_s` (exclusive), in seconds from the file's start."""
         return self.cut(self.number_at(start_s), None if stop_s is None else self.number_at(stop_s))
 
     def number_at(self, time_s: float) -> int:
-        """Number of the first frame that begins at `time_s` or later; how many there are, if none does. ValueError if negative."""
+        """Index of the first frame that starts at or after `time_s`; the number of frames if none does. ValueError if negative."""
         if not time_s >= 0:
             raise ValueError(f"seconds count from the file's start, got {time_s}")
-        # What a user writes as 0.28 s is the start of frame 7 at 25 a second, which binary fractions may put a hair later.
+        # A user's 0.28 s is the start of frame 7 at 25 fps, which floating point may place slightly later.
         return bisect_left(self.times_s, time_s - 1e-6)
 
     def __len__(self) -> int:
@@ -165,7 +165,7 @@ class Clip:
             return self._reader.read(number)
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Frames `start` to `stop` (not included; None: the end) in order, decoded one by one. ValueError for a negative start."""
+        """Frames `start` to `stop` (exclusive; None: the end) in order, decoded one by one. ValueError for a negative start."""
         count = len(self)
         end = count if stop is None else min(stop, count)
         if start < 0 or end < 0:
@@ -177,7 +177,7 @@ class Clip:
         if self._still is not None:
             yield from [self._still][start:stop]
             return
-        # Its own reader: several passes may be under way at once.
+        # A separate reader, because several iterations may run concurrently.
         reader = Reader(self.path, self._opened(), self.origin)
         try:
             for number in range(start, stop):
@@ -186,7 +186,7 @@ class Clip:
             reader.close()
 
     def close(self) -> None:
-        """Gives the open file back; the next read opens it again."""
+        """Closes the file; the next read reopens it."""
         with self._lock:
             if self._reader is not None:
                 self._reader.close()
@@ -206,7 +206,7 @@ class Clip:
             return self._index
 
     def _verify(self) -> None:
-        """Raises ConsentError unless the file is still the one that was admitted. Hashes it only if it looks changed."""
+        """Raises ConsentError unless the file is still the one that was admitted. Hashes it only if its metadata changed."""
         with self._lock:
             try:
                 stat = self.path.stat()
@@ -214,15 +214,15 @@ class Clip:
                 raise MediaError(
                     expected="the admitted file", got=f"{self.path.name}: {error.strerror}", remedy="put it back"
                 ) from error
-            seen = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-            if seen == self._checked:
+            stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+            if stamp == self._checked:
                 return
             found = digest(self.path)
             if found != self.grant.sha256:
                 expected = f"the file that was admitted, sha256 {self.grant.sha256[:12]}…"
                 got = f"{self.path.name} with sha256 {found[:12]}…"
-                raise ConsentError(expected=expected, got=got, remedy="restore the file, or admit it anew with its own consent")
-            self._checked = seen
+                raise ConsentError(expected=expected, got=got, remedy="restore the file, or admit it again with its own consent")
+            self._checked = stamp
 
     def __reduce__(self) -> tuple[object, ...]:
         return Clip, (self.grant,)
@@ -242,10 +242,10 @@ class Clip:
 
 
 class Excerpt:
-    """Frames `start` to `stop` (not included) of a clip, as footage of its own, under the clip's grant.
+    """Frames `start` to `stop` (exclusive) of a clip as separate footage, under the clip's grant.
 
-    They are numbered and timed from 0; the pictures are to the bit those of the whole clip. `origin` is the file's with the range.
-    ValueError if the clip has no such frames. A pickled Excerpt is its clip's grant and two numbers.
+    Indices and times start at 0; images are bit-identical to the full clip's. `origin` is the file's with the range appended.
+    ValueError if the clip has no such frames. An Excerpt pickles as its clip's grant and two numbers.
     """
 
     def __init__(self, clip: Clip, start: int, stop: int) -> None:
@@ -257,12 +257,12 @@ class Excerpt:
 
     @property
     def grant(self) -> Grant:
-        """The whole clip's."""
+        """The full clip's grant."""
         return self.clip.grant
 
     @property
     def path(self) -> Path:
-        """The whole clip's file."""
+        """The full clip's file."""
         return self.clip.path
 
     @property
@@ -272,33 +272,33 @@ class Excerpt:
 
     @property
     def subject(self) -> str:
-        """Who is seen, as the grant says."""
+        """The depicted subject, from the grant."""
         return self.clip.subject
 
     @property
     def fps(self) -> float:
-        """Frames a second; for variable rates the mean of this range. A still has 0."""
+        """Frames per second; the mean of this range for variable frame rates, 0 for stills."""
         times = self.times_s
         return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else self.clip.fps
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels, as shown."""
+        """(height, width) in pixels, as displayed."""
         return self.clip.size
 
     @property
     def has_audio(self) -> bool:
-        """Whether the file carries a sound track."""
+        """Whether the file has an audio track."""
         return self.clip.has_audio
 
     @property
     def start_s(self) -> float:
-        """When the first frame is shown, in seconds from the file's start: where its sound is found."""
+        """Presentation time of the first frame, in seconds from the file's start: where its audio starts."""
         return self.times_s[0]
 
     @property
     def times_s(self) -> tuple[float, ...]:
-        """When each frame is shown, in seconds from the file's start."""
+        """Presentation time of each frame, in seconds from the file's start."""
         return self.clip.times_s[self.start : self.stop]
 
     def cut(self, start: int = 0, stop: int | None = None) -> "Excerpt":
@@ -315,16 +315,16 @@ class Excerpt:
         number = index + len(self) if index < 0 else index
         if not 0 <= number < len(self):
             raise IndexError(f"frame {index} of {len(self)}")
-        return self._own(self.clip[self.start + number])
+        return self._rebase(self.clip[self.start + number])
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Frames `start` to `stop` (not included; None: the end) in order, decoded one by one. ValueError for a negative start."""
+        """Frames `start` to `stop` (exclusive; None: the end) in order, decoded one by one. ValueError for a negative start."""
         end = len(self) if stop is None else min(stop, len(self))
         if start < 0 or end < 0:
             raise ValueError(f"frames count from 0, got {start} to {stop}")
-        return map(self._own, self.clip.frames(self.start + start, self.start + end))
+        return map(self._rebase, self.clip.frames(self.start + start, self.start + end))
 
-    def _own(self, frame: Frame) -> Frame:
+    def _rebase(self, frame: Frame) -> Frame:
         return replace(frame, origin=self.origin, index=frame.index - self.start, time_s=frame.time_s - self.start_s)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -332,7 +332,7 @@ class Excerpt:
 
     @classmethod
     def _of(cls, grant: Grant, start: int, stop: int) -> "Excerpt":
-        """Without opening the file: whoever receives it may only hand it on, and reading checks it anyway."""
+        """Unpickles without opening the file: the receiver may only pass it on, and reading verifies it anyway."""
         made = cls.__new__(cls)
         made.clip, made.start, made.stop = Clip(grant), start, stop
         return made

@@ -1,4 +1,4 @@
-"""One picture and where it comes from; stills in and out."""
+"""A single image and its origin; reading and writing still images."""
 
 import base64
 import json
@@ -22,12 +22,12 @@ from PIL import ImageCms, ImageOps, PngImagePlugin
 from faceswap_lab.errors import MediaError, storing
 
 Image = UInt8[np.ndarray, "h w 3"]
-"""RGB, 8 bits a channel, sRGB unless the Frame's colour tags say otherwise. BGR lives only on lines that call OpenCV."""
+"""RGB, 8 bits per channel, sRGB unless the Frame's colour tags say otherwise. BGR occurs only on lines that call OpenCV."""
 
 MAX_PIXELS = 80_000_000
-"""Larger stills are refused: a small file can claim any size and fill the memory."""
+"""Larger stills are refused: a small file can declare any size and exhaust memory (a decompression bomb)."""
 
-# What marks each kind of still, and the suffixes that may carry it.
+# Magic bytes of each format, and its valid suffixes.
 _FORMATS = {
     "PNG": (b"\x89PNG\r\n\x1a\n", (".png",)),
     "JPEG": (b"\xff\xd8\xff", (".jpg", ".jpeg")),
@@ -35,17 +35,17 @@ _FORMATS = {
     "WEBP": (b"RIFF", (".webp",)),
 }
 _SUFFIXES = {suffix for _, suffixes in _FORMATS.values() for suffix in suffixes}
-_DECODING = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, struct.error, zlib.error, ImageCms.PyCMSError)
-_BOMBS = (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning)
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, struct.error, zlib.error, ImageCms.PyCMSError)
+_BOMB_ERRORS = (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning)
 _EXIF_DESCRIPTION = 0x010E
 _JPEG_SEGMENT = 65_533
-# What every file system in use takes; some count characters, which are never more.
+# Maximum length on every common file system; some count characters instead of bytes, which is never stricter.
 _NAME_BYTES = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColourTags:
-    """How the pixels of the source file were coded, in FFmpeg's names (`"bt709"`, `"tv"`); None where the file does not say."""
+    """Colour metadata of the source file, in FFmpeg's names (`"bt709"`, `"tv"`); None where the file does not specify it."""
 
     primaries: str | None = None
     transfer: str | None = None
@@ -55,7 +55,7 @@ class ColourTags:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Frame:
-    """A picture with its origin: `"actor:21/speech:3"` or `"sha256:…"`, its number there and its time in seconds."""
+    """An image with its origin (`"actor:21/speech:3"` or `"sha256:…"`), its frame index there and its time in seconds."""
 
     image: Image
     origin: str
@@ -75,7 +75,7 @@ class Frame:
 
 
 def inline_jpeg(image: Image, *, max_side: int = 512, max_bytes: int = 70_000) -> str:
-    """A `data:` URI of a JPEG no larger than `max_bytes` before base64, shrunk to `max_side` pixels: for HTML without files."""
+    """A JPEG `data:` URI for self-contained HTML, at most `max_side` pixels a side and `max_bytes` before base64."""
     height, width = image.shape[:2]
     side = max_side
     while True:
@@ -101,27 +101,27 @@ def still_format(head: bytes) -> str | None:
 
 
 def read_still(path: Path) -> Image:
-    """A PNG, JPEG, WebP or BMP as RGB, upright (EXIF orientation applied), converted to sRGB where it carries another profile.
+    """Reads a PNG, JPEG, WebP or BMP as upright RGB (EXIF orientation applied), converted to sRGB from any other ICC profile.
 
-    Palette and grey become RGB; an alpha channel that is opaque everywhere is dropped. MediaError for what would be guesswork or
-    loss: transparency, 16 bits a channel, CMYK, animations, a suffix that belies the content, more than `MAX_PIXELS`, broken files.
+    Palette and greyscale become RGB; a fully opaque alpha channel is dropped. MediaError for anything ambiguous or lossy:
+    transparency, 16 bits per channel, CMYK, animations, a suffix that belies the content, more than `MAX_PIXELS`, broken files.
     """
     found = _sniff(path)
     try:
         with Pillow.open(path, formats=[found]) as opened:
             _refuse(path, opened, found)
             return _to_rgb(path, ImageOps.exif_transpose(opened))
-    except _BOMBS as error:
+    except _BOMB_ERRORS as error:
         raise _too_large(path) from error
-    except _DECODING as error:
-        remedy = "copy it again from where it came, or open and save it in an image editor"
+    except _DECODE_ERRORS as error:
+        remedy = "copy it again from its source, or open and save it in an image editor"
         raise MediaError(
-            expected=f"a whole {found} file", got=f"{path.name} that cannot be decoded ({error})", remedy=remedy
+            expected=f"a complete {found} file", got=f"{path.name}, which cannot be decoded ({error})", remedy=remedy
         ) from error
 
 
 def _sniff(path: Path) -> str:
-    """The file's format by content; MediaError if it is missing, empty, unknown, or not what its suffix says."""
+    """Detects the file's format by content; MediaError if it is missing, empty, unknown, or contradicts its suffix."""
     try:
         with path.open("rb") as file:
             head = file.read(32)
@@ -129,28 +129,28 @@ def _sniff(path: Path) -> str:
         raise MediaError(expected="a picture file", got=f"{path.name}: {error.strerror}", remedy="check the path") from error
     found = still_format(head)
     if found is None:
-        got = f"{path.name}, which is empty" if not head else f"{path.name}, whose content is none of them"
+        got = f"{path.name}, which is empty" if not head else f"{path.name}, whose content is none of these"
         raise MediaError(expected="a PNG, JPEG, WebP or BMP", got=got, remedy="export the picture as PNG")
     suffix = path.suffix.lower()
     if suffix in _SUFFIXES and suffix not in _FORMATS[found][1]:
         got, remedy = f"{path.name}, which holds {found}", f"rename it to {path.stem}{_FORMATS[found][1][0]}"
-        raise MediaError(expected=f"what the suffix {suffix} says", got=got, remedy=remedy)
+        raise MediaError(expected=f"content that matches the suffix {suffix}", got=got, remedy=remedy)
     if found == "PNG" and len(head) > 24 and head[24] > 8:
         remedy = f"convert it: ffmpeg -i {path.name} -pix_fmt rgb24 {path.stem}-8bit.png"
-        raise MediaError(expected="8 bits a channel", got=f"{path.name} with {head[24]}", remedy=remedy)
+        raise MediaError(expected="8 bits per channel", got=f"{path.name} with {head[24]}", remedy=remedy)
     return found
 
 
 def _refuse(path: Path, opened: Pillow.Image, found: str) -> None:
     if opened.width * opened.height > MAX_PIXELS:
         raise _too_large(path)
-    # A phone's JPEG may carry a second picture (depth, a thumbnail); the first is the photograph.
+    # A phone's JPEG may contain a second image (depth map, thumbnail); the first is the photograph.
     if found != "JPEG" and getattr(opened, "n_frames", 1) > 1:
         got, remedy = f"{path.name} with {opened.n_frames} frames", "convert the animation to .mp4"  # type: ignore[attr-defined]
         raise MediaError(expected="one picture", got=got, remedy=remedy)
     if opened.mode not in {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}:
         got, remedy = f"{path.name} in mode {opened.mode}", "convert it to 8-bit sRGB in an image editor"
-        raise MediaError(expected="grey, palette or RGB with 8 bits a channel", got=got, remedy=remedy)
+        raise MediaError(expected="greyscale, palette or RGB with 8 bits per channel", got=got, remedy=remedy)
 
 
 def _to_rgb(path: Path, picture: Pillow.Image) -> Image:
@@ -171,14 +171,14 @@ def _to_rgb(path: Path, picture: Pillow.Image) -> Image:
 
 def _too_large(path: Path) -> MediaError:
     limit = f"at most {MAX_PIXELS // 1_000_000} million pixels"
-    return MediaError(expected=limit, got=f"{path.name}, which claims more", remedy="shrink the picture if you trust its origin")
+    return MediaError(expected=limit, got=f"{path.name}, which claims more", remedy="shrink the picture if you trust its source")
 
 
 def write_still(path: Path, image: Image, *, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes a PNG (exact) or JPEG (quality 95, full chroma), as the suffix says, under a temporary name that is then renamed.
+    """Writes a PNG (lossless) or JPEG (quality 95, 4:4:4), depending on the suffix, atomically through a temporary file.
 
-    `metadata` goes into PNG text chunks, or as one JSON text into JPEG's comment and EXIF ImageDescription; `read_metadata` gives
-    it back. ValueError for a key that not every format can hold, MediaError for another suffix or too much metadata for a JPEG.
+    `metadata` goes into PNG text chunks, or as one JSON string into JPEG's comment and EXIF ImageDescription; `read_metadata` reads
+    it back. ValueError for a key that some format cannot store, MediaError for another suffix or too much metadata for a JPEG.
     """
     checked = check_metadata(metadata or {})
     suffix = path.suffix.lower()
@@ -205,7 +205,7 @@ def write_still(path: Path, image: Image, *, metadata: Mapping[str, str] | None 
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What `write_still` stored, or other programs' PNG texts, or JPEG comment as `{"comment": …}`. MediaError as `read_still`."""
+    """Metadata from `write_still`, else PNG text chunks or the JPEG comment as `{"comment": …}`. MediaError as `read_still`."""
     found = _sniff(path)
     try:
         with Pillow.open(path, formats=[found]) as opened:
@@ -214,19 +214,19 @@ def read_metadata(path: Path) -> dict[str, str]:
             if isinstance(opened, PngImagePlugin.PngImageFile):
                 return {str(key): str(value) for key, value in opened.text.items()}
             comment = opened.info.get("comment") or opened.getexif().get(_EXIF_DESCRIPTION) or ""
-    except _BOMBS as error:
+    except _BOMB_ERRORS as error:
         raise _too_large(path) from error
-    except _DECODING as error:
-        remedy = "copy the file again from where it came"
+    except _DECODE_ERRORS as error:
+        remedy = "copy the file again from its source"
         raise MediaError(
-            expected=f"a whole {found} file", got=f"{path.name} that cannot be read ({error})", remedy=remedy
+            expected=f"a complete {found} file", got=f"{path.name}, which cannot be read ({error})", remedy=remedy
         ) from error
     text = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)
     return metadata_from_json(text) or ({"comment": text} if text else {})
 
 
 def check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """A copy; ValueError for keys other than 1 to 79 letters, digits, `_`, `-`, `.` and inner blanks, which all formats hold."""
+    """Returns a copy; ValueError unless keys are 1 to 79 letters, digits, `_`, `-`, `.` or inner blanks: safe in all formats."""
     for key in metadata:
         if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9_.\- ]{0,77}[A-Za-z0-9_.\-])?", key):
             raise ValueError(f"a metadata key has 1 to 79 letters, digits, '_', '-', '.' or inner blanks, got {key!r}")
@@ -234,12 +234,12 @@ def check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def metadata_to_json(metadata: Mapping[str, str]) -> str:
-    """One line of ASCII: the form in which formats with a single comment hold the metadata."""
+    """One line of ASCII JSON, for formats that have a single comment field."""
     return json.dumps(dict(metadata), sort_keys=True, ensure_ascii=True)
 
 
 def metadata_from_json(text: str) -> dict[str, str] | None:
-    """What `metadata_to_json` wrote, or None if `text` is another program's comment."""
+    """Parses the output of `metadata_to_json`; None if `text` is another program's comment."""
     try:
         loaded = json.loads(text)
     except (ValueError, RecursionError):
@@ -250,7 +250,7 @@ def metadata_from_json(text: str) -> dict[str, str] | None:
 
 
 def hidden_beside(path: Path, tag: str) -> Path:
-    """A hidden name in the same folder, with the suffix and `tag`; the stem is cut so that it is no longer than systems take."""
+    """A hidden name in the same folder, with the same suffix and `tag`; the stem is truncated to the maximum name length."""
     room = _NAME_BYTES - len(f"..{tag}{path.suffix}".encode())
     stem = path.stem.encode()[: max(0, room)].decode(errors="ignore")
     return path.with_name(f".{stem}.{tag}{path.suffix}")
@@ -258,9 +258,9 @@ def hidden_beside(path: Path, tag: str) -> Path:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, with its suffix. Renamed to `path` at the end, deleted on any error: never half a file.
+    """Atomic write: yields a temporary path beside `path`, with its suffix, renamed to `path` on success and deleted on error.
 
-    Raises StorageError for what the system refuses meanwhile.
+    Raises StorageError if the system refuses a write.
     """
     temporary = hidden_beside(path, uuid4().hex[:8])
     with storing(path):
@@ -272,7 +272,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete `path` and what killed writers of it left under the names of `written_whole`. The caller keeps other writers away."""
+    """Deletes `path` and temporary files of `written_whole` left by killed writers. The caller must exclude concurrent writers."""
     before, _, after = re.escape(hidden_beside(path, "0" * 8).name).rpartition("0" * 8)
     name = re.compile(f"{before}[0-9a-f]{{8}}{after}")
     for found in path.parent.iterdir():

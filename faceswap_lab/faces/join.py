@@ -1,4 +1,4 @@
-"""Lossless video files, one after the other, as one: packets are copied, no pixel is decoded."""
+"""Concatenates lossless video files by stream copy: packets are copied, nothing is decoded."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -10,19 +10,19 @@ from faceswap_lab.errors import MediaError
 from faceswap_lab.faces.decode import ffmpeg_errors, open_container, video_stream
 from faceswap_lab.faces.frame import written_whole
 
-# What Matroska counts in.
+# Matroska's default time base.
 _TICK = Fraction(1, 1000)
 
 
 def join(path: Path, parts: Sequence[Path], times_s: Sequence[float]) -> Path:
-    """Writes the frames of `parts` (what `video.encode` made `lossless`) as one .mkv, the i-th shown at `times_s[i]`.
+    """Writes the frames of `parts` (`lossless` output of `video.encode`) to one .mkv, the i-th shown at `times_s[i]`.
 
-    Every frame of such a file stands alone, so the joined one holds to the bit what one encoding of all frames would hold. Times
-    count from the first. Returns `path`, which appears only when it is whole. ValueError if there are no parts, or other than one
-    time for each frame; MediaError for parts that cannot be read.
+    Such files contain keyframes only, so the joined frames are bit-identical to those of a single encode. Times count from the
+    first. Returns `path`, which is written atomically. ValueError if there are no parts, or not exactly one time for each frame;
+    MediaError for parts that cannot be read.
     """
     if not parts or len(set(times_s)) != len(times_s) or list(times_s) != sorted(times_s):
-        raise ValueError(f"parts are at least one, and times rise, got {len(parts)} parts and {len(times_s)} times")
+        raise ValueError(f"expected one or more parts and ascending times, got {len(parts)} parts and {len(times_s)} times")
     ticks = [round((Fraction(time_s) - Fraction(times_s[0])) / _TICK) for time_s in times_s]
     number = 0
     with written_whole(path) as temporary, av.open(str(temporary), "w") as output:
@@ -37,7 +37,7 @@ def join(path: Path, parts: Sequence[Path], times_s: Sequence[float]) -> Path:
                     if not packet.size:
                         continue
                     if number == len(ticks):
-                        raise ValueError(f"the parts hold more frames than the {len(ticks)} times")
+                        raise ValueError(f"the parts have more frames than the {len(ticks)} times")
                     length = round(packet.duration * packet.time_base / _TICK) if packet.duration else 1
                     packet.time_base, packet.pts, packet.dts = _TICK, ticks[number], ticks[number]
                     packet.duration = ticks[number + 1] - ticks[number] if number + 1 < len(ticks) else length
@@ -46,6 +46,6 @@ def join(path: Path, parts: Sequence[Path], times_s: Sequence[float]) -> Path:
                     number += 1
         if number != len(ticks):
             raise MediaError(
-                expected=f"{len(ticks)} frames in {len(parts)} parts", got=str(number), remedy="remove the parts and make them anew"
+                expected=f"{len(ticks)} frames in {len(parts)} parts", got=str(number), remedy="delete and encode the parts again"
             )
     return path

@@ -1,6 +1,6 @@
-"""Arrays that are used again and again instead of made anew.
+"""Reusable scratch arrays, to avoid repeated allocation.
 
-Fresh memory comes from the system page by page, each zeroed on first touch: for the temporaries of a paste that costs more than
+The system hands out fresh memory page by page, zeroing each on first touch: for the temporaries of a paste that costs more than
 the arithmetic, and many times more on a busy machine.
 """
 
@@ -10,11 +10,11 @@ from threading import local
 import numpy as np
 import numpy.typing
 
-_MAX_KEPT = 1 << 24
+_MAX_BYTES = 1 << 24
 
 
 class _Arrays(local):
-    """One set for each thread."""
+    """One set of arrays per thread."""
 
     def __init__(self) -> None:
         self.flat: dict[tuple[str, np.dtype[np.generic]], np.ndarray] = {}
@@ -24,9 +24,9 @@ _ARRAYS = _Arrays()
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
-    """An array with anything in it, good until this thread asks for `name` again. Its memory is kept, up to 16 MB a name."""
+    """An uninitialised array, valid until this thread requests `name` again. Up to 16 MB per name stays allocated."""
     needed, key = prod(shape), (name, np.dtype(dtype))
-    if needed * key[1].itemsize > _MAX_KEPT:
+    if needed * key[1].itemsize > _MAX_BYTES:
         return np.empty(shape, dtype)
     flat = _ARRAYS.flat.get(key)
     if flat is None or len(flat) < needed:

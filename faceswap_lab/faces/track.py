@@ -1,7 +1,7 @@
-"""Following faces from one frame to the next by optical flow, where running the detector on each would cost more.
+"""Tracks faces between frames by optical flow, where detection on every frame would cost more.
 
-What moves is taken to be the head: each face goes through one similarity, fitted to the flow of a grid of points on it. So a
-keypoint keeps its place on the head, and a mouth that opens does not pull the crop along.
+The head is assumed rigid: each face moves by one similarity, fitted to the flow of a grid of points on it. So keypoints stay fixed
+to the head, and an opening mouth does not shift the crop.
 """
 
 from dataclasses import dataclass, replace
@@ -18,35 +18,35 @@ from faceswap_lab.faces.frame import Image
 _GRID = 9
 _MARGIN = 0.35
 _SIDE = 160
-_LEAST_POINTS = 12
+_MIN_POINTS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowConfig:
-    """When a face counts as lost and must be detected anew.
+    """Thresholds beyond which a face counts as lost and must be detected again.
 
-    `max_return` is how far, in shares of the face's side, a point may end from where it began when the flow is followed there and
-    back; `least_share` of the grid must return so. `max_misfit` is the mean distance of those points from the similarity, in shares
-    of the side; `max_growth` the largest change of scale between two frames.
+    `max_flow_error` bounds a point's forward-backward flow error, as a fraction of the face's side; at least `min_inliers` of the
+    grid points must satisfy it. `max_residual` bounds the mean residual of the similarity at those points, as a fraction of the
+    side; `max_scale_change` the change of scale between two frames.
     """
 
-    max_return: float = 0.01
-    least_share: float = 0.5
-    max_misfit: float = 0.015
-    max_growth: float = 1.15
+    max_flow_error: float = 0.01
+    min_inliers: float = 0.5
+    max_residual: float = 0.015
+    max_scale_change: float = 1.15
 
 
 def follow(
     before: Image, after: Image, faces: Faces, *, index: int, config: FollowConfig | None = None
 ) -> tuple[Faces, Bool[np.ndarray, " n"]]:
-    """`faces` of `before` where they are in `after` (frame number `index`), and which of them can be relied on.
+    """Tracks the `faces` of `before` into `after` (frame number `index`), and marks which results are reliable.
 
-    Boxes, keypoints and scores go along; landmarks and embeddings, which belong to one frame, are left out. A face that is lost
-    (covered, turned away, a cut, out of the picture) keeps its old place and is marked False.
+    Boxes, keypoints and scores are carried over; landmarks and embeddings, which belong to one frame, are dropped. A lost face
+    (occluded, turned away, at a cut, out of frame) keeps its old position and is marked False.
     """
     config = config or FollowConfig()
     boxes, keypoints = faces.boxes.copy(), faces.keypoints.copy()
-    sure = np.zeros(len(faces), bool)
+    reliable = np.zeros(len(faces), bool)
     for row in range(len(faces)):
         moved = _motion(before, after, faces.boxes[row].astype(np.float64), config)
         if moved is None:
@@ -58,7 +58,7 @@ def follow(
         x1, y1, x2, y2 = faces.boxes[row]
         centre = transform_points(moved, np.array([[(x1 + x2) / 2, (y1 + y2) / 2]]))[0]
         half = np.array([x2 - x1, y2 - y1]) / 2 * scale_of(moved)
-        boxes[row], keypoints[row], sure[row] = np.concatenate([centre - half, centre + half]), points, True
+        boxes[row], keypoints[row], reliable[row] = np.concatenate([centre - half, centre + half]), points, True
     return (
         replace(
             faces,
@@ -71,12 +71,12 @@ def follow(
             embeddings=None,
             embedder=None,
         ),
-        sure,
+        reliable,
     )
 
 
 def _motion(before: Image, after: Image, box: Float64[np.ndarray, " 4"], config: FollowConfig) -> Float64[np.ndarray, "2 3"] | None:
-    """The similarity that takes the face in `box` from one frame to the other, or None if the flow does not agree on one."""
+    """The similarity that moves the face in `box` from one frame to the other, or None if the flow is inconsistent."""
     side = float((box[2:] - box[:2]).max())
     if not np.isfinite(box).all() or side < 8:
         return None
@@ -90,12 +90,12 @@ def _motion(before: Image, after: Image, box: Float64[np.ndarray, " 4"], config:
     start = ((_grid(box) - (columns.start, rows.start) + 0.5) * factor - 0.5).astype(np.float32)
     inside = ((start >= 0) & (start <= np.array(pictures[0].shape[::-1]) - 1)).all(1)
     start = start[inside]
-    if len(start) < _LEAST_POINTS:
+    if len(start) < _MIN_POINTS:
         return None
     end, back, found = _flow(pictures[0], pictures[1], start)
     small_side = side * float(factor.mean())
-    good = found & (np.linalg.norm(back - start, axis=1) < config.max_return * small_side)
-    if good.sum() < max(_LEAST_POINTS, config.least_share * len(start)):
+    good = found & (np.linalg.norm(back - start, axis=1) < config.max_flow_error * small_side)
+    if good.sum() < max(_MIN_POINTS, config.min_inliers * len(start)):
         return None
     points_from, points_to = ((points[good] + 0.5) / factor - 0.5 + (columns.start, rows.start) for points in (start, end))
     return _fit(points_from.astype(np.float64), points_to.astype(np.float64), side, config)
@@ -104,21 +104,21 @@ def _motion(before: Image, after: Image, box: Float64[np.ndarray, " 4"], config:
 def _fit(
     points_from: Float64[np.ndarray, "n 2"], points_to: Float64[np.ndarray, "n 2"], side: float, config: FollowConfig
 ) -> Float64[np.ndarray, "2 3"] | None:
-    """Least squares twice: the second without the third of the points that fit the first least, such as lips and lids."""
+    """Trimmed least squares: refits without the worst third of the points, such as lips and eyelids."""
     matrix = similarity(points_from, points_to)
-    misfit = np.linalg.norm(transform_points(matrix, points_from) - points_to, axis=1)
-    kept = misfit <= np.quantile(misfit, 2 / 3)
+    residual = np.linalg.norm(transform_points(matrix, points_from) - points_to, axis=1)
+    kept = residual <= np.quantile(residual, 2 / 3)
     matrix = similarity(points_from[kept], points_to[kept])
-    misfit = np.linalg.norm(transform_points(matrix, points_from[kept]) - points_to[kept], axis=1)
+    residual = np.linalg.norm(transform_points(matrix, points_from[kept]) - points_to[kept], axis=1)
     grown = scale_of(matrix)
-    agrees = misfit.mean() <= config.max_misfit * side and 1 / config.max_growth <= grown <= config.max_growth
+    agrees = residual.mean() <= config.max_residual * side and 1 / config.max_scale_change <= grown <= config.max_scale_change
     return matrix if agrees else None
 
 
 def _flow(
     before: np.ndarray, after: np.ndarray, start: Float32[np.ndarray, "n 2"]
 ) -> tuple[Float32[np.ndarray, "n 2"], Float32[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:
-    """Lucas and Kanade's flow there and back again (Kalal et al., "Forward-backward error", ICPR 2010)."""
+    """Forward and backward Lucas-Kanade flow (Kalal et al., "Forward-backward error", ICPR 2010)."""
     options: dict[str, Any] = {
         "winSize": (15, 15),
         "maxLevel": 3,
@@ -130,7 +130,7 @@ def _flow(
 
 
 def _grid(box: Float64[np.ndarray, " 4"]) -> Float64[np.ndarray, "n 2"]:
-    """Points on the middle of the face: its outline belongs to the background half of the time."""
+    """Grid points on the central face: near its outline, half of them would be on the background."""
     shares = np.linspace(0.15, 0.85, _GRID)
     x, y = np.meshgrid(box[0] + shares * (box[2] - box[0]), box[1] + shares * (box[3] - box[1]))
     return np.column_stack([x.ravel(), y.ravel()])

@@ -1,4 +1,4 @@
-"""Frames into a video file: exact timestamps, colours that match their tags, sound copied, metadata that can be read back."""
+"""Video encoding: exact timestamps, correctly tagged colours, stream-copied audio, metadata that can be read back."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -38,10 +38,10 @@ from faceswap_lab.faces.frame import (
     written_whole,
 )
 
-# What players find in an .mp4; other sound would be copied into a file that few can play.
+# Audio codecs that players support in .mp4; others would give a file that few can play.
 _SOUND_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
-_OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration"})
-# One second between keyframes at most: a reader that jumps to a frame then decodes few others.
+_CONTAINER_KEYS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration"})
+# A keyframe at least every second, so that seeking to a frame decodes few others.
 _KEYFRAME_EVERY_S = 1.0
 _LOSSLESS_THREADS = 4
 
@@ -100,26 +100,26 @@ def encode(
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What `encode` or `write_still` stored in a file, or another program's tags. MediaError if it cannot be read."""
+    """Metadata that `encode` or `write_still` stored, or another program's tags. MediaError if it cannot be read."""
     with path.open("rb") as file:
         head = file.read(12)
     if still_format(head):
         return stills.read_metadata(path)
     with opened(path) as container:
         found = {str(key): str(value) for key, value in container.metadata.items()}
-    # Containers change the case of keys or drop what they do not know; the comment holds all of ours.
+    # Containers change the case of keys or drop unknown ones; the comment has all of ours.
     for key, value in found.items():
         if key.lower() == "comment" and (ours := metadata_from_json(value)) is not None:
             return ours
-    return {key: value for key, value in found.items() if key.lower() not in _OF_THE_FILE}
+    return {key: value for key, value in found.items() if key.lower() not in _CONTAINER_KEYS}
 
 
 class _Clock:
-    """Ticks in which a constant `fps`, milliseconds and 90 kHz or finer can all be told: frames' times in whole ticks."""
+    """A time base that represents multiples of 1/`fps` and milliseconds exactly, at 90 kHz or finer."""
 
     def __init__(self, fps: float | Fraction) -> None:
         rate = Fraction(fps).limit_denominator(1001)
-        # 23.976 and 29.97 are how people write 24000/1001 and 30000/1001.
+        # 23.976 and 29.97 stand for 24000/1001 and 30000/1001.
         broadcast = Fraction(round(float(fps) * 1.001) * 1000, 1001)
         self.rate = broadcast if abs(float(broadcast) / float(fps) - 1) < 2e-6 else rate
         least = lcm(self.rate.numerator, 1000)
@@ -131,7 +131,7 @@ class _Clock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Coding:
-    """FFmpeg's numbers for how lossy pixels are coded and tagged, and swscale's name of the matrix."""
+    """FFmpeg's numbers for coding and tagging the colours of lossy video."""
 
     primaries: int
     transfer: int
@@ -156,7 +156,7 @@ def _number(names: Mapping[int, str], wanted: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """What every frame of a file shares. `size` is (height, width)."""
+    """Format shared by all frames of a file. `size` is (height, width)."""
 
     size: tuple[int, int]
     clock: _Clock
@@ -165,7 +165,7 @@ class _Form:
 
 
 def _write(path: Path, frames: Iterator[Frame], tracks: "list[_Track]", metadata: dict[str, str], form: _Form) -> None:
-    # Matroska would write a random number into each file: the same frames shall give the same bytes.
+    # Otherwise the Matroska muxer writes a random UID: equal frames must give equal bytes.
     options = {"fflags": "bitexact"} if form.lossless else {"movflags": "faststart+use_metadata_tags"}
     with av.open(str(path), "w", options=options) as output:
         if metadata:
@@ -184,8 +184,8 @@ def _write(path: Path, frames: Iterator[Frame], tracks: "list[_Track]", metadata
 def _add_stream(output: Any, form: _Form) -> Any:
     (height, width), clock, coding = form.size, form.clock, form.coding
     if form.lossless:
-        # Nothing is predicted from the frame before: parts can be joined, and damage stays where it is. A fixed number of
-        # threads, because x264 cuts the picture by it: the bytes must not depend on how many cores there are.
+        # Intra-only (GOP of 1): parts can be joined, and damage stays local. A fixed number of threads, because x264 slices the
+        # picture by it and the bytes must not depend on the number of cores.
         stream = output.add_stream("libx264rgb", rate=clock.rate, options={"qp": "0", "preset": "ultrafast", "g": "1"})
         stream.codec_context.thread_count = _LOSSLESS_THREADS
         stream.width, stream.height, stream.pix_fmt = width, height, "rgb24"
@@ -202,17 +202,17 @@ def _add_stream(output: Any, form: _Form) -> Any:
 
 
 def _timed(frames: Iterator[Frame], form: _Form) -> Iterator[tuple[Any, float]]:
-    """Each frame as the encoder takes it, and when it stops being shown (s, counted from the first frame's time)."""
+    """Each frame ready for the encoder, and the end of its presentation (s, relative to the first frame)."""
     clock, origin_s, last_ticks = form.clock, None, -1
     for frame, following in pairwise(chain(frames, [None])):
         assert frame is not None
         if frame.size != form.size:
-            raise ValueError(f"frame {frame.index} is {frame.size} where the video is {form.size}")
+            raise ValueError(f"frame {frame.index} is {frame.size}, but the video is {form.size}")
         origin_s = frame.time_s if origin_s is None else origin_s
         ticks = clock.ticks(frame.time_s - origin_s)
         end_s = frame.time_s + float(1 / clock.rate) if following is None else following.time_s
         if ticks <= last_ticks:
-            raise ValueError(f"frame {frame.index} at {frame.time_s} s does not come after the one before")
+            raise ValueError(f"frame {frame.index} at {frame.time_s} s is not later than the previous one")
         picture = _from_rgb(frame.image) if form.lossless else _to_yuv(frame.image, form.coding)
         picture.pts, picture.time_base = ticks, clock.base
         picture.duration = max(1, clock.ticks(end_s - origin_s) - ticks)
@@ -240,7 +240,7 @@ def _to_yuv(image: Image, coding: _Coding) -> Any:
 
 
 def _tracks(path: Path, at_s: float, *, lossless: bool, stack: ExitStack) -> "list[_Track]":
-    """Every sound track of a file, to be closed with `stack`. MediaError if there is none or the new file cannot hold one."""
+    """All audio tracks of a file, closed by `stack`. MediaError if there is none or the output container cannot hold one."""
     with opened(path) as container:
         codecs = [getattr(stream.codec_context, "name", "an unknown codec") for stream in container.streams.audio]
     if not codecs:
@@ -251,25 +251,25 @@ def _tracks(path: Path, at_s: float, *, lossless: bool, stack: ExitStack) -> "li
             command = f"ffmpeg -i {path.name} -map 0:v -map 0:a -c:v copy -c:a aac {path.stem}-aac.mp4"
             got = f"{path.name} with {codec}{which}"
             raise MediaError(expected="sound that .mp4 holds (AAC, MP3, AC-3, …)", got=got, remedy=f"run {command}")
-    tracks = [stack.enter_context(_Track(path, number, at_s, keeps_early=not lossless)) for number in range(len(codecs))]
-    # .mp4 cannot describe some codecs without a packet of theirs.
+    tracks = [stack.enter_context(_Track(path, number, at_s, keep_early=not lossless)) for number in range(len(codecs))]
+    # .mp4 cannot declare some codecs without at least one packet.
     return [track for track in tracks if not track.is_over]
 
 
 class _Track:
-    """One sound track of a file, packet by packet, never decoded, from `at_s` (s on the file's clock) on.
+    """Stream copy of one audio track of a file, from `at_s` (s on the file's clock) onwards.
 
-    It has the file open for itself: where tracks lie far apart in a file, none waits in memory for another.
+    Each track opens the file separately: if tracks are poorly interleaved, no packets have to be buffered.
     """
 
-    def __init__(self, path: Path, number: int, at_s: float, *, keeps_early: bool) -> None:
-        self._path, self._keeps_early = path, keeps_early
+    def __init__(self, path: Path, number: int, at_s: float, *, keep_early: bool) -> None:
+        self._path, self._keep_early = path, keep_early
         with ffmpeg_errors(path):
             self._container = open_container(path)
         self._shift = timeline_start(self._container) + Fraction(at_s)
         self._stream = self._container.streams.audio[number]
-        self._heard = self._packets()
-        self._ahead: Any = next(self._heard, None)
+        self._packet_iterator = self._packets()
+        self._next: Any = next(self._packet_iterator, None)
         self._out: Any = None
 
     def __enter__(self) -> "_Track":
@@ -279,44 +279,44 @@ class _Track:
         self._container.close()
 
     def add_to(self, output: Any) -> None:
-        """Adds a stream of the same codec, language, title and disposition to `output`."""
+        """Adds a stream with the same codec, language, title and disposition to `output`."""
         self._out = output.add_stream_from_template(self._stream)
-        told = {key.lower(): text for key, text in self._stream.metadata.items()}
-        # .mp4 calls a track's title its name.
-        known = {"language": told.get("language"), "title": told.get("title") or told.get("name")}
+        tags = {key.lower(): text for key, text in self._stream.metadata.items()}
+        # .mp4 stores a track's title as its name.
+        known = {"language": tags.get("language"), "title": tags.get("title") or tags.get("name")}
         self._out.metadata.update({key: text for key, text in known.items() if text})
         self._out.disposition = self._stream.disposition
 
     @property
     def is_over(self) -> bool:
-        """Whether no packet is left."""
-        return self._ahead is None
+        """Whether no packets are left."""
+        return self._next is None
 
     def until(self, end_s: float) -> Iterator[Any]:
-        """The packets that begin before `end_s`, counted from where the track was begun, with times counted so."""
-        while self._ahead is not None and self._begins(self._ahead) < end_s:
-            packet, self._ahead = self._ahead, next(self._heard, None)
+        """The packets that start before `end_s`, with timestamps; both relative to the track's start."""
+        while self._next is not None and self._start_of(self._next) < end_s:
+            packet, self._next = self._next, next(self._packet_iterator, None)
             ticks = round(self._shift / packet.time_base)
             packet.pts, packet.dts, packet.stream = packet.pts - ticks, packet.pts - ticks, self._out
             yield packet
 
     def _packets(self) -> Iterator[Any]:
-        """Every packet that is heard, and the one before: a decoder needs it. .mp4 hides it, Matroska would shift the pictures."""
+        """The audible packets and the one before, which decoders need: .mp4 hides it, in Matroska it would shift the video."""
         early: Any = None
         with ffmpeg_errors(self._path):
             for packet in self._container.demux(self._stream):
                 if not packet.size or packet.pts is None:
                     continue
-                if self._begins(packet) < 0:
+                if self._start_of(packet) < 0:
                     early = packet
                     continue
-                if early is not None and self._keeps_early:
+                if early is not None and self._keep_early:
                     yield early
                 early = None
                 yield packet
-        if early is not None and self._keeps_early and self._begins(early) + (early.duration or 0) * early.time_base > 0:
+        if early is not None and self._keep_early and self._start_of(early) + (early.duration or 0) * early.time_base > 0:
             yield early
 
-    def _begins(self, packet: Any) -> Fraction:
+    def _start_of(self, packet: Any) -> Fraction:
         when: Fraction = packet.pts * packet.time_base - self._shift
         return when

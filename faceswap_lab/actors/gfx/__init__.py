@@ -1,1 +1,1 @@
-"""Drawing triangles: vectors, the rasteriser and shadow maps. It knows of no head."""
+"""Triangle rendering: vector operations, the rasteriser and shadow maps. Nothing here is specific to heads."""

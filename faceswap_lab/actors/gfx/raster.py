@@ -1,8 +1,8 @@
-"""A small deterministic triangle rasteriser in torch: the same bits on every run, on one thread or many.
+"""A small deterministic triangle rasteriser in torch: bit-identical on every run, for any number of threads.
 
-Every triangle is cut into the rows of pixels that it crosses, every row into the pixels between its edges, all triangles at once;
-the nearest triangle of each pixel is found by an integer minimum, which does not depend on the order of the writes. It is written
-for CUDA too, where it has not been run yet.
+All triangles are split into the pixel rows they cross, and each row into the pixels between its edges, in one batch; the nearest
+triangle per pixel is found by an integer minimum, which does not depend on the order of writes. The code supports CUDA, but has
+not been run there yet.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _FLAT = 1e-20
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fragments:
-    """p covered pixels: flat pixel number (row * width + column), triangle, barycentric weights and depth there."""
+    """p covered pixels: flat pixel index (row * width + column), triangle index, barycentric weights and depth."""
 
     pixel: Int[Tensor, " p"]
     face: Int[Tensor, " p"]
@@ -31,7 +31,7 @@ class Fragments:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Planes:
-    """Per triangle: the first pixel of its box, its box's size, and w0, w1, w2, q there with their steps in x and y."""
+    """Per triangle: first pixel and size of its bounding box; w0, w1, w2, q at that pixel and their increments in x and y."""
 
     face: Tensor
     left: Tensor
@@ -72,12 +72,12 @@ def _planes(xy: Tensor, depth: Tensor, tri: Tensor, size: tuple[int, int], cull:
 
 
 def _draw(nearest: Tensor, planes: _Planes, image_width: int, perspective: bool) -> None:
-    """Enters all triangles, row by row, into the buffer of depth-and-number keys."""
+    """Writes all triangles, row by row, into the z-buffer of packed (depth, row) keys."""
     rows = torch.repeat_interleave(planes.height)
     down = torch.arange(len(rows), device=nearest.device) - pick(planes.height.cumsum(0) - planes.height, rows)
     step_x = pick(torch.where(planes.step_x.abs() < _FLAT, _FLAT, planes.step_x), rows)
     at_left = torch.addcmul(pick(planes.start, rows), pick(planes.step_y, rows), down.float()[:, None])
-    # Where each edge lets the row begin or end, counted in pixels from the left of the triangle's box.
+    # Where each edge starts or ends the row, in pixels from the left of the triangle's bounding box.
     bound = (-_EDGE_SLACK - at_left[:, :3]) / step_x[:, :3]
     rising = step_x[:, :3] > 0
     last = pick((planes.width - 1).float(), rows)
@@ -102,11 +102,11 @@ def rasterise(
     cull: bool = True,
     perspective: bool = True,
 ) -> Fragments:
-    """The nearest triangle at each pixel centre.
+    """Finds the nearest triangle at each pixel centre.
 
     `xy` are continuous pixel coordinates (the first pixel spans 0..1, its centre is 0.5), `depth` is in metres and positive in
-    front of the camera, `size` is (height, width). With `cull` only triangles that turn clockwise on the screen are drawn
-    (outward faces); weights are perspective-correct unless `perspective` is False. At most 2**20 triangles.
+    front of the camera, `size` is (height, width). With `cull`, only triangles wound clockwise on screen (front faces) are drawn;
+    weights are perspective-correct unless `perspective` is False. At most 2**20 triangles.
     """
     height, width = size
     planes = _planes(xy, depth, tri, size, cull, perspective)
@@ -115,7 +115,7 @@ def rasterise(
         _draw(nearest, planes, width, perspective)
     pixel = (nearest < torch.iinfo(torch.int64).max).nonzero()[:, 0]
     row = pick(nearest, pixel) & ((1 << _FACE_BITS) - 1)
-    # One gather of one table: the planes, then the depths of the corners, which perspective needs.
+    # A single gather from one table: the plane equations, then the corner depths that perspective correction needs.
     columns = [planes.start, planes.step_x, planes.step_y, torch.stack([planes.left, planes.top], 1).float()]
     if perspective:
         columns.append(pick(depth, pick(tri, planes.face)))

@@ -1,4 +1,4 @@
-"""Visibility from a direction by a depth map over the bust: for soft shadows and for ambient occlusion."""
+"""Directional visibility from a depth map of the bust: for soft shadows and ambient occlusion."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from faceswap_lab.actors.gfx.raster import rasterise
 
-MIDDLE = (0.0, -0.03, 0.70)
+CENTRE = (0.0, -0.03, 0.70)
 HALF_EXTENT_M = 0.27
 _EMPTY = 9.0
 _TAPS = 12
@@ -18,7 +18,7 @@ _TAPS = 12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DepthMap:
-    """Depths seen from a light at infinity. The window is the same for every head, so that only what moved casts another shadow."""
+    """Orthographic depth map of a directional light. The window is fixed, so unchanged geometry casts an identical shadow."""
 
     depth: Float[Tensor, "1 1 r r"]
     axes: Float[Tensor, "3 3"]
@@ -31,40 +31,40 @@ class DepthMap:
         direction: Float[Tensor, " 3"],
         *,
         rows: int,
-        dust: Float[Tensor, "d 3"] | None = None,
+        casters: Float[Tensor, "d 3"] | None = None,
     ) -> "DepthMap":
-        """Draws the mesh, and `dust` point by point, as seen along `direction` (unit, towards the light), on rows x rows texels."""
+        """Renders the mesh and splats `casters`, seen along `direction` (unit, towards the light), at rows x rows texels."""
         up = torch.tensor([0.0, 0.0, 1.0] if abs(float(direction[2])) < 0.95 else [1.0, 0.0, 0.0], device=points.device)
         right = F.normalize(torch.linalg.cross(up, direction), dim=0)
         axes = torch.stack([right, torch.linalg.cross(right, direction), -direction], 1)
-        place = cls._project(points, axes)
-        drawn = rasterise((place[:, :2] + 1) * (rows / 2), place[:, 2], tri, size=(rows, rows), perspective=False)
+        projected = cls._project(points, axes)
+        drawn = rasterise((projected[:, :2] + 1) * (rows / 2), projected[:, 2], tri, size=(rows, rows), perspective=False)
         depth = torch.full((rows * rows,), _EMPTY, device=points.device)
         depth.scatter_(0, drawn.pixel, drawn.depth)
-        if dust is not None:
-            grain = cls._project(dust, axes)
-            cell = ((grain[:, :2] + 1) * (rows / 2)).long().clamp(0, rows - 1)
-            depth.scatter_reduce_(0, cell[:, 1] * rows + cell[:, 0], grain[:, 2], "amin", include_self=True)
+        if casters is not None:
+            splat = cls._project(casters, axes)
+            cell = ((splat[:, :2] + 1) * (rows / 2)).long().clamp(0, rows - 1)
+            depth.scatter_reduce_(0, cell[:, 1] * rows + cell[:, 0], splat[:, 2], "amin", include_self=True)
         return cls(depth.view(1, 1, rows, rows), axes)
 
     @staticmethod
     def _project(points: Tensor, axes: Tensor) -> Tensor:
-        """Window coordinates -1..1 and depth in metres (about 2 at the middle)."""
-        place = (points - torch.tensor(MIDDLE, device=points.device)) @ axes
-        return torch.stack([place[:, 0] / HALF_EXTENT_M, place[:, 1] / HALF_EXTENT_M, place[:, 2] + 2], 1)
+        """Window coordinates -1..1 and depth in metres (about 2 at the centre)."""
+        projected = (points - torch.tensor(CENTRE, device=points.device)) @ axes
+        return torch.stack([projected[:, 0] / HALF_EXTENT_M, projected[:, 1] / HALF_EXTENT_M, projected[:, 2] + 2], 1)
 
     def visible(self, points: Float[Tensor, "p 3"], *, bias_m: float | Tensor, softness: float = 0.0) -> Float[Tensor, " p"]:
-        """Share of light that reaches each point; `softness` is the radius of the blur in texels of a 384-row map, 0 for none."""
-        place = self._project(points, self.axes)
-        grid, limit = place[:, :2], place[:, 2] - bias_m
+        """Fraction of light that reaches each point; `softness` is the filter radius in texels of a 384-row map, 0 for none."""
+        projected = self._project(points, self.axes)
+        grid, limit = projected[:, :2], projected[:, 2] - bias_m
         if softness <= 0:
-            return (self._read(grid) > limit).float()
+            return (self._sample(grid) > limit).float()
         total = torch.zeros_like(limit)
         for k in range(_TAPS):
             radius = math.sqrt((k + 0.5) / _TAPS) * softness / 192
             shift = torch.tensor([math.cos(2.4 * k) * radius, math.sin(2.4 * k) * radius], device=points.device)
-            total += (self._read(grid + shift) > limit).float()
+            total += (self._sample(grid + shift) > limit).float()
         return total / _TAPS
 
-    def _read(self, grid: Float[Tensor, "p 2"]) -> Float[Tensor, " p"]:
+    def _sample(self, grid: Float[Tensor, "p 2"]) -> Float[Tensor, " p"]:
         return F.grid_sample(self.depth, grid[None, None], mode="nearest", align_corners=False, padding_mode="border")[0, 0, 0]

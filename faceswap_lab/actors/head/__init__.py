@@ -1,1 +1,1 @@
-"""The head that all actors share: mesh, rig, hair curtain and where the landmarks lie on it."""
+"""The head shared by all actors: mesh, rig, hair curtain and landmark positions."""

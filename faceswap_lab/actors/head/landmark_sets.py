@@ -1,14 +1,14 @@
-"""The point sets 5, 68, 106 and 468 as weighted vertices of the head, so that they follow every shape and action.
+"""The 5, 68, 106 and 468 landmark sets as barycentric points on the head mesh, so that they follow every shape and action.
 
-68 are iBUG's, picked on the template (`landmarks`). The places of 106 and 468 on the template are the package's own data, made by
-`docs/make_points.py`, which says how; here each becomes three vertices and their weights.
+The 68 are iBUG's, picked on the template (`landmarks68`). The positions of the 106 and 468 on the template are package data made
+by `docs/make_points.py`, which documents the method; here each becomes three vertices and their weights.
 
-The 106 come in the order of insightface's `2d106det`, that is by Face++'s names in alphabetical order, whose left is the
-picture's: 0-32 contour (0 chin, 1 and 9-16 then 2-8 down the picture's left, 17 and 25-32 then 18-24 down its right), 33-42 left
+The 106 are in the order of insightface's `2d106det`, that is Face++'s names sorted alphabetically, in which left is the image's
+left: 0-32 contour (0 chin, 1 and 9-16 then 2-8 down the image's left, 17 and 25-32 then 18-24 down its right), 33-42 left
 eye (33 bottom, 34 centre, 35 left corner, 36 37 lower quarters, 38 pupil, 39 right corner, 40 top, 41 42 upper quarters), 43-51
 left brow, 52-71 mouth (52 and 61 its corners), 72-86 nose (72-74 bridge, 86 tip), 87-96 right eye, 97-105 right brow.
-34 and 88, the middles of the eyes, lie on the pupils here, as 38 and 92 do. The contour begins between brow and eye and runs evenly
-before the ears; like all points it keeps to the head, while insightface's keeps to the visible edge of a face that is turned away.
+34 and 88, the eye centres, coincide with the pupils 38 and 92 here. The contour starts between brow and eye and runs evenly in
+front of the ears; like all points it is fixed to the head, while insightface's follows the visible outline of a turned face.
 """
 
 import json
@@ -23,12 +23,12 @@ from torch import Tensor
 from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, SKIN
 from faceswap_lab.actors.head.rig import Rig, load_rig
 
-_AGAINST_M = 0.004
-"""What turning the other way counts, in metres of distance: the two lips touch, and each keeps its points."""
+_NORMAL_PENALTY_M = 0.004
+"""Penalty for a diverging normal, in metres of distance: the lips touch, and each must keep its own points."""
 
 
 def landmark_table(rig: Rig, point_set: int) -> tuple[Int[Tensor, "n 3"], Float[Tensor, "n 3"]]:
-    """Three vertices and their weights for each point. The five points are made of the 68, whose table is given for them."""
+    """Three vertices and their weights for each point. The five keypoints derive from the 68, so 5 returns the table of the 68."""
     if point_set in (5, 68):
         weights = torch.zeros(68, 3, device=rig.template.device)
         weights[:, 0] = 1
@@ -41,7 +41,7 @@ def landmark_table(rig: Rig, point_set: int) -> tuple[Int[Tensor, "n 3"], Float[
 def _table(point_set: int) -> tuple[Int[Tensor, "n 3"], Float[Tensor, "n 3"]]:
     stored = json.loads(files("faceswap_lab.actors.head").joinpath("points.json").read_text("ascii"))
     if str(point_set) not in stored:
-        raise ValueError(f"no point set {point_set!r}; there are 5, 68, 106, 468")
+        raise ValueError(f"no point set {point_set!r}; choose from 5, 68, 106, 468")
     points = np.array(stored[str(point_set)])
     on_eye = np.isin(np.arange(len(points)), stored.get(f"{point_set}_on_eye", []))
     rig = load_rig()
@@ -57,7 +57,7 @@ def _table(point_set: int) -> tuple[Int[Tensor, "n 3"], Float[Tensor, "n 3"]]:
 def closest(
     points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"] | None, corners: Float[np.ndarray, "t 3 3"]
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 3"]]:
-    """The triangle nearest to each point and the weights of its corners there; with `normals` one that faces the same way."""
+    """The triangle nearest to each point and its barycentric weights; with `normals`, favours triangles that face the same way."""
     middle = corners.mean(1)
     outside = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     outside /= np.linalg.norm(outside, axis=1, keepdims=True).clip(1e-12)
@@ -67,14 +67,14 @@ def closest(
         weights = _weights(point, corners[near])
         cost = np.linalg.norm((corners[near] * weights[..., None]).sum(1) - point, axis=1)
         if normals is not None:
-            cost = cost + _AGAINST_M * (1 - outside[near] @ normals[k])
+            cost = cost + _NORMAL_PENALTY_M * (1 - outside[near] @ normals[k])
         best = int(cost.argmin())
         rows[k], shares[k] = near[best], weights[best]
     return rows, shares
 
 
 def _weights(point: np.ndarray, corners: Float[np.ndarray, "t 3 3"]) -> Float[np.ndarray, "t 3"]:
-    """Barycentric weights of the nearest place of each triangle: inside if it falls there, else on the best of its sides."""
+    """Barycentric weights of the point of each triangle closest to `point`: its projection if inside, else on the nearest edge."""
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     gram = np.stack([np.stack([((one) * (other)).sum(1) for other in (b - a, c - a)], 1) for one in (b - a, c - a)], 1)
     right = np.stack([((point - a) * side).sum(1) for side in (b - a, c - a)], 1)

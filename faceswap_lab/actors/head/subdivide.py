@@ -1,4 +1,4 @@
-"""One Catmull-Clark step as a table of sparse weights, so that any shape on the coarse mesh is refined by one gather."""
+"""One Catmull-Clark step as a sparse weight matrix, so that any shape of the coarse mesh is refined by one gather."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Refinement:
-    """Fine vertices as weighted sums of coarse ones, in compressed rows; `quads` index fine vertices.
+    """Fine vertices as weighted sums of coarse ones, in compressed sparse rows; `quads` index fine vertices.
 
-    Fine vertices are in the order: coarse vertices, edges, faces. Each coarse quad gives four fine ones, kept together by corner:
+    Fine vertices are ordered: coarse vertices, edge points, face points. Each coarse quad gives four fine ones, grouped by corner:
     fine quad `k * num_quads + q` is corner k of coarse quad q.
     """
 
@@ -22,14 +22,14 @@ class Refinement:
 
 
 def _edges(quads: Int[np.ndarray, "q 4"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Unique edges, the edge number of each side of each quad, and how many quads share each edge."""
+    """Unique edges, the edge index of each side of each quad, and the number of quads that share each edge."""
     sides = np.sort(np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2), axis=1)
     edges, which, shared = np.unique(sides, axis=0, return_inverse=True, return_counts=True)
     return edges, which.reshape(-1, 4), shared
 
 
 class _Entries:
-    """Collects (row, column, weight) triples; entries of the same place add up."""
+    """Collects (row, column, weight) triples; duplicate entries are summed."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -51,7 +51,7 @@ class _Entries:
 
 
 def catmull_clark(quads: Int[np.ndarray, "q 4"], num_vertices: int, corner_values: Float[np.ndarray, "q 4 d"]) -> Refinement:
-    """One step over a quad mesh with boundary; `corner_values` (atlas coordinates) are refined bilinearly.
+    """One step on a quad mesh with boundary; `corner_values` (UV coordinates) are interpolated bilinearly.
 
     Source: E. Catmull, J. Clark, "Recursively generated B-spline surfaces on arbitrary topological meshes" (1978); boundary
     vertices follow the cubic B-spline rule 1/8, 3/4, 1/8.

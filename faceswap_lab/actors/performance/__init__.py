@@ -1,1 +1,1 @@
-"""What is done before the camera, by nobody in particular: acting, motion, light, lens and props."""
+"""Performances, independent of who performs: acting, motion, light, lens and props."""

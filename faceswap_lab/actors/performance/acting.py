@@ -1,4 +1,4 @@
-"""Acted performances: emotions that follow each other, turns to profile, and fast motion; continuous in time."""
+"""Acted performances: sequences of emotions, turns to profile, and fast motion; continuous in time."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from faceswap_lab.actors.performance.view import View
 Acted = Literal["acted", "turn", "fast"]
 
 PROFILE_YAW = 1.5
-"""How far a turn reaches, in radians: 86 degrees."""
+"""Maximum yaw of a turn, in radians: 86 degrees."""
 
 EMOTIONS: Mapping[str, Mapping[str, float]] = {
     "calm": {},
@@ -32,7 +32,7 @@ _BEAT_S, _CHANGE_S = 1.7, 0.45
 
 
 def view_of(kind: Acted, seed: int, index: int, time_s: float) -> View:
-    """One instant; `index` only seeds the sensor's noise."""
+    """The view at one instant; `index` only seeds the sensor noise."""
     draw = np.random.default_rng([27, *kind.encode(), seed])
     light = sample_light(draw, gentle=kind != "fast")
     fov, scale = float(draw.uniform(18, 34)), float(draw.uniform(1.0, 1.15))
@@ -40,7 +40,7 @@ def view_of(kind: Acted, seed: int, index: int, time_s: float) -> View:
     yaw, pitch, roll, actions = _PARTS[kind](seed, time_s, draw)
     blink = max(actions.pop("eyeBlink", 0.0), blink_at(seed, time_s))
     across, up = gaze_at(seed, time_s)
-    hold = 0.55 * min(1.0, 0.9 / max(abs(yaw), 1e-6))  # the eyes hold on to the camera while they can reach it
+    hold = 0.55 * min(1.0, 0.9 / max(abs(yaw), 1e-6))  # the eyes stay on the camera as far as they can turn
     actions |= gaze(across - hold * yaw, up + 0.6 * pitch) | {"eyeBlinkLeft": blink, "eyeBlinkRight": blink}
     shake = 0.012 if kind == "fast" else 0.003
     return View(
@@ -59,14 +59,14 @@ def view_of(kind: Acted, seed: int, index: int, time_s: float) -> View:
 
 
 def emotion_at(seed: int, time_s: float) -> tuple[str, str, float]:
-    """(before, now, share of now): which emotions are played; each stands for a beat and changes in under half a second."""
+    """(previous, current, weight of current) emotion; each is held for a beat, with a transition of under half a second."""
     beat = math.floor(time_s / _BEAT_S)
     share = ease((time_s - beat * _BEAT_S) / _CHANGE_S)
     return _emotion(seed, beat - 1), _emotion(seed, beat), share
 
 
 def _emotion(seed: int, beat: int) -> str:
-    """Calm comes back every third beat; the others in a drawn order."""
+    """Calm on every third beat, the others in random order."""
     if beat % 3 == 2 or beat < 0:
         return "calm"
     series = knots(seed, "emotion")
@@ -86,7 +86,7 @@ def _mixed(one: Mapping[str, float], other: Mapping[str, float], share: float) -
 
 _NODS = {"joy": (0.02, 0.05), "laughter": (-0.10, 0.06), "sadness": (0.16, 0.05), "anger": (0.09, 0.0), "surprise": (-0.09, 0.0)}
 _NODS |= {"fear": (-0.07, -0.03), "disgust": (-0.05, 0.07), "doubt": (0.02, 0.10), "effort": (0.08, 0.0)}
-"""Pitch and roll that go with an emotion, in radians."""
+"""Pitch and roll that accompany an emotion, in radians."""
 
 
 def _acted(seed: int, time_s: float, draw: np.random.Generator) -> tuple[float, float, float, dict[str, float]]:
@@ -102,19 +102,19 @@ def _acted(seed: int, time_s: float, draw: np.random.Generator) -> tuple[float, 
 
 
 def _turn(seed: int, time_s: float, draw: np.random.Generator) -> tuple[float, float, float, dict[str, float]]:
-    """From profile to profile and back, with short rests at both ends and in front."""
+    """From profile to profile and back, with short pauses at both ends and in frontal view."""
     period = float(draw.uniform(6.0, 9.0))
     phase = (time_s / period + float(draw.random())) % 1.0
-    wave = 4 * abs(phase - 0.5) - 1  # a triangle -1..1
-    third = abs(wave)
-    yaw = PROFILE_YAW * math.copysign(ease((third - 0.06) / 0.86), wave)
+    wave = 4 * abs(phase - 0.5) - 1  # a triangle wave, -1..1
+    away = abs(wave)
+    yaw = PROFILE_YAW * math.copysign(ease((away - 0.06) / 0.86), wave)
     smile = 0.12 + 0.12 * wander(seed, "smile", time_s, 0.4)
     actions = pair("mouthSmile", max(0.0, smile)) | {"jawOpen": max(0.0, 0.12 * wander(seed, "jaw", time_s, 1.2))}
     return yaw, 0.06 * wander(seed, "pitch", time_s, 0.5), 0.05 * wander(seed, "roll", time_s, 0.4), actions
 
 
 def _fast(seed: int, time_s: float, draw: np.random.Generator) -> tuple[float, float, float, dict[str, float]]:
-    """Shakes, nods and sways of the head that come in bursts, up to about six radians a second."""
+    """Bursts of head shaking, nodding and swaying, up to about six radians per second."""
     rate = float(draw.uniform(1.6, 2.6))
     burst = ease(0.5 + 1.6 * wander(seed, "burst", time_s, 0.7))
     which = wander(seed, "which", time_s, 0.5)

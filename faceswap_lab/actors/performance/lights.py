@@ -1,4 +1,4 @@
-"""Light by name: a portrait's, hard, from the side, from behind, coloured, of the surroundings, moving, dim."""
+"""Named lighting set-ups: studio, soft, hard, side, back, coloured, environment, moving, dim."""
 
 import colorsys
 import math
@@ -16,18 +16,18 @@ LIGHTS: tuple[LightKind, ...] = get_args(LightKind)
 def check_light(kind: str) -> LightKind:
     """The kind of light, or ValueError with the list of kinds."""
     if kind not in LIGHTS:
-        raise ValueError(f"no light {kind!r}; there are {', '.join(LIGHTS)}")
+        raise ValueError(f"no light {kind!r}; choose from {', '.join(LIGHTS)}")
     return kind
 
 
 def direction(azimuth: float, elevation: float) -> Colour:
-    """Unit vector towards a light; azimuth 0 is at the camera, positive to the frame's right."""
+    """Unit vector towards a light; azimuth is 0 at the camera and positive to the frame's right."""
     flat = math.cos(elevation)
     return math.sin(azimuth) * flat, -math.cos(azimuth) * flat, math.sin(elevation)
 
 
 def studio() -> Light:
-    """The light of the portraits."""
+    """The lighting of the studio portraits."""
     return Light(
         key_direction=direction(-0.55, 0.55),
         key_colour=(2.25, 2.15, 2.05),
@@ -41,7 +41,7 @@ def studio() -> Light:
 
 
 def sample_light(draw: np.random.Generator, *, gentle: bool) -> Light:
-    """A portrait's light; not gentle: anything one meets, from flat to hard side light."""
+    """Random portrait lighting if `gentle`, else anything from flat light to hard side light."""
     reach = 0.95 if gentle else 1.25
     warm = draw.uniform(-0.08, 0.10) if gentle else draw.uniform(-0.14, 0.14)
     strength = draw.uniform(1.9, 2.5) if gentle else draw.uniform(1.3, 3.0)
@@ -61,7 +61,7 @@ def sample_light(draw: np.random.Generator, *, gentle: bool) -> Light:
 
 
 def light_of(kind: LightKind, seed: int, time_s: float) -> Light:
-    """The light of a kind other than "auto"; only "moving" depends on the time, and continuously."""
+    """The light of any kind but "auto"; only "moving" depends on time, continuously."""
     draw = np.random.default_rng([26, seed])
     side = 1.0 if draw.random() < 0.5 else -1.0
     if kind == "studio":
@@ -86,7 +86,7 @@ def light_of(kind: LightKind, seed: int, time_s: float) -> Light:
 
 
 def _level(azimuth: float, elevation: float, *, key: float, ambient: float, softness: float, fill: float = 0.14) -> Light:
-    """White light of a strength, from a direction."""
+    """White light of a given strength from a given direction."""
     return Light(
         key_direction=direction(azimuth, elevation),
         key_colour=(key * 1.02, key, key * 0.97),
@@ -105,7 +105,7 @@ def _hue(hue: float, saturation: float, value: float) -> Colour:
 
 
 def _coloured(draw: np.random.Generator, side: float) -> Light:
-    """Two gels that oppose each other, as on a stage or beside a shop window."""
+    """Two opposing coloured gels, as on a stage or beside a shop window."""
     hue, strong = draw.random(), draw.uniform(0.4, 0.8)
     other = hue + draw.uniform(0.3, 0.6)
     key, second = _hue(hue, strong, 2.7), _hue(other, strong, 2.4)
@@ -123,7 +123,7 @@ def _coloured(draw: np.random.Generator, side: float) -> Light:
 
 
 def _environment(draw: np.random.Generator, side: float) -> Light:
-    """No lamp to speak of: a sky or room that is brighter and of another colour on one side and in front or behind."""
+    """A weak key light under a sky or room that differs in brightness and colour from side to side and front to back."""
     hue = draw.random()
     right = _hue(hue, 0.3, draw.uniform(0.25, 0.45))
     front = _hue(hue + 0.5, 0.2, draw.uniform(-0.1, 0.35)) if draw.random() < 0.8 else (0.0, 0.0, 0.0)

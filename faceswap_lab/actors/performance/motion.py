@@ -1,4 +1,4 @@
-"""Smooth random functions of time, and what is made of them: blinks, gaze, a wandering head."""
+"""Smooth random functions of time and the motion built from them: blinks, gaze, head movement."""
 
 import math
 from functools import lru_cache
@@ -26,12 +26,12 @@ _PAIRED = (
 
 @lru_cache(maxsize=512)
 def knots(seed: int, channel: str) -> Float[np.ndarray, " n"]:
-    """Uniform numbers -1..1, one series for each named channel of a seed."""
+    """Uniform random numbers in -1..1, one series per named channel of a seed."""
     return np.random.default_rng([21, seed, *channel.encode()]).uniform(-1, 1, NUM_KNOTS)
 
 
 def wander(seed: int, channel: str, time_s: float, rate_hz: float) -> float:
-    """Cubic B-spline noise about 0, within -1..1, changing direction about `rate_hz` times a second."""
+    """Zero-mean cubic B-spline noise within -1..1 that changes direction about `rate_hz` times per second."""
     x = time_s * rate_hz + 7.0
     start = math.floor(x)
     t = x - start
@@ -40,18 +40,18 @@ def wander(seed: int, channel: str, time_s: float, rate_hz: float) -> float:
 
 
 def ease(x: float) -> float:
-    """0 below 0, 1 above 1, smooth between."""
+    """Smoothstep: 0 below 0, 1 above 1, smooth between."""
     x = min(1.0, max(0.0, x))
     return x * x * (3 - 2 * x)
 
 
 def pair(name: str, value: float) -> dict[str, float]:
-    """An action on both sides, if it has two."""
+    """An action on both sides of the face, if it is a paired one."""
     return {name + "Left": value, name + "Right": value} if name in _PAIRED else {name: value}
 
 
 def gaze(across: float, up: float) -> dict[str, float]:
-    """Actions that turn both eyes to the subject's left (`across` > 0) and up, each -1..1."""
+    """Actions that turn both eyes to the subject's left (`across` > 0) and up (`up` > 0), each -1..1."""
     out, inward = ("Left", "Right") if across > 0 else ("Right", "Left")
     way = "Up" if up > 0 else "Down"
     turn, lift = min(1.0, abs(across)), min(1.0, abs(up))
@@ -71,7 +71,7 @@ def blink_at(seed: int, time_s: float) -> float:
 
 
 def gaze_at(seed: int, time_s: float) -> tuple[float, float]:
-    """Fixations of 0.7 s with quick turns of about 60 ms between them."""
+    """Gaze (across, up): fixations of 0.7 s with saccades of about 60 ms between them."""
     x = time_s / 0.7
     knot = math.floor(x)
     share = ease((x - knot) * 0.7 / 0.06)

@@ -1,6 +1,6 @@
 """Performances: what an actor does and how it is filmed, as pure functions of time.
 
-A performance knows nothing of who performs it, so that one take can be rendered with any actor in the same pose, expression,
+A performance is independent of who performs it, so that one take can be rendered with any actor in the same pose, expression,
 camera and light.
 """
 
@@ -40,8 +40,8 @@ _VISEMES: tuple[Mapping[str, float], ...] = (
 class Performance:
     """A kind of acting, its seed and how it is filmed: `view(index, time_s)` is a pure function.
 
-    `light` is "auto" (the performance's own) or one of `lights.LIGHTS`; `fov_deg` overrides the vertical field of view (a wide
-    angle stands close and bulges the nose; the framing stays); `prop` is one of `props.PROPS`, held in front of the face.
+    `light` is "auto" (the performance's own) or one of `lights.LIGHTS`; `fov_deg` overrides the vertical field of view (framing is
+    kept, so a wide angle moves close and enlarges the nose); `prop` is one of `props.PROPS`, held in front of the face.
     Raises ValueError for an unknown kind, light or prop, a seed out of range, or a field of view outside 5..80 degrees.
     """
 
@@ -60,7 +60,7 @@ class Performance:
             raise ValueError(f"fov_deg must be within 5..80 degrees, got {self.fov_deg}")
 
     def view(self, index: int, time_s: float) -> View:
-        """What is seen at one frame. All kinds depend on the time only, but `range` on the frame's number only."""
+        """The view at one frame. All kinds depend on the time alone, except "range", which depends on the frame index alone."""
         view = self._view(index, time_s)
         if self.light != "auto":
             view = replace(view, light=light_of(self.light, self.seed, time_s))
@@ -80,9 +80,9 @@ class Performance:
 
 
 def check_kind(kind: str) -> Kind:
-    """The kind, or ValueError with the list of kinds."""
+    """Returns `kind`; raises ValueError listing the known kinds if it is unknown."""
     if kind not in KINDS:
-        raise ValueError(f"no performance {kind!r}; there are {', '.join(KINDS)}")
+        raise ValueError(f"no performance {kind!r}; choose from {', '.join(KINDS)}")
     return kind
 
 
@@ -112,7 +112,7 @@ def _speech(seed: int, index: int, time_s: float) -> View:
     across, up = gaze_at(seed, time_s)
     yaw = turn + liveliness * (0.14 * wander(seed, "yaw", time_s, 0.45) + 0.03 * wander(seed, "yaw2", time_s, 1.6))
     pitch = nod + liveliness * (0.09 * wander(seed, "pitch", time_s, 0.6) + 0.03 * talk * wander(seed, "pitch2", time_s, 2.2))
-    _add(actions, gaze(across - 0.55 * yaw, up + 0.6 * pitch))  # the eyes hold on to the listener
+    _add(actions, gaze(across - 0.55 * yaw, up + 0.6 * pitch))  # the eyes stay on the listener
     _add(actions, {"eyeBlinkLeft": blink, "eyeBlinkRight": blink})
     return View(
         actions={name: min(1.0, value) for name, value in actions.items()},
@@ -135,7 +135,7 @@ def _add(actions: dict[str, float], more: Mapping[str, float]) -> None:
 
 
 def _mouth_at(seed: int, time_s: float, talk: float) -> dict[str, float]:
-    """Mouth shapes that follow each other five times a second, each eased into the next."""
+    """Visemes at five per second, each eased into the next."""
     x = time_s * 5.0 + 3.0
     first, share = math.floor(x), ease(x - math.floor(x))
     actions: dict[str, float] = {}
@@ -151,7 +151,7 @@ def _mouth_at(seed: int, time_s: float, talk: float) -> dict[str, float]:
 
 
 def _range(seed: int, index: int) -> View:
-    """Independent frames that cover pose, expression, light, camera and background widely: for training."""
+    """Independent frames with wide coverage of pose, expression, light, camera and background: for training."""
     draw = np.random.default_rng([24, seed, index])
     actions = _sample_expression(draw)
     lids = draw.uniform(0.6, 1.0) if draw.random() < 0.07 else draw.uniform(0, 0.15)
@@ -173,7 +173,7 @@ def _range(seed: int, index: int) -> View:
 
 
 def _sample_expression(draw: np.random.Generator) -> dict[str, float]:
-    """Rest, a smile, surprise, a frown, a pucker, an open round mouth, a sneer, or a mouth shape of speech."""
+    """Neutral, smile, surprise, frown, pucker, open round mouth, sneer, or a viseme."""
     kind = draw.integers(0, 9)
     a, b, c = draw.uniform(0, 1, 3)
     side = draw.uniform(0.85, 1.0)
@@ -205,7 +205,7 @@ def _sample_expression(draw: np.random.Generator) -> dict[str, float]:
 
 
 def _still(seed: int, index: int) -> View:
-    """A neutral studio portrait; the seed changes its background and, beyond 0, the light."""
+    """A neutral studio portrait; the seed selects the background and, unless 0, the light."""
     return View(
         actions={"mouthSmileLeft": 0.16, "mouthSmileRight": 0.15, "browInnerUp": 0.12, "eyeBlinkLeft": 0.03, "eyeBlinkRight": 0.03},
         yaw=0.0,

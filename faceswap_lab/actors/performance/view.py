@@ -1,4 +1,4 @@
-"""One instant of a performance, as plain numbers: what the face does, how it is filmed and how it is lit."""
+"""One instant of a performance, as plain numbers: facial actions, head pose, camera and light."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Light:
-    """One key light with soft shadows over an ambient dome, a fill and a rim.
+    """A key light with soft shadows, an ambient dome, a fill and a rim light.
 
     `key_direction` points from the head to the light (world axes: x to the frame's right, y away from the camera, z up); colours
-    are linear RGB; `softness` is the blur of shadows in texels of the shadow map; `ambient_low` is what comes from below.
-    The surroundings add `ambient_right` to what faces the frame's right and take it from what faces left, and `ambient_front`
-    to what faces the camera. The fill has the key's colour times `fill_colour`.
+    are linear RGB; `softness` is the shadow filter's radius in texels of the shadow map; `ambient_low` is the ambient light from
+    below. `ambient_right` is added to surfaces that face the frame's right and subtracted from those that face left, likewise
+    `ambient_front` for those that face the camera. The fill light has the key's colour times `fill_colour`.
     """
 
     key_direction: Colour
@@ -32,10 +32,10 @@ class Light:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prop:
-    """Something between the face and the camera: its middle before the head turns (world axes), and its tilt in radians."""
+    """An object between face and camera: its centre before head rotation (world axes), and its tilt in radians."""
 
     kind: str
-    place_m: Colour
+    position_m: Colour
     roll: float
     mirrored: bool
 
@@ -44,10 +44,10 @@ class Prop:
 class View:
     """One instant of a performance.
 
-    `actions` are ARKit's facial actions by name, 0..1, gaze included (eyeLook*); yaw (positive: the subject turns to its own left),
-    pitch (positive: down) and roll are radians; `fov_deg` is the camera's vertical field of view; `scale` widens the
-    framing; offsets move the camera in metres to the right and up. `noise` is the sensor's, in linear shares of full range.
-    `prop` is what is held in front of the face.
+    `actions` are ARKit's facial actions by name, 0..1, including gaze (eyeLook*); yaw (positive: to the subject's left), pitch
+    (positive: down) and roll are in radians; `fov_deg` is the camera's vertical field of view; `scale` widens the framing;
+    `offset_m` moves the camera to the right and up. `noise` is the sensor's standard deviation, as a fraction of full range.
+    `prop` is held in front of the face.
     """
 
     actions: Mapping[str, float]

@@ -1,1 +1,1 @@
-"""What one seed looks like: traits, shape, skin, hair, what is worn, and a figure made of two."""
+"""The appearance of a seed: traits, shape, skin, hair, accessories, and the recast of two people."""

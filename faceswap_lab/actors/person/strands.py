@@ -1,8 +1,8 @@
-"""Single hairs: polylines that are drawn into the picture sample by sample, in front of and behind whatever the mesh shows.
+"""Hair strands: polylines rasterised sample by sample, depth-tested against the mesh.
 
-A strand is a row of knots. What lies behind the mesh is dropped early, the rest is walked one sample at a time, and the nearest
-hair of each sample is found by an integer minimum: no order of writes, so the same bits on every run. A strand's rank is its own:
-what is drawn of it does not depend on which other strands there are.
+A strand is a sequence of knots. Segments hidden behind the head are culled early, the rest are traversed one sample at a time, and
+the nearest strand per sample is found by an integer minimum, independent of write order: bit-identical on every run. A strand's
+rank belongs to it alone: how it is drawn does not depend on which other strands exist.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,17 +21,17 @@ _BEHIND_M = 0.006
 _LONGEST = 96
 _TAPER, _FAR_SIDE, _LYING_KNOTS = 0.7, 0.45, 18
 _FIRST_SHARE = 0.25
-_DUST_STRANDS, _DUST_STEPS = 1600, 3
+_SHADOW_STRANDS, _SHADOW_STEPS = 1600, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Strands:
-    """n hairs of k knots at rest, in metres. Hair of the head moves with the skull; `rooted` hairs follow the skin they grow from.
+    """n strands of k knots at rest, in metres. Scalp hair moves with the skull; `rooted` strands follow the skin they grow from.
 
-    `knots` are places in the rig's axes, or, when `rooted`, offsets in the frame of the root's triangle. `root` are that triangle's
-    vertices, `share` its weights. `light` is the share of the sky a knot sees, `normal` what it shines like. `part` is one of
-    HAIR ... BEARD, `face` 1 where the strand belongs to the swapped face. `rank` (0..1, evenly spread) says which hairs are left
-    out first.
+    `knots` are positions in the rig's axes or, if `rooted`, offsets in the tangent frame of the root's triangle. `root` are that
+    triangle's vertices, `weights` the barycentric weights. `light` is the fraction of the sky visible from a knot, `normal` its
+    shading normal. `part` is one of HAIR ... BEARD, `face` is 1 where the strand belongs to the swapped face. `rank` (0..1, evenly
+    spread) orders strands for level of detail: the highest are dropped first.
     """
 
     rooted: bool
@@ -39,7 +39,7 @@ class Strands:
     normal: Float[Tensor, "n k 3"]
     light: Float[Tensor, "n k"]
     root: Int[Tensor, "n 3"]
-    share: Float[Tensor, "n 3"]
+    weights: Float[Tensor, "n 3"]
     colour: Float[Tensor, "n 3"]
     width_m: Float[Tensor, " n"]
     part: Int[Tensor, " n"]
@@ -47,27 +47,27 @@ class Strands:
     rank: Float[Tensor, " n"]
 
     def drawn_at(self, sample_m: float) -> "Strands":
-        """As many of the hairs as show where a sample is `sample_m` wide: thinner hairs than that are drawn in part only."""
+        """Level of detail for samples `sample_m` wide: if strands are thinner than a sample, only a fraction of them is kept."""
         return self.where(self.rank < self.width_m / sample_m)
 
     def facing(self, turn: Float[Tensor, "3 3"]) -> "Strands":
-        """Without the hairs that lie on the far side of a head so turned, root and tip; hanging hair is seen from there too."""
+        """Drops strands whose root and tip are on the far side of a head turned by `turn`; hanging hair is never dropped."""
         away = torch.stack([self.normal[:, 0], self.normal[:, -1]]) @ turn[1]
         if len(self.part) == 0 or self.knots.shape[1] > _LYING_KNOTS:
             return self
         return self.where((away < _FAR_SIDE).any(0))
 
     def to(self, device: str) -> "Strands":
-        """The same hairs on another device."""
+        """The same strands on another device."""
         return self._each(lambda value: value.to(device))
 
     def where(self, keep: Tensor) -> "Strands":
-        """Only some of the hairs, by mask."""
+        """The strands selected by a mask."""
         rows = keep.nonzero()[:, 0]
         return self._each(lambda value: pick(value, rows))
 
     def joined(self, other: "Strands") -> "Strands":
-        """These hairs and others of the same kind."""
+        """Concatenation with other strands of the same kind."""
         both = {name: torch.cat([getattr(self, name), getattr(other, name)]) for name in self.__slots__ if name != "rooted"}
         return Strands(rooted=self.rooted, **both)
 
@@ -78,23 +78,23 @@ class Strands:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lines:
-    """Strands posed in the world: knots and their normals."""
+    """Strands posed in world space: knots and their normals."""
 
     strands: Strands
     points: Float[Tensor, "n k 3"]
     normals: Float[Tensor, "n k 3"]
 
 
-def dust_of(lines: Lines) -> Float[Tensor, "d 3"]:
+def strand_casters(lines: Lines) -> Float[Tensor, "d 3"]:
     """Points along some of the strands, dense enough to cast a shadow."""
-    points = lines.points[:_DUST_STRANDS]
-    share = torch.arange(_DUST_STEPS, device=points.device) / _DUST_STEPS
+    points = lines.points[:_SHADOW_STRANDS]
+    share = torch.arange(_SHADOW_STEPS, device=points.device) / _SHADOW_STEPS
     return torch.lerp(points[:, :-1, None], points[:, 1:, None], share[:, None]).reshape(-1, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StrandSamples:
-    """p samples where a hair is nearest: flat pixel number, depth, and what shading needs there."""
+    """p samples where a strand is nearest: flat pixel index, depth, and shading inputs."""
 
     pixel: Int[Tensor, " p"]
     depth: Float[Tensor, " p"]
@@ -106,34 +106,34 @@ class StrandSamples:
     along: Float[Tensor, " p"]
 
     def where(self, keep: Tensor) -> "StrandSamples":
-        """Only some of the samples."""
+        """The samples selected by a mask."""
         return replace(self, **{name: getattr(self, name)[keep] for name in self.__slots__})
 
 
 def even_ranks(count: int) -> Float[Tensor, " n"]:
-    """Ranks of hairs that come in random order."""
+    """Evenly spread ranks, for strands in random order."""
     return torch.arange(count) / max(1, count)
 
 
 def root_frames(points: Float[Tensor, "v 3"], root: Int[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
-    """A frame for each triangle; columns: along its first side, across, outwards."""
+    """Tangent frame of each triangle; columns: along its first edge, across, outward normal."""
     a, b, c = pick(points, root).unbind(1)
     along = unit(b - a)
     out = unit(torch.linalg.cross(b - a, c - a))
     return torch.stack([along, torch.linalg.cross(out, along), out], 2)
 
 
-def root_places(points: Float[Tensor, "v 3"], root: Int[Tensor, "n 3"], share: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-    """Where hairs leave the skin."""
-    return (pick(points, root) * share[..., None]).sum(1)
+def root_positions(points: Float[Tensor, "v 3"], root: Int[Tensor, "n 3"], weights: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+    """Positions of the roots on the skin."""
+    return (pick(points, root) * weights[..., None]).sum(1)
 
 
 def place_rooted(strands: Strands, points: Float[Tensor, "v 3"]) -> Lines:
-    """Hairs that stand on posed skin."""
+    """Poses rooted strands on the posed skin."""
     frame = root_frames(points, strands.root)
     offset = torch.einsum("nij,nkj->nki", frame, strands.knots)
     out = frame[:, None, :, 2].expand(-1, strands.knots.shape[1], -1)
-    return Lines(strands=strands, points=root_places(points, strands.root, strands.share)[:, None] + offset, normals=out)
+    return Lines(strands=strands, points=root_positions(points, strands.root, strands.weights)[:, None] + offset, normals=out)
 
 
 def place_on_head(
@@ -143,7 +143,7 @@ def place_on_head(
     neck: Float[Tensor, " 3"],
     follow: Callable[[Tensor], Tensor],
 ) -> Lines:
-    """Hairs turned with the head about the neck; those that hang low follow the shoulders, by `follow` of their height (0..1)."""
+    """Rotates strands with the head about the neck; low ones follow the shoulders, by `follow` of their height (0..1)."""
     offset = strands.knots - neck
     share = follow(offset[..., 2])[..., None]
     points = (offset @ turn.T) * share + (offset @ base.T) * (1 - share) + neck
@@ -208,7 +208,7 @@ def _behind_ball(
     *,
     radius_px: float,
 ) -> Tensor:
-    """Which knots lie behind the disc in the middle of a ball, as the camera sees it."""
+    """Mask of the knots hidden behind a sphere in screen space, slightly conservative."""
     xy, depth = project(middle[None])
     near = ((place[:, :2] - xy) ** 2).sum(1) < (0.97 * radius_px) ** 2
     return near & (place[:, 2] > depth + radius_m)
@@ -220,19 +220,19 @@ _Walk = tuple[Tensor, Tensor, Tensor, Tensor]
 def _walk_in_two(
     place: Tensor, first: Tensor, wide: Tensor, leading: Tensor, width: int, height: int
 ) -> tuple[list[_Walk], list[Tensor]]:
-    """Walks some strands, then those of the others that do not lie deep under them."""
+    """Traverses the leading strands, then those of the others that are not deep beneath them."""
     walk = _walk(place, first[leading], wide[leading], width, height)
-    covered = torch.full((width * height,), torch.inf, device=place.device)
-    covered.scatter_reduce_(0, walk[0], walk[3], "amin", include_self=True)
+    front = torch.full((width * height,), torch.inf, device=place.device)
+    front.scatter_reduce_(0, walk[0], walk[3], "amin", include_self=True)
     column, row = place[:, 0].clamp(0, width - 1).long(), place[:, 1].clamp(0, height - 1).long()
-    open_to_view = place[:, 2] < pick(covered, row * width + column) + _BEHIND_M
+    open_to_view = place[:, 2] < pick(front, row * width + column) + _BEHIND_M
     others = ~leading & (pick(open_to_view, first) | pick(open_to_view, first + 1))
     rest = _walk(place, first[others], wide[others], width, height)
     return [walk, rest], [first[leading], first[others]]
 
 
 def _walk(place: Float[Tensor, "m 3"], first: Tensor, wide: Tensor, width: int, height: int) -> _Walk:
-    """Flat pixel, share along its segment, number of the segment and depth of each step inside the picture."""
+    """Flat pixel index, fraction along the segment, segment index and depth of each step inside the image."""
     start = pick(place, first)
     step = pick(place, first + 1) - start
     steep = step[:, 1].abs() > step[:, 0].abs()

@@ -1,4 +1,4 @@
-"""Who an actor is: every number that makes a person, drawn from a seed. Adults only."""
+"""Traits: all parameters of a person, sampled from a seed. Adults only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from faceswap_lab.actors.person.haircuts import Cut, sample_cut
 from faceswap_lab.actors.splits import check_seed
 
 YOUNG_ADULT, OLDEST = 0.74, 0.93
-"""Bounds of anny's age axis here. Its own anchors are child 1/3, young adult 2/3 and old 1."""
+"""The range used of anny's age axis, whose anchors are child 1/3, young adult 2/3 and old 1."""
 
 BeardStyle = Literal["full", "goatee", "moustache"]
 Colour = tuple[float, float, float]
@@ -47,7 +47,7 @@ _SHIRTS: tuple[Colour, ...] = (
     (0.230, 0.120, 0.060),
     (0.150, 0.110, 0.190),
 )
-_NEVER_ALONE = ("head-trans", "neck-trans", "mouth-trans-out", "nose-trans-out", "head-angle", "head-age", "neck-double")
+_EXCLUDED = ("head-trans", "neck-trans", "mouth-trans-out", "nose-trans-out", "head-angle", "head-age", "neck-double")
 _RESTRAINED = (
     "mouth-trans",
     "nose-trans",
@@ -93,16 +93,16 @@ _FACTORS: tuple[Mapping[str, float], ...] = (
     {"cheek-volume-incr": 1.0, "head-fat-incr": 0.8, "cheek-inner-incr": 0.6, "cheek-bones-incr": -0.5},
     {"cheek-bones-incr": 1.0, "cheek-trans-up": 0.8, "forehead-temple-incr": -0.6},
 )
-"""Changes that go together in people: each row is one trait that runs through several of them."""
+"""Correlated shape changes: each row is one latent factor with its loadings."""
 
-_OPENING, _LOWEST = ("eye-height", "eye-eyefold-up", "eye-scale"), -0.35
-"""What could close an eye, and how far it may."""
+_EYE_OPENING, _MIN_EYE_OPENING = ("eye-height", "eye-eyefold-up", "eye-scale"), -0.35
+"""Changes that could close an eye, and their lower bound."""
 
-_CHILDLIKE, _GROWN_UP = ("eye-scale", "eye-height2", "head-fat", "cheek-volume", "forehead-scale-vert"), 0.3
-"""What makes a head look like a child's when there is much of it, and how much there may be: adults look it."""
+_CHILDLIKE, _MAX_CHILDLIKE = ("eye-scale", "eye-height2", "head-fat", "cheek-volume", "forehead-scale-vert"), 0.3
+"""Changes that make a head look childlike, and their upper bound: actors must look adult."""
 
-_MOVED_M = 0.0034
-_USUAL: Mapping[bool, Mapping[str, float]] = {
+_SPREAD_M = 0.0034
+_MEAN_CHANGES: Mapping[bool, Mapping[str, float]] = {
     True: {"chin-bones-incr": 0.15, "chin-width-incr": 0.1, "eyebrows-trans-up": -0.1},
     False: {
         "eye-scale-incr": 0.12,
@@ -119,7 +119,7 @@ _USUAL: Mapping[bool, Mapping[str, float]] = {
         "neck-scale-horiz-incr": -0.35,
     },
 }
-"""What men and women differ in beyond anny's own gender axis, as means of the local changes."""
+"""Means of the local changes for men (True) and women, in addition to anny's own gender axis."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ class Brows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """Everything that makes one person. Colours are linear RGB reflectances; shares are 0..1; anny's axes as anny has them."""
+    """All parameters of one person. Colours are linear RGB reflectances, fractions 0..1; shape axes are anny's."""
 
     seed: int
     is_male: bool
@@ -238,25 +238,25 @@ def _sample_mole(draw: np.random.Generator) -> tuple[float, float, float]:
 
 
 def _sample_local_changes(draw: np.random.Generator, is_male: bool) -> dict[str, float]:
-    """Bounded changes, the same on both sides up to a slight asymmetry.
+    """Bounded local changes, symmetric up to a slight asymmetry.
 
-    A change that moves the face far is used less of, so that each may move it by a few millimetres.
+    Spreads are scaled by each change's largest vertex offset, so that each moves the face by a few millimetres.
     """
     pack, changes = load_headpack(), dict[str, float]()
-    usual = _USUAL[is_male]
+    means = _MEAN_CHANGES[is_male]
     factors = [(row, float(np.clip(draw.normal(), -1.7, 1.7))) for row in _FACTORS]
     for row, name in enumerate(str(name) for name in pack.local_names):
-        if name.startswith("r-") or any(part in name for part in _NEVER_ALONE):
+        if name.startswith("r-") or any(part in name for part in _EXCLUDED):
             continue
         plain = name.removeprefix("l-")
         reach_m = float(np.abs(pack.local_changes[row].astype(np.float64)).max())
-        spread = float(np.clip(_MOVED_M / reach_m, 0.06, 0.50)) * (0.6 if any(part in name for part in _RESTRAINED) else 1.0)
-        together = sum(weights.get(plain, 0.0) * value for weights, value in factors)
+        spread = float(np.clip(_SPREAD_M / reach_m, 0.06, 0.50)) * (0.6 if any(part in name for part in _RESTRAINED) else 1.0)
+        shared = sum(weights.get(plain, 0.0) * value for weights, value in factors)
         own = float(np.clip(draw.normal(), -1.8, 1.8))
         bound = max(0.3, 2.0 * spread)
-        value = float(np.clip(usual.get(plain, 0.0) + spread * (0.8 * together + 0.7 * own), -bound - 0.1, bound + 0.1))
-        value = max(value, _LOWEST) if any(part in plain for part in _OPENING) else value
-        value = min(value, _GROWN_UP) if any(part in plain for part in _CHILDLIKE) else value
+        value = float(np.clip(means.get(plain, 0.0) + spread * (0.8 * shared + 0.7 * own), -bound - 0.1, bound + 0.1))
+        value = max(value, _MIN_EYE_OPENING) if any(part in plain for part in _EYE_OPENING) else value
+        value = min(value, _MAX_CHILDLIKE) if any(part in plain for part in _CHILDLIKE) else value
         changes[name] = float(np.clip(value, -1, 1))
         if name.startswith("l-"):
             changes["r-" + plain] = float(np.clip(value + draw.normal(0, 0.15 * spread), -1, 1))
@@ -264,19 +264,19 @@ def _sample_local_changes(draw: np.random.Generator, is_male: bool) -> dict[str,
 
 
 def _sample_curl(draw: np.random.Generator, ancestry: np.ndarray) -> float:
-    """0 straight .. 1 tight, by ancestry, with room for everybody."""
+    """Curliness, 0 straight .. 1 tight, by ancestry with individual variation."""
     return float(np.clip(0.95 * ancestry[0] + 0.08 * ancestry[1] + 0.30 * ancestry[2] + draw.normal(0, 0.16), 0, 1))
 
 
 def _sample_skin(draw: np.random.Generator, melanin: float) -> Colour:
-    """Light and dark skin mixed in log reflectance by melanin, then a little more or less blood."""
+    """Interpolates light and dark skin in log reflectance by melanin, then varies the blood content."""
     base = _LIGHT_SKIN ** (1 - melanin) * _DARK_SKIN**melanin
     blood = draw.uniform(-0.5, 0.6)
     return _colour(np.clip(base * np.array([1 + 0.06 * blood, 1 - 0.07 * blood, 1 - 0.08 * blood]), 0.01, 0.9))
 
 
 def _sample_hair_colour(draw: np.random.Generator, melanin: float, old: float) -> tuple[Colour, float]:
-    """The colour of hair that is not grey, and the share of hairs that are; `old` is 0 (young adult) .. 1."""
+    """The hair's original colour and its fraction of grey hairs; `old` is 0 (young adult) .. 1."""
     odds = np.array([8, 2, 0.3, 0, 0, 0]) if melanin > 0.35 else np.array([2, 3.5, 3, 2.4, 1.8, 1.2])
     colour = np.array(_HAIR_COLOURS[draw.choice(6, p=odds / odds.sum())]) * draw.uniform(0.8, 1.25)
     grey = float(np.clip(1.6 * (old - 0.42) * draw.uniform(0.3, 1.5), 0, 0.97))

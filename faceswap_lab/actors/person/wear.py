@@ -1,6 +1,6 @@
-"""What people wear on the head: glasses as a small mesh of their own, hats and scarves as a thicker, dyed part of the head.
+"""Worn accessories: glasses as a separate mesh, hats and scarves as a displaced, recoloured region of the head.
 
-Wear belongs to a look, not to a face: a recast keeps the target's. Convention: metres, the rig's axes at rest.
+They belong to the look, not to the face: a recast keeps the target's. Convention: metres, the rig's axes at rest.
 """
 
 import math
@@ -37,14 +37,14 @@ _CLOTHS: tuple[Colour, ...] = (
     (0.260, 0.170, 0.060),
     (0.110, 0.050, 0.120),
 )
-_AROUND, _TUBE_SIDES = 40, 6
+_RIM_POINTS, _TUBE_SIDES = 40, 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Worn:
-    """A mesh that moves with the head; `lens` triangles are seen through and lie after the `num_opaque` others.
+class WornMesh:
+    """A mesh that moves with the head; lens triangles are transparent and follow the `num_opaque` others.
 
-    `tint` is what a lens lets through of each colour.
+    `tint` is the lenses' transmittance per channel.
     """
 
     points: Float[Tensor, "n 3"]
@@ -55,21 +55,21 @@ class Worn:
     part: int
     tint: Float[Tensor, " 3"]
 
-    def to(self, device: str) -> "Worn":
+    def to(self, device: str) -> "WornMesh":
         """The same mesh on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("points", "normals", "colour", "tri", "tint")}
-        return Worn(num_opaque=self.num_opaque, part=self.part, **moved)
+        return WornMesh(num_opaque=self.num_opaque, part=self.part, **moved)
 
 
 def check_wears(wears: str) -> Wears:
-    """The wear, or ValueError with the list of what there is."""
+    """Returns `wears`; raises ValueError listing the known values if it is unknown."""
     if wears not in WEARS:
-        raise ValueError(f"nothing called {wears!r} to wear; there are {', '.join(WEARS)}")
+        raise ValueError(f"no accessory {wears!r}; choose from {', '.join(WEARS)}")
     return wears
 
 
-def usual_wear(seed: int, *, is_male: bool) -> Wears:
-    """What a person wears if nobody asks: mostly nothing."""
+def sample_wear(seed: int, *, is_male: bool) -> Wears:
+    """What a person wears by default: mostly nothing."""
     odds = (0.81, 0.13, 0.0, 0.03, 0.03, 0.0) if is_male else (0.81, 0.13, 0.0, 0.03, 0.01, 0.02)
     return WEARS[1 + int(np.random.default_rng([14, seed]).choice(len(odds), p=odds))]
 
@@ -81,11 +81,11 @@ def cloth_colour(seed: int) -> Colour:
     return float(red), float(green), float(blue)
 
 
-# --- hats: a part of the head ---------------------------------------------------------------------------------------------------
+# --- hats: a region of the head -------------------------------------------------------------------------------------------------
 
 
 def under_cloth(template: Float[Tensor, "*n 3"], wears: Wears) -> Float[Tensor, "*n"]:
-    """How far inside the cloth a place of the template lies, in metres; negative outside, -1 where nothing is worn there."""
+    """Signed distance inside the cloth's boundary at template points, in metres; negative outside, -1 for no cloth."""
     x, y, z = template.unbind(-1)
     if wears in ("hat", "cap"):
         return z - (0.760 - 0.17 * (y + 0.03))
@@ -97,7 +97,7 @@ def under_cloth(template: Float[Tensor, "*n 3"], wears: Wears) -> Float[Tensor, 
 
 
 def cloth_lift(rig: Rig, wears: Wears, hair_m: float) -> Float[Tensor, " v"]:
-    """How far cloth lies above the skin of each vertex, in metres, over hair `hair_m` thick."""
+    """Displacement of the skin by cloth at each vertex, in metres, over hair `hair_m` thick."""
     inside = under_cloth(rig.template, wears)
     rise = smoothstep(-0.003, 0.003, inside) * (rig.on_skin > 0)
     if wears == "hat":
@@ -110,11 +110,11 @@ def cloth_lift(rig: Rig, wears: Wears, hair_m: float) -> Float[Tensor, " v"]:
     return torch.zeros_like(rise)
 
 
-# --- glasses: a mesh of their own -----------------------------------------------------------------------------------------------
+# --- glasses: a separate mesh ---------------------------------------------------------------------------------------------------
 
 
-class _Mesh:
-    """Collects parts of a mesh."""
+class _MeshBuilder:
+    """Accumulates the parts of a mesh."""
 
     def __init__(self) -> None:
         self.points: list[np.ndarray] = []
@@ -127,7 +127,7 @@ class _Mesh:
         self.count += len(points)
 
     def tube(self, path: np.ndarray, radius: tuple[float, float], *, closed: bool = False) -> None:
-        """A tube along a path; `radius` across and along z."""
+        """Adds a tube along a path; `radius` across and along z."""
         ahead = np.roll(path, -1, 0) - np.roll(path, 1, 0) if closed else np.gradient(path, axis=0)
         ahead = ahead / np.linalg.norm(ahead, axis=1, keepdims=True).clip(1e-9)
         depth = np.array([0.0, 1.0, 0.0]) if abs(ahead[:, 1]).mean() < 0.7 else np.array([0.0, 0.0, 1.0])
@@ -144,8 +144,8 @@ class _Mesh:
         self.add((path[:, None] + ring).reshape(-1, 3), np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]))
 
 
-def make_glasses(rig: Rig, points: Float[Tensor, "v 3"], seed: int, *, dark: bool) -> Worn:
-    """Glasses that sit on one head at rest: rims, bridge, temples over the ears, lenses."""
+def make_glasses(rig: Rig, points: Float[Tensor, "v 3"], seed: int, *, dark: bool) -> WornMesh:
+    """Glasses fitted to one head at rest: rims, bridge, temples over the ears, lenses."""
     draw = np.random.default_rng([16, seed])
     place = points.double().numpy()
     corners = place[rig.landmark_vertices[[36, 39, 42, 45]].numpy()]
@@ -156,8 +156,8 @@ def make_glasses(rig: Rig, points: Float[Tensor, "v 3"], seed: int, *, dark: boo
     metal = bool(draw.random() < 0.4)
     radius = draw.uniform(0.0007, 0.0010) if metal else draw.uniform(0.0013, 0.0021)
     front = min(corners[:, 1].min() - 0.013, bridge[1] - 0.001)
-    mesh = _Mesh()
-    turn = np.arange(_AROUND) / _AROUND * 2 * math.pi
+    mesh = _MeshBuilder()
+    turn = np.arange(_RIM_POINTS) / _RIM_POINTS * 2 * math.pi
     rims = []
     for side, eye in ((-1.0, eyes[0]), (1.0, eyes[1])):
         across = np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** (2 / exponent) * half
@@ -167,17 +167,17 @@ def make_glasses(rig: Rig, points: Float[Tensor, "v 3"], seed: int, *, dark: boo
         mesh.tube(rim, (radius, radius * 1.2), closed=True)
         rims.append(rim)
     share = np.linspace(0, 1, 9)
-    inner = [rims[0][[0, 4]].mean(0), rims[1][[_AROUND // 2, _AROUND // 2 - 4]].mean(0)]
+    inner = [rims[0][[0, 4]].mean(0), rims[1][[_RIM_POINTS // 2, _RIM_POINTS // 2 - 4]].mean(0)]
     span = inner[0] + (inner[1] - inner[0]) * share[:, None]
     span[:, 2] += 0.003 * np.sin(share * math.pi)
     span[:, 1] = np.minimum(span[:, 1], bridge[1] - 0.0015)
     mesh.tube(span, (radius, radius))
-    for side, rim, outer in ((-1.0, rims[0], _AROUND // 2), (1.0, rims[1], 0)):
+    for side, rim, outer in ((-1.0, rims[0], _RIM_POINTS // 2), (1.0, rims[1], 0)):
         mesh.tube(_temple(place, rig, side, rim[outer] + np.array([0, 0, 0.4 * tall])), (radius * 0.8, radius * 1.3))
     num_opaque = sum(map(len, mesh.tri))
     for rim in rims:
         middle = rim.mean(0) - np.array([0, 0.0012, 0])
-        fan = np.stack([np.full(_AROUND, _AROUND), np.arange(_AROUND), (np.arange(_AROUND) + 1) % _AROUND], 1)
+        fan = np.stack([np.full(_RIM_POINTS, _RIM_POINTS), np.arange(_RIM_POINTS), (np.arange(_RIM_POINTS) + 1) % _RIM_POINTS], 1)
         mesh.add(np.concatenate([rim, middle[None]]), fan)
     colour = np.array(_FRAMES[int(draw.choice((2, 3) if metal else (0, 0, 1, 4, 5)))]) * draw.uniform(0.7, 1.2)
     tint = np.array([0.055, 0.050, 0.045]) if dark else np.array([0.93, 0.94, 0.94])
@@ -185,7 +185,7 @@ def make_glasses(rig: Rig, points: Float[Tensor, "v 3"], seed: int, *, dark: boo
 
 
 def _temple(place: np.ndarray, rig: Rig, side: float, hinge: np.ndarray) -> np.ndarray:
-    """From the hinge back to the top of the ear, then down behind it, outside of whatever the head is there."""
+    """Path from the hinge back to the top of the ear, then down behind it, kept outside the head's surface."""
     template = rig.template.numpy()
     ear = (template[:, 0] * side > 0.066) & (template[:, 1] < 0.0) & (template[:, 1] > -0.06) & (template[:, 2] > 0.735)
     ear &= (template[:, 2] < 0.765) & (rig.on_skin.numpy() > 0)
@@ -195,7 +195,7 @@ def _temple(place: np.ndarray, rig: Rig, side: float, hinge: np.ndarray) -> np.n
     at = np.linspace(0, 3, 17)
     path = np.stack([np.interp(at, np.arange(4), knots[:, k]) for k in range(3)], 1)
     near = (template[:, 2] > 0.72) & (template[:, 2] < 0.77) & (template[:, 0] * side > 0.03) & (rig.on_skin.numpy() > 0)
-    for row in range(3, 12):  # keeps off the temples of broad heads
+    for row in range(3, 12):  # clearance from the sides of broad heads
         close = place[near][np.abs(place[near][:, 1] - path[row, 1]) < 0.006]
         close = close[np.abs(close[:, 2] - path[row, 2]) < 0.006]
         if len(close):
@@ -203,8 +203,8 @@ def _temple(place: np.ndarray, rig: Rig, side: float, hinge: np.ndarray) -> np.n
     return path
 
 
-def make_visor(rig: Rig, points: Float[Tensor, "v 3"], colour: Colour) -> Worn:
-    """The peak of a cap, in front of the head's ring at the cap's edge."""
+def make_visor(rig: Rig, points: Float[Tensor, "v 3"], colour: Colour) -> WornMesh:
+    """The peak of a cap, attached along the cap's front edge."""
     inside = under_cloth(rig.template, "cap")
     ring = points[(inside > 0.001) & (inside < 0.010) & (rig.on_skin > 0)].double().numpy()
     middle = np.array([0.0, -0.03])
@@ -219,7 +219,7 @@ def make_visor(rig: Rig, points: Float[Tensor, "v 3"], colour: Colour) -> Worn:
         radius = base - 0.001 + length
         down = 0.22 * length + 0.010 * (turn / 1.02) ** 2 * share
         rows.append(np.stack([np.sin(turn) * radius, middle[1] - np.cos(turn) * radius, height + 0.001 - down], 1))
-    mesh = _Mesh()
+    mesh = _MeshBuilder()
     k, s = np.meshgrid(np.arange(6), np.arange(24), indexing="ij")
     corner = (k * 25 + s).ravel()
     mesh.add(
@@ -229,7 +229,7 @@ def make_visor(rig: Rig, points: Float[Tensor, "v 3"], colour: Colour) -> Worn:
     return _finish(mesh, np.array(colour), num_opaque=len(mesh.tri[0]), part=HAT, tint=np.ones(3))
 
 
-def _finish(mesh: _Mesh, colour: np.ndarray, *, num_opaque: int, part: int, tint: np.ndarray) -> Worn:
+def _finish(mesh: _MeshBuilder, colour: np.ndarray, *, num_opaque: int, part: int, tint: np.ndarray) -> WornMesh:
     points = torch.from_numpy(np.concatenate(mesh.points).astype(np.float32))
     tri = torch.from_numpy(np.concatenate(mesh.tri).astype(np.int64))
     corner = points[tri]
@@ -237,7 +237,7 @@ def _finish(mesh: _Mesh, colour: np.ndarray, *, num_opaque: int, part: int, tint
     normals = torch.zeros_like(points)
     for k in range(3):
         normals.index_add_(0, tri[:, k], face)
-    return Worn(
+    return WornMesh(
         points=points,
         normals=F.normalize(normals, dim=1),
         colour=torch.from_numpy(colour.astype(np.float32)).expand(len(points), 3).contiguous(),
@@ -249,26 +249,26 @@ def _finish(mesh: _Mesh, colour: np.ndarray, *, num_opaque: int, part: int, tint
 
 
 def covers_hair(wears: Wears) -> bool:
-    """Whether hair that does not hang is hidden."""
+    """Whether this headwear hides hair that does not hang."""
     return wears in ("hat", "cap", "headscarf")
 
 
-def on_skin_under(rig: Rig, wears: Wears) -> Float[Tensor, " v"]:
-    """1 at vertices under cloth, 0 elsewhere, smooth between."""
+def cloth_weight(rig: Rig, wears: Wears) -> Float[Tensor, " v"]:
+    """1 at skin vertices under cloth, 0 elsewhere, smooth between."""
     return smoothstep(-0.004, 0.004, under_cloth(rig.template, wears)) * (rig.on_skin > 0)
 
 
 __all__ = [
     "WEARS",
     "Wears",
-    "Worn",
+    "WornMesh",
     "check_wears",
     "cloth_colour",
     "cloth_lift",
+    "cloth_weight",
     "covers_hair",
     "make_glasses",
     "make_visor",
-    "on_skin_under",
+    "sample_wear",
     "under_cloth",
-    "usual_wear",
 ]

@@ -1,1 +1,1 @@
-"""From a scene to its picture and to everything that is true of it."""
+"""Renders scenes to images and their ground truth."""

@@ -1,4 +1,4 @@
-"""Backgrounds: soft studio gradients, two-tone rooms out of focus, and blurred lights, from a seed."""
+"""Seeded backgrounds: soft studio gradients, out-of-focus rooms, and blurred lights."""
 
 import colorsys
 from functools import lru_cache
@@ -13,12 +13,12 @@ _ROWS = 96
 
 
 def _tint(draw: np.random.Generator, low: float, high: float, saturation: float) -> np.ndarray:
-    """A linear RGB colour of some value and a limited saturation."""
+    """A random linear RGB colour with value in low..high and at most the given saturation."""
     return np.array(colorsys.hsv_to_rgb(draw.random(), draw.uniform(0, saturation), draw.uniform(low, high)))
 
 
 def _studio(draw: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A paper backdrop with one soft light on it."""
+    """A paper backdrop lit by one soft light."""
     wall = _tint(draw, 0.06, 0.30, 0.45)
     spot = np.exp(-(((x - draw.uniform(-0.6, 0.6)) / 0.9) ** 2 + ((y - draw.uniform(-0.5, 0.3)) / 0.8) ** 2))
     fall = 1 - 0.25 * (y + 1) / 2
@@ -26,13 +26,13 @@ def _studio(draw: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarr
 
 
 def _portrait(draw: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The calm grey-blue backdrop of portraits, brightest behind the head."""
+    """The plain grey-blue backdrop of portraits, brightest behind the head."""
     spot = np.exp(-((x / 0.85) ** 2 + ((y + 0.1) / 0.9) ** 2))
     return np.asarray(np.array([0.20, 0.235, 0.27]) * (0.38 + 0.85 * spot)[..., None])
 
 
 def _room(draw: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Walls, a window and furniture, far out of focus."""
+    """Walls, a window and furniture, strongly defocused."""
     colour = np.broadcast_to(_tint(draw, 0.10, 0.32, 0.35), (*x.shape, 3)).copy()
     for _ in range(draw.integers(2, 6)):
         left, width, blur = draw.uniform(-1.3, 1.0), draw.uniform(0.2, 0.9), draw.uniform(0.05, 0.2)
@@ -46,7 +46,7 @@ def _room(draw: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray
 
 
 def _lights(draw: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """An evening street: dark, with discs of blurred lamps."""
+    """An evening street: dark, with bokeh discs of lamps."""
     colour = _tint(draw, 0.03, 0.10, 0.6) * (1.2 - 0.4 * y)[..., None]
     for _ in range(draw.integers(6, 16)):
         distance = np.hypot(x - draw.uniform(-1.1, 1.1), y - draw.uniform(-1.1, 0.8))
@@ -57,7 +57,7 @@ def _lights(draw: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarr
 
 @lru_cache(maxsize=4)
 def backdrop(seed: int, size: tuple[int, int]) -> Float[Tensor, "3 h w"]:
-    """The picture behind a head, linear RGB 0..1, the same composition at every size. The last few are kept, so write to none."""
+    """The background image, linear RGB 0..1, with the same composition at every size. Cached and shared: do not modify it."""
     draw = np.random.default_rng([41, seed])
     y, x = np.meshgrid(np.linspace(-1, 1, _ROWS), np.linspace(-1, 1, _ROWS), indexing="ij")
     make = (_studio, _studio, _room, _lights)[draw.integers(4)] if seed else _portrait

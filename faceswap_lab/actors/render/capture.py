@@ -1,9 +1,9 @@
-"""What sensor, lens and codec do to a rendered picture: white balance, blur, noise, JPEG, H.264.
+"""Simulates sensor, lens and codec on a rendered image: white balance, blur, noise, JPEG, H.264.
 
-It comes after the clean render, so that the same take exists with and without. White balance and noise act on light (display values
-to the power 2.2); noise grows with the square root of the light, over a floor. The take's seed draws the camera; each frame draws
-its own noise. JPEG and H.264 are the real codecs, so their output depends on the installed libraries' versions: everything else
-comes of the seeds alone.
+It is applied after the clean render, so that a take exists with and without it. White balance and noise act on linear light
+(display values to the power 2.2); noise is shot noise, growing with the square root of light, over a floor. The capture seed
+selects the camera; noise is seeded per frame. JPEG and H.264 are the real codecs, so their output depends on the installed
+library versions; everything else depends on the seeds alone.
 """
 
 import io
@@ -20,15 +20,15 @@ from faceswap_lab.faces.frame import Image
 
 CaptureKind = Literal["plain", "clean", "phone", "webcam", "broadcast", "lowlight", "photo"]
 CAPTURES: tuple[CaptureKind, ...] = get_args(CaptureKind)
-"""plain: the view's own sensor noise only; clean: nothing at all; the others are cameras, see `camera_of`."""
+"""plain: only the view's sensor noise; clean: no degradation; the others are cameras, see `camera_of`."""
 
 _GROUP = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """One camera: gains of red and blue, blur (deviation in pixels of a 256-pixel picture), sharpening, noise at full light and its
-    floor (shares of full light), JPEG quality or None, H.264 rate factor or None."""
+    """One camera: red and blue gain, blur (sigma in pixels of a 256-pixel image), sharpening, shot noise at full light and noise
+    floor (fractions of full light), JPEG quality or None, H.264 rate factor (CRF) or None."""
 
     red: float
     blue: float
@@ -41,14 +41,14 @@ class Camera:
 
 
 def check_capture(kind: str) -> CaptureKind:
-    """The kind of capture, or ValueError with the list of kinds."""
+    """Returns `kind`; raises ValueError listing the known kinds if it is unknown."""
     if kind not in CAPTURES:
-        raise ValueError(f"no capture {kind!r}; there are {', '.join(CAPTURES)}")
+        raise ValueError(f"no capture {kind!r}; choose from {', '.join(CAPTURES)}")
     return kind
 
 
 def camera_of(kind: CaptureKind, seed: int) -> Camera:
-    """The camera that a seed draws of its kind. Raises ValueError for "plain" and "clean", which are none."""
+    """A random camera of this kind. Raises ValueError for "plain" and "clean", which are no cameras."""
     draw = np.random.default_rng([61, *kind.encode(), seed])
     warm, tint = draw.normal(0, 0.5), draw.normal(0, 0.25)
 
@@ -79,7 +79,7 @@ def camera_of(kind: CaptureKind, seed: int) -> Camera:
 
 
 def group_of(kind: CaptureKind, row: int) -> range:
-    """The frames that must be made together for one to be right: a codec's group of pictures, else the frame alone."""
+    """The frames that must be processed together: the codec's group of pictures (GOP), else the frame alone."""
     if kind in ("plain", "clean", "photo"):
         return range(row, row + 1)
     start = row - row % _GROUP
@@ -87,7 +87,7 @@ def group_of(kind: CaptureKind, row: int) -> range:
 
 
 def develop(images: Sequence[Image], kind: CaptureKind, *, seed: int, first: int, fps: float) -> list[Image]:
-    """Pictures of consecutive frames, the first of which is number `first`, as a camera of this kind gives them."""
+    """Applies a camera of this kind to consecutive frames, the first of which has index `first`."""
     if kind in ("plain", "clean"):
         return list(images)
     camera = camera_of(kind, seed)
@@ -98,7 +98,7 @@ def develop(images: Sequence[Image], kind: CaptureKind, *, seed: int, first: int
 
 
 def _expose(image: Image, camera: Camera, draw: np.random.Generator) -> Image:
-    """White balance, lens blur and noise in linear light, then the sharpening that cameras do."""
+    """White balance, lens blur and noise in linear light, then in-camera sharpening."""
     light: Any = (image.astype(np.float32) / 255) ** 2.2
     light *= np.array([camera.red, 1.0, camera.blue], np.float32)
     sigma = camera.blur * image.shape[0] / 256
@@ -120,11 +120,11 @@ def _jpeg(image: Image, quality: int) -> Image:
 
 
 def _h264(images: Sequence[Image], rate_factor: int, fps: float) -> list[Image]:
-    """Through the encoder and back, one closed group of pictures; an odd side grows by a repeated row for the encoder only."""
+    """Encodes and decodes one closed GOP; odd sizes are padded by a repeated row or column for the encoder only."""
     height, width = images[0].shape[:2]
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as output:
-        # One thread: with several the encoder's decisions, and so the pixels, would depend on the machine.
+        # One thread: otherwise the encoder's decisions, and thus the pixels, would depend on the machine.
         options = {"crf": str(rate_factor), "preset": "veryfast", "g": str(_GROUP), "bf": "0", "threads": "1"}
         stream = output.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"

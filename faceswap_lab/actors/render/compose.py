@@ -1,4 +1,4 @@
-"""Lays hair, cloth and glasses over what the bare mesh shows, sample by sample, before any light."""
+"""Composites hair, cloth, glasses and props over the bare mesh, per sample, before shading."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,26 +12,26 @@ from faceswap_lab.actors.gfx.vectors import pick, unit
 from faceswap_lab.actors.head.headpack import HAT, LENS, SKIN
 from faceswap_lab.actors.head.rig import Rig, smoothstep
 from faceswap_lab.actors.person.figure import Figure
-from faceswap_lab.actors.person.prop_mesh import dust_over
-from faceswap_lab.actors.person.skin import HEAD_MIDDLE
-from faceswap_lab.actors.person.strands import draw_strands, dust_of, place_on_head, place_rooted
-from faceswap_lab.actors.person.wear import Worn, under_cloth
-from faceswap_lab.actors.render.surface import Surface, comb_in, strand_columns, surface_of
+from faceswap_lab.actors.person.prop_mesh import mesh_casters
+from faceswap_lab.actors.person.skin import SKULL_CENTRE
+from faceswap_lab.actors.person.strands import draw_strands, place_on_head, place_rooted, strand_casters
+from faceswap_lab.actors.person.wear import WornMesh, under_cloth
+from faceswap_lab.actors.render.surface import Surface, append_samples, strand_columns, surface_of
 from faceswap_lab.actors.render.wrinkles import fold, slopes
 
-_DARK = 0.4
-_INSIDE = ((*HEAD_MIDDLE, 0.064), (0.0, -0.045, 0.690, 0.050), (0.0, -0.025, 0.640, 0.030))
-"""Balls (x, y, z, radius in metres) that lie inside every head and neck."""
+_DARK_TINT = 0.4
+_INNER_SPHERES = ((*SKULL_CENTRE, 0.064), (0.0, -0.045, 0.690, 0.050), (0.0, -0.025, 0.640, 0.030))
+"""Spheres (x, y, z, radius in metres) that are inside every head and neck."""
 
 Columns = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stance:
-    """A posed figure and the camera in front of it: vertices and normals in the world, the turns of head and shoulders.
+    """A posed figure and its camera: world-space vertices and normals, rotations of head and shoulders.
 
-    `project` gives continuous sample coordinates and depth; the picture has `size` x `size` samples of `sample_m` at the head.
-    `held` is a prop, which turns with the head.
+    `project` gives continuous sample coordinates and depth; the image has `size` x `size` samples of `sample_m` at the head.
+    `held` is a prop, which rotates with the head.
     """
 
     points: Float[Tensor, "v 3"]
@@ -41,40 +41,40 @@ class Stance:
     project: Callable[[Tensor], tuple[Tensor, Tensor]]
     size: int
     sample_m: float
-    held: Worn | None = None
+    held: WornMesh | None = None
 
 
-def dress(rig: Rig, figure: Figure, stance: Stance, fragments: Fragments, actions: Mapping[str, float]) -> tuple[Surface, Tensor]:
-    """Every sample that is seen, and points of hair and frames that cast shadows. What is hidden is dropped before it costs."""
+def compose(rig: Rig, figure: Figure, stance: Stance, fragments: Fragments, actions: Mapping[str, float]) -> tuple[Surface, Tensor]:
+    """All visible samples, and the points of hair and accessories that cast shadows. Hidden samples are culled early."""
     num_pixels, device = stance.size * stance.size, stance.points.device
     z_buffer = torch.full((num_pixels,), torch.inf, device=device)
     z_buffer.scatter_(0, fragments.pixel, fragments.depth)
     owner = torch.zeros(num_pixels, dtype=torch.int8, device=device)
     hair = place_on_head(figure.strands.drawn_at(stance.sample_m).facing(stance.turn), stance.turn, stance.base, rig.neck, _follow)
-    whiskers = place_rooted(figure.whiskers.drawn_at(stance.sample_m), stance.points)
-    dust, over = [dust_of(hair)], list[Columns]()
+    face_hair = place_rooted(figure.face_hair.drawn_at(stance.sample_m), stance.points)
+    casters, layers = [strand_casters(hair)], list[Columns]()
 
-    def lay(columns: Columns) -> None:
+    def add_layer(columns: Columns) -> None:
         z_buffer.scatter_(0, columns["pixel"], columns["depth"])
-        over.append(columns)
-        owner[columns["pixel"]] = len(over)
+        layers.append(columns)
+        owner[columns["pixel"]] = len(layers)
 
-    balls = [((torch.tensor(ball[:3], device=device) - rig.neck) @ stance.turn.T + rig.neck, ball[3]) for ball in _INSIDE]
-    for lines, hiding in ((hair, balls), (whiskers, [])):
+    balls = [((torch.tensor(ball[:3], device=device) - rig.neck) @ stance.turn.T + rig.neck, ball[3]) for ball in _INNER_SPHERES]
+    for lines, hiding in ((hair, balls), (face_hair, [])):
         samples = draw_strands(lines, stance.project, z_buffer, width=stance.size, sample_m=stance.sample_m, balls=hiding)
-        lay(strand_columns(lines.strands, samples, rig.template))
+        add_layer(strand_columns(lines.strands, samples, rig.template))
     if figure.worn is not None:
         posed = (figure.worn.points - rig.neck) @ stance.turn.T + rig.neck
-        lay(_worn_columns(figure.worn, posed, stance, z_buffer))
-        dust.append(posed)
+        add_layer(_worn_columns(figure.worn, posed, stance, z_buffer))
+        casters.append(posed)
     if stance.held is not None:
         posed = (stance.held.points - rig.neck) @ stance.turn.T + rig.neck
-        lay(_worn_columns(stance.held, posed, stance, z_buffer))
-        dust.append(dust_over(posed, stance.held))
-    left = []
-    for number, columns in enumerate(over, start=1):
+        add_layer(_worn_columns(stance.held, posed, stance, z_buffer))
+        casters.append(mesh_casters(posed, stance.held))
+    visible = []
+    for number, columns in enumerate(layers, start=1):
         kept = (pick(owner, columns["pixel"]) == number).nonzero()[:, 0]
-        left.append({name: pick(column, kept) for name, column in columns.items()})
+        visible.append({name: pick(column, kept) for name, column in columns.items()})
     bare = (pick(owner, fragments.pixel) == 0).nonzero()[:, 0]
     shown = replace(
         fragments,
@@ -84,17 +84,17 @@ def dress(rig: Rig, figure: Figure, stance: Stance, fragments: Fragments, action
         depth=pick(fragments.depth, bare),
     )
     surface = surface_of(rig, figure, shown, points=stance.points, normals=stance.normals)
-    surface = comb_in(_wrinkled(figure, _clothed(figure, surface), actions, stance.turn), left)
-    return _glazed(figure, surface, stance, rig.neck), torch.cat(dust)
+    surface = append_samples(_wrinkled(figure, _clothed(figure, surface), actions, stance.turn), visible)
+    return _behind_lenses(figure, surface, stance, rig.neck), torch.cat(casters)
 
 
 def _follow(height: Tensor) -> Tensor:
-    """How far hair `height` metres above the neck's joint turns with the head, not with the shoulders."""
+    """How far (0..1) hair `height` metres above the neck joint rotates with the head rather than with the shoulders."""
     return smoothstep(-0.09, 0.04, height)
 
 
 def _clothed(figure: Figure, surface: Surface) -> Surface:
-    """Skin under a hat or a scarf is cloth, and stays the target's in a recast."""
+    """Marks skin under a hat or a scarf as cloth, which remains the target's in a recast."""
     if figure.wears in ("none", "glasses", "sunglasses"):
         return surface
     cloth = (surface.part == SKIN) & (under_cloth(surface.template, figure.wears) > 0)
@@ -102,7 +102,7 @@ def _clothed(figure: Figure, surface: Surface) -> Surface:
 
 
 def _wrinkled(figure: Figure, surface: Surface, actions: Mapping[str, float], turn: Tensor) -> Surface:
-    """The face's skin folded by age and expression; nothing outside the face, so that a recast stays inside it."""
+    """Applies wrinkles of age and expression within the face only, so that a recast changes nothing outside it."""
     rows = ((surface.part == SKIN) & (surface.face > 0)).nonzero()[:, 0]
     along_x, along_z = slopes(pick(surface.template, rows), actions, age=figure.age, phase=figure.iris_phase)
     folded = ((along_x != 0) | (along_z != 0)).nonzero()[:, 0]
@@ -113,13 +113,13 @@ def _wrinkled(figure: Figure, surface: Surface, actions: Mapping[str, float], tu
     return replace(surface, normal=normal)
 
 
-def _drawn(worn: Worn, posed: Tensor, stance: Stance, first: int, last: int) -> Fragments:
+def _drawn(worn: WornMesh, posed: Tensor, stance: Stance, first: int, last: int) -> Fragments:
     xy, depth = stance.project(posed)
     return rasterise(xy, depth, worn.tri[first:last], size=(stance.size, stance.size), cull=False)
 
 
-def _worn_columns(worn: Worn, posed: Tensor, stance: Stance, z_buffer: Tensor) -> Columns:
-    """Samples of frames or of a cap's peak that are in front of everything else."""
+def _worn_columns(worn: WornMesh, posed: Tensor, stance: Stance, z_buffer: Tensor) -> Columns:
+    """Samples of glasses frames, a cap's peak or a prop that pass the depth test."""
     drawn = _drawn(worn, posed, stance, 0, worn.num_opaque)
     front = (drawn.depth < pick(z_buffer, drawn.pixel)).nonzero()[:, 0]
     corner, weights = pick(worn.tri, pick(drawn.face, front)), pick(drawn.weights, front)[..., None]
@@ -134,15 +134,15 @@ def _worn_columns(worn: Worn, posed: Tensor, stance: Stance, z_buffer: Tensor) -
         "normal": normal,
         "template": (pick(worn.points, corner) * weights).sum(1),
         "occlusion": torch.full((count,), 0.8, device=device),
-        "place": torch.full((count, 2), -1.0, device=device),
+        "uv": torch.full((count, 2), -1.0, device=device),
         "face": torch.zeros(count, device=device),
         "tangent": torch.zeros_like(position),
         "colour": (pick(worn.colour, corner) * weights).sum(1),
     }
 
 
-def _glazed(figure: Figure, surface: Surface, stance: Stance, neck: Tensor) -> Surface:
-    """Marks what is seen through a lens with the lens's normal; behind a dark lens nothing else is seen."""
+def _behind_lenses(figure: Figure, surface: Surface, stance: Stance, neck: Tensor) -> Surface:
+    """Gives samples behind a lens the lens's normal; samples behind a dark lens become part of the lens."""
     worn = figure.worn
     if worn is None or len(worn.tri) == worn.num_opaque:
         return surface
@@ -152,7 +152,7 @@ def _glazed(figure: Figure, surface: Surface, stance: Stance, neck: Tensor) -> S
     depth = torch.full((stance.size * stance.size,), torch.inf, device=posed.device)
     depth[drawn.pixel] = drawn.depth
     normals = torch.zeros(stance.size * stance.size, 3, device=posed.device)
-    # A flat pane would mirror one spot of the room; a real one is a little round.
+    # A flat lens would reflect a single spot of the surroundings; a real one is slightly curved.
     bulge = (pick(posed, corner) * weights).sum(1) - posed.mean(0)
     ahead = stance.turn @ torch.tensor([0.0, -1.0, 0.0], device=posed.device)
     normals[drawn.pixel] = unit(ahead + 4.0 * bulge)
@@ -160,7 +160,7 @@ def _glazed(figure: Figure, surface: Surface, stance: Stance, neck: Tensor) -> S
     glass = torch.zeros_like(surface.position)
     glass[behind] = normals[surface.pixel[behind]]
     part = surface.part
-    if float(worn.tint.max()) < _DARK:
+    if float(worn.tint.max()) < _DARK_TINT:
         part = part.clone()
         part[behind] = LENS
     return replace(surface, glass=glass, part=part)

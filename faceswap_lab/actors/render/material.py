@@ -1,4 +1,4 @@
-"""What each drawn sample is made of: skin, eyes, mouth, hair, cloth. Reflectances are linear RGB."""
+"""Material of each rendered sample: skin, eyes, mouth, hair, cloth. Albedo is linear RGB."""
 
 import math
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ _NECK_AXIS_Y, _COLLAR_RADIUS_M, _COLLAR_TOP_Z = -0.012, 0.082, 0.598
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Material:
-    """Reflectance and shine of p samples.
+    """Albedo and shininess of p samples.
 
-    `skin` and `hair` are shares, `gloss` scales the highlights, `slope` tilts the normal along the head's x and z.
+    `skin` and `hair` are fractions 0..1, `gloss` scales the highlights, `slope` tilts the normal along the head's x and z.
     """
 
     albedo: Float[Tensor, "p 3"]
@@ -37,7 +37,7 @@ class Material:
 
 
 def material_of(rig: Rig, figure: Figure, surface: Surface) -> Material:
-    """What the samples are made of."""
+    """The materials of all samples."""
     mesh, count = _material_of_mesh(rig, figure, surface.mesh()), len(surface.colour)
     none, part = surface.occlusion.new_zeros(count), surface.part[surface.num_mesh :]
     hair = ((part >= HAIR) & (part <= BEARD)).float()
@@ -54,13 +54,13 @@ def material_of(rig: Rig, figure: Figure, surface: Surface) -> Material:
 
 
 def _material_of_mesh(rig: Rig, figure: Figure, surface: Surface) -> Material:
-    grid = (surface.place * 2 - 1)[None, None]
+    grid = (surface.uv * 2 - 1)[None, None]
     texel = F.grid_sample(figure.texture[None], grid, align_corners=False, padding_mode="border")[0, :, 0]
     albedo, hair, lips, relief = texel[:3].T.contiguous(), texel[3], texel[4], texel[5]
     slope = texel[6:8].T
     x, y, z = surface.template.unbind(1)
     is_skin = surface.part == SKIN
-    in_texture = ((surface.place > 0) & (surface.place < 1)).all(1)
+    in_texture = ((surface.uv > 0) & (surface.uv < 1)).all(1)
     from_neck = (x * x + (y - _NECK_AXIS_Y) ** 2).sqrt()
     shirt = is_skin & (z < _COLLAR_TOP_Z) & (from_neck > _COLLAR_RADIUS_M)
     plain = is_skin & ~in_texture
@@ -70,7 +70,7 @@ def _material_of_mesh(rig: Rig, figure: Figure, surface: Surface) -> Material:
     albedo[cloth] = figure.cloth * _knit(figure.wears, surface.template[cloth])[:, None]
     hair = torch.where(plain | shirt | ~is_skin, 0.0, hair)
     oily = 0.45 + 0.50 * torch.exp(-((x / 0.024) ** 2)) + 0.25 * torch.exp(-(((z - 0.775) / 0.018) ** 2))
-    oil = figure.oil_around + (figure.oil - figure.oil_around) * surface.face  # in a recast the face's own, and only there
+    oil = figure.oil_around + (figure.oil - figure.oil_around) * surface.face  # in a recast the face has the source's
     gloss = oil * oily * (1 + 0.18 * relief) + 0.30 * lips
     gloss = torch.where(shirt | (surface.part == HAT), 0.05, gloss)
     occlusion = surface.occlusion.clone()
@@ -85,7 +85,7 @@ def _material_of_mesh(rig: Rig, figure: Figure, surface: Surface) -> Material:
         occlusion[rows] = occlusion[rows].clamp_min(0.55) * open_to_sky
     _colour_mouth(surface, albedo, gloss, occlusion)
     hanging = (surface.part == HAIR).nonzero()[:, 0]
-    albedo[hanging] = _curtain_colour(figure, surface.place[hanging])
+    albedo[hanging] = _curtain_colour(figure, surface.uv[hanging])
     hair[hanging] = 1.0
     gloss = torch.where(eye, 0.0, gloss)
     skin = torch.where(is_skin & ~shirt, 1 - hair, 0.0)
@@ -94,7 +94,7 @@ def _material_of_mesh(rig: Rig, figure: Figure, surface: Surface) -> Material:
 
 
 def _knit(wears: str, template: Float[Tensor, "s 3"]) -> Float[Tensor, " s"]:
-    """Brightness of cloth: ribs of a knitted hat, seams of a cap, the weave of a scarf."""
+    """Brightness pattern of cloth: ribs of a knitted hat, seams of a cap, weave of a scarf."""
     x, y, z = template.unbind(1)
     turn = torch.atan2(x, y + 0.03)
     if wears == "hat":
@@ -106,7 +106,7 @@ def _knit(wears: str, template: Float[Tensor, "s 3"]) -> Float[Tensor, " s"]:
 
 
 def _eye_colour(figure: Figure, ray: Float[Tensor, "e 3"], inner: float) -> Float[Tensor, "e 3"]:
-    """White with a little blood, the corner's pink, iris with fibres and a dark rim, pupil.
+    """Sclera with vessels, caruncle, iris with fibres and limbal ring, pupil.
 
     `ray` is the direction from the eye's centre on the template, `inner` the sign of x towards the nose.
     """
@@ -132,7 +132,7 @@ def _eye_colour(figure: Figure, ray: Float[Tensor, "e 3"], inner: float) -> Floa
 
 
 def _curtain_colour(figure: Figure, place: Float[Tensor, "s 2"]) -> Float[Tensor, "s 3"]:
-    """Strands of the hanging hair, a little darker towards the roots."""
+    """Strand colour of the hanging hair, slightly darker towards the roots."""
     down = place[:, 1] - FIRST_TEXTURE_ROW
     grid = torch.stack([place[:, 0] * 2 - 1, down * 2 - 1], 1)[None, None]
     strands = F.grid_sample(figure.curtain[None, None], grid, align_corners=True, padding_mode="border")[0, 0, 0]
@@ -140,12 +140,12 @@ def _curtain_colour(figure: Figure, place: Float[Tensor, "s 2"]) -> Float[Tensor
 
 
 def _colour_mouth(surface: Surface, albedo: Tensor, gloss: Tensor, occlusion: Tensor) -> None:
-    """Teeth with gaps and a gum line, tongue, lining; all of it darker further in and to the sides."""
+    """Colours teeth with gaps and gum line, tongue and lining in place; darker further inside and to the sides."""
     inside = ((surface.part >= TEETH_UPPER) & (surface.part <= MOUTH)).nonzero()[:, 0]
     part, (x, y, z) = surface.part[inside], surface.template[inside].unbind(1)
     colours = torch.tensor([_TEETH, _TEETH, _TONGUE, _LINING], device=albedo.device)[part - TEETH_UPPER]
     for jaw, pitch, gum_z, up in ((TEETH_UPPER, 0.0080, _GUM_UPPER_Z, 1.0), (TEETH_LOWER, 0.0056, _GUM_LOWER_Z, -1.0)):
-        place = _round_the_arch(x, y) / pitch
+        place = _along_arch(x, y) / pitch
         gap = smoothstep(0.0001, 0.0008, ((place + 0.5) % 1 - 0.5).abs() * pitch)
         scallop = gum_z - up * 0.0010 * torch.cos(2 * math.pi * place)
         gum = smoothstep(-0.0004, 0.0006, up * (z - scallop))[:, None]
@@ -157,6 +157,6 @@ def _colour_mouth(surface: Surface, albedo: Tensor, gloss: Tensor, occlusion: Te
     occlusion[inside] = 0.92 * smoothstep(-0.095, -0.140, y) * (1 - 0.55 * smoothstep(0.010, 0.026, x.abs())) + 0.05
 
 
-def _round_the_arch(x: Tensor, y: Tensor) -> Tensor:
-    """Distance along the row of teeth from its middle, which runs back at the sides."""
+def _along_arch(x: Tensor, y: Tensor) -> Tensor:
+    """Arc length along the dental arch from its middle."""
     return x * (1 + 0.35 * (x.abs() / 0.02).clamp_max(1.4) ** 2)

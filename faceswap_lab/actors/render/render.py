@@ -1,7 +1,7 @@
-"""Renders a figure in a view: picture and ground truth together.
+"""Renders a figure in a view: image and ground truth together.
 
-Convention: as in `scene`. Everything is drawn `supersampling` times larger and averaged in linear light. On the CPU the same figure
-and view give the same bits in every process.
+Convention: as in `scene`. Everything is rendered `supersampling` times larger and averaged in linear light. On the CPU, output is
+bit-identical in every process for the same figure and view.
 """
 
 import math
@@ -40,19 +40,19 @@ from faceswap_lab.faces.frame import Image
 __all__ = ["Camera", "Posed", "Rendered", "check_memory", "film", "place_camera", "pose", "render", "rotation"]
 
 _BYTES_PER_SAMPLE = 700
-"""The most that is held for each drawn sample at once, measured at 512 and 1024 pixels with some room."""
+"""Peak memory per rendered sample, measured at 512 and 1024 pixels with some margin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rendered:
-    """One picture and what is true of it.
+    """One image and its ground truth.
 
-    `landmarks68` and `keypoints5` are pixels; `visible68` says which landmarks no surface hides and lie inside the frame;
-    `face_mask` is 0..1, where a face swap replaces the picture, antialiased; `depth` is metres along the camera's axis, inf where
-    nothing is; `box` is x1 y1 x2 y2 of the face region. `head_to_camera` maps homogeneous points of the head at rest (rig axes:
-    x to the subject's left, y backwards, z up) to the camera's frame (x right, y down, z forward); `camera` maps those to pixels.
-    The properties below the fields are worked out when they are read. With motion blur all of it is true of the middle of the
-    exposure, but `face_mask`, which is blurred as the picture is.
+    `landmarks68` and `keypoints5` are in pixels; `visible68` marks landmarks that are unoccluded and inside the frame; `face_mask`
+    (0..1, antialiased) is where a face swap replaces the image; `depth` is in metres along the camera's axis, inf for background;
+    `box` is x1 y1 x2 y2 of the face region. `head_to_camera` maps homogeneous points of the head at rest (rig axes: x to the
+    subject's left, y backwards, z up) to the camera's frame (x right, y down, z forward); `camera` maps those to pixels.
+    Properties are computed when read. With motion blur, the ground truth is that of the middle of the exposure, except
+    `face_mask`, which is blurred like the image.
     """
 
     image: Image
@@ -68,7 +68,7 @@ class Rendered:
 
     @property
     def maps(self) -> truths.Maps:
-        """Labels, normals and albedo of every pixel; about as dear as the picture, kept for the last two scenes."""
+        """Labels, normals and albedo of every pixel; cost about as much as the image, cached for the last two scenes."""
         return truths.maps_of(self.scene)
 
     @property
@@ -78,38 +78,38 @@ class Rendered:
 
     @property
     def head_pose(self) -> truths.HeadPose:
-        """Yaw, pitch and roll of the head in radians, as the view has them."""
+        """Yaw, pitch and roll of the head in radians, from the view."""
         view = self.scene.view
         return truths.HeadPose(yaw=view.yaw, pitch=view.pitch, roll=view.roll)
 
     @property
     def gaze(self) -> Float[np.ndarray, "2 3"]:
-        """Unit vectors along which the right and the left eye look, in the camera's frame (x right, y down, z forward)."""
+        """Gaze directions of the right and the left eye as unit vectors in the camera's frame (x right, y down, z forward)."""
         return truths.gaze_of(self.scene)
 
     @property
     def light(self) -> Light:
-        """How it is lit."""
+        """The light of the view."""
         return self.scene.view.light
 
     def points(self, point_set: int) -> truths.Points:
-        """Landmarks of a point set (5, 68, 106 or 468), with visibility. Raises ValueError for another."""
+        """Landmarks of a point set (5, 68, 106 or 468) and their visibility. Raises ValueError for any other."""
         return truths.points_of(self.scene, point_set)
 
 
 def check_memory(size: int, supersampling: int = 2) -> None:
-    """Raise DeviceError if a picture of this side would not fit into the machine's memory."""
+    """Raises DeviceError if an image with this side would not fit into the machine's memory."""
     needed = (size * supersampling) ** 2 * _BYTES_PER_SAMPLE
-    if needed > (there := _memory_bytes()):
+    if needed > (available := _memory_bytes()):
         raise DeviceError(
-            expected=f"{needed / 2**30:.1f} GB of memory for a picture of {size} pixels",
-            got=f"{there / 2**30:.1f} GB",
+            expected=f"{needed / 2**30:.1f} GB of memory for an image of {size} pixels",
+            got=f"{available / 2**30:.1f} GB",
             remedy="render smaller",
         )
 
 
 def _memory_bytes() -> float:
-    """The machine's memory; unlimited where the system does not say."""
+    """The machine's memory in bytes; infinite if the system does not report it."""
     names = getattr(os, "sysconf_names", {})
     if not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(names):
         return math.inf
@@ -118,16 +118,16 @@ def _memory_bytes() -> float:
 
 @torch.inference_mode()
 def render(figure: Figure, view: View, *, size: int = 256, supersampling: int = 2, exposure: Sequence[View] = ()) -> Rendered:
-    """Picture and truth of one instant, `size` pixels square, on the figure's device.
+    """Renders image and ground truth of one instant, `size` pixels square, on the figure's device.
 
-    With `exposure`, views while the shutter is open, the picture is their mean in linear light and the truth that of `view`.
+    With `exposure` (views over the time the shutter is open), the image is their mean in linear light; the truth is that of `view`.
     """
     check_memory(size, supersampling)
     scene = Scene(figure=figure, view=view, size=size, supersampling=supersampling)
     drawn = draw(scene)
     if exposure:
-        moments = [Scene(figure=figure, view=each, size=size, supersampling=supersampling) for each in exposure]
-        layers = torch.stack([_layers(moment, draw(moment)) for moment in moments]).mean(0)
+        subframes = [Scene(figure=figure, view=each, size=size, supersampling=supersampling) for each in exposure]
+        layers = torch.stack([_layers(subframe, draw(subframe)) for subframe in subframes]).mean(0)
     else:
         layers = _layers(scene, drawn)
     image, face_mask = _develop(layers, view, size)
@@ -135,15 +135,15 @@ def render(figure: Figure, view: View, *, size: int = 256, supersampling: int = 
 
 
 def _layers(scene: Scene, drawn: Drawn) -> Float[Tensor, "5 s s"]:
-    """Light, cover and share of the swapped face of each pixel: samples averaged."""
+    """Per pixel, averaged over samples: radiance, coverage and weight of the swapped face."""
     figure, light, rig, posed = scene.figure, scene.view.light, drawn.rig, drawn.posed
     surface = drawn.surface
     rows = _shadow_rows(drawn.camera.size)
-    colour = shade(rig, figure, light, surface, posed.points, posed.turn, drawn.camera.place, rows=rows, dust=drawn.dust)
+    colour = shade(rig, figure, light, surface, posed.points, posed.turn, drawn.camera.position, rows=rows, casters=drawn.casters)
     layers = torch.zeros(5, drawn.camera.size**2, device=colour.device)
     for layer, values in zip(layers, [*colour, torch.ones_like(surface.face), surface.face], strict=True):
         layer.scatter_(0, surface.pixel, values)
-    # Sums of strided slices: several times faster than pooling.
+    # Summing strided slices is several times faster than pooling.
     times = scene.supersampling
     cells = layers.view(5, scene.size, times, scene.size, times)
     total = cells[:, :, 0, :, 0].clone()
@@ -157,7 +157,7 @@ def _shadow_rows(size: int) -> int:
 
 
 def _develop(layers: Float[Tensor, "5 s s"], view: View, size: int) -> tuple[Image, np.ndarray]:
-    """Lays the figure over the background, then exposure, film curve and noise."""
+    """Composites the figure over the background, then applies exposure, film curve and noise."""
     behind = backdrop(view.background_seed, (size, size)).to(layers.device)
     display = film((layers[:3] + behind * (1 - layers[3])) * view.light.exposure)
     if view.noise:
@@ -168,7 +168,7 @@ def _develop(layers: Float[Tensor, "5 s s"], view: View, size: int) -> tuple[Ima
 
 
 def film(linear: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
-    """Scene light to display values: a soft shoulder, then the power 1/2.2."""
+    """Tone maps linear light to display values: a soft shoulder, then gamma 1/2.2."""
     scaled = linear * 0.74
     return ((scaled * (1 + scaled * 0.06)) / (1 + scaled * 0.36)).clamp(1e-6, 1.0) ** (1 / 2.2)
 

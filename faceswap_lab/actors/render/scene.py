@@ -1,7 +1,7 @@
-"""A figure in a view, before any light: where every vertex is, where the camera stands, and which surface each sample shows.
+"""A figure in a view before shading: vertex positions, camera, and the visible surface at each sample.
 
-Convention: the world has x to the frame's right, y away from the camera, z up, in metres; the camera looks along y. Pictures have
-(x, y) with the origin top left and pixel centres at integers.
+Convention: the world has x to the frame's right, y away from the camera, z up, in metres; the camera looks along y. Image
+coordinates are (x, y) with the origin top left and pixel centres at integers.
 """
 
 import difflib
@@ -20,7 +20,7 @@ from faceswap_lab.actors.head.rig import Rig, load_rig
 from faceswap_lab.actors.performance.view import View
 from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.person.prop_mesh import mesh_of
-from faceswap_lab.actors.render.compose import Stance, dress
+from faceswap_lab.actors.render.compose import Stance, compose
 from faceswap_lab.actors.render.surface import Surface
 
 HEAD_CENTRE = (0.0, -0.075, 0.725)
@@ -29,7 +29,7 @@ HALF_FRAME_M = 0.145
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Posed:
-    """A figure's vertices in the world, their normals, and how head and shoulders are turned about the neck."""
+    """A figure's world-space vertices and normals, and the rotations of head and shoulders about the neck."""
 
     points: Float[Tensor, "v 3"]
     normals: Float[Tensor, "v 3"]
@@ -39,15 +39,15 @@ class Posed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Camera:
-    """A pinhole at `place` that looks along y; `focal` in pixels of a picture of `size` rows and columns."""
+    """A pinhole camera at `position` looking along y; `focal` in pixels of an image of `size` rows and columns."""
 
-    place: Float[Tensor, " 3"]
+    position: Float[Tensor, " 3"]
     focal: float
     size: int
 
     def project(self, points: Float[Tensor, "v 3"]) -> tuple[Float[Tensor, "v 2"], Float[Tensor, " v"]]:
         """Continuous pixel coordinates (the first pixel spans 0..1) and depth in metres."""
-        offset = points - self.place
+        offset = points - self.position
         depth = offset[:, 1]
         half = self.size / 2
         return torch.stack([offset[:, 0] / depth * self.focal + half, half - offset[:, 2] / depth * self.focal], 1), depth
@@ -55,7 +55,7 @@ class Camera:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scene:
-    """What is to be drawn: cheap to keep; everything else follows from it."""
+    """What to render: cheap to store; everything else is derived from it."""
 
     figure: Figure
     view: View
@@ -65,10 +65,10 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Drawn:
-    """A scene's geometry: vertices in the world and on the (supersampled) screen, and what each sample shows.
+    """A scene's geometry: vertices in world space and in (supersampled) screen space, and the visible samples.
 
-    `surface` holds every drawn sample with its pixel and depth, of the mesh and of single hairs alike; `dust` are points of
-    hair and frames that cast shadows.
+    `surface` holds every rendered sample with its pixel and depth, of the mesh and of strands alike; `casters` are points of
+    hair and accessories that cast shadows.
     """
 
     rig: Rig
@@ -77,11 +77,11 @@ class Drawn:
     xy: Float[Tensor, "v 2"]
     depth: Float[Tensor, " v"]
     surface: Surface
-    dust: Float[Tensor, "d 3"]
+    casters: Float[Tensor, "d 3"]
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Float[Tensor, "3 3"]:
-    """Turns a head: roll first, then pitch, then yaw, in radians; positive to the subject's left and down."""
+    """Head rotation matrix: roll first, then pitch, then yaw, in radians; positive to the subject's left and down."""
     (sy, sp, sr), (cy, cp, cr) = ([f(a) for a in (yaw, pitch, roll)] for f in (math.sin, math.cos))
     turn = torch.tensor([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1.0]], dtype=torch.float64)
     nod = torch.tensor([[1.0, 0, 0], [0, cp, -sp], [0, sp, cp]], dtype=torch.float64)
@@ -90,7 +90,7 @@ def rotation(yaw: float, pitch: float, roll: float) -> Float[Tensor, "3 3"]:
 
 
 def pose(rig: Rig, figure: Figure, view: View) -> Posed:
-    """Applies the actions, then bends the neck: shoulders follow a third of the yaw and less of the rest, the head all of it.
+    """Applies the actions, then bends the neck: shoulders follow a third of the yaw and less of pitch and roll, the head all.
 
     Raises ValueError for an action that the rig does not have.
     """
@@ -111,12 +111,12 @@ def _rows(rig: Rig, actions: Mapping[str, float]) -> list[tuple[int, float]]:
     for name in actions:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)[:3]
-            raise ValueError(f"no action {name!r}; near are {', '.join(near)}; there are {len(known)}")
+            raise ValueError(f"no action {name!r}; similar ones among the {len(known)} are {', '.join(near)}")
     return [(known[name], value) for name, value in actions.items() if value]
 
 
 def place_camera(rig: Rig, view: View, turn: Float[Tensor, "3 3"], size: int) -> Camera:
-    """The camera that frames the head of `turn`; it depends on the view alone, never on who is filmed."""
+    """The camera that frames a head rotated by `turn`; it depends on the view alone, never on the person."""
     device = turn.device
     reach = math.tan(math.radians(view.fov_deg) / 2)
     centre = turn @ (torch.tensor(HEAD_CENTRE, device=device) - rig.neck) + rig.neck
@@ -126,7 +126,7 @@ def place_camera(rig: Rig, view: View, turn: Float[Tensor, "3 3"], size: int) ->
 
 
 def draw(scene: Scene) -> Drawn:
-    """Poses the figure, places the camera and finds the nearest surface of every sample."""
+    """Poses the figure, places the camera and finds the visible surface at every sample."""
     figure, view = scene.figure, scene.view
     rig = load_rig(str(figure.points.device))
     posed = pose(rig, figure, view)
@@ -141,15 +141,15 @@ def draw(scene: Scene) -> Drawn:
         base=posed.base,
         project=camera.project,
         size=camera.size,
-        sample_m=(HEAD_CENTRE[1] - float(camera.place[1])) / camera.focal,
+        sample_m=(HEAD_CENTRE[1] - float(camera.position[1])) / camera.focal,
         held=None if view.prop is None else mesh_of(view.prop, figure.skin),
     )
-    surface, dust = dress(rig, figure, stance, fragments, view.actions)
-    return Drawn(rig=rig, posed=posed, camera=camera, xy=xy, depth=depth, surface=surface, dust=dust)
+    surface, casters = compose(rig, figure, stance, fragments, view.actions)
+    return Drawn(rig=rig, posed=posed, camera=camera, xy=xy, depth=depth, surface=surface, casters=casters)
 
 
 def travel(before: View, after: View, *, size: int) -> float:
-    """How many pixels the fastest landmark of the template head moves between two views: the same for whoever performs."""
+    """Largest landmark displacement of the template head between two views, in pixels; independent of the actor."""
     rig = load_rig()
     places = []
     for view in (before, after):
@@ -163,18 +163,18 @@ def travel(before: View, after: View, *, size: int) -> float:
 
 
 def head_to_camera(drawn: Drawn) -> Float[np.ndarray, "4 4"]:
-    """Homogeneous points of the head at rest (rig axes) to the camera's frame (x right, y down, z forward)."""
+    """Matrix from homogeneous points of the head at rest (rig axes) to the camera's frame (x right, y down, z forward)."""
     world_to_camera = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-    neck, place = (t.cpu().numpy().astype(np.float64) for t in (drawn.rig.neck, drawn.camera.place))
+    neck, position = (t.cpu().numpy().astype(np.float64) for t in (drawn.rig.neck, drawn.camera.position))
     rotate = drawn.posed.turn.cpu().numpy().astype(np.float64)
     matrix = np.eye(4)
     matrix[:3, :3] = world_to_camera @ rotate
-    matrix[:3, 3] = world_to_camera @ (neck - rotate @ neck - place)
+    matrix[:3, 3] = world_to_camera @ (neck - rotate @ neck - position)
     return matrix
 
 
 def camera_matrix(drawn: Drawn, supersampling: int) -> Float[np.ndarray, "3 3"]:
-    """From the camera's frame to pixels of the finished picture."""
+    """Intrinsic matrix: camera's frame to pixels of the final image."""
     full, focal = drawn.camera.size, drawn.camera.focal
     matrix = np.array([[focal, 0, full / 2], [0, focal, full / 2], [0, 0, supersampling]]) / supersampling
     return np.asarray(matrix - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]))

@@ -1,7 +1,7 @@
-"""How the light falls on each drawn sample.
+"""Shading of each rendered sample.
 
-Skin is a diffuse wrap shifted to red with two specular lobes, hair shines along its strands (J. Kajiya, T. Kay, "Rendering fur with
-three dimensional textures", 1989), eyes have a sharp highlight, lenses mirror. All light is linear RGB.
+Skin is wrapped diffuse shading with a red shift plus two specular lobes, hair is anisotropic (J. Kajiya, T. Kay, "Rendering fur
+with three dimensional textures", 1989), eyes have a sharp highlight, lenses reflect. All light is linear RGB.
 """
 
 import math
@@ -19,20 +19,20 @@ from faceswap_lab.actors.head.headpack import HAIR, SKIN
 from faceswap_lab.actors.head.rig import Rig, smoothstep
 from faceswap_lab.actors.performance.view import Light
 from faceswap_lab.actors.person.figure import Figure
-from faceswap_lab.actors.person.skin import HEAD_MIDDLE
+from faceswap_lab.actors.person.skin import SKULL_CENTRE
 from faceswap_lab.actors.render.material import Material, material_of
 from faceswap_lab.actors.render.surface import Surface
 from faceswap_lab.actors.render.wrinkles import fold
 
 _WRAP = (0.36, 0.19, 0.13)
 _SHADOW_TINT, _HOLLOW_TINT = (0.55, 0.08, -0.04), (0.30, 0.0, -0.06)
-"""How much redder skin is at the edge of a shadow, and in hollows."""
+"""Red shift of skin in the penumbra of shadows, and in occluded areas."""
 
-_EAR_M, _BLOOD_LIGHT = 0.008, (0.55, 0.10, 0.05)
+_EAR_THICKNESS_M, _EAR_TRANSMITTANCE = 0.008, (0.55, 0.10, 0.05)
 
 
 def _deepen(share: Tensor, tint: float, skin: Tensor) -> Float[Tensor, " p"]:
-    """A share of light, raised (positive) or lowered in half tones on skin: light that scatters in it comes back redder."""
+    """A fraction of light, raised (positive `tint`) or lowered at mid values on skin: subsurface scattering reddens light."""
     return torch.addcmul(share, skin * (1 - share), share * tint)
 
 
@@ -51,12 +51,12 @@ def shade(
     eye: Float[Tensor, " 3"],
     *,
     rows: int,
-    dust: Float[Tensor, "d 3"] | None = None,
+    casters: Float[Tensor, "d 3"] | None = None,
 ) -> Float[Tensor, "3 p"]:
-    """Light that leaves each sample towards `eye`.
+    """Outgoing light of each sample towards `eye`.
 
-    `rows` is the resolution of the shadow map; `dust` are points of hair and frames that cast shadows. Colours are worked out a
-    channel at a time: torch is several times faster on long rows than on rows of three.
+    `rows` is the resolution of the shadow map; `casters` are points of hair and accessories that cast shadows. Colours are
+    computed one channel at a time: torch is several times faster on long rows than on rows of three.
     """
     device = str(points.device)
     material = material_of(rig, figure, surface)
@@ -64,7 +64,7 @@ def shade(
     normal, material = _face_camera(surface, material, towards)
     normal = fold(normal, material.slope[:, 0], material.slope[:, 1], turn)
     key = F.normalize(torch.tensor(light.key_direction, device=device), dim=0)
-    shadow = DepthMap.from_direction(points, rig.shadow_triangles(long_hair=figure.long_hair), key, rows=rows, dust=dust)
+    shadow = DepthMap.from_direction(points, rig.shadow_triangles(long_hair=figure.long_hair), key, rows=rows, casters=casters)
     cosine = normal @ key
     lit = _lit(light, surface, normal, cosine, shadow)
     diffuse = _diffuse(light, material, normal, key, cosine, lit)
@@ -82,10 +82,10 @@ def shade(
 
 
 def _lit(light: Light, surface: Surface, normal: Tensor, cosine: Tensor, shadow: DepthMap) -> Float[Tensor, " p"]:
-    """Share of the key light that reaches each sample; 0 where the surface faces so far away that nothing of it shows."""
+    """Fraction of the key light that reaches each sample; 0 where the surface faces too far away for wrapped shading."""
     bias = (
         0.003 + 0.0022 * light.softness * (1 - cosine.clamp(0, 1)) ** 2
-    )  # a wide blur reads the same slanted surface, nearer to the light
+    )  # a wide filter also samples the slanted surface itself, nearer to the light
     hairs = surface.part[surface.num_mesh :]
     bias[surface.num_mesh :] = torch.where(hairs == HAIR, 0.009, 0.004)
     towards = cosine > -max(_WRAP)
@@ -97,7 +97,7 @@ def _lit(light: Light, surface: Surface, normal: Tensor, cosine: Tensor, shadow:
 
 
 def _look_through_lenses(colour: Tensor, figure: Figure, light: Light, surface: Surface, towards: Tensor, key: Tensor) -> None:
-    """What lies behind a lens is filtered, and the lens mirrors the sky and a square of the key light."""
+    """Tints samples behind a lens and adds the lens's reflection of the ambient dome and the key light."""
     if figure.worn is None:
         return
     rows = (surface.glass.abs().sum(1) > 0).nonzero()[:, 0]
@@ -115,25 +115,25 @@ def _look_through_lenses(colour: Tensor, figure: Figure, light: Light, surface: 
 def _glow_ears(
     colour: Tensor, light: Light, surface: Surface, material: Material, normal: Tensor, key: Tensor, shadow: DepthMap
 ) -> None:
-    """Red light that comes through the ears from behind, where their other side is lit."""
+    """Red translucency of ears whose far side is lit."""
     x, y, z = surface.template.unbind(1)
     ear = (surface.part == SKIN) & (x.abs() > 0.070) & (y > -0.075) & (y < -0.010) & (z > 0.665) & (z < 0.756)
     rows = (ear & (normal @ key < 0)).nonzero()[:, 0]
     outwards = pick(normal, rows)
-    behind = pick(surface.position, rows) - outwards * _EAR_M
+    behind = pick(surface.position, rows) - outwards * _EAR_THICKNESS_M
     lit = shadow.visible(behind + key * 0.003, bias_m=0.003, softness=3.0)
     through = lit * (-(outwards @ key)).clamp(0, 1)
     for k, albedo in enumerate(pick(material.albedo, rows).unbind(1)):
-        colour[k, rows] += albedo * through * (_BLOOD_LIGHT[k] * light.key_colour[k])
+        colour[k, rows] += albedo * through * (_EAR_TRANSMITTANCE[k] * light.key_colour[k])
 
 
 def _strand_shine(
     surface: Surface, material: Material, normal: Tensor, towards: Tensor, key: Tensor, lit: Tensor
 ) -> list[Float[Tensor, " s"]]:
-    """Highlights of single hairs: a white one shifted to the root, a coloured, wider one shifted to the tip, light from behind.
+    """Highlights of strands: a white one shifted towards the root and a wider, coloured one shifted towards the tip.
 
-    The two lobes of S. Marschner et al., "Light scattering from human hair fibers" (2003), in the cheap form of T. Scheuermann,
-    "Practical real-time hair rendering and shading" (2004). A row for each channel.
+    The two lobes of S. Marschner et al., "Light scattering from human hair fibers" (2003), in the approximation of T. Scheuermann,
+    "Practical real-time hair rendering and shading" (2004). One array per channel.
     """
     rows = slice(surface.num_mesh, None)
     normal, along, towards = normal[rows], surface.tangent, towards[rows]
@@ -150,8 +150,8 @@ def _strand_shine(
 
 
 def _face_camera(surface: Surface, material: Material, towards: Tensor) -> tuple[Tensor, Material]:
-    """Turns the normals of hair seen from inside, where it is darker."""
-    hanging = ((surface.part == HAIR) & (surface.place[:, 1] >= FIRST_TEXTURE_ROW)).nonzero()[:, 0]
+    """Flips the normals of curtain hair seen from inside and darkens it there."""
+    hanging = ((surface.part == HAIR) & (surface.uv[:, 1] >= FIRST_TEXTURE_ROW)).nonzero()[:, 0]
     inside = pick(hanging, (dot(pick(surface.normal, hanging), pick(towards, hanging)) < 0).nonzero()[:, 0])
     normal, occlusion = surface.normal.clone(), material.occlusion.clone()
     normal[inside] = -pick(normal, inside)
@@ -162,7 +162,7 @@ def _face_camera(surface: Surface, material: Material, towards: Tensor) -> tuple
 def _diffuse(
     light: Light, material: Material, normal: Tensor, key: Tensor, cosine: Tensor, lit: Tensor
 ) -> list[Float[Tensor, " p"]]:
-    """Light that comes back from below the surface, for each channel."""
+    """Diffuse light, per channel, before albedo."""
     device, skin = normal.device, material.skin
     across = F.normalize(torch.stack([-key[0], key[1], torch.full_like(key[2], 0.2)]), dim=0)
     behind = F.normalize(torch.stack([-key[0], torch.full_like(key[1], 0.7), torch.full_like(key[2], 0.35)]), dim=0)
@@ -198,8 +198,8 @@ def _specular(
 def _hair_shine(
     figure: Figure, surface: Surface, normal: Tensor, half: Tensor, cosine: Tensor, turn: Tensor, rows: Tensor
 ) -> Float[Tensor, " s"]:
-    """Highlights across strands that lie along the meridians from the pole of the hair."""
-    ray = pick(surface.template, rows) - torch.tensor(HEAD_MIDDLE, device=normal.device)
+    """Anisotropic highlight of hair whose strands run along the meridians from the hair's pole."""
+    ray = pick(surface.template, rows) - torch.tensor(SKULL_CENTRE, device=normal.device)
     pole = turn @ figure.strand_pole
     facing = pick(normal, rows)
     along = pole - facing * (facing @ pole)[:, None]

@@ -1,4 +1,4 @@
-"""What the renderer knows beside the picture: labels, normals, albedo, actions, gaze, landmarks; each worked out when read."""
+"""Ground truth besides the image: labels, normals, albedo, actions, gaze, landmarks; each computed when read."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -51,10 +51,10 @@ LABELS = (
     "occluder",
     "clothes",
 )
-"""Names of the values of a label map."""
+"""Names of a label map's values."""
 
 _VISIBLE_WITHIN_M, _SEEN_THROUGH_M = 0.004, 0.015
-"""How near to a point the drawn surface must be; brows, lashes and beards hide nothing of the skin that they grow from."""
+"""Depth tolerances of the visibility test; the larger one applies where brows, lashes or beard cover the skin they grow on."""
 
 _LABEL_OF_PART = {
     EYE_LEFT: "eyes",
@@ -74,31 +74,31 @@ _LABEL_OF_PART = {
 }
 _JAW_Y = (-0.140, -0.128, -0.108, -0.088, -0.070, -0.058, -0.045, -0.020, 0.060)
 _JAW_Z = (0.6115, 0.6150, 0.6220, 0.6330, 0.6480, 0.6600, 0.6720, 0.6750, 0.6600)
-"""Height of the lower edge of the face over the depth of the template head; skin below it is neck."""
+"""Lower edge of the face as height over y on the template head; skin below it is neck."""
 
 _NOSE_Z, _NOSE_HALF_WIDTH = (0.6770, 0.6815, 0.6920, 0.7050, 0.7270), (0.012, 0.0190, 0.0175, 0.0115, 0.0085)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Maps:
-    """Per pixel: `labels` (numbers of LABELS, the commonest of the pixel's samples), unit `normals` in the camera's frame (x right,
-    y down, z forward; 0 where nothing is), `albedo` (linear RGB before any light; 0 where nothing is)."""
+    """Per pixel: `labels` (indices into LABELS, by majority of the pixel's samples), unit `normals` in the camera's frame (x right,
+    y down, z forward; 0 for background), `albedo` (linear RGB, unlit; 0 for background)."""
 
     labels: UInt8[np.ndarray, "h w"]
     normals: Float[np.ndarray, "h w 3"]
     albedo: Float[np.ndarray, "h w 3"]
 
     def mask(self, *names: str) -> Bool[np.ndarray, "h w"]:
-        """Where one of these labels is. Raises ValueError for an unknown one."""
+        """Mask of the pixels with any of these labels. Raises ValueError for an unknown label."""
         for name in names:
             if name not in LABELS:
-                raise ValueError(f"no label {name!r}; there are {', '.join(LABELS)}")
+                raise ValueError(f"no label {name!r}; choose from {', '.join(LABELS)}")
         return np.isin(self.labels, [LABELS.index(name) for name in names])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadPose:
-    """Turn of the head against the camera's axis in radians: yaw to the subject's left, pitch down, roll; roll is applied first."""
+    """Head rotation relative to the camera in radians: yaw to the subject's left, pitch down, roll; roll is applied first."""
 
     yaw: float
     pitch: float
@@ -107,7 +107,7 @@ class HeadPose:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Points:
-    """Landmarks in pixels, and which of them no surface hides."""
+    """Landmarks in pixels, and which of them are unoccluded."""
 
     xy: Float[np.ndarray, "n 2"]
     visible: Bool[np.ndarray, " n"]
@@ -139,7 +139,7 @@ def maps_of(scene: Scene) -> Maps:
 
 
 def _labels(figure: Figure, surface: Surface, *, hair: Tensor, clothes: Tensor) -> Tensor:
-    """The number of the label of each sample."""
+    """Label index of each sample."""
     device = surface.part.device
     table = torch.zeros(32, dtype=torch.long)
     table[SKIN] = LABELS.index("skin")
@@ -149,8 +149,8 @@ def _labels(figure: Figure, surface: Surface, *, hair: Tensor, clothes: Tensor) 
     rows = (surface.part == SKIN).nonzero()[:, 0]
     x, y, z = surface.template[rows].unbind(1)
     texture = torch.stack([figure.texture[4], figure.brows, _ears(figure)])
-    grid = (surface.place[rows] * 2 - 1)[None, None]
-    inside = ((surface.place[rows] > 0) & (surface.place[rows] < 1)).all(1)
+    grid = (surface.uv[rows] * 2 - 1)[None, None]
+    inside = ((surface.uv[rows] > 0) & (surface.uv[rows] < 1)).all(1)
     lips, brows, ears = (F.grid_sample(texture[None], grid, align_corners=False)[0, :, 0] * inside).unbind(0)
     nose = (x.abs() < _interpolate(z, _NOSE_Z, _NOSE_HALF_WIDTH)) & (z > _NOSE_Z[0]) & (z < _NOSE_Z[-1]) & (y < -0.118)
     found = labels[rows]
@@ -172,7 +172,7 @@ def _ears(figure: Figure) -> Float[Tensor, "h w"]:
 
 
 def _interpolate(at: Tensor, places: tuple[float, ...], values: tuple[float, ...]) -> Tensor:
-    """Linear between places, the end values beyond."""
+    """Piecewise linear interpolation, constant beyond the ends."""
     x, y = (torch.tensor(row, device=at.device) for row in (places, values))
     row = torch.searchsorted(x, at.contiguous()).clamp(1, len(places) - 1)
     share = ((at - x[row - 1]) / (x[row] - x[row - 1])).clamp(0, 1)
@@ -185,7 +185,7 @@ def actions_of(scene: Scene) -> dict[str, float]:
 
 
 def gaze_of(scene: Scene) -> Float[np.ndarray, "2 3"]:
-    """Where the right and the left eye look: the rotation that turns each eyeball from rest, applied to straight ahead."""
+    """Gaze of the right and the left eye: each eyeball's rotation from rest, applied to the forward axis."""
     rig = load_rig(_device(scene))
     posed = pose(rig, scene.figure, scene.view).points
     directions = []
@@ -200,7 +200,7 @@ def gaze_of(scene: Scene) -> Float[np.ndarray, "2 3"]:
 
 
 def points_of(scene: Scene, point_set: int) -> Points:
-    """Landmarks of a point set and their visibility; a point made of several is visible where all of them are."""
+    """Landmarks of a point set and their visibility; a point derived from several is visible if all of them are."""
     drawn, times = draw(scene), scene.supersampling
     corners, weights = landmark_table(drawn.rig, point_set)
     place = (drawn.posed.points[corners] * weights[..., None]).sum(1)
@@ -213,7 +213,7 @@ def points_of(scene: Scene, point_set: int) -> Points:
 
 
 def depth_buffer(drawn: Drawn) -> Float[Tensor, "s s"]:
-    """Metres along the camera's axis for every sample, inf where nothing is."""
+    """Depth of every sample in metres along the camera's axis, inf for background."""
     full = drawn.camera.size
     buffer = torch.full((full * full,), torch.inf, device=drawn.xy.device)
     buffer[drawn.surface.pixel] = drawn.surface.depth
@@ -221,7 +221,7 @@ def depth_buffer(drawn: Drawn) -> Float[Tensor, "s s"]:
 
 
 def visible(drawn: Drawn, xy: Float[Tensor, "n 2"], depth: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
-    """Which points lie on the drawn surface: within a few millimetres of it at one of the 3 x 3 samples around them."""
+    """Mask of the points on the visible surface: within a few millimetres of it at one of the 3 x 3 samples around them."""
     surface, size = drawn.surface, drawn.camera.size
     small_hair = torch.isin(surface.part, torch.tensor([BROW, LASH, BEARD], device=xy.device))
     slack = torch.full((size * size,), _VISIBLE_WITHIN_M, device=xy.device)

@@ -109,7 +109,7 @@ def _measured(scene: Scene) -> tuple[Float[np.ndarray, "106 2"], float]:
     camera = place_camera(rig, scene.view, posed.turn, scene.size)
     xy, _ = camera.project((posed.points[corners] * weights[..., None]).sum(1))
     right, left = (posed.points[rig.landmark_vertices[list(eye)]].mean(0) for eye in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS))
-    depth = float(((right + left) / 2 - camera.place)[1])
+    depth = float(((right + left) / 2 - camera.position)[1])
     return np.asarray(xy.numpy() - 0.5, np.float32), float((right - left).norm()) * camera.focal / depth
 
 

@@ -110,7 +110,7 @@ def find_doubles(
     The best of equal ones stays, whichever file it is from. Only the `_LOOKS` likest at small scale are looked at closely.
     """
     doubles: dict[int, tuple[int, float]] = {}
-    vectors = np.stack([quality.small_vector(each) for each in thumbnails]) if thumbnails else np.zeros((0, 1), np.float32)
+    vectors = np.stack([quality.thumbnail_vector(each) for each in thumbnails]) if thumbnails else np.zeros((0, 1), np.float32)
     kept: dict[str, list[int]] = defaultdict(list)
     stacks: dict[str, np.ndarray] = {}
     for number in sorted(range(len(thumbnails)), key=lambda n: (-merit[n], n)):
