@@ -348,7 +348,7 @@ def test_clusters_are_the_people_the_largest_first() -> None:
 def test_parts_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, who = crowd([90, 60, 30, 3], spread=0.6)
     files = [f"file {number % 40}" for number in range(len(who))]
-    monkeypatch.setattr(clusters, "MOST", 20)
+    monkeypatch.setattr(clusters, "MAX_LINKED", 20)
     assert (cluster(vectors, files, same_person=0.363).labels == who).all()
 
 
