@@ -1,5 +1,6 @@
 """Manifests: what they say is read exactly or not at all."""
 
+import time
 from datetime import date
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent import manifest as consent
 from faceswap_lab.trust.consent.declare import declare, parse_basis
 from faceswap_lab.trust.consent.manifest import find_entry, locate, read_manifest, uri_problem
+from faceswap_lab.trust.consent.withdraw import entries_of
 
 DAY = date(2026, 6, 1)
 SHA = "ab" * 32
@@ -117,9 +119,9 @@ def test_a_picture_that_is_free_is_no_person_that_agreed(tmp_path: Path, kind: s
         (f"a,{SHA}\n", 1, "header"),
         (f"uri,sha256,split,more\na,{SHA},train,x\n", 1, "header"),
         (f"uri,sha256\nb,{'cd' * 32}\na,{SHA},train\n", 3, "3 fields"),
-        (f"uri,sha256\na,{SHA}\n\n", 3, "0 fields"),
-        (f"uri,sha256\na,{SHA.upper()}\n", 2, "lower-case hex"),
-        (f"uri,sha256\na,{SHA}0\n", 2, "lower-case hex"),
+        (f"uri,sha256\n,{SHA}\n", 2, "empty"),
+        (f"uri,sha256\na,{SHA.upper()}G\n", 2, "64 hex digits"),
+        (f"uri,sha256\na,{SHA}0\n", 2, "64 hex digits"),
         (f"uri,sha256\na,{SHA}\nb,{SHA}\n", 3, "stands in line 2"),
         (f"uri,sha256\na,{SHA}\na,{'cd' * 32}\n", 3, "stands in line 2"),
         (f"uri,sha256\n../a,{SHA}\n", 2, "leaves its folder"),
@@ -306,3 +308,81 @@ def test_who_has_withdrawn_is_not_declared_anew(tmp_path: Path) -> None:
     with pytest.raises(ConsentError, match="withdrawn"):
         declared(tmp_path, picture(tmp_path, "new.png"), who="jane doe")
     assert declared(tmp_path, picture(tmp_path, "new.png"), who="John Roe") == "john-roe:2"
+
+
+# --- manifests as editors, spreadsheets and other systems leave them ---------------------------------------------------------
+
+
+def test_a_byte_order_mark_capitals_and_a_blank_last_line_are_read(tmp_path: Path) -> None:
+    path = put(tmp_path, rows=f"uri,sha256\nclips/a.mp4,{SHA.upper()}\n\n")
+    for file in (path, path.with_suffix(".csv")):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    entry = find_entry(tmp_path, SHA)
+    assert entry is not None
+    assert (entry.sha256, entry.label) == (SHA, "jane:2")
+
+
+def test_capitals_are_no_second_file(tmp_path: Path) -> None:
+    put(tmp_path, rows=f"uri,sha256\na.mp4,{SHA}\nb.mp4,{SHA.upper()}\n")
+    with pytest.raises(ManifestError, match="stands in line 2 already"):
+        find_entry(tmp_path, SHA)
+
+
+def test_hidden_files_of_other_systems_are_passed_over(tmp_path: Path) -> None:
+    path = put(tmp_path)
+    for suffix in (".toml", ".csv"):
+        path.with_name(f"._jane{suffix}").write_bytes(b"\0\5\x16\7\xff\xfe" + SHA.encode())
+    assert find_entry(tmp_path, SHA) is not None
+
+
+@pytest.mark.parametrize("rows", [b"\xff\xfe\0", b"uri;sha256\n", b'uri,sha256\n"half'])
+def test_a_faulty_manifest_blocks_its_own_files_only(tmp_path: Path, rows: bytes) -> None:
+    put(tmp_path)
+    other = put(tmp_path, "other", toml="= nothing")
+    other.with_suffix(".csv").write_bytes(rows + b"x.png," + b"cd" * 32)
+    assert find_entry(tmp_path, SHA) is not None
+    with pytest.raises(ManifestError, match=r"other\.(toml|csv)"):
+        find_entry(tmp_path, "cd" * 32)
+    file = tmp_path / "new.png"
+    file.write_bytes(b"x")
+    made = declare(
+        tmp_path, path=file, sha256=sha256_file(file), who="New", basis="consent: a form", uses=["train"], source="", today=DAY
+    )
+    assert made.subject == "New"
+
+
+def test_a_faulty_manifest_that_may_hold_a_withdrawal_stops_declarations(tmp_path: Path) -> None:
+    put(tmp_path, "other", toml=TOML + "withdrawn = 2026-05-31\n= nothing")
+    file = tmp_path / "new.png"
+    file.write_bytes(b"x")
+    with pytest.raises(ManifestError, match="other"):
+        declare(
+            tmp_path, path=file, sha256=sha256_file(file), who="Jane Doe", basis="consent: x", uses=["train"], source="", today=DAY
+        )
+
+
+def test_one_name_in_two_spellings_is_one_person(tmp_path: Path) -> None:
+    composed, decomposed = "Ren\u00e9e Zoe\u0308", "RENE\u0301E ZO\u00cb"
+    put(tmp_path, toml=TOML.replace("Jane Doe", composed) + "withdrawn = 2026-05-31\n")
+    file = tmp_path / "new.png"
+    file.write_bytes(b"x")
+    with pytest.raises(ConsentError, match="withdrawn"):
+        declare(
+            tmp_path, path=file, sha256=sha256_file(file), who=decomposed, basis="consent: x", uses=["train"], source="", today=DAY
+        )
+    assert [entry.subject for entry in entries_of(tmp_path, decomposed)] == [composed]
+
+
+def test_a_consent_of_today_stands_wherever_the_lab_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Declared where the calendar is a day ahead of UTC (Kiritimati), used in UTC."""
+    monkeypatch.setenv("TZ", "Etc/GMT-14")
+    time.tzset()
+    try:
+        declared = consent.utc_today()
+    finally:
+        monkeypatch.setenv("TZ", "UTC")
+        time.tzset()
+    put(tmp_path, toml=TOML.replace("2026-05-03", declared.isoformat()))
+    entry = find_entry(tmp_path, SHA)
+    assert entry is not None
+    assert entry.standing(consent.utc_today()) == ""

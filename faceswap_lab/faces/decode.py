@@ -4,6 +4,7 @@ The index is built by demuxing alone (no decoding). Frames are identified by pre
 reads and reads by another process return the same image for the same index.
 """
 
+import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from faceswap_lab.errors import MediaError
+from faceswap_lab.faces import remedies
 from faceswap_lab.faces.frame import MAX_PIXELS, ColourTags, Frame, Image
 
 # Playlists and similar formats are excluded: they make FFmpeg open files other than the admitted one.
@@ -61,7 +63,11 @@ class Index:
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """Opens a PyAV container for reading. FFmpeg errors, here or in the body, become MediaError."""
-    with ffmpeg_errors(path), open_container(path) as container:
+    try:
+        container = open_container(path)
+    except av.FFmpegError as error:
+        raise damaged(path, _said(error), repairable=False) from error
+    with ffmpeg_errors(path), container:
         yield container
 
 
@@ -71,7 +77,12 @@ def ffmpeg_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except av.FFmpegError as error:
-        raise damaged(path, str(error)) from error
+        raise damaged(path, _said(error)) from error
+
+
+def _said(error: av.FFmpegError) -> str:
+    """FFmpeg's message without its error number and the path."""
+    return (error.strerror or str(error)).lower()
 
 
 def open_container(path: Path) -> Any:
@@ -80,9 +91,11 @@ def open_container(path: Path) -> Any:
     return av.open(str(path.resolve()), options={"format_whitelist": _CONTAINERS}, metadata_errors="replace")
 
 
-def damaged(path: Path, what: str) -> MediaError:
-    """The error for a truncated or inconsistent file."""
-    remedy = f"copy it again from its source, or repair it: ffmpeg -i {path.name} -c:v libx264 -crf 14 -c:a aac repaired.mp4"
+def damaged(path: Path, what: str, *, repairable: bool = True) -> MediaError:
+    """The error for a truncated or inconsistent file; `repairable` if FFmpeg can still read some of it."""
+    remedy = "copy it again from its source"
+    if repairable:
+        remedy += f", or repair it: {remedies.to_mp4(path, what='repaired')}"
     return MediaError(expected="an intact video file", got=f"{path.name}: {what}", remedy=remedy)
 
 
@@ -101,34 +114,62 @@ def timeline_start(container: Any) -> Fraction:
     return min(starts, default=Fraction(0))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Packet:
+    """A video packet: presentation timestamp (ticks), whether it is a keyframe, whether the edit list hides it."""
+
+    pts: int
+    is_keyframe: bool
+    is_hidden: bool
+
+
 def read_index(path: Path) -> Index:
     """Demuxes all packets, then decodes the first frame for its size. MediaError for any file that Clip refuses."""
     with opened(path) as container:
         stream = video_stream(path, container)
-        start, base, rate, aspect = timeline_start(container), stream.time_base, stream.average_rate, stream.sample_aspect_ratio
+        start, base, rate = timeline_start(container), stream.time_base, stream.average_rate
         has_audio, has_exact_duration = bool(container.streams.audio), container.format.name.startswith(_EXACT_DURATION)
         duration = float(container.duration / av.time_base) if container.duration and has_exact_duration else 0.0
         declared = stream.frames
         if container.format.name.startswith("matroska") and _ends_early(path):
             raise damaged(path, "it is shorter than its header declares")
-        packets, counted, end = _packets(path, container, stream)
-    shown = sorted(pts for pts, _ in packets)
-    # The last frame's duration may be unknown; it is assumed to be at most twice the longest other.
-    longest = max((float((b - a) * base) for a, b in pairwise(shown)), default=0.0)
-    if not packets or declared > counted or duration - end > max(0.1, 2 * longest):
-        raise damaged(path, f"it is truncated after {counted} of {declared or 'more'} frames")
-    if aspect not in (None, 0, 1):
-        command = f"ffmpeg -i {path.name} -vf scale=iw*sar:ih,setsar=1 -c:v libx264 -crf 14 -c:a copy square.mp4"
-        raise MediaError(expected="square pixels", got=f"{path.name} with pixels {aspect} wide", remedy=f"run {command}")
-    # Frames before the first keyframe reference frames removed by a cut: no decoder outputs them.
-    first_key = min((pts for pts, is_key in packets if is_key), default=packets[0][0])
-    ordered = sorted((pts, is_key) for pts, is_key in packets if pts >= first_key)
-    pts = tuple(when for when, _ in ordered)
+        packets, end = _packets(path, container, stream)
+    if declared <= len(packets) or not _is_whole_unedited(path, declared):
+        _require_whole(path, packets, base, declared=declared, missing_s=duration - end)
+    ordered = _shown(packets)
+    pts = tuple(packet.pts for packet in ordered)
     if len(set(pts)) != len(pts):
         raise damaged(path, "two of its frames have the same presentation time")
     times = _times(pts, base, start, rate)
-    keyframes = tuple(number for number, (_, is_key) in enumerate(ordered) if is_key)
+    keyframes = tuple(number for number, packet in enumerate(ordered) if packet.is_keyframe)
     return Index(pts=pts, times_s=times, keyframes=keyframes, fps=_mean_rate(times, rate), size=_size(path), has_audio=has_audio)
+
+
+def _shown(packets: list[_Packet]) -> list[_Packet]:
+    """The displayed packets in presentation order.
+
+    Frames before the first keyframe reference frames removed by a cut: no decoder outputs them. A keyframe that the edit list hides
+    can still be decoded from: a stream-copied excerpt (`ffmpeg -ss … -c copy`) begins with one.
+    """
+    first_key = min((packet.pts for packet in packets if packet.is_keyframe), default=packets[0].pts)
+    return sorted((packet for packet in packets if not packet.is_hidden and packet.pts >= first_key), key=lambda packet: packet.pts)
+
+
+def _require_whole(path: Path, packets: list[_Packet], base: Fraction, *, declared: int, missing_s: float) -> None:
+    """Raises MediaError for a file that is truncated before its last frame."""
+    shown = sorted(packet.pts for packet in packets if not packet.is_hidden)
+    # The last frame's duration may be unknown; it is assumed to be at most twice the longest other.
+    longest = max((float((b - a) * base) for a, b in pairwise(shown)), default=0.0)
+    if not shown or declared > len(packets) or missing_s > max(0.1, 2 * longest):
+        raise damaged(path, f"it is truncated after {len(packets)} of {declared or 'more'} frames")
+
+
+def _is_whole_unedited(path: Path, declared: int) -> bool:
+    """Whether all frames that an MP4 declares are present when its edit list, which may end before them, is ignored."""
+    options = {"format_whitelist": _CONTAINERS, "ignore_editlist": "1"}
+    with ffmpeg_errors(path), av.open(str(path.resolve()), options=options, metadata_errors="replace") as container:
+        found = [packet.is_corrupt for packet in container.demux(video_stream(path, container)) if packet.size]
+    return len(found) == declared and not any(found)
 
 
 def _ends_early(path: Path) -> bool:
@@ -162,15 +203,18 @@ def _size(path: Path) -> tuple[int, int]:
         if stream.width * stream.height > MAX_PIXELS:
             expected, got = f"frames of at most {MAX_PIXELS // 1_000_000} million pixels", f"{path.name}, which claims more"
             raise MediaError(expected=expected, got=got, remedy="shrink the clip if you trust its source")
+        aspect, alpha = stream.sample_aspect_ratio, stream.metadata.get("alpha_mode") == "1"
         decoded = next(container.decode(stream), None)
         if decoded is None:
             raise damaged(path, "no frame can be decoded")
+        _refuse(path, decoded, aspect=aspect, alpha=alpha)
         return to_frame(path, decoded, origin="", index=0, time_s=0.0).size
 
 
-def _packets(path: Path, container: Any, stream: Any) -> tuple[list[tuple[int, bool]], int, float]:
-    """(pts, is a keyframe) of each displayed packet, the total number of packets, and the end time of the last stream (s)."""
-    shown, counted, end = [], 0, 0.0
+def _packets(path: Path, container: Any, stream: Any) -> tuple[list[_Packet], float]:
+    """The packets of the stream in file order, and the end time of the last stream (s)."""
+    packets: list[_Packet] = []
+    end = 0.0
     for packet in container.demux():
         if packet.size == 0:
             continue
@@ -178,16 +222,14 @@ def _packets(path: Path, container: Any, stream: Any) -> tuple[list[tuple[int, b
             end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         if packet.stream_index != stream.index:
             continue
-        counted += 1
         if packet.is_corrupt:
-            raise damaged(path, f"frame {counted - 1} is corrupt")
+            raise damaged(path, f"frame {len(packets)} is corrupt")
         if packet.pts is None:
-            command = f"ffmpeg -fflags +genpts -i {path.name} -c:v libx264 -crf 14 -c:a aac timed.mp4"
+            command = remedies.to_mp4(path, demux=("-fflags", "+genpts"), what="timed")
             got = f"{path.name}, which has frames without presentation times"
             raise MediaError(expected="a presentation time for each frame", got=got, remedy=f"run {command}")
-        if not packet.is_discard:
-            shown.append((packet.pts, packet.is_keyframe))
-    return shown, counted, end
+        packets.append(_Packet(pts=packet.pts, is_keyframe=packet.is_keyframe, is_hidden=packet.is_discard))
+    return packets, end
 
 
 def _times(pts: tuple[int, ...], base: Fraction, start: Fraction, rate: Fraction | None) -> tuple[float, ...]:
@@ -299,7 +341,7 @@ def to_frame(path: Path, decoded: Any, *, origin: str, index: int, time_s: float
             "dst_color_range": ColorRange.JPEG,
         }
     rgb = decoded.reformat(format="rgb24", interpolation=PRECISE, **options).to_ndarray()
-    image: Image = np.ascontiguousarray(np.rot90(rgb, decoded.rotation // 90))
+    image: Image = np.ascontiguousarray(_as_displayed(rgb, _display_matrix(decoded)))
     tags = ColourTags(
         primaries=PRIMARIES.get(int(decoded.color_primaries)),
         transfer=TRANSFERS.get(int(decoded.color_trc)),
@@ -309,19 +351,48 @@ def to_frame(path: Path, decoded: Any, *, origin: str, index: int, time_s: float
     return Frame(image=image, origin=origin, index=index, time_s=time_s, colour=tags)
 
 
-def _refuse(path: Path, decoded: Any) -> None:
-    """Raises MediaError, with the command that converts the file, for unsupported formats."""
+def _display_matrix(decoded: Any) -> tuple[int, int, int, int]:
+    """a, b, c, d of ISO 14496-12's display matrix, each -1, 0 or 1: x' = a x + c y, y' = b x + d y (y downwards).
+
+    ValueError for a matrix other than quarter turns and mirror images.
+    """
+    found = decoded.side_data.get("DISPLAYMATRIX")
+    if found is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d, *_ = struct.unpack("<9i", bytes(found))
+    signs = tuple((value > 0) - (value < 0) for value in (a, b, c, d))
+    one, other, third, last = signs
+    if len({abs(value) for value in (a, b, c, d) if value}) != 1 or one * last - other * third == 0 or one * other:
+        raise ValueError(f"({a}, {b}, {c}, {d}) / 65536")
+    return one, other, third, last
+
+
+def _as_displayed(rgb: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    a, b, c, d = matrix
+    if not a:
+        rgb, a, d = rgb.transpose(1, 0, 2), c, b
+    return rgb[:: d or 1, :: a or 1]
+
+
+def _refuse(path: Path, decoded: Any, *, aspect: Fraction | None = None, alpha: bool = False) -> None:
+    """Raises MediaError, with one command that converts the file, for unsupported formats; deinterlacing comes before scaling."""
     components = decoded.format.components
-    deep, name = max(part.bits for part in components) > 8, path.name
-    to_sdr = "zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
-    reasons = [
-        (int(decoded.color_trc) in _HDR, "standard dynamic range", "high dynamic range", f"-vf {to_sdr}"),
-        (deep, "8 bits per channel", f"{decoded.format.name}", "-pix_fmt yuv420p"),
-        (any(part.is_alpha for part in components), "opaque frames", f"{decoded.format.name}", "-pix_fmt yuv420p"),
-        (decoded.interlaced_frame, "progressive frames", "interlaced fields", "-vf bwdif"),
-        (decoded.rotation % 90 != 0, "quarter turns", f"a rotation of {decoded.rotation} degrees", "-vf null"),
-    ]
-    for applies, expected, got, filters in reasons:
-        if applies:
-            command = f"ffmpeg -i {name} {filters} -c:v libx264 -crf 14 -c:a copy {path.stem}-8bit.mp4"
-            raise MediaError(expected=expected, got=f"{name} with {got}", remedy=f"run {command}")
+    wrong = []
+    if decoded.interlaced_frame:
+        wrong.append(("progressive frames", "interlaced fields", remedies.DEINTERLACE))
+    if int(decoded.color_trc) in _HDR:
+        wrong.append(("standard dynamic range", "high dynamic range", remedies.TO_SDR))
+    if aspect not in (None, 0, 1):
+        wrong.append(("square pixels", f"pixels {aspect} wide", remedies.SQUARE_PIXELS))
+    if max(part.bits for part in components) > 8:
+        wrong.append(("8 bits per channel", decoded.format.name, ""))
+    if alpha or any(part.is_alpha for part in components):
+        wrong.append(("opaque frames", "transparency", ""))
+    try:
+        _display_matrix(decoded)
+    except ValueError as error:
+        wrong.append(("quarter turns and mirror images", f"a display matrix of {error}", ""))
+    if wrong:
+        expected, got = (" and ".join(each[part] for each in wrong) for part in (0, 1))
+        command = remedies.to_mp4(path, filters=[filters for *_, filters in wrong if filters])
+        raise MediaError(expected=expected, got=f"{path.name} with {got}", remedy=f"run {command}")

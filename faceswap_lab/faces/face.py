@@ -1,5 +1,6 @@
 """Face detections as one struct of parallel arrays."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ PointSet = Literal[5, 68, 106, 468]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Faces:
-    """n detections; `faces[i]` and `faces[mask]` are Faces too.
+    """n detections; `faces[i]`, `faces[mask]` and what iteration gives (one at a time) are Faces too.
 
     Convention: boxes are x1 y1 x2 y2, points (x, y), in pixels of the frame with pixel centres at integers. Left and right are
     the subject's. The five keypoints are right eye, left eye, nose tip, right mouth corner, left mouth corner.
@@ -43,9 +44,13 @@ class Faces:
     def __len__(self) -> int:
         return len(self.frame_index)
 
-    def __getitem__(self, which: int | slice | np.ndarray) -> "Faces":
-        rows = slice(which, which + 1 or None) if isinstance(which, int) else which
+    def __getitem__(self, which: int | np.integer | slice | np.ndarray) -> "Faces":
+        """Some rows, as Faces: one by its number (negative from the end), a slice, row numbers or a mask. IndexError beyond."""
+        rows = self._row(int(which)) if isinstance(which, int | np.integer) else which
         return replace(self, **{name: getattr(self, name)[rows] for name in self._array_names()})
+
+    def __iter__(self) -> "Iterator[Faces]":
+        return (self[row] for row in range(len(self)))
 
     def _repr_html_(self) -> str:
         """A table of at most 50 rows."""
@@ -57,6 +62,11 @@ class Faces:
         with_what += [f"embeddings of {self.embedder}"] if self.embedder else []
         count = f"{len(self)} face{'' if len(self) == 1 else 's'}{' with ' + ' and '.join(with_what) if with_what else ''}"
         return f"<table><caption>{count}</caption><tr><th>frame</th><th>score</th><th>box</th></tr>{rows}</table>"
+
+    def _row(self, number: int) -> slice:
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"face {number} of {len(self)}")
+        return slice(number, number + 1 or None)
 
     def _array_names(self) -> list[str]:
         return [f.name for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)]

@@ -16,6 +16,7 @@ import numpy as np
 from faceswap_lab.errors import FaceError, RunError
 from faceswap_lab.faces.footage import Grant, digest
 from faceswap_lab.faces.frame import Frame, Image, read_still
+from faceswap_lab.names import folded
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -101,10 +102,10 @@ class Faceset:
 
     def of(self, person: str) -> "Faceset":
         """The faces of one person, by label, assigned name, or the manifest's subject. FaceError if there are none."""
-        wanted = person.casefold()
-        found = self.where(lambda row: wanted in {row.person.casefold(), self.title(row.person).casefold()})
+        wanted = folded(person)
+        found = self.where(lambda row: wanted in {folded(row.person), folded(self.title(row.person))})
         if not len(found):
-            found = self.where(lambda row: row.subject.casefold() == wanted)
+            found = self.where(lambda row: folded(row.subject) == wanted)
         if not len(found):
             known = ", ".join(map(self.title, self.identities)) or "nobody"
             raise FaceError(expected=f"a person in the faceset {self.name!r}", got=repr(person), remedy=f"choose from: {known}")

@@ -11,7 +11,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from faceswap_lab.errors import ConsentError, MediaError
 from faceswap_lab.faces.decode import Index, Reader, read_index
-from faceswap_lab.faces.frame import Frame, read_still, still_format
+from faceswap_lab.faces.frame import HEAD_BYTES, Frame, read_still, still_format
 
 Basis = Literal["synthetic", "consent", "public domain", "licence", "derived"]
 
@@ -197,7 +197,7 @@ class Clip:
             if self._index is None:
                 self._verify()
                 with self.path.open("rb") as file:
-                    head = file.read(12)
+                    head = file.read(HEAD_BYTES)
                 if still_format(head):
                     self._still = Frame(image=read_still(self.path), origin=self.origin)
                     self._index = Index.of_still(self._still.size)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import re
 import struct
 import zlib
@@ -20,6 +21,9 @@ from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps, PngImagePlugin
 
 from faceswap_lab.errors import MediaError, storing
+from faceswap_lab.faces import remedies
+
+log = logging.getLogger(__name__)
 
 Image = UInt8[np.ndarray, "h w 3"]
 """RGB, 8 bits per channel, sRGB unless the Frame's colour tags say otherwise. BGR occurs only on lines that call OpenCV."""
@@ -27,16 +31,23 @@ Image = UInt8[np.ndarray, "h w 3"]
 MAX_PIXELS = 80_000_000
 """Larger stills are refused: a small file can declare any size and exhaust memory (a decompression bomb)."""
 
-# Magic bytes of each format, and its valid suffixes.
-_FORMATS = {
-    "PNG": (b"\x89PNG\r\n\x1a\n", (".png",)),
-    "JPEG": (b"\xff\xd8\xff", (".jpg", ".jpeg")),
-    "BMP": (b"BM", (".bmp",)),
-    "WEBP": (b"RIFF", (".webp",)),
+STILL_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".avif", ".heic", ".heif"})
+"""Suffixes of stills. The format itself is detected from the content."""
+
+HEAD_BYTES = 64
+"""Length of the prefix from which `still_format` detects the format."""
+
+_MAGIC = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "BMP": b"BM", "GIF": b"GIF8", "WEBP": b"RIFF"}
+# Brands of ISO base media files that hold pictures (ISO 23008-12, annex B; AV1 Image File Format, section 6).
+_AVIF_BRANDS, _HEIF_BRANDS = {b"avif", b"avis"}, {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_UNREADABLE = {
+    "HEIC": "convert it to PNG or JPEG in an image program (an iPhone writes JPEG with the camera setting 'Most Compatible')",
+    "GIF": "convert the animation to .mp4, or one of its pictures to PNG",
 }
-_SUFFIXES = {suffix for _, suffixes in _FORMATS.values() for suffix in suffixes}
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, struct.error, zlib.error, ImageCms.PyCMSError)
 _BOMB_ERRORS = (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning)
+# Rec. 709 or unspecified (ITU-T H.273, table 2); PQ and HLG (table 3).
+_SRGB_PRIMARIES, _HDR_TRANSFERS = {0, 1, 2}, {16, 18}
 _EXIF_DESCRIPTION = 0x010E
 _JPEG_SEGMENT = 65_533
 # Maximum length on every common file system; some count characters instead of bytes, which is never stricter.
@@ -93,18 +104,24 @@ def inline_jpeg(image: Image, *, max_side: int = 512, max_bytes: int = 70_000) -
 
 
 def still_format(head: bytes) -> str | None:
-    """`"PNG"`, `"JPEG"`, `"BMP"` or `"WEBP"` by the first 12 bytes of a file, else None."""
-    for name, (magic, _) in _FORMATS.items():
+    """`"PNG"`, `"JPEG"`, `"BMP"`, `"WEBP"`, `"GIF"`, `"AVIF"` or `"HEIC"` by the first `HEAD_BYTES` of a file, else None."""
+    for name, magic in _MAGIC.items():
         if head.startswith(magic) and (name != "WEBP" or head[8:12] == b"WEBP"):
             return name
-    return None
+    if head[4:8] != b"ftyp":
+        return None
+    brands = {head[8:12], *(head[at : at + 4] for at in range(16, min(int.from_bytes(head[:4]), len(head) - 3), 4))}
+    if brands & _AVIF_BRANDS:
+        return "AVIF"
+    return "HEIC" if head[8:12] in _HEIF_BRANDS else None
 
 
 def read_still(path: Path) -> Image:
-    """Reads a PNG, JPEG, WebP or BMP as upright RGB (EXIF orientation applied), converted to sRGB from any other ICC profile.
+    """Reads a PNG, JPEG, WebP, AVIF or BMP as upright RGB (EXIF orientation applied), converted to sRGB from any other ICC profile.
 
-    Palette and greyscale become RGB; a fully opaque alpha channel is dropped. MediaError for anything ambiguous or lossy:
-    transparency, 16 bits per channel, CMYK, animations, a suffix that belies the content, more than `MAX_PIXELS`, broken files.
+    The format is detected from the content, whatever the suffix. Palette and greyscale become RGB; a fully opaque alpha channel is
+    dropped; an unusable colour profile is ignored with a logged warning. MediaError for anything ambiguous or lossy: transparency,
+    more than 8 bits per channel, CMYK, animations, HEIC, more than `MAX_PIXELS`, broken files.
     """
     found = _sniff(path)
     try:
@@ -121,24 +138,38 @@ def read_still(path: Path) -> Image:
 
 
 def _sniff(path: Path) -> str:
-    """Detects the file's format by content; MediaError if it is missing, empty, unknown, or contradicts its suffix."""
+    """Detects the file's format by content; MediaError if it is missing, empty, or of an unknown or unsupported format."""
     try:
         with path.open("rb") as file:
-            head = file.read(32)
+            head = file.read(HEAD_BYTES)
     except OSError as error:
         raise MediaError(expected="a picture file", got=f"{path.name}: {error.strerror}", remedy="check the path") from error
     found = still_format(head)
     if found is None:
         got = f"{path.name}, which is empty" if not head else f"{path.name}, whose content is none of these"
-        raise MediaError(expected="a PNG, JPEG, WebP or BMP", got=got, remedy="export the picture as PNG")
-    suffix = path.suffix.lower()
-    if suffix in _SUFFIXES and suffix not in _FORMATS[found][1]:
-        got, remedy = f"{path.name}, which holds {found}", f"rename it to {path.stem}{_FORMATS[found][1][0]}"
-        raise MediaError(expected=f"content that matches the suffix {suffix}", got=got, remedy=remedy)
+        raise MediaError(expected="a PNG, JPEG, WebP, AVIF or BMP", got=got, remedy="export the picture as PNG")
+    if found in _UNREADABLE:
+        raise MediaError(expected="a PNG, JPEG, WebP, AVIF or BMP", got=f"{path.name}, which is {found}", remedy=_UNREADABLE[found])
     if found == "PNG" and len(head) > 24 and head[24] > 8:
-        remedy = f"convert it: ffmpeg -i {path.name} -pix_fmt rgb24 {path.stem}-8bit.png"
+        remedy = f"convert it: {remedies.to_png(path)}"
         raise MediaError(expected="8 bits per channel", got=f"{path.name} with {head[24]}", remedy=remedy)
+    if found == "AVIF":
+        _refuse_deep_avif(path)
     return found
+
+
+def _refuse_deep_avif(path: Path) -> None:
+    """Refuses AVIF with 10 or 12 bits, or with colours given only by an `nclx` box: the decoder drops both silently."""
+    with path.open("rb") as file:
+        boxes = file.read(1 << 16)
+    remedy = "convert it to 8-bit sRGB in an image editor"
+    if (at := boxes.find(b"av1C")) >= 0 and len(boxes) > at + 6 and boxes[at + 6] & 0x40:
+        raise MediaError(expected="8 bits per channel", got=f"{path.name} with more", remedy=remedy)
+    if (at := boxes.find(b"colrnclx")) >= 0 and b"colrprof" not in boxes and b"colrrICC" not in boxes:
+        primaries, transfer = struct.unpack(">HH", boxes[at + 8 : at + 12].ljust(4, b"\0"))
+        if primaries not in _SRGB_PRIMARIES or transfer in _HDR_TRANSFERS:
+            got = f"{path.name} with colour primaries {primaries} and transfer {transfer} (H.273)"
+            raise MediaError(expected="sRGB or a colour profile", got=got, remedy=remedy)
 
 
 def _refuse(path: Path, opened: Pillow.Image, found: str) -> None:
@@ -163,10 +194,20 @@ def _to_rgb(path: Path, picture: Pillow.Image) -> Image:
     grey = picture.mode in {"1", "L", "LA"}
     rgb = picture.convert("RGB")
     if profile and not grey:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if not ImageCms.getProfileDescription(source).strip().lower().startswith("srgb"):
-            rgb = ImageCms.profileToProfile(rgb, source, ImageCms.createProfile("sRGB")) or rgb
+        rgb = _to_srgb(path, rgb, profile)
     return np.array(rgb, np.uint8)
+
+
+def _to_srgb(path: Path, rgb: Pillow.Image, profile: bytes) -> Pillow.Image:
+    """Converts to sRGB. A damaged profile, or one for another colour space, is ignored with a warning, as browsers do."""
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if ImageCms.getProfileDescription(source).strip().lower().startswith("srgb"):
+            return rgb
+        return ImageCms.profileToProfile(rgb, source, ImageCms.createProfile("sRGB")) or rgb
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        log.warning("%s: its colour profile cannot be used (%s) and is ignored: the picture is taken as sRGB", path.name, error)
+        return rgb
 
 
 def _too_large(path: Path) -> MediaError:

@@ -15,6 +15,7 @@ from av.video.reformatter import ColorRange
 
 from faceswap_lab.errors import MediaError, storage_error
 from faceswap_lab.faces import frame as stills
+from faceswap_lab.faces import remedies
 from faceswap_lab.faces.decode import (
     MATRICES,
     PRECISE,
@@ -102,7 +103,7 @@ def encode(
 def read_metadata(path: Path) -> dict[str, str]:
     """Metadata that `encode` or `write_still` stored, or another program's tags. MediaError if it cannot be read."""
     with path.open("rb") as file:
-        head = file.read(12)
+        head = file.read(stills.HEAD_BYTES)
     if still_format(head):
         return stills.read_metadata(path)
     with opened(path) as container:
@@ -248,11 +249,12 @@ def _tracks(path: Path, at_s: float, *, lossless: bool, stack: ExitStack) -> "li
     for number, codec in enumerate(codecs):
         if not lossless and codec not in _SOUND_IN_MP4:
             which = f" in sound track {number + 1} of {len(codecs)}" if len(codecs) > 1 else ""
-            command = f"ffmpeg -i {path.name} -map 0:v -map 0:a -c:v copy -c:a aac {path.stem}-aac.mp4"
             got = f"{path.name} with {codec}{which}"
-            raise MediaError(expected="sound that .mp4 holds (AAC, MP3, AC-3, …)", got=got, remedy=f"run {command}")
+            raise MediaError(
+                expected="sound that .mp4 holds (AAC, MP3, AC-3, …)", got=got, remedy=f"run {remedies.sound_to_aac(path)}"
+            )
     tracks = [stack.enter_context(_Track(path, number, at_s, keep_early=not lossless)) for number in range(len(codecs))]
-    # .mp4 cannot declare some codecs without at least one packet.
+    # .mp4 cannot describe some codecs without a packet of theirs.
     return [track for track in tracks if not track.is_over]
 
 

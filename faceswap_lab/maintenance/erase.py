@@ -20,11 +20,12 @@ from typing import Any
 
 from faceswap_lab.errors import ConsentError, ManifestError, RunError
 from faceswap_lab.files import sha256_file
+from faceswap_lab.names import same_name
 from faceswap_lab.runs import prune
 from faceswap_lab.runs.prune import Weighed
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent.manifest import Entry, locate, read_manifests, same_subject
+from faceswap_lab.trust.consent.manifest import Entry, locate, read_manifests, utc_today
 from faceswap_lab.trust.consent.withdraw import entries_of, withdraw
 from faceswap_lab.verbs.library import FACES, NAMES
 
@@ -112,7 +113,7 @@ def purge(root: Path, subject: str, *, today: date | None = None) -> Purged:
     """
     found = plan(root, subject)
     digests = [original.sha256 for original in found.originals]
-    manifests = withdraw(root, found.subject, digests=digests, today=today or date.today())
+    manifests = withdraw(root, found.subject, digests=digests, today=today or utc_today())
     copies = [path for left in found.exports for path in left.copies if _remove_copy(root, path, left)]
     gone, retained = [], []
     for each in found.runs:
@@ -147,7 +148,7 @@ def _named(runs: Iterable[Run], who: str) -> set[str]:
         if run.verb != "faceset" or not (run.path / NAMES).exists() or not run.has(FACES):
             continue
         names = _read(run, run.path / NAMES)
-        theirs = {label for label, name in names.items() if same_subject(str(name), who)}
+        theirs = {label for label, name in names.items() if same_name(str(name), who)}
         if theirs:
             digests |= {str(row["source"]) for row in _read(run, run.artifact(FACES)) if row["person"] in theirs}
     return digests
@@ -161,7 +162,7 @@ def _read(run: Run, path: Path) -> Any:
 
 
 def _is_known(root: Path, who: str) -> bool:
-    return any(same_subject(manifest.subject, who) for _, manifest, _ in read_manifests(root))
+    return any(same_name(manifest.subject, who) for _, manifest, _ in read_manifests(root))
 
 
 def _refuse_unknown(root: Path, who: str) -> None:

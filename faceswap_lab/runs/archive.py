@@ -17,7 +17,7 @@ from faceswap_lab.files import canonical, put_in_place, sha256_file
 from faceswap_lab.runs.prune import made_from
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent.manifest import Entry, find_entry
+from faceswap_lab.trust.consent.manifest import Entry, find_entry, utc_today
 
 TEXTS = frozenset({".json", ".jsonl", ".csv", ".txt", ".md", ".toml"})
 MAX_TEXT = 1 << 20
@@ -48,7 +48,7 @@ def export(run: Run, path: Path, *, today: date | None = None) -> Archive:
     """
     if path.suffix.lower() != ".zip":
         raise ValueError(f"a run is exported as .zip, not {path.name!r}")
-    veil = _veil(run, today or date.today())
+    veil = _veil(run, today or utc_today())
     texts, left_out = _texts(run, veil)
     with _outgoing(path) as temporary:
         with zipfile.ZipFile(temporary, "w") as archive:

@@ -8,10 +8,11 @@ from pathlib import Path
 from faceswap_lab.errors import ConsentError, LabError, MediaError
 from faceswap_lab.faces.footage import Clip, Grant
 from faceswap_lab.faces.footage import digest as digest_of
+from faceswap_lab.names import same_name
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.declare import FORMS, File, declare, declare_all, parse_basis
 from faceswap_lab.trust.consent.gate import to_allow
-from faceswap_lab.trust.consent.manifest import Entry, find_entries, find_entry, same_subject
+from faceswap_lab.trust.consent.manifest import Entry, find_entries, find_entry, utc_today
 from faceswap_lab.trust.marks.claims import require_honest
 
 
@@ -38,10 +39,10 @@ def admit(
     try:
         entry = find_entry(root, digest)
         if entry is None:
-            entry = _declared(root, path, digest, who, basis, wanted, source, today or date.today())
+            entry = _declared(root, path, digest, who, basis, wanted, source, today or utc_today())
         else:
             require_honest(path, entry.subject, synthetic=entry.synthetic)
-        _agrees(entry, who, wanted, today or date.today())
+        _agrees(entry, who, wanted, today or utc_today())
     except ConsentError as error:
         audit.append(root, _refusal(digest, error))
         raise
@@ -73,7 +74,7 @@ def admit_all(
     One that is missing, unreadable or refused does not keep the others out: it is among the refused, with its error. Of files with
     equal bytes the first is let in. `uses` are those that files without an entry are declared for.
     """
-    day, wanted = today or date.today(), frozenset(uses)
+    day, wanted = today or utc_today(), frozenset(uses)
     digests: dict[str, Path] = {}
     refused: list[Refused] = []
     for path in paths:
@@ -123,7 +124,7 @@ def enlist(
     listed, wanted = list(files), frozenset(uses)
     if listed:
         _require_declared(listed[0].path, who, basis, wanted)
-    return declare_all(root, listed, who=who or "", basis=basis or "", uses=wanted, source=source, today=today or date.today())
+    return declare_all(root, listed, who=who or "", basis=basis or "", uses=wanted, source=source, today=today or utc_today())
 
 
 def _refusal(digest: str, error: LabError) -> dict[str, str]:
@@ -196,7 +197,7 @@ def _agrees(entry: Entry, who: str | None, uses: frozenset[str], today: date) ->
             got=f"{entry.label}: {problem}",
             remedy="ask them anew, or use an actor",
         )
-    if who is not None and not same_subject(" ".join(who.split()), entry.subject):
+    if who is not None and not same_name(" ".join(who.split()), entry.subject):
         raise ConsentError(
             expected=f"{entry.subject}, whom {entry.label} names for this file",
             got=repr(who),

@@ -14,9 +14,10 @@ from faceswap_lab.errors import RunError
 from faceswap_lab.faces.faceset import Faceset, Row, in_ranges
 from faceswap_lab.faces.footage import digest
 from faceswap_lab.files import locked, sha256_text, write_whole
+from faceswap_lab.names import folded
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent.manifest import find_entries
+from faceswap_lab.trust.consent.manifest import find_entries, utc_today
 from faceswap_lab.verbs.recipes import FacesetRecipe
 
 FACES, DROPPED, SHEET, CROPS = "faces.json", "dropped.json", "sheet.jpg", "crops"
@@ -55,7 +56,7 @@ def faceset(name: str | FacesetRun, *, today: date | None = None) -> Faceset:
     """
     run = run_of(name) if isinstance(name, str) else name
     whole = whole_set(run)
-    fallen = _fallen(run, whole.sources, today or date.today())
+    fallen = _fallen(run, whole.sources, today or utc_today())
     marked = left_out(run)
     standing = whole.where(lambda row: row.source not in fallen).without(marked)
     for source, why in fallen.items():
@@ -129,9 +130,7 @@ def name_person(run: FacesetRun, person: str, name: str) -> dict[str, str]:
 
     def change(before: dict[str, str]) -> dict[str, str]:
         after = {label: other for label, other in before.items() if label != person}
-        if told and told.casefold() in {other.casefold() for other in after.values()} | (
-            {label.casefold() for label in known} - {person}
-        ):
+        if told and folded(told) in {folded(other) for other in after.values()} | ({folded(label) for label in known} - {person}):
             raise ValueError(f"{told!r} is another person of this set")
         return after | ({person: told} if told else {})
 
@@ -191,7 +190,7 @@ def check(run: FacesetRun, *, today: date | None = None) -> list[dict[str, str]]
     whole = whole_set(run)
     findings = [
         {"state": "problem", "what": f"file {source[:12]}…", "found": why}
-        for source, why in _fallen(run, whole.sources, today or date.today()).items()
+        for source, why in _fallen(run, whole.sources, today or utc_today()).items()
     ]
     for row in whole.rows:
         path = whole.folder / row.crop

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from faceswap_lab.errors import ConsentError
 from faceswap_lab.files import locked, sha256_text, write_whole
+from faceswap_lab.names import folded, same_name
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.manifest import (
     CONSENT_ONLY,
@@ -21,8 +22,7 @@ from faceswap_lab.trust.consent.manifest import (
     Entry,
     Manifest,
     find_entries,
-    read_manifests,
-    same_subject,
+    readable_manifests,
     uri_problem,
 )
 
@@ -111,7 +111,7 @@ def _add_rows(root: Path, rows: Path, files: Iterable[File]) -> None:
 def _manifest(who: str, basis: str, uses: frozenset[str], source: str, today: date) -> Manifest:
     kind, text = parse_basis(basis)
     subject = " ".join(who.split())
-    if not subject or subject.casefold().startswith("actor:"):
+    if not subject or folded(subject).startswith("actor:"):
         raise ConsentError(expected="the name of who is seen, or 'synthetic'", got=repr(who), remedy="say who it is")
     if unknown := uses - set(USES):
         raise ConsentError(expected=f"uses among {', '.join(USES)}", got=", ".join(sorted(unknown)), remedy="name the uses allowed")
@@ -139,8 +139,8 @@ def _manifest(who: str, basis: str, uses: frozenset[str], source: str, today: da
 
 
 def _refuse_withdrawn(root: Path, subject: str) -> None:
-    for name, manifest, _ in read_manifests(root):
-        if manifest.consent.withdrawn and same_subject(manifest.subject, subject):
+    for name, manifest in readable_manifests(root):
+        if manifest is not None and manifest.consent.withdrawn and same_name(manifest.subject, subject):
             raise ConsentError(
                 expected=f"the agreement of {subject}",
                 got=f"manifest {name}: withdrawn on {manifest.consent.withdrawn}",
@@ -150,8 +150,10 @@ def _refuse_withdrawn(root: Path, subject: str) -> None:
 
 def _name(root: Path, manifest: Manifest) -> str:
     """The manifest that says the same already, else a free name."""
-    known = {name: other for name, other, _ in read_manifests(root)}
+    known = dict(readable_manifests(root))
     for name, other in known.items():
+        if other is None:
+            continue
         same_words = other.model_copy(update={"consent": other.consent.model_copy(update={"date": manifest.consent.date})})
         # One that an installed package brings along is not this lab's to add to.
         if same_words == manifest and (root / "data_manifests" / f"{name}.toml").exists():

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from faceswap_lab.errors import ConsentError
 from faceswap_lab.faces.footage import Grant
-from faceswap_lab.trust.consent.manifest import CONSENT_ONLY, PICTURE_ONLY, Entry, find_entries, same_subject
+from faceswap_lab.names import same_name
+from faceswap_lab.trust.consent.manifest import CONSENT_ONLY, PICTURE_ONLY, Entry, find_entries, utc_today
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +64,13 @@ class Permission:
 
 def check_swap(source: Subject, target: Subject, *, root: Path, today: date | None = None) -> Permission:
     """Raise `ConsentError` unless the source's face may be put on the target; the entries that allow it."""
-    day = today or date.today()
+    day = today or utc_today()
     permission = Permission(source=_entries(source, root), target=_entries(target, root))
     _require(permission.source, "swap-source", day)
     _require(permission.target, "swap-target" if permission.real_source else "anonymise", day)
     for giver in permission.source:
         for taker in permission.target:
-            if not (giver.synthetic or taker.synthetic or same_subject(giver.subject, taker.subject)):
+            if not (giver.synthetic or taker.synthetic or same_name(giver.subject, taker.subject)):
                 _require_named(giver, taker.subject)
                 _require_named(taker, giver.subject)
     return permission
@@ -78,13 +79,13 @@ def check_swap(source: Subject, target: Subject, *, root: Path, today: date | No
 def check_train(*subjects: Subject, root: Path, today: date | None = None) -> None:
     """Raise `ConsentError` unless weights may be fitted to all of these people."""
     for subject in subjects:
-        _require(_entries(subject, root), "train", today or date.today())
+        _require(_entries(subject, root), "train", today or utc_today())
 
 
 def check_evaluate(*subjects: Subject, root: Path, today: date | None = None) -> None:
     """Raise `ConsentError` unless all of these people may be measured by a recogniser."""
     for subject in subjects:
-        _require(_entries(subject, root), "evaluate", today or date.today())
+        _require(_entries(subject, root), "evaluate", today or utc_today())
 
 
 def target_uses(source: Subject) -> tuple[str, ...]:
@@ -158,7 +159,7 @@ def to_allow(entry: Entry, uses: Iterable[str]) -> str:
 def _require_named(entry: Entry, other: str) -> None:
     """One real person onto another: the entry must be this person's consent and name the other."""
     consent = entry.manifest.consent
-    if consent.kind != "consent" or not any(same_subject(other, partner) for partner in consent.partners):
+    if consent.kind != "consent" or not any(same_name(other, partner) for partner in consent.partners):
         named = ", ".join(sorted(consent.partners)) or "nobody"
         raise ConsentError(
             expected=f"{entry.subject}'s consent that names {other}",

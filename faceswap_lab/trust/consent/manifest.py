@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from faceswap_lab.errors import ManifestError
+from faceswap_lab.names import folded
 
 Use = Literal["anonymise", "swap-source", "swap-target", "train", "evaluate"]
 USES: tuple[str, ...] = get_args(Use)
@@ -46,7 +47,7 @@ MAX_TOML = 16_384
 """Characters. The reader's time grows with the square of a hostile manifest's length; an honest one has a tenth of this."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_ANY_SHA256 = re.compile(r"(?=([0-9a-f]{64}))")
+_ANY_SHA256 = re.compile(rb"(?=([0-9a-f]{64}))")
 Line = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^\S.*$")]
 
 
@@ -95,7 +96,7 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _subject_fits(self) -> "Manifest":
-        if self.subject.casefold().startswith("actor:"):
+        if folded(self.subject).startswith("actor:"):
             raise ValueError("subject must not begin with 'actor:': actors need no manifest, people are no actors")
         if (self.subject.split(":")[0] == "synthetic") != (self.consent.kind == "synthetic"):
             raise ValueError("subject is 'synthetic' (or 'synthetic:<name>') exactly where kind = \"synthetic\"")
@@ -129,7 +130,7 @@ class Entry:
         return self.manifest.consent.kind == "synthetic"
 
     def standing(self, today: datetime.date) -> str:
-        """Why the entry allows nothing on that day; empty if it stands."""
+        """Why the entry allows nothing on that day (UTC); empty if it stands."""
         consent = self.manifest.consent
         if consent.withdrawn:
             return f"withdrawn on {consent.withdrawn}"
@@ -140,9 +141,9 @@ class Entry:
         return ""
 
 
-def same_subject(one: str, other: str) -> bool:
-    """Whether two names mean one person: letters' case aside they are the same."""
-    return one.casefold() == other.casefold()
+def utc_today() -> datetime.date:
+    """Today in UTC, which dates of consents are in: a lab that moves across the date line keeps its days."""
+    return datetime.datetime.now(datetime.UTC).date()
 
 
 def find_entry(root: Path, sha256: str) -> Entry | None:
@@ -161,7 +162,7 @@ def find_entries(root: Path, digests: Iterable[str]) -> dict[str, Entry]:
     for path in manifest_files(root).values():
         rows = path.with_suffix(".csv")
         # Only manifests that mention a digest are parsed: a face set may have many rows, and another's fault is not this file's.
-        if not rows.is_file() or wanted.isdisjoint(_ANY_SHA256.findall(_text(rows).lower())):
+        if not rows.is_file() or wanted.isdisjoint(each.decode() for each in _ANY_SHA256.findall(_bytes(rows).lower())):
             continue
         for entry in read_manifest(path)[1]:
             if entry.sha256 not in wanted:
@@ -182,17 +183,32 @@ def read_manifests(root: Path) -> Iterator[tuple[str, Manifest, list[Entry]]]:
         yield name, *read_manifest(path)
 
 
+def readable_manifests(root: Path) -> Iterator[tuple[str, Manifest | None]]:
+    """Name and manifest of all of them; None for a faulty one, which blocks its own files only.
+
+    Raises `ManifestError` for a faulty one that may say that somebody has withdrawn.
+    """
+    for name, path in manifest_files(root).items():
+        try:
+            yield name, read_manifest(path)[0]
+        except ManifestError:
+            if b"withdrawn" in _bytes(path):
+                raise
+            yield name, None
+
+
 def manifest_files(root: Path) -> dict[str, Path]:
-    """Name to `.toml` file. The lab's own stand before those of the same name that the package or its checkout brings along."""
+    """Name to `.toml` file, hidden ones (macOS's `._x.toml`) aside. The lab's own come before those of the same name that the
+    package or its checkout brings along."""
     package = Path(__file__).parents[2]
     folders = (package / "data_manifests", package.parent / "data_manifests", root / "data_manifests")
-    found = {path.stem: path for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}
+    found = {path.stem: path for folder in folders if folder.is_dir() for path in folder.glob("[!.]*.toml")}
     return dict(sorted(found.items()))
 
 
 def read_manifest(path: Path) -> tuple[Manifest, list[Entry]]:
     """One manifest and its rows. Raises `ManifestError` naming file, line and remedy at the first fault."""
-    text = _text(path)
+    text = read_text(path)
     if len(text) > MAX_TOML:
         raise _fault(path, None, f"{len(text)} characters; at most {MAX_TOML}", "list files in the csv")
     try:
@@ -259,9 +275,9 @@ def uri_problem(uri: str) -> str:
 
 
 def _read_rows(name: str, path: Path, manifest: Manifest) -> list[Entry]:
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
-        lines = [(reader.line_num, row) for row in reader]
+        lines = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
         raise _fault(path, reader.line_num, str(error), "correct the csv") from error
     if not lines or lines[0][1] not in (["uri", "sha256"], ["uri", "sha256", "split"]):
@@ -272,12 +288,13 @@ def _read_rows(name: str, path: Path, manifest: Manifest) -> list[Entry]:
     for number, row in lines[1:]:
         if problem := _row_problem(row, width):
             raise _fault(path, number, problem, "correct the row")
-        for value in row[:2]:
+        uri, sha256 = row[0], row[1].lower()
+        for value in (uri, sha256):
             if value in seen:
                 raise _fault(path, number, f"{value[:80]!r} stands in line {seen[value]} already", "remove one of the rows")
             seen[value] = number
         split = row[2] if width == 3 else ""
-        entries.append(Entry(name=name, row=number, uri=row[0], sha256=row[1], split=split, manifest=manifest))
+        entries.append(Entry(name=name, row=number, uri=uri, sha256=sha256, split=split, manifest=manifest))
     return entries
 
 
@@ -286,18 +303,26 @@ def _row_problem(row: list[str], width: int) -> str:
         return f"{len(row)} fields where the header has {width}"
     if problem := uri_problem(row[0]):
         return f"uri {row[0]!r}: {problem}"
-    if not _SHA256.fullmatch(row[1]):
-        return f"sha256 {row[1][:80]!r} is not 64 lower-case hex digits"
+    if not _SHA256.fullmatch(row[1].lower()):
+        return f"sha256 {row[1][:80]!r} is not 64 hex digits"
     if width == 3 and row[2] not in ("", *SPLITS):
         return f"split {row[2][:80]!r} is none of {', '.join(SPLITS)}"
     return ""
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A manifest's file as text; spreadsheets put a byte-order mark before it. ManifestError for what is no UTF-8."""
     try:
-        return path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return _bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise _fault(path, None, str(error), "make it a readable UTF-8 file") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _fault(path, None, str(error), "make it a readable file") from error
 
 
 def _line_of(text: str, keys: Iterable[str]) -> int | None:

@@ -12,13 +12,14 @@ from pydantic import ValidationError
 
 from faceswap_lab.errors import ManifestError
 from faceswap_lab.files import locked, sha256_text, write_whole
+from faceswap_lab.names import folded, same_name
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.declare import toml_string
-from faceswap_lab.trust.consent.manifest import Entry, Manifest, manifest_files, read_manifest, read_manifests, same_subject
+from faceswap_lab.trust.consent.manifest import Entry, Manifest, manifest_files, read_manifest, read_manifests, read_text
 
 
 def entries_of(root: Path, subject: str, *, digests: Collection[str] = ()) -> list[Entry]:
-    """Every entry of manifests about `subject` (letters' case aside), and those of the files with these digests.
+    """Every entry of manifests about `subject` (as `names.same_name`), and those of the files with these digests.
 
     Raises `ManifestError` if any manifest cannot be read: nobody knows whom that one is about.
     """
@@ -26,7 +27,7 @@ def entries_of(root: Path, subject: str, *, digests: Collection[str] = ()) -> li
         entry
         for _, manifest, entries in read_manifests(root)
         for entry in entries
-        if same_subject(manifest.subject, subject) or entry.sha256 in digests
+        if same_name(manifest.subject, subject) or entry.sha256 in digests
     ]
 
 
@@ -39,7 +40,7 @@ def withdraw(root: Path, subject: str, *, digests: Collection[str] = (), today: 
     changed = []
     with locked(root / "runs" / ".admission.lock"):
         for name, manifest, _ in read_manifests(root):
-            if same_subject(manifest.subject, subject) and manifest.consent.withdrawn is None:
+            if same_name(manifest.subject, subject) and manifest.consent.withdrawn is None:
                 _mark(root, name, manifest_files(root)[name], today)
                 changed.append(name)
         others = [entry for entry in entries_of(root, subject, digests=digests) if entry.manifest.consent.withdrawn is None]
@@ -53,11 +54,11 @@ def withdraw(root: Path, subject: str, *, digests: Collection[str] = (), today: 
 def _mark(root: Path, name: str, path: Path, today: date) -> None:
     """Write `withdrawn` into a manifest. One that a package brings along gets a copy in the lab, which stands before it."""
     place = root / "data_manifests" / f"{name}.toml"
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     marked = _with_withdrawal(path, text, today)
     rows = path.with_suffix(".csv")
     if place != path and rows.exists():
-        write_whole(place.with_suffix(".csv"), rows.read_text(encoding="utf-8"))
+        write_whole(place.with_suffix(".csv"), read_text(rows))
     write_whole(place, marked)
 
 
@@ -78,7 +79,7 @@ def _with_withdrawal(path: Path, text: str, today: date) -> str:
 def _move(root: Path, name: str, subject: str, entries: list[Entry], today: date) -> str:
     """Rows of one manifest into a withdrawn one; its name. A digest that stands in two for a moment is refused by both."""
     path = manifest_files(root)[name]
-    made = f"{name}-withdrawn-{sha256_text(subject.casefold())[:8]}"
+    made = f"{name}-withdrawn-{sha256_text(folded(subject))[:8]}"
     place = root / "data_manifests" / f"{made}.toml"
     toml, known = _withdrawn_text(path, subject, today), []
     if place.exists():
@@ -88,17 +89,17 @@ def _move(root: Path, name: str, subject: str, entries: list[Entry], today: date
     write_whole(place.with_suffix(".csv"), _rows_text([["uri", "sha256"], *known, *moved]))
     write_whole(place, toml)
     gone = {entry.sha256 for entry in entries}
-    kept = list(csv.reader(io.StringIO(path.with_suffix(".csv").read_text(encoding="utf-8"), newline=""), strict=True))
+    kept = list(csv.reader(io.StringIO(read_text(path.with_suffix(".csv")), newline=""), strict=True))
     home = root / "data_manifests" / path.name
-    write_whole(home.with_suffix(".csv"), _rows_text([row for row in kept if row[1] not in gone]))
+    write_whole(home.with_suffix(".csv"), _rows_text([row for row in kept if row and row[1].lower() not in gone]))
     if home != path:
-        write_whole(home, path.read_text(encoding="utf-8"))
+        write_whole(home, read_text(path))
     return made
 
 
 def _withdrawn_text(path: Path, subject: str, today: date) -> str:
     """The manifest's text about one person of it, withdrawn."""
-    marked = _with_withdrawal(path, path.read_text(encoding="utf-8"), today)
+    marked = _with_withdrawal(path, read_text(path), today)
     synthetic = Manifest.model_validate(tomllib.loads(marked)).consent.kind == "synthetic"
     who = f"synthetic:{subject}" if synthetic and not subject.startswith("synthetic") else subject
     named = re.sub(r"(?m)^\s*subject\s*=.*$", lambda _: f"subject = {toml_string(who)}", marked, count=1)

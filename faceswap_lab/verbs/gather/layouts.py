@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import get_args
 
 from faceswap_lab.errors import MediaError
+from faceswap_lab.faces.frame import STILL_SUFFIXES
 from faceswap_lab.verbs.recipes import Layout
 
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 
-STILLS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 CLIPS = frozenset(
     {
         ".mp4",
@@ -86,7 +86,7 @@ def find(paths: Iterable[Path], layout: Layout = "auto") -> Found:
             files.append(path)
         elif path.is_dir():
             for file in _walk(path):
-                known = file.suffix.lower() in STILLS | CLIPS
+                known = file.suffix.lower() in STILL_SUFFIXES | CLIPS
                 files.append(file) if known else passed.append(
                     (file, f"no picture or clip that the lab reads ({file.suffix or 'no suffix'})")
                 )
@@ -118,7 +118,7 @@ def _guess(files: list[Path]) -> Layout:
 
 
 def _material(path: Path, layout: Layout) -> Material:
-    if layout == "folder" or path.suffix.lower() not in STILLS:
+    if layout == "folder" or path.suffix.lower() not in STILL_SUFFIXES:
         return Material(path=path)
     folder = path.parent.name
     if layout == "faceswap" and (source := faceswap_source(path)):
