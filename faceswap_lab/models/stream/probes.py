@@ -9,7 +9,7 @@ from faceswap_lab.errors import FaceError
 from faceswap_lab.faces.face import Faces, largest
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models.protocols import Engine, Source, UprightEstimator
+from faceswap_lab.models.protocols import Engine, Source
 
 _SURER = 0.03
 
@@ -32,11 +32,9 @@ def turn_to_upright(footage: Footage, engine: Engine, *, num_frames: int = 5) ->
 
 
 def _sureness(frame: Frame, engine: Engine) -> float:
-    """How sure the engine is of an upright face in the frame: the detector's score, times the mesh's belief where it has one."""
+    """How sure the engine is of an upright face in the frame: the detector's score times the upright probability; 0 without."""
     found = engine.detect(frame)
-    if not len(found) or not isinstance(engine, UprightEstimator):
-        return float(found.scores.max(initial=0.0))
-    return float((found.scores * engine.upright_probability(frame, found)).max())
+    return float((found.scores * engine.upright_probability(frame, found)).max(initial=0.0))
 
 
 def source_of(footage: Footage, engine: Engine, *, num_frames: int = 5, dense: bool = True) -> Source:

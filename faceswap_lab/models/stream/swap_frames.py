@@ -18,7 +18,7 @@ from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.track import follow
 from faceswap_lab.models import device as devices
-from faceswap_lab.models.protocols import AnySwapper, BatchFinder, Crops, Engine, Swapped
+from faceswap_lab.models.protocols import AnySwapper, Crops, Engine, Swapped
 from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.stream.device_canvas import DeviceCanvas
 from faceswap_lab.models.stream.host_canvas import HostCanvas
@@ -162,7 +162,7 @@ class _Finder:
         answers: list[tuple[Faces, int]] = []
         taken, num_left = Faces.none(), 0
         # What is looked at in any case, at once; where a face is lost between, that frame alone.
-        found = self._found(frames[:: self.config.every])
+        found = self.engine.detect_all(frames[:: self.config.every])
         for place, frame in enumerate(frames):
             followed = None
             if place % self.config.every:
@@ -175,11 +175,6 @@ class _Finder:
                 taken, ready = followed
                 answers.append((ready, num_left))
         return answers
-
-    def _found(self, frames: Sequence[Frame]) -> list[Faces]:
-        if isinstance(self.engine, BatchFinder):
-            return self.engine.detect_all(frames)
-        return [self.engine.detect(frame) for frame in frames]
 
     def _chosen(self, found: Faces) -> tuple[Faces, int]:
         taken = largest(found) if self.config.select == "largest" else found

@@ -18,8 +18,7 @@ from faceswap_lab.models import device as devices
 from faceswap_lab.models import metrics
 from faceswap_lab.models.metrics import Score
 from faceswap_lab.models.protocols import Engine
-from faceswap_lab.models.registry import open_engine, providers_of
-from faceswap_lab.models.registry import record_of as engine_record
+from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.stream.probes import gallery_of
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
@@ -50,13 +49,13 @@ def evaluate(
     asked = devices.pick(device)
     where = devices.pick("cpu") if recipe.engine == "offline" else asked
     engine = open_engine(recipe.engine, where)
-    inputs = {"result": result.id, "truth": record_of(truth) if truth is not None else "", "engine": engine_record(engine)}
+    inputs = {"result": result.id, "truth": record_of(truth) if truth is not None else "", "engine": engine.record}
     run = ScoreRun.start(lab_root(), "evaluate", to_json(recipe), inputs, force=force)
     if run.finished:
         return run
     with run:
         start = perf_counter()
-        providers = providers_of(engine)
+        providers = engine.providers()
         run.emit("device", device=devices.describe(where), providers=providers)
         if providers:
             print(f"{run.id}: on {devices.describe(where)}; {providers}", file=sys.stderr)

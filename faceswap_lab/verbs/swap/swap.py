@@ -15,8 +15,7 @@ from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.protocols import AnySwapper, Engine, Source
-from faceswap_lab.models.registry import INSWAPPER, check_points, open_engine, open_swapper, providers_of, swapper_record
-from faceswap_lab.models.registry import record_of as engine_record
+from faceswap_lab.models.registry import INSWAPPER, check_points, open_engine, open_swapper, swapper_record
 from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.stream.probes import source_of, turn_to_upright
 from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches, swap_frames
@@ -110,7 +109,7 @@ def swap(
         "source": record_of(source),
         "target": record_of(target),
         "swapper": trained.id if trained is not None else swapper_record(str(swapper)),
-        "engine": engine_record(engine),
+        "engine": engine.record,
         "corrections": corrections.digest() if corrections else "",
     }
     run = SwapRun.start(lab_root(), "swap", to_json(recipe), inputs, force=force)
@@ -138,7 +137,7 @@ def _perform(
     where: torch.device,
     corrections: Corrections,
 ) -> None:
-    providers = providers_of(engine, swapper)
+    providers = {**engine.providers(), **swapper.providers()}
     run.emit("device", device=devices.describe(where), providers=providers)
     if providers:
         _note(f"{run.id}: on {devices.describe(where)}; {', '.join(f'{name} on {each}' for name, each in providers.items())}")
