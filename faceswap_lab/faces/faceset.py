@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, overload
+from typing import ClassVar, Literal, overload
 
 import numpy as np
+from pydantic import ConfigDict
 
 from faceswap_lab.errors import FaceError, RunError
 from faceswap_lab.faces.footage import Grant, digest
@@ -31,6 +32,8 @@ class Row:
     frame that the template "face" spans; `sharpness` and `yaw_deg` as in `faces.quality`. `crop` is the artifact that holds
     it, `sha256` that file's digest. `entry` names the manifest row that stands for the source, `uri` and `licence` are that row's.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     number: int
     person: str

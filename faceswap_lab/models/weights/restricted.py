@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from faceswap_lab.errors import LicenceError, WeightsError
 from faceswap_lab.models.protocols import Card
@@ -42,6 +45,8 @@ class Pack:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
     """Who accepted which licence for which weights, and when (ISO 8601, UTC)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     name: str
     licence: str
@@ -134,10 +139,12 @@ def accepted(name: str) -> Acceptance | None:
     if not place.is_file():
         return None
     try:
-        found = Acceptance(**json.loads(place.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        found = TypeAdapter(Acceptance).validate_json(place.read_bytes())
+    except ValidationError as error:
         raise WeightsError(
-            expected=f"a readable acceptance in {place}", got=str(error), remedy="delete that file and accept the licence anew"
+            expected=f"a readable acceptance in {place}",
+            got=" ".join(str(error).split())[:200],
+            remedy="delete that file and accept the licence anew",
         ) from error
     return found if (found.licence, found.sha256) == (pack.card.licence, pack.card.sha256) else None
 
