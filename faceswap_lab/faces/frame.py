@@ -107,16 +107,24 @@ def read_still(path: Path) -> Image:
     loss: transparency, 16 bits a channel, CMYK, animations, a suffix that belies the content, more than `MAX_PIXELS`, broken files.
     """
     found = _sniff(path)
+    with _opened(path, found) as picture:
+        _refuse(path, picture, found)
+        return _to_rgb(path, ImageOps.exif_transpose(picture))
+
+
+@contextmanager
+def _opened(path: Path, found: str) -> Iterator[Pillow.Image]:
+    """The picture, of which Pillow decodes only what is asked for. MediaError for what it can't read."""
     try:
-        with Pillow.open(path, formats=[found]) as opened:
-            _refuse(path, opened, found)
-            return _to_rgb(path, ImageOps.exif_transpose(opened))
+        with Pillow.open(path, formats=[found]) as picture:
+            yield picture
     except _BOMBS as error:
         raise _too_large(path) from error
     except _DECODING as error:
-        remedy = "copy it again from where it came, or open and save it in an image editor"
         raise MediaError(
-            expected=f"a whole {found} file", got=f"{path.name} that cannot be decoded ({error})", remedy=remedy
+            expected=f"a whole {found} file",
+            got=f"{path.name} that cannot be decoded ({error})",
+            remedy="copy it again from where it came, or open and save it in an image editor",
         ) from error
 
 
@@ -206,21 +214,12 @@ def write_still(path: Path, image: Image, *, metadata: Mapping[str, str] | None 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """What `write_still` stored, or other programs' PNG texts, or JPEG comment as `{"comment": …}`. MediaError as `read_still`."""
-    found = _sniff(path)
-    try:
-        with Pillow.open(path, formats=[found]) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise _too_large(path)
-            if isinstance(opened, PngImagePlugin.PngImageFile):
-                return {str(key): str(value) for key, value in opened.text.items()}
-            comment = opened.info.get("comment") or opened.getexif().get(_EXIF_DESCRIPTION) or ""
-    except _BOMBS as error:
-        raise _too_large(path) from error
-    except _DECODING as error:
-        remedy = "copy the file again from where it came"
-        raise MediaError(
-            expected=f"a whole {found} file", got=f"{path.name} that cannot be read ({error})", remedy=remedy
-        ) from error
+    with _opened(path, _sniff(path)) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise _too_large(path)
+        if isinstance(picture, PngImagePlugin.PngImageFile):
+            return {str(key): str(value) for key, value in picture.text.items()}
+        comment = picture.info.get("comment") or picture.getexif().get(_EXIF_DESCRIPTION) or ""
     text = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)
     return metadata_from_json(text) or ({"comment": text} if text else {})
 

@@ -60,14 +60,8 @@ def evaluate(
         if providers:
             print(f"{run.id}: on {devices.describe(where)}; {providers}", file=sys.stderr)
         judge = _Judge.of(source, target, recipe, engine)
-        shown = result.footage()
         assert isinstance(target, Footage)
-        line = Progress("evaluate", len(shown), unit="frames")
-        rows: list[dict[str, float]] = []
-        for number, (swapped, before) in enumerate(zip(shown.frames(), target.frames(0, len(shown)), strict=True)):
-            rows.append(judge.with_truth(swapped, before, truth, number) if truth is not None else judge.alone(swapped, before))
-            line.update(number + 1)
-        line.close()
+        rows = _rows(judge, result.footage(), target, truth)
         scores = summarised(rows)
         with run.write(PER_FRAME) as path:
             path.write_text(json.dumps(_plain(rows)))
@@ -82,6 +76,17 @@ def evaluate(
             seconds={"evaluate": round(perf_counter() - start, 2)},
         )
     return run
+
+
+def _rows(judge: "_Judge", shown: Footage, target: Footage, truth: Take | None) -> list[dict[str, float]]:
+    """Each frame's figures, with one progress line."""
+    line = Progress("evaluate", len(shown), unit="frames")
+    rows = []
+    for number, (swapped, before) in enumerate(zip(shown.frames(), target.frames(0, len(shown)), strict=True)):
+        rows.append(judge.with_truth(swapped, before, truth, number) if truth is not None else judge.alone(swapped, before))
+        line.update(number + 1)
+    line.close()
+    return rows
 
 
 def _belongs(truth: Take, source: Person, target: Person) -> bool:

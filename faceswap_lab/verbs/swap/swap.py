@@ -188,20 +188,10 @@ def _go_on(
     part_frames = -(-PART_FRAMES // size) * size
     spent: dict[str, float] = {}
     line, start = Progress("swap", num_frames - first, unit="frames"), perf_counter()
-
-    def followed(frames: Iterator[SwappedFrame]) -> Iterator[list[SwappedFrame]]:
-        number = 0
-        for batch in batches(frames, size):
-            for each in batch:
-                run.emit("frame", index=each.frame.index, keypoints=each.faces.keypoints.round(2).tolist())
-            yield batch
-            number += len(batch)
-            line.update(number, _shares(spent))
-
     frames = stream(first, spent)
     parts = [*done]
     try:
-        lists = followed(frames)
+        lists = _reported(run, batches(frames, size), line, spent)
         while part := write_part(
             run,
             lists,
@@ -221,6 +211,19 @@ def _go_on(
         run.emit("swapped", seconds=round(perf_counter() - start, 2), stages={name: round(s, 2) for name, s in spent.items()})
     line.close()
     return parts
+
+
+def _reported(
+    run: Run, lists: Iterator[list[SwappedFrame]], line: Progress, spent: dict[str, float]
+) -> Iterator[list[SwappedFrame]]:
+    """The same batches; each frame is told to the run, each batch to the progress line."""
+    number = 0
+    for batch in lists:
+        for each in batch:
+            run.emit("frame", index=each.frame.index, keypoints=each.faces.keypoints.round(2).tolist())
+        yield batch
+        number += len(batch)
+        line.update(number, _shares(spent))
 
 
 def _finish(run: Run, recipe: SwapRecipe, target: Footage, source: Person, where: torch.device, turn: int | None) -> None:
