@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -24,7 +24,10 @@ NAMES, LEFT_OUT = "names.json", "left_out.json"
 _ROWS = TypeAdapter(list[Row])
 A = TypeVar("A", dict[str, str], list[str])
 _STRICT = ConfigDict(strict=True, hide_input_in_errors=True)
-_NAMED, _MARKED = TypeAdapter(dict[str, str], config=_STRICT), TypeAdapter(list[str], config=_STRICT)
+_ANNOTATIONS: dict[str, TypeAdapter[Any]] = {
+    NAMES: TypeAdapter(dict[str, str], config=_STRICT),
+    LEFT_OUT: TypeAdapter(list[str], config=_STRICT),
+}
 
 
 class FacesetRun(Run):
@@ -107,12 +110,12 @@ def part_of(run: FacesetRun, ranges: str, wanted: str) -> Faceset:
 
 def names(run: FacesetRun) -> dict[str, str]:
     """Label to the name that a hand gave it."""
-    return _annotation(run, NAMES, _NAMED, {})
+    return _annotation(run, NAMES, {})
 
 
 def left_out(run: FacesetRun) -> frozenset[str]:
     """Artifact names of the faces that a hand has marked to be left out."""
-    return frozenset(_annotation(run, LEFT_OUT, _MARKED, []))
+    return frozenset(_annotation(run, LEFT_OUT, []))
 
 
 def name_person(run: FacesetRun, person: str, name: str) -> dict[str, str]:
@@ -138,7 +141,7 @@ def name_person(run: FacesetRun, person: str, name: str) -> dict[str, str]:
             raise ValueError(f"{told!r} is another person of this set")
         return after | ({person: told} if told else {})
 
-    return _annotate(run, NAMES, _NAMED, {}, change)
+    return _annotate(run, NAMES, {}, change)
 
 
 def leave_out(run: FacesetRun, crops: Collection[str], *, restore: bool = False) -> frozenset[str]:
@@ -151,24 +154,25 @@ def leave_out(run: FacesetRun, crops: Collection[str], *, restore: bool = False)
     def change(before: list[str]) -> list[str]:
         return sorted(set(before) - chosen if restore else set(before) | chosen)
 
-    return frozenset(_annotate(run, LEFT_OUT, _MARKED, [], change))
+    return frozenset(_annotate(run, LEFT_OUT, [], change))
 
 
-def _annotation(run: FacesetRun, name: str, form: TypeAdapter[A], empty: A) -> A:
+def _annotation(run: FacesetRun, name: str, empty: A) -> A:
     path = run.path / name
     if not path.exists():
         return empty
     try:
-        return form.validate_json(path.read_bytes())
+        found: A = _ANNOTATIONS[name].validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         got = " ".join(str(error).split())[:200]
         raise RunError(expected=f"a readable {path}", got=got, remedy="correct it, or remove it to start anew") from error
+    return found
 
 
-def _annotate(run: FacesetRun, name: str, form: TypeAdapter[A], empty: A, change: Callable[[A], A]) -> A:
+def _annotate(run: FacesetRun, name: str, empty: A, change: Callable[[A], A]) -> A:
     """One change of an annotation at a time, written whole; the log says that it changed and to which digest."""
     with locked(run.path / ".annotations.lock"):
-        after = change(_annotation(run, name, form, empty))
+        after = change(_annotation(run, name, empty))
         text = json.dumps(after, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         audit.append(run.root, {"action": "faceset annotated", "run": run.id, "file": name, "digest": sha256_text(text)})
         write_whole(run.path / name, text)

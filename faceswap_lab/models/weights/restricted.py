@@ -20,6 +20,7 @@ from typing import ClassVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from faceswap_lab.errors import LicenceError, WeightsError
+from faceswap_lab.files import sha256_file
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.weights import catalogue
 
@@ -130,7 +131,7 @@ def state(name: str) -> str:
     if not folder_of(name).is_dir():
         return "missing"
     places = {folder_of(name) / file: sha256 for file, sha256 in pack.files.items()}
-    return "ok" if all(place.is_file() and _digest(place) == sha256 for place, sha256 in places.items()) else "altered"
+    return "ok" if catalogue.state_of(places) == "ok" else "altered"
 
 
 def accepted(name: str) -> Acceptance | None:
@@ -235,15 +236,10 @@ def _unpack(pack: Pack, archive: Path, folder: Path) -> None:
                 )
             with members.open(places[file]) as inside, (folder / file).open("wb") as out:
                 shutil.copyfileobj(inside, out, _CHUNK)
-            if (got := _digest(folder / file)) != sha256:
+            if (got := sha256_file(folder / file)) != sha256:
                 raise WeightsError(
                     expected=f"{file} with sha256 {sha256}", got=got, remedy="report this: the pins contradict each other"
                 )
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _record(name: str) -> Path:
