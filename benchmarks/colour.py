@@ -50,6 +50,10 @@ class OtherLight:
     def __init__(self, truth: list[Image]) -> None:
         self._truth = truth
 
+    def providers(self) -> dict[str, str]:
+        """None: nothing is computed."""
+        return {}
+
     def encode(self, sources: Any) -> None:
         """Nothing: it knows the answer."""
 

@@ -4,6 +4,7 @@ insightface's own code runs here on small ONNX files that `tests/packs.py` makes
 the extra `insight` those cases are skipped: `pip install '.[insight]' -c environments/constraints.txt` brings them.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -146,7 +147,7 @@ def test_an_engine_answers_in_the_shapes_and_types_of_the_protocol(case: EngineC
     assert (found.boxes.shape, found.keypoints.shape, found.scores.shape) == ((1, 4), (1, 5, 2), (1,))
     assert found.landmarks is not None
     assert found.landmarks.shape == (1, case.num_points, 2)
-    assert found.point_set == case.num_points
+    assert found.point_set == engine.point_set == case.num_points
     assert found.embedder == engine.embedder
     for array in (found.boxes, found.keypoints, found.scores, found.landmarks, vectors(found)):
         assert array.dtype == np.float32
@@ -181,6 +182,37 @@ def test_an_engine_gives_the_same_twice_and_leaves_the_frame_alone(case: EngineC
     assert len(once) == 2
     for name in ("boxes", "keypoints", "scores", "landmarks", "embeddings"):
         np.testing.assert_array_equal(getattr(once, name), getattr(again, name))
+
+
+def test_what_an_engine_says_of_itself_can_be_recorded(case: EngineCase, engine: Engine) -> None:
+    """`record` goes into a run's key, `providers` into its log; neither changes by being asked for, or with another instance."""
+    other = case.make()
+    assert (other.record, other.embedder, other.providers()) == (engine.record, engine.embedder, engine.providers())
+    assert isinstance(engine.record, str)
+    assert json.loads(json.dumps(engine.providers())) == engine.providers()
+    assert all("ExecutionProvider" in provider for provider in engine.providers().values())
+
+
+def test_several_frames_at_once_give_what_each_gives_alone(case: EngineCase, engine: Engine) -> None:
+    places = [[(200.0, 150.0, case.side)], [], [(120.0, 150.0, case.side), (280.0, 150.0, case.side)]]
+    frames = [frame_of(case.draw(300, 400, faces), 3 + number) for number, faces in enumerate(places)]
+    at_once = engine.detect_all(frames)
+    assert [len(found) for found in at_once] == [1, 0, 2]
+    for found, frame in zip(at_once, frames, strict=True):
+        alone = engine.detect(frame)
+        for name in ("frame_index", "boxes", "keypoints", "scores"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(alone, name))
+    assert engine.detect_all([]) == []
+
+
+def test_an_upright_face_is_upright(case: EngineCase, engine: Engine) -> None:
+    frame = frame_of(case.draw(300, 400, [(120, 150, case.side), (280, 150, case.side)]))
+    found = engine.detect(frame)
+    sure = engine.upright_probability(frame, found)
+    assert (sure.shape, sure.dtype) == ((2,), np.float32)
+    assert (sure > 0.9).all()
+    assert (sure <= 1).all()
+    assert len(engine.upright_probability(frame, Faces.none())) == 0
 
 
 def test_an_engine_reads_rgb(case: EngineCase, engine: Engine) -> None:
@@ -300,6 +332,7 @@ FIRST, BOTH = np.zeros(3, np.int64), np.array([0, 1, 0])
 @pytest.mark.weights
 def test_a_swapper_answers_in_its_shape_type_and_range(swapper: AnySwapper, crops: Crops, codes: object) -> None:
     assert isinstance(swapper, Swapper)
+    assert all("ExecutionProvider" in provider for provider in swapper.providers().values())
     swapped = swapper(crops, codes, FIRST)
     side = swapper.needs.size
     assert swapped.pixels.shape == crops.pixels.shape == (3, 3, side, side)

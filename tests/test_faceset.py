@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from pydantic import ValidationError
 
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.actors.cast import Actor
@@ -367,6 +368,33 @@ def test_faces_marked_by_hand_are_left_out_and_come_back(cast: Run) -> None:
         library.leave_out(cast, ["nonsense.png"])
     library.leave_out(cast, [crop], restore=True)
     assert library.faceset(cast).digest == shown.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("names.json", "{"),
+        ("names.json", '["person-1"]'),
+        ("names.json", '{"person-1": 1}'),
+        ("left_out.json", "{}"),
+        ("left_out.json", "[1]"),
+    ],
+)
+def test_an_annotation_of_another_form_is_refused(cast: Run, name: str, text: str) -> None:
+    before = (cast.path / name).read_text() if (cast.path / name).exists() else None
+    (cast.path / name).write_text(text)
+    try:
+        with pytest.raises(RunError, match="a readable"):
+            library.faceset(cast)
+    finally:
+        (cast.path / name).unlink() if before is None else (cast.path / name).write_text(before)
+
+
+def test_a_row_with_a_key_that_nobody_knows_is_refused(cast: Run) -> None:
+    rows = json.loads(cast.artifact(library.FACES).read_text())
+    assert len(library._ROWS.validate_json(json.dumps(rows))) == len(rows)
+    with pytest.raises(ValidationError, match="colour"):
+        library._ROWS.validate_json(json.dumps([rows[0] | {"colour": "red"}]))
 
 
 def test_the_view_shows_names_and_marks(cast: Run) -> None:

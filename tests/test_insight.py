@@ -29,7 +29,7 @@ from faceswap_lab.models.engines import insight
 from faceswap_lab.models.engines.insight import InsightEngine, open_pack
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import Crops, Source
-from faceswap_lab.models.registry import check_points, open_engine, open_swapper, providers_of, record_of, swapper_record
+from faceswap_lab.models.registry import check_points, open_engine, open_swapper, swapper_record
 from faceswap_lab.models.stream import swap_frames
 from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.models.swappers.inswapper import Inswapper
@@ -118,7 +118,7 @@ def test_a_pack_without_landmarks_detects_and_says_that_it_has_none(copy: Path) 
     found = engine.detect(frame)
     assert len(found) == 1
     assert engine.point_set is None
-    assert set(engine.providers) == {"detection", "recognition"}
+    assert set(engine.providers()) == {"detection", "recognition"}
     with pytest.raises(WeightsError, match="landmarks in the pack"):
         engine.landmarks(frame, found)
 
@@ -502,7 +502,7 @@ def test_a_network_that_gives_another_shape_than_its_task_is_refused_before_the_
     """These give their input back, and leave the shape open or lie about it."""
     _plain(copy / file, *shapes)
     with pytest.raises(WeightsError, match=said):
-        InsightEngine(copy, CPU).providers  # noqa: B018
+        InsightEngine(copy, CPU).providers()
 
 
 @needs_insightface
@@ -547,17 +547,17 @@ def test_engines_and_swappers_have_names(folder: Path, tmp_path: Path) -> None:
 
 def test_another_file_of_the_same_name_is_another_engine_and_another_swapper(copy: Path, tmp_path: Path) -> None:
     before = InsightEngine(copy, CPU)
-    names, digest = before.embedder, record_of(before)
+    names, digest = before.embedder, before.record
     path = packs.swapper(tmp_path / "s.onnx")
     swapper = swapper_record(f"inswapper:{path}")
     packs.recogniser(copy / "w600k_r50.onnx", batch=1)
     after = InsightEngine(copy, CPU)
     assert names.startswith("w600k_r50-")
     assert after.embedder != names
-    assert record_of(after) != digest
+    assert after.record != digest
     packs.swapper(path, seed=9)
     assert swapper_record(f"inswapper:{path}") != swapper
-    assert record_of(OfflineEngine()) == ""
+    assert OfflineEngine().record == ""
     assert swapper_record("warp") == "warp"
 
 
@@ -594,8 +594,9 @@ def test_its_downloading_loader_is_never_called(name: str, folder: Path, monkeyp
 def test_what_networks_run_on_is_what_onnxruntime_says(folder: Path, tmp_path: Path) -> None:
     engine = open_engine(f"insight:{folder}", CPU)
     swapper = open_swapper(f"inswapper:{packs.swapper(tmp_path / 's.onnx')}", CPU, engine)
-    assert providers_of(engine, swapper) == dict.fromkeys(("detection", "recognition", "landmarks", "swap"), "CPUExecutionProvider")
-    assert providers_of(OfflineEngine(), WarpSwapper()) == {}
+    assert engine.providers() == dict.fromkeys(("detection", "recognition", "landmarks"), "CPUExecutionProvider")
+    assert swapper.providers() == {"swap": "CPUExecutionProvider"}
+    assert (OfflineEngine().providers(), WarpSwapper().providers()) == ({}, {})
 
 
 @pytest.fixture

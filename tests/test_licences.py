@@ -170,9 +170,11 @@ def test_an_altered_pack_is_told_and_fetched_anew(pack: restricted.Pack, monkeyp
     weights.verify()
 
 
-def test_a_torn_acceptance_is_an_error_and_no_acceptance(pack: restricted.Pack) -> None:
+@pytest.mark.parametrize("change", [None, {"until": "2030-01-01"}, {"who": 1}])
+def test_a_torn_or_edited_acceptance_is_an_error_and_no_acceptance(pack: restricted.Pack, change: dict[str, object] | None) -> None:
     weights.fetch(["tiny"], accept_licence=LICENCE, progress=list)
-    (catalogue.weights_folder() / "accepted" / "tiny.json").write_text("{")
+    place = catalogue.weights_folder() / "accepted" / "tiny.json"
+    place.write_text("{" if change is None else json.dumps(json.loads(place.read_text()) | change))
     with pytest.raises(WeightsError, match="a readable acceptance"):
         restricted.path("tiny")
 

@@ -13,7 +13,7 @@ from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.video import encode
-from faceswap_lab.models.protocols import Card, Crops, Needs, Swapped
+from faceswap_lab.models.protocols import Card, Crops, Engine, Needs, Swapped
 from faceswap_lab.models.stream.swap_frames import _BATCHES_UNDER_WAY, StreamConfig, swap_frames
 from faceswap_lab.runs import run as run_module
 from faceswap_lab.runs.run import Run
@@ -49,10 +49,10 @@ class Counted:
             yield Frame(image=self.watch(numbered(number)), origin="counted", index=number, time_s=number / 25)
 
 
-class OneFace:
+class OneFace(Engine):
     """An engine that finds one face in each frame."""
 
-    embedder = "none"
+    embedder, point_set = "none", None
 
     def __init__(self, footage: Counted) -> None:
         self.footage = footage
@@ -77,6 +77,9 @@ class Grey:
 
     card = Card(name="grey", task="swap", licence="none", source="a test")
     needs = Needs(template="face", size=32, source="trained")
+
+    def providers(self) -> dict[str, str]:
+        return {}
 
     def encode(self, sources: object) -> None:
         return None

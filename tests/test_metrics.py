@@ -67,6 +67,28 @@ def test_ssim_agrees_with_scikit_image(picture: np.ndarray, truth: np.ndarray, d
     assert metrics.ssim(truth, truth, disc) == pytest.approx(1)
 
 
+def test_ssim_is_wangs_formula_by_hand(picture: np.ndarray, truth: np.ndarray, disc: np.ndarray) -> None:
+    """Equation 13 written out, window by window, at the mask's pixels: at the picture's corner, at its edge and inside."""
+    steps = np.arange(-5, 6)
+    line = np.exp(-(steps**2) / (2 * 1.5**2))
+    window = np.outer(line, line) / np.outer(line, line).sum()
+
+    def similarity(row: int, column: int, channel: int) -> float:
+        around = slice(row, row + 11), slice(column, column + 11), channel
+        x, y = (np.pad(image / 255, ((5, 5), (5, 5), (0, 0)), mode="symmetric")[around] for image in (picture, truth))
+        mean_x, mean_y = (window * x).sum(), (window * y).sum()
+        var_x, var_y = (window * (x - mean_x) ** 2).sum(), (window * (y - mean_y) ** 2).sum()
+        covariance = (window * (x - mean_x) * (y - mean_y)).sum()
+        luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
+        return float(luminance * (2 * covariance + 0.03**2) / (var_x + var_y + 0.03**2))
+
+    for places in ([(0, 0)], [(64, 127)], [(3, 60), (64, 64), (90, 70)]):
+        mask = np.zeros_like(disc)
+        mask[tuple(zip(*places, strict=True))] = True
+        by_hand = np.mean([similarity(row, column, channel) for row, column in places for channel in range(3)])
+        assert metrics.ssim(picture, truth, mask) == pytest.approx(by_hand, abs=1e-9)
+
+
 @pytest.mark.parametrize("metric", [metrics.psnr, metrics.ssim])
 def test_floor_below_something_below_ceiling(
     metric: object, picture: np.ndarray, half_way: np.ndarray, truth: np.ndarray, disc: np.ndarray

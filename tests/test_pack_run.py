@@ -162,7 +162,7 @@ def test_a_smoke_pack_is_scored_and_works_as_an_engine(lab: Path, capsys: pytest
     assert scores["plain"]["offline"]["found"] == 1
     assert scores["plain"]["offline"]["nme_468"] < 0.2
     engine = open_engine(f"insight:{folder}", torch.device("cpu"))
-    assert set(engine.providers) == {"detection", "landmarks", "recognition"}  # type: ignore[attr-defined]
+    assert set(engine.providers()) == {"detection", "landmarks", "recognition"}
 
 
 # --- what is shipped ----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceswap_lab.views import figures
-from faceswap_lab.views.report import (
-    NOTICE,
+from faceswap_lab.views.blocks import (
+    Block,
     Command,
     Comparison,
     Drawing,
@@ -25,8 +26,8 @@ from faceswap_lab.views.report import (
     Section,
     Table,
     Video,
-    render_report,
 )
+from faceswap_lab.views.report import NOTICE, render_report
 
 EVIL = """<script>alert(1)</script><img src=x onerror="alert(2)">&"'</style></title>"""
 VOID = {"meta", "img", "br", "link", "input", "hr", "source", "use", "path", "rect", "line", "circle"}
@@ -198,6 +199,11 @@ def test_the_score_table_shows_value_floor_ceiling_and_bar() -> None:
         "a bar stays in its frame"
     )
     assert text.count("no share") == 2
+
+
+def test_every_kind_of_block_has_its_template() -> None:
+    shown = {type(block) for section in one_of_each("plain") for block in section.blocks}
+    assert shown == set(get_args(Block)), "one_of_each draws all that a page can hold"
 
 
 def test_ragged_input_is_refused() -> None:

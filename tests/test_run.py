@@ -239,7 +239,7 @@ def test_a_quota_is_a_size(monkeypatch: pytest.MonkeyPatch, text: str, limit: in
     assert quota.quota() == limit
 
 
-@pytest.mark.parametrize("text", ["much", "-1 GB", "5 XB", "GB", "1,5 GB"])
+@pytest.mark.parametrize("text", ["much", "-1 GB", "5 XB", "GB", "1,5 GB", "8 bit", "5 GB and more"])
 def test_a_quota_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
     monkeypatch.setenv(quota.VARIABLE, text)
     with pytest.raises(ValueError, match="50 GB"):

@@ -17,7 +17,7 @@ from faceswap_lab.faces.face import Faces, largest
 from faceswap_lab.faces.footage import Clip, Grant, digest
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.engines.offline import OfflineEngine
-from faceswap_lab.models.protocols import AnySwapper, Swapped
+from faceswap_lab.models.protocols import AnySwapper, Engine, Swapped
 from faceswap_lab.models.stream import swap_frames as stream
 from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.stream.host_canvas import border_window
@@ -204,6 +204,7 @@ class Failing:
     def __init__(self, at: int, error: BaseException) -> None:
         self._swapper, self._left, self._error = WarpSwapper(), at, error
         self.card, self.needs, self.encode = self._swapper.card, self._swapper.needs, self._swapper.encode
+        self.providers = self._swapper.providers
 
     def __call__(self, crops: Any, codes: Any, which: Any) -> Any:
         self._left -= 1
@@ -241,10 +242,10 @@ def test_a_device_that_vanishes_under_torch_is_told_after_the_frames_before_it(
     assert [each.frame.index for each in got] == [0, 1, 2, 3]
 
 
-class Faceless:
+class Faceless(Engine):
     """An engine that finds nobody, and counts how often it was asked."""
 
-    embedder, looked = "none", 0
+    embedder, point_set, looked = "none", None, 0
 
     def detect(self, frame: Frame) -> Faces:
         self.looked += 1
@@ -295,12 +296,19 @@ def test_frames_of_a_clip_are_painted_on_and_those_of_a_still_are_not(
     np.testing.assert_array_equal(still[0].image, takes[0][0])
 
 
-class Counting:
+class Counting(Engine):
     """The offline engine, which says on which frames it looked for faces."""
 
+    embedder, point_set = OfflineEngine.embedder, OfflineEngine.point_set
+
     def __init__(self, engine: OfflineEngine) -> None:
-        self._engine, self.looked, self.embedder = engine, [], engine.embedder
-        self.landmarks, self.embed = engine.landmarks, engine.embed
+        self._engine, self.looked = engine, []
+
+    def landmarks(self, frame: Frame, faces: Faces) -> Faces:
+        return self._engine.landmarks(frame, faces)
+
+    def embed(self, frame: Frame, faces: Faces) -> Faces:
+        return self._engine.embed(frame, faces)
 
     def detect(self, frame: Frame) -> Faces:
         self.looked.append(frame.index)

@@ -4,18 +4,24 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float, Float64
+from pydantic import BaseModel, ConfigDict
 
 from faceswap_lab.faces.face import Faces
 
 _FORMAT = 1
+# Points are biometric data: no error shows them.
+_STRICT = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
     """Manually placed keypoints of one frame: five (x, y) in frame pixels, in the order of `Faces.keypoints`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     origin: str
     index: int
@@ -103,10 +109,7 @@ class Corrections:
     @classmethod
     def from_json(cls, text: str) -> "Corrections":
         """Parses the output of `to_json`. ValueError for anything else: another format, unknown or missing keys, bad points."""
-        loaded = json.loads(text)
-        if not isinstance(loaded, dict) or set(loaded) != {"format", "corrections"} or loaded["format"] != _FORMAT:
-            raise ValueError(f"expected corrections of format {_FORMAT}")
-        return cls(entries=_sorted(_correction(row) for row in loaded["corrections"]))
+        return cls(entries=_sorted(_File.model_validate_json(text).corrections))
 
     def digest(self) -> str:
         """sha256 of the canonical JSON, 64 hex digits."""
@@ -120,11 +123,10 @@ def _sorted(entries: Iterable[Correction]) -> tuple[Correction, ...]:
     return tuple(sorted(entries, key=lambda entry: (entry.origin, entry.index)))
 
 
-def _correction(row: object) -> Correction:
-    if not isinstance(row, dict) or set(row) != {"origin", "index", "points"}:
-        raise ValueError(f"a correction has origin, index and points, got {row!r}")
-    if not isinstance(row["origin"], str) or type(row["index"]) is not int or not isinstance(row["points"], list):
-        raise ValueError(f"a correction has a string, an integer and a list of points, got {row!r}")
-    if not all(isinstance(p, list) and len(p) == 2 and all(type(v) in (int, float) for v in p) for p in row["points"]):
-        raise ValueError(f"points are pairs of numbers, got {row['points']!r}")
-    return Correction(origin=row["origin"], index=row["index"], points=tuple((float(x), float(y)) for x, y in row["points"]))
+class _File(BaseModel):
+    """The text that `Corrections.to_json` writes."""
+
+    model_config = _STRICT
+
+    format: Literal[1]
+    corrections: list[Correction]

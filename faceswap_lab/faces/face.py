@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -59,7 +60,7 @@ class Faces:
             box = ", ".join(f"{side:.0f}" for side in self.boxes[i])
             rows += f"<tr><td>{self.frame_index[i]}</td><td>{self.scores[i]:.2f}</td><td>{box}</td></tr>"
         with_what = [f"{self.point_set} landmarks"] if self.point_set else []
-        with_what += [f"embeddings of {self.embedder}"] if self.embedder else []
+        with_what += [f"embeddings of {escape(self.embedder)}"] if self.embedder else []
         count = f"{len(self)} face{'' if len(self) == 1 else 's'}{' with ' + ' and '.join(with_what) if with_what else ''}"
         return f"<table><caption>{count}</caption><tr><th>frame</th><th>score</th><th>box</th></tr>{rows}</table>"
 
@@ -100,12 +101,16 @@ class Faces:
         return replace(full[0], **joined, **missing)
 
 
-def best_face(faces: Faces) -> int:
-    """Row of the most prominent face: the largest box area weighted by score. Raises FaceError if there is none."""
+def _require_one(faces: Faces) -> None:
     if not len(faces):
         raise FaceError(
             expected="a face", got="none", remedy="choose a picture with a face of at least 20 pixels, seen from the front"
         )
+
+
+def best_face(faces: Faces) -> int:
+    """Row of the most prominent face: the largest box area weighted by score. Raises FaceError if there is none."""
+    _require_one(faces)
     sides = faces.boxes[:, 2:] - faces.boxes[:, :2]
     return int(np.argmax(sides.prod(axis=1) * faces.scores))
 
@@ -115,10 +120,7 @@ def nearest(faces: Faces, embedding: Float[np.ndarray, " d"]) -> int:
 
     Raises FaceError if there is no face, ValueError if the faces carry no embeddings.
     """
-    if not len(faces):
-        raise FaceError(
-            expected="a face", got="none", remedy="choose a picture with a face of at least 20 pixels, seen from the front"
-        )
+    _require_one(faces)
     if faces.embeddings is None:
         raise ValueError("these Faces have no embeddings: run Engine.embed first")
     return int(np.argmax(faces.embeddings @ embedding))

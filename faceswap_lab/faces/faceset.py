@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, overload
+from typing import ClassVar, Literal, overload
 
 import numpy as np
+from pydantic import ConfigDict
 
 from faceswap_lab.errors import FaceError, RunError
 from faceswap_lab.faces.footage import Grant, digest
@@ -32,6 +33,8 @@ class Row:
     template "face" in frame pixels; `sharpness` and `yaw_deg` as in `faces.quality`. `crop` is the artifact with its image,
     `sha256` that file's digest. `entry` names the source's manifest row, `uri` and `licence` are that row's.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     number: int
     person: str

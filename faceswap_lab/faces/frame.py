@@ -124,16 +124,24 @@ def read_still(path: Path) -> Image:
     more than 8 bits per channel, CMYK, animations, HEIC, more than `MAX_PIXELS`, broken files.
     """
     found = _sniff(path)
+    with _opened(path, found) as picture:
+        _refuse(path, picture, found)
+        return _to_rgb(path, ImageOps.exif_transpose(picture))
+
+
+@contextmanager
+def _opened(path: Path, found: str) -> Iterator[Pillow.Image]:
+    """Opens a picture lazily with Pillow; decoding errors, here or in the body, become MediaError."""
     try:
-        with Pillow.open(path, formats=[found]) as opened:
-            _refuse(path, opened, found)
-            return _to_rgb(path, ImageOps.exif_transpose(opened))
+        with Pillow.open(path, formats=[found]) as picture:
+            yield picture
     except _BOMB_ERRORS as error:
         raise _too_large(path) from error
     except _DECODE_ERRORS as error:
-        remedy = "copy it again from its source, or open and save it in an image editor"
         raise MediaError(
-            expected=f"a complete {found} file", got=f"{path.name}, which cannot be decoded ({error})", remedy=remedy
+            expected=f"a complete {found} file",
+            got=f"{path.name}, which cannot be decoded ({error})",
+            remedy="copy it again from its source, or open and save it in an image editor",
         ) from error
 
 
@@ -247,21 +255,12 @@ def write_still(path: Path, image: Image, *, metadata: Mapping[str, str] | None 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Metadata from `write_still`, else PNG text chunks or the JPEG comment as `{"comment": …}`. MediaError as `read_still`."""
-    found = _sniff(path)
-    try:
-        with Pillow.open(path, formats=[found]) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise _too_large(path)
-            if isinstance(opened, PngImagePlugin.PngImageFile):
-                return {str(key): str(value) for key, value in opened.text.items()}
-            comment = opened.info.get("comment") or opened.getexif().get(_EXIF_DESCRIPTION) or ""
-    except _BOMB_ERRORS as error:
-        raise _too_large(path) from error
-    except _DECODE_ERRORS as error:
-        remedy = "copy the file again from its source"
-        raise MediaError(
-            expected=f"a complete {found} file", got=f"{path.name}, which cannot be read ({error})", remedy=remedy
-        ) from error
+    with _opened(path, _sniff(path)) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise _too_large(path)
+        if isinstance(picture, PngImagePlugin.PngImageFile):
+            return {str(key): str(value) for key, value in picture.text.items()}
+        comment = picture.info.get("comment") or picture.getexif().get(_EXIF_DESCRIPTION) or ""
     text = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)
     return metadata_from_json(text) or ({"comment": text} if text else {})
 

@@ -1,7 +1,7 @@
 """Video encoding: exact timestamps, correctly tagged colours, stream-copied audio, metadata that can be read back."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, pairwise
@@ -75,12 +75,7 @@ def encode(
     if not fps > 0:
         raise ValueError(f"fps is above 0, got {fps}")
     checked = check_metadata(metadata or {})
-    suffix = ".mkv" if lossless else ".mp4"
-    if path.suffix.lower() != suffix:
-        kind = "lossless" if lossless else "lossy"
-        raise MediaError(
-            expected=f"a name ending in {suffix} for {kind} video", got=path.name, remedy=f"call it {path.stem}{suffix}"
-        )
+    _check_suffix(path, lossless)
     remaining = iter(frames)
     first = next(remaining, None)
     if first is None:
@@ -89,15 +84,29 @@ def encode(
     with written_whole(path) as temporary, ExitStack() as stack:
         at_s = first.time_s if audio_at_s is None else audio_at_s
         tracks = _tracks(audio_from, at_s, lossless=lossless, stack=stack) if audio_from is not None else []
-        try:
+        with _writing(path):
             _write(temporary.absolute(), chain([first], remaining), tracks, checked, form)
-        except av.FFmpegError as error:
-            if isinstance(error, OSError):
-                # FFmpeg names the temporary file.
-                raise storage_error(OSError(error.errno, error.strerror), path) from error
-            remedy = "check the folder and its free space"
-            raise MediaError(expected=f"{path.name} to be written", got=str(error), remedy=remedy) from error
     return path
+
+
+def _check_suffix(path: Path, lossless: bool) -> None:
+    suffix, kind = (".mkv", "lossless") if lossless else (".mp4", "lossy")
+    if path.suffix.lower() != suffix:
+        raise MediaError(
+            expected=f"a name ending in {suffix} for {kind} video", got=path.name, remedy=f"call it {path.stem}{suffix}"
+        )
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """FFmpeg's errors as ours; it names the temporary file, they name `path`."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise storage_error(OSError(error.errno, error.strerror), path) from error
+        remedy = "check the folder and its free space"
+        raise MediaError(expected=f"{path.name} to be written", got=str(error), remedy=remedy) from error
 
 
 def read_metadata(path: Path) -> dict[str, str]:

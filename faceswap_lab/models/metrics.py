@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float
+from skimage.metrics import structural_similarity
 
 from faceswap_lab.faces.frame import Image
 
 Mask = Bool[np.ndarray, "h w"]
 _RING = 6
+_WINDOW = 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +60,8 @@ def changed_region(target: Image, truth: Image, *, threshold: int = 4) -> Mask:
 def psnr(result: Image, truth: Image, mask: Mask | None = None) -> float:
     """-10 log10(mean of ((result - truth) / 255)^2 over the mask's pixels and the channels), in dB; inf when equal.
 
-    Standard definition, on sRGB values. Cannot see structure: a shift of one pixel, a change of light and a wrong face can cost
-    the same. Raises ValueError for an empty mask.
+    Standard definition, on sRGB values; scikit-image's takes no mask, and warns of equal pictures. Cannot see structure: a shift of
+    one pixel, a change of light and a wrong face can cost the same. Raises ValueError for an empty mask.
     """
     squared = (_unit(result) - _unit(truth)) ** 2
     mean = float(squared.mean() if mask is None else squared[_filled(mask, result)].mean())
@@ -69,12 +71,17 @@ def psnr(result: Image, truth: Image, mask: Mask | None = None) -> float:
 def ssim(result: Image, truth: Image, mask: Mask | None = None) -> float:
     """Mean over the mask's pixels and the channels of the map of structural similarity, -1..1, 1 when equal.
 
-    Wang et al. 2004, eq. 13: 11 x 11 Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, range 1. Without a mask the five pixels at
-    the edges, where the window is cut, do not count. Cannot see slow changes of light or colour, and smoothness pleases it.
-    Raises ValueError for an empty mask.
+    Wang et al. 2004, eq. 13, by scikit-image: 11 x 11 Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, range 1. Without a mask
+    the five pixels at the edges, where the window is cut, do not count. Cannot see slow changes of light or colour, and smoothness
+    pleases it. Raises ValueError for an empty mask, and for a picture with a side below 11 pixels.
     """
-    maps = _ssim_map(_unit(result), _unit(truth))
-    return float(maps[5:-5, 5:-5].mean() if mask is None else maps[_filled(mask, result)].mean())
+    if mask is None:
+        return float(_similarity(result, truth)[0])
+    x, y, width, height = cv2.boundingRect(_filled(mask, result).astype(np.uint8))
+    # Only what the windows of the mask's pixels reach; never less than one window.
+    reach = _WINDOW - 1
+    part = slice(max(0, y - reach), y + height + reach), slice(max(0, x - reach), x + width + reach)
+    return float(_similarity(result[part], truth[part])[1][mask[part]].mean())
 
 
 def spill(result: Image, target: Image, region: Mask, *, threshold: int = 4) -> float:
@@ -153,18 +160,20 @@ def seam(image: Image, mask: Mask) -> float:
     return contour - (inside + outside) / 2
 
 
-def _ssim_map(one: Float[np.ndarray, "h w c"], two: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w c"]:
-    def mean(x: np.ndarray) -> np.ndarray:
-        return np.asarray(cv2.GaussianBlur(x, (11, 11), 1.5, borderType=cv2.BORDER_REFLECT))
-
-    mean_one, mean_two = mean(one), mean(two)
-    var_one, var_two = mean(one * one) - mean_one**2, mean(two * two) - mean_two**2
-    cov = mean(one * two) - mean_one * mean_two
-    c1, c2 = 0.01**2, 0.03**2
-    similar: np.ndarray = ((2 * mean_one * mean_two + c1) * (2 * cov + c2)) / (
-        (mean_one**2 + mean_two**2 + c1) * (var_one + var_two + c2)
+def _similarity(one: Image, two: Image) -> tuple[float, Float[np.ndarray, "h w 3"]]:
+    """The mean of the map of structural similarity without its edges, and the map."""
+    mean, full = structural_similarity(  # type: ignore[no-untyped-call]
+        _unit(one),
+        _unit(two),
+        win_size=_WINDOW,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=1.0,
+        channel_axis=2,
+        full=True,
     )
-    return similar
+    return mean, full
 
 
 def _signed_distance(mask: Mask) -> Float[np.ndarray, "h w"]:

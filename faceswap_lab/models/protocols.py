@@ -1,5 +1,6 @@
 """What a face engine and a swapper are, and the batches that flow between them."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
@@ -27,42 +28,49 @@ class Card:
 
 @runtime_checkable
 class Engine(Protocol):
-    """Finds, marks and names faces on full RGB frames."""
+    """Finds, marks and names faces on full RGB frames.
+
+    An engine inherits this class; what is not abstract here is what one without that ability answers.
+    """
 
     @property
+    @abstractmethod
     def embedder(self) -> str:
         """Name of the recogniser whose vectors `embed` gives."""
-        ...
 
+    @property
+    @abstractmethod
+    def point_set(self) -> PointSet | None:
+        """Which dense landmarks `landmarks` gives; None: it gives none."""
+
+    @property
+    def record(self) -> str:
+        """What the engine is, for a run's key: the digests of its files, or nothing where the package pins them itself."""
+        return ""
+
+    def providers(self) -> dict[str, str]:
+        """Network to what onnxruntime runs it on; only networks that can run elsewhere than on the CPU. Loads them."""
+        return {}
+
+    @abstractmethod
     def detect(self, frame: Frame) -> Faces:
-        """All faces with boxes, five keypoints and scores, the surest first."""
-        ...
-
-    def landmarks(self, frame: Frame, faces: Faces) -> Faces:
-        """The same faces with dense landmarks."""
-        ...
-
-    def embed(self, frame: Frame, faces: Faces) -> Faces:
-        """The same faces with unit embeddings."""
-        ...
-
-
-@runtime_checkable
-class UprightEstimator(Protocol):
-    """An engine that can also say whether a face stands upright."""
-
-    def upright_probability(self, frame: Frame, faces: Faces) -> Float[np.ndarray, " n"]:
-        """0..1, how surely each is an upright face."""
-        ...
-
-
-@runtime_checkable
-class BatchFinder(Protocol):
-    """An engine that can look at several frames at once."""
+        """All faces with boxes, five keypoints and scores, sorted by descending score."""
 
     def detect_all(self, frames: Sequence[Frame]) -> list[Faces]:
-        """What `detect` finds in each."""
-        ...
+        """What `detect` finds in each frame; an engine may look at several at once."""
+        return [self.detect(frame) for frame in frames]
+
+    def upright_probability(self, frame: Frame, faces: Faces) -> Float[np.ndarray, " n"]:
+        """0..1, how surely each face stands upright; 1 from an engine that can't tell."""
+        return np.ones(len(faces), np.float32)
+
+    @abstractmethod
+    def landmarks(self, frame: Frame, faces: Faces) -> Faces:
+        """The same faces with dense landmarks. Raises WeightsError where `point_set` is None."""
+
+    @abstractmethod
+    def embed(self, frame: Frame, faces: Faces) -> Faces:
+        """The same faces with unit embeddings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,6 +145,10 @@ class Swapper(Protocol[C]):
         """How crops and sources must be prepared."""
         ...
 
+    def providers(self) -> dict[str, str]:
+        """As `Engine.providers`."""
+        ...
+
     def encode(self, sources: Sequence[Source]) -> C:
         """Whatever `__call__` needs to know of each source; row i of a batch takes `sources[which[i]]`."""
         ...
@@ -149,7 +161,6 @@ class Swapper(Protocol[C]):
 AnySwapper = Swapper[Any]
 __all__ = [
     "AnySwapper",
-    "BatchFinder",
     "Card",
     "Crops",
     "Engine",
@@ -158,5 +169,4 @@ __all__ = [
     "Source",
     "Swapped",
     "Swapper",
-    "UprightEstimator",
 ]

@@ -44,27 +44,13 @@ def swapper_record(name: str) -> str:
 
 def check_points(engine: Engine, swapper: AnySwapper) -> None:
     """Raise WeightsError if the swapper needs landmarks that the engine does not mark."""
-    wanted, given = swapper.needs.point_set, engine.point_set if isinstance(engine, InsightEngine) else 468
+    wanted, given = swapper.needs.point_set, engine.point_set
     if wanted is not None and wanted != given:
         raise WeightsError(
             expected=f"an engine that marks the {wanted} points that the swapper {swapper.card.name} needs",
             got=f"one that marks {given or 'none'}",
             remedy="use engine='offline' with this swapper",
         )
-
-
-def record_of(engine: Engine) -> str:
-    """What the engine is, for a run's key: a pack's digests, or nothing for the offline engine, whose files are pinned here."""
-    return engine.pack.digest if isinstance(engine, InsightEngine) else ""
-
-
-def providers_of(*parts: object) -> dict[str, str]:
-    """What the ONNX networks of packs and files among these run on, as onnxruntime says; the rest is on the CPU or in torch."""
-    found: dict[str, str] = {}
-    for part in parts:
-        if isinstance(part, InsightEngine | Inswapper):
-            found |= part.providers
-    return found
 
 
 def _file(name: str) -> Path:

@@ -4,11 +4,13 @@ import os
 import re
 from pathlib import Path
 
+from pydantic import ByteSize, TypeAdapter
+
 from faceswap_lab.errors import RunError
 
 VARIABLE = "FACESWAP_LAB_QUOTA"
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+# ByteSize reads the beginning of a text and leaves the rest: of "1,5 GB" it makes one byte.
+_SIZE = re.compile(r"\d+(\.\d+)?\s*(([KMGT]I?)?B)?", re.IGNORECASE)
 _NUM_NAMED = 5
 
 
@@ -17,10 +19,9 @@ def quota() -> int | None:
     text = os.environ.get(VARIABLE, "").strip()
     if not text:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text)
-    if found is None or found[2].upper() not in _UNITS:
+    if not _SIZE.fullmatch(text):
         raise ValueError(f'{VARIABLE} is a size such as "50 GB" or "800 MiB", got {text!r}')
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+    return int(TypeAdapter(ByteSize).validate_python(text))
 
 
 def size_of(folder: Path) -> int:

@@ -74,24 +74,12 @@ def admit_all(
     One that is missing, unreadable or refused does not keep the others out: it is among the refused, with its error. Of files with
     equal bytes the first is let in. `uses` are those that files without an entry are declared for.
     """
-    day, wanted = today or utc_today(), frozenset(uses)
-    digests: dict[str, Path] = {}
-    refused: list[Refused] = []
-    for path in paths:
-        try:
-            digests.setdefault(digest_of(path), path)
-        except MediaError as error:
-            refused.append(Refused(path=path, sha256="", error=error))
+    day = today or utc_today()
+    digests, refused = _digests(paths)
     entries = find_entries(root, digests)
-    errors: dict[str, ConsentError] = {}
-    if strangers := {digest: path for digest, path in digests.items() if digest not in entries}:
-        try:
-            _require_declared(next(iter(strangers.values())), who, basis, wanted)
-            errors = _dishonest(strangers, who or "", basis or "")
-            files = [File(path=path, sha256=digest) for digest, path in strangers.items() if digest not in errors]
-            entries |= declare_all(root, files, who=who or "", basis=basis or "", uses=wanted, source=source, today=day)
-        except ConsentError as error:
-            errors = dict.fromkeys(strangers, error)
+    strangers = {digest: path for digest, path in digests.items() if digest not in entries}
+    declared, errors = _declared_together(root, strangers, who, basis, frozenset(uses), source, day)
+    entries |= declared
     allowed = []
     for digest, path in digests.items():
         try:
@@ -108,6 +96,39 @@ def admit_all(
     lines = [_refusal(each.sha256, each.error) for each in refused if each.sha256] + [_admission(entry) for _, entry in allowed]
     audit.append_all(root, lines)
     return [_clip(path, entry) for path, entry in allowed], refused
+
+
+def _digests(paths: Iterable[Path]) -> tuple[dict[str, Path], list[Refused]]:
+    """Digest to the first file that has it, and the files that can't be read."""
+    digests: dict[str, Path] = {}
+    refused = []
+    for path in paths:
+        try:
+            digests.setdefault(digest_of(path), path)
+        except MediaError as error:
+            refused.append(Refused(path=path, sha256="", error=error))
+    return digests, refused
+
+
+def _declared_together(
+    root: Path,
+    files: Mapping[str, Path],
+    who: str | None,
+    basis: str | None,
+    uses: frozenset[str],
+    source: str,
+    today: date,
+) -> tuple[dict[str, Entry], dict[str, ConsentError]]:
+    """Entries for these files, written to one manifest, and digest to error of those that get none."""
+    if not files:
+        return {}, {}
+    try:
+        _require_declared(next(iter(files.values())), who, basis, uses)
+        errors = _dishonest(files, who or "", basis or "")
+        rows = [File(path=path, sha256=digest) for digest, path in files.items() if digest not in errors]
+        return declare_all(root, rows, who=who or "", basis=basis or "", uses=uses, source=source, today=today), errors
+    except ConsentError as error:
+        return {}, dict.fromkeys(files, error)
 
 
 def enlist(

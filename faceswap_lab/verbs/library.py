@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.faceset import Faceset, Row, in_ranges
@@ -23,6 +23,12 @@ from faceswap_lab.verbs.recipes import FacesetRecipe
 FACES, DROPPED, SHEET, CROPS = "faces.json", "dropped.json", "sheet.jpg", "crops"
 NAMES, LEFT_OUT = "names.json", "left_out.json"
 _ROWS = TypeAdapter(list[Row])
+A = TypeVar("A", dict[str, str], list[str])
+_STRICT = ConfigDict(strict=True, hide_input_in_errors=True)
+_ANNOTATIONS: dict[str, TypeAdapter[Any]] = {
+    NAMES: TypeAdapter(dict[str, str], config=_STRICT),
+    LEFT_OUT: TypeAdapter(list[str], config=_STRICT),
+}
 
 
 class FacesetRun(Run):
@@ -105,12 +111,12 @@ def part_of(run: FacesetRun, ranges: str, wanted: str) -> Faceset:
 
 def names(run: FacesetRun) -> dict[str, str]:
     """Label to the name that a hand gave it."""
-    return {str(label): str(name) for label, name in _annotation(run, NAMES, {}).items()}
+    return _annotation(run, NAMES, {})
 
 
 def left_out(run: FacesetRun) -> frozenset[str]:
     """Artifact names of the faces that a hand has marked to be left out."""
-    return frozenset(map(str, _annotation(run, LEFT_OUT, [])))
+    return frozenset(_annotation(run, LEFT_OUT, []))
 
 
 def name_person(run: FacesetRun, person: str, name: str) -> dict[str, str]:
@@ -134,8 +140,7 @@ def name_person(run: FacesetRun, person: str, name: str) -> dict[str, str]:
             raise ValueError(f"{told!r} is another person of this set")
         return after | ({person: told} if told else {})
 
-    after: dict[str, str] = _annotate(run, NAMES, {}, change)
-    return after
+    return _annotate(run, NAMES, {}, change)
 
 
 def leave_out(run: FacesetRun, crops: Collection[str], *, restore: bool = False) -> frozenset[str]:
@@ -144,24 +149,26 @@ def leave_out(run: FacesetRun, crops: Collection[str], *, restore: bool = False)
     if unknown := sorted(set(crops) - known):
         raise RunError(expected=f"crops of {run.id}", got=", ".join(unknown[:5]), remedy=f"they are listed in {FACES}")
     chosen = set(crops)
-    marked = _annotate(run, LEFT_OUT, [], lambda before: sorted(set(before) - chosen if restore else set(before) | chosen))
-    return frozenset(marked)
+
+    def change(before: list[str]) -> list[str]:
+        return sorted(set(before) - chosen if restore else set(before) | chosen)
+
+    return frozenset(_annotate(run, LEFT_OUT, [], change))
 
 
-def _annotation(run: FacesetRun, name: str, empty: Any) -> Any:
+def _annotation(run: FacesetRun, name: str, empty: A) -> A:
     path = run.path / name
     if not path.exists():
         return empty
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(expected=f"a readable {path}", got=str(error), remedy="correct it, or remove it to start anew") from error
-    if not isinstance(found, type(empty)):
-        raise RunError(expected=f"a {type(empty).__name__} in {path}", got=type(found).__name__, remedy="correct it, or remove it")
+        found: A = _ANNOTATIONS[name].validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        got = " ".join(str(error).split())[:200]
+        raise RunError(expected=f"a readable {path}", got=got, remedy="correct it, or remove it to start anew") from error
     return found
 
 
-def _annotate(run: FacesetRun, name: str, empty: Any, change: Callable[[Any], Any]) -> Any:
+def _annotate(run: FacesetRun, name: str, empty: A, change: Callable[[A], A]) -> A:
     """One change of an annotation at a time, written whole; the log says that it changed and to which digest."""
     with locked(run.path / ".annotations.lock"):
         after = change(_annotation(run, name, empty))

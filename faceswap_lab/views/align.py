@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-import anywidget
 import numpy as np
 import traitlets
 from jaxtyping import Float
@@ -18,12 +17,11 @@ from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.views import figures, images
-from faceswap_lab.views.scripts import script, style
+from faceswap_lab.views.widget import PICTURE_BUDGET, Widget, script, style
 
 POINT_NAMES = ("right eye", "left eye", "nose tip", "right mouth corner", "left mouth corner")
 _MIDDLE = np.array([[-0.1, -0.1], [0.1, -0.1], [0.0, 0.02], [-0.08, 0.13], [0.08, 0.13]])
 """Five points of a face that faces us, as shares of the frame's shorter side, about its centre."""
-_PICTURE_BUDGET = 500_000
 _KEPT_FRAMES = 64
 
 
@@ -36,7 +34,7 @@ class Detector(Protocol):
         ...
 
 
-class AlignView(anywidget.AnyWidget):
+class AlignView(Widget):
     """The five points of the surest face of each frame, in frame pixels (x, y), pixel centres at integers.
 
     Traits: `frame` (0 .. num_frames - 1), `points` (five [x, y] of the shown frame, empty where no face was found), `corrected`
@@ -178,7 +176,7 @@ class AlignView(anywidget.AnyWidget):
         """From the browser: `{"want": index}`, `{"move": [index, point, x, y]}`, `{"place": index}`, `{"undo": true}`."""
         with self._changing:
             if "want" in content and 0 <= content["want"] < self.num_frames:
-                picture = images.jpeg(self._read(content["want"]).image, budget=_PICTURE_BUDGET)
+                picture = images.jpeg(self._read(content["want"]).image, budget=PICTURE_BUDGET)
                 self.send({"picture": content["want"]}, [picture])
             elif "move" in content:
                 index, point, x, y = content["move"]
@@ -189,12 +187,8 @@ class AlignView(anywidget.AnyWidget):
                 self.undo()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, and beside it a still picture for those who read the notebook without a kernel."""
         self._show()
-        shown = super()._repr_mimebundle_(**kwargs)
-        data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
-        still = images.png(self.picture(), budget=_PICTURE_BUDGET)
-        return {**data, "image/png": images.base64_text(still), "text/plain": repr(self)}, metadata
+        return super()._repr_mimebundle_(**kwargs)
 
     def __repr__(self) -> str:
         return f"AlignView({self._footage.origin}; {self.num_frames} frames, {len(self.corrected)} corrected)"

@@ -9,16 +9,14 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-import anywidget
 import traitlets
 
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.views import figures, images
-from faceswap_lab.views.scripts import script, style
+from faceswap_lab.views.widget import PICTURE_BUDGET, Widget, script, style
 
 MODES = ("wipe", "blink", "side-by-side")
-_PICTURE_BUDGET = 500_000
 _KEPT_PICTURES = 64
 _JOINED = "  ·  "
 
@@ -42,7 +40,7 @@ class Scored(Protocol):
         ...
 
 
-class CompareView(anywidget.AnyWidget):
+class CompareView(Widget):
     """Footages of equal timing, compared in one place.
 
     Traits: `frame` (0 .. num_frames - 1), `mode` ("wipe", "blink", "side-by-side"), `left` and `right` (names of the footages),
@@ -106,7 +104,7 @@ class CompareView(anywidget.AnyWidget):
         with self._reading:
             key = (name, index)
             if key not in self._pictures:
-                self._pictures[key] = images.jpeg(self._image(name, index), budget=_PICTURE_BUDGET, side=1600)
+                self._pictures[key] = images.jpeg(self._image(name, index), budget=PICTURE_BUDGET, side=1600)
                 while len(self._pictures) > _KEPT_PICTURES:
                     self._pictures.popitem(last=False)
             self._pictures.move_to_end(key)
@@ -143,13 +141,6 @@ class CompareView(anywidget.AnyWidget):
             self.send({"failed": [name, index], "why": str(error)})
             raise
         self.send({"picture": [name, index]}, [picture])
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, and beside it a still picture for those who read the notebook without a kernel."""
-        shown = super()._repr_mimebundle_(**kwargs)
-        data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
-        still = images.png(self.picture(), budget=_PICTURE_BUDGET)
-        return {**data, "image/png": images.base64_text(still), "text/plain": repr(self)}, metadata
 
     def __repr__(self) -> str:
         return f"CompareView({', '.join(self.names)}; {self.num_frames} frame{'s' if self.num_frames != 1 else ''})"

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 from matplotlib.axes import Axes
@@ -26,16 +25,15 @@ from faceswap_lab.verbs.recipes import FacesetRecipe
 from faceswap_lab.views import figures, images
 from faceswap_lab.views.figures import HAIRLINE, INK, MUTED, PAPER, SERIES
 from faceswap_lab.views.images import AnyImage
-from faceswap_lab.views.scripts import script, style
+from faceswap_lab.views.widget import PICTURE_BUDGET, Widget, script, style
 
 ORDERS = ("sharpness", "pose", "time")
 _TILE, _COLUMNS, _LINES = 96, 10, 4
 _PAGE = _COLUMNS * _LINES
-_BUDGET = 500_000
 _MAX_IDENTITIES = 6
 
 
-class FacesetView(anywidget.AnyWidget):
+class FacesetView(Widget):
     """Faces of one person at a time, a page of 40. Click a face to leave it out or take it back; type a name to give it.
 
     Traits: `person` (a label), `order` ("sharpness": the least sharp first; "pose": from the right profile to the left; "time"),
@@ -145,14 +143,7 @@ class FacesetView(anywidget.AnyWidget):
 
     def sprite(self, rows: Sequence[Row]) -> bytes:
         """The rows' faces as one JPEG, ten to a line, each 96 pixels."""
-        return images.jpeg(mosaic([self._whole[row.number].image for row in rows], columns=_COLUMNS), budget=_BUDGET)
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, and beside it a still picture for those who read the notebook without a kernel."""
-        shown = super()._repr_mimebundle_(**kwargs)
-        data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
-        still = images.png(self.picture(), budget=_BUDGET)
-        return {**data, "image/png": images.base64_text(still), "text/plain": repr(self)}, metadata
+        return images.jpeg(mosaic([self._whole[row.number].image for row in rows], columns=_COLUMNS), budget=PICTURE_BUDGET)
 
     def __repr__(self) -> str:
         return f"FacesetView({self._whole.name!r}; {len(self._whole)} faces, {len(self._whole.identities)} people)"

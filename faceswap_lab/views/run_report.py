@@ -23,7 +23,7 @@ from faceswap_lab.verbs.people import reopened
 from faceswap_lab.verbs.swap.result import SwapRun
 from faceswap_lab.verbs.train.result import TrainRun
 from faceswap_lab.views import figures
-from faceswap_lab.views.report import (
+from faceswap_lab.views.blocks import (
     Block,
     Command,
     Comparison,
@@ -35,8 +35,8 @@ from faceswap_lab.views.report import (
     Scores,
     Section,
     Video,
-    render_report,
 )
+from faceswap_lab.views.report import render_report
 
 _INTRO = """One person's face on another's performance. Where both are synthetic actors the right answer is known to the pixel, and
 every score stands between two others: the floor, which is the target as it is, and the ceiling, which is the truth itself under

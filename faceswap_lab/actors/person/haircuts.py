@@ -1,5 +1,6 @@
 """Haircuts: the parameters from which `hair` grows the strands of a style."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,7 +49,29 @@ def sample_cut(draw: np.random.Generator, *, is_male: bool, curl: float, age: fl
         return float(low + (high - low) * unit[number])
 
     wavy = curl * between(0.6, 1.0, 0)
-    shape: dict[str, tuple[Flow, float, float, float, float, float]] = {
+    flow, top, side, volume, side_volume, lift = _form(style, between)
+    tight = {"afro": 1.0, "curly": max(0.55, wavy), "tied": 0.15 * wavy, "bun": 0.15 * wavy}.get(style, 0.55 * wavy)
+    return Cut(
+        style=style,
+        flow=flow,
+        top_m=top,
+        side_m=side,
+        volume_m=volume,
+        side_volume_m=side_volume,
+        lift=lift,
+        curl_m=0.0045 * tight if style != "afro" else 0.0028,
+        curls_per_m=18 + 90 * tight,
+        clump={"afro": 0.25, "tied": 0.15, "bun": 0.15}.get(style, between(0.35, 0.8, 5)),
+        frizz=between(0.2, 0.6, 6) + 0.4 * tight,
+        part_x_m=float((0.006 if draw.random() < 0.4 else draw.choice((-0.030, 0.030))) + draw.uniform(-0.006, 0.006)),
+        hang_z=float(draw.uniform(0.612, 0.655) if style == "bob" else draw.uniform(0.50, 0.575)),
+        fringe=bool(not is_male and style in ("bob", "long", "pixie") and draw.random() < 0.35),
+        density=between(0.75, 1.0, 7) - 0.25 * age * is_male,
+    )
+
+
+def _form(style: HairStyle, between: Callable[[float, float, int], float]) -> tuple[Flow, float, float, float, float, float]:
+    forms: dict[HairStyle, tuple[Flow, float, float, float, float, float]] = {
         # flow, length on top, at the sides, volume on top, at the sides, lift
         "bald": ("crown", 0.0, 0.004, 0.0, 0.001, 0.2),
         "buzz": ("crown", between(0.005, 0.010, 1), between(0.004, 0.006, 2), 0.002, 0.0015, 0.35),
@@ -71,25 +94,7 @@ def sample_cut(draw: np.random.Generator, *, is_male: bool, curl: float, age: fl
         "tied": ("knot", 0.22, 0.16, between(0.004, 0.008, 3), 0.005, 0.12),
         "bun": ("knot", 0.20, 0.15, between(0.004, 0.008, 3), 0.005, 0.12),
     }
-    flow, top, side, volume, side_volume, lift = shape[style]
-    tight = {"afro": 1.0, "curly": max(0.55, wavy), "tied": 0.15 * wavy, "bun": 0.15 * wavy}.get(style, 0.55 * wavy)
-    return Cut(
-        style=style,
-        flow=flow,
-        top_m=top,
-        side_m=side,
-        volume_m=volume,
-        side_volume_m=side_volume,
-        lift=lift,
-        curl_m=0.0045 * tight if style != "afro" else 0.0028,
-        curls_per_m=18 + 90 * tight,
-        clump={"afro": 0.25, "tied": 0.15, "bun": 0.15}.get(style, between(0.35, 0.8, 5)),
-        frizz=between(0.2, 0.6, 6) + 0.4 * tight,
-        part_x_m=float((0.006 if draw.random() < 0.4 else draw.choice((-0.030, 0.030))) + draw.uniform(-0.006, 0.006)),
-        hang_z=float(draw.uniform(0.612, 0.655) if style == "bob" else draw.uniform(0.50, 0.575)),
-        fringe=bool(not is_male and style in ("bob", "long", "pixie") and draw.random() < 0.35),
-        density=between(0.75, 1.0, 7) - 0.25 * age * is_male,
-    )
+    return forms[style]
 
 
 def _sample_style(draw: np.random.Generator, is_male: bool, curl: float, age: float) -> HairStyle:

@@ -185,19 +185,8 @@ def draw_strands(
     else:
         leading = pick(strands.rank / (strands.width_m / sample_m).clamp_max(1) < _FIRST_SHARE, first // knots)
         walked, segments = _walk_in_two(place, first, wide, leading, width, len(z_buffer) // width)
-    buffer = torch.full_like(z_buffer, torch.iinfo(torch.int64).max, dtype=torch.int64)
-    count, kept = 0, []
-    for (cell, share, segment, deep), of_walk in zip(walked, segments, strict=True):
-        seen = (deep < pick(z_buffer, cell)).nonzero()[:, 0]
-        index = torch.arange(count, count + len(seen), device=place.device)
-        key = ((pick(deep, seen) * _DEPTH_STEPS_PER_M).long() << _INDEX_BITS) + index
-        buffer.scatter_reduce_(0, pick(cell, seen), key, "amin", include_self=True)
-        kept.append((pick(share, seen), pick(of_walk, pick(segment, seen))))
-        count += len(seen)
-    share, segment = (torch.cat(column) for column in zip(*kept, strict=True))
-    pixel = (buffer < torch.iinfo(torch.int64).max).nonzero()[:, 0]
-    nearest = pick(buffer, pixel) & ((1 << _INDEX_BITS) - 1)
-    return _samples(lines, place, pixel, pick(segment, nearest), pick(share, nearest), knots)
+    pixel, share, segment = _nearest(walked, segments, z_buffer)
+    return _samples(lines, place, pixel, segment, share, knots)
 
 
 def _behind_ball(
@@ -254,6 +243,25 @@ def _walk(place: Float[Tensor, "m 3"], first: Tensor, wide: Tensor, width: int, 
         parts.append((cell, (pick(number, seen) + 0.5) / pick(many, which), pick(rows, which), pick(deep, seen)))
     cell, share, segment, deep = (torch.cat(column) for column in zip(*parts, strict=True))
     return cell, share, segment, deep
+
+
+def _nearest(
+    walked: Sequence[_Walk], segments: Sequence[Tensor], z_buffer: Float[Tensor, " pixels"]
+) -> tuple[Int[Tensor, " p"], Float[Tensor, " p"], Int[Tensor, " p"]]:
+    """The pixels where a hair is in front of `z_buffer`, and where the nearest one is hit: share along its segment, and segment."""
+    buffer = torch.full_like(z_buffer, torch.iinfo(torch.int64).max, dtype=torch.int64)
+    count, kept = 0, []
+    for (cell, share, segment, deep), of_walk in zip(walked, segments, strict=True):
+        seen = (deep < pick(z_buffer, cell)).nonzero()[:, 0]
+        index = torch.arange(count, count + len(seen), device=z_buffer.device)
+        key = ((pick(deep, seen) * _DEPTH_STEPS_PER_M).long() << _INDEX_BITS) + index
+        buffer.scatter_reduce_(0, pick(cell, seen), key, "amin", include_self=True)
+        kept.append((pick(share, seen), pick(of_walk, pick(segment, seen))))
+        count += len(seen)
+    share, segment = (torch.cat(column) for column in zip(*kept, strict=True))
+    pixel = (buffer < torch.iinfo(torch.int64).max).nonzero()[:, 0]
+    nearest = pick(buffer, pixel) & ((1 << _INDEX_BITS) - 1)
+    return pixel, pick(share, nearest), pick(segment, nearest)
 
 
 def _samples(lines: Lines, place: Tensor, pixel: Tensor, segment: Tensor, along: Tensor, knots: int) -> StrandSamples:

@@ -176,12 +176,7 @@ def sample_traits(seed: int) -> Traits:
     is_male = bool(draw.random() < 0.5)
     ancestry = draw.dirichlet((0.35, 0.35, 0.35))
     age = float(YOUNG_ADULT + (OLDEST - YOUNG_ADULT) * draw.beta(1.0, 1.7))
-    shape = {
-        "gender": float(draw.uniform(0.0, 0.12) if is_male else draw.uniform(0.88, 1.0)),
-        "muscle": float(draw.uniform(0.25, 0.8)),
-        "weight": float(draw.uniform(0.2, 0.92)),
-        "proportions": float(draw.uniform(0.2, 0.95)),
-    }
+    shape = _sample_shape(draw, is_male)
     local_changes = _sample_local_changes(np.random.default_rng([12, seed]), is_male)
     melanin = float(
         np.clip(0.06 + 0.84 * ancestry[0] + 0.26 * ancestry[1] * draw.uniform(0.3, 1) + draw.normal(0, 0.06), 0.02, 0.95)
@@ -189,8 +184,7 @@ def sample_traits(seed: int) -> Traits:
     old = (age - YOUNG_ADULT) / (OLDEST - YOUNG_ADULT)
     hair, grey = _sample_hair_colour(draw, melanin, old)
     cut = sample_cut(np.random.default_rng([13, seed]), is_male=is_male, curl=_sample_curl(draw, ancestry), age=old)
-    iris_odds = np.array([6, 2, 0.2, 0, 0]) if melanin > 0.35 else np.array([3, 2.5, 1.8, 2.2, 1.3])
-    iris = np.array(_IRIS_COLOURS[draw.choice(5, p=iris_odds / iris_odds.sum())]) * draw.uniform(0.8, 1.25)
+    iris = _sample_iris(draw, melanin)
     bearded = is_male and draw.random() < 0.4
     return Traits(
         seed=seed,
@@ -201,20 +195,14 @@ def sample_traits(seed: int) -> Traits:
         melanin=melanin,
         skin=_sample_skin(draw, melanin),
         hair=hair,
-        iris=_colour(iris),
+        iris=iris,
         shirt=_colour(np.array(_SHIRTS[draw.integers(len(_SHIRTS))]) * draw.uniform(0.7, 1.3)),
         cut=cut,
         grey=grey,
         balding=float(np.clip(draw.uniform(-1.2, 0.4) + 1.0 * old, 0, 1)) if is_male else 0.0,
         hairline_m=float(draw.uniform(-0.012, 0.004) + (0.014 * old * draw.random() if is_male else 0.0)),
         widow_peak_m=float(draw.uniform(-0.001, 0.006)),
-        brows=Brows(
-            thickness=float(draw.uniform(0.85, 1.2) * (1.05 if is_male else 0.74)),
-            density=float(draw.uniform(0.55, 0.9)),
-            arch_m=float(draw.uniform(-0.0005, 0.0025) + (0.0 if is_male else 0.0008)),
-            height_m=float(draw.uniform(-0.0015, 0.0015)),
-            gap_m=float(draw.uniform(-0.002, 0.002)),
-        ),
+        brows=_sample_brows(draw, is_male),
         beard=float(draw.uniform(0.45, 0.95)) if bearded else 0.0,
         beard_m=float(draw.uniform(0.003, 0.014)),
         beard_style=_BEARDS[draw.choice(3, p=(0.6, 0.22, 0.18))],
@@ -225,6 +213,33 @@ def sample_traits(seed: int) -> Traits:
         oil=float(draw.uniform(0.55, 1.25)),
         moles=tuple(_sample_mole(draw) for _ in range(draw.integers(0, 5))),
         **shape,
+    )
+
+
+# Each of these takes the next numbers of `draw`: their order is part of what a seed means.
+
+
+def _sample_shape(draw: np.random.Generator, is_male: bool) -> dict[str, float]:
+    return {
+        "gender": float(draw.uniform(0.0, 0.12) if is_male else draw.uniform(0.88, 1.0)),
+        "muscle": float(draw.uniform(0.25, 0.8)),
+        "weight": float(draw.uniform(0.2, 0.92)),
+        "proportions": float(draw.uniform(0.2, 0.95)),
+    }
+
+
+def _sample_iris(draw: np.random.Generator, melanin: float) -> Colour:
+    odds = np.array([6, 2, 0.2, 0, 0]) if melanin > 0.35 else np.array([3, 2.5, 1.8, 2.2, 1.3])
+    return _colour(np.array(_IRIS_COLOURS[draw.choice(5, p=odds / odds.sum())]) * draw.uniform(0.8, 1.25))
+
+
+def _sample_brows(draw: np.random.Generator, is_male: bool) -> Brows:
+    return Brows(
+        thickness=float(draw.uniform(0.85, 1.2) * (1.05 if is_male else 0.74)),
+        density=float(draw.uniform(0.55, 0.9)),
+        arch_m=float(draw.uniform(-0.0005, 0.0025) + (0.0 if is_male else 0.0008)),
+        height_m=float(draw.uniform(-0.0015, 0.0015)),
+        gap_m=float(draw.uniform(-0.002, 0.002)),
     )
 
 

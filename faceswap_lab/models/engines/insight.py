@@ -26,6 +26,7 @@ from faceswap_lab.faces.face import Faces, PointSet
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.scrfd_batch import ELSEWHERE, ON_CPU, BatchDetector, leaves_batch_open
+from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.weights import onnx_inspect, restricted
 from faceswap_lab.models.weights.onnx_inspect import Graph
 
@@ -147,8 +148,8 @@ def _shapes(ports: Any) -> str:
     )
 
 
-class InsightEngine:
-    """Implements `protocols.Engine` over a pack's folder. The folder is read and weights are loaded on first use.
+class InsightEngine(Engine):
+    """An engine over a pack's folder. The folder is read and weights are loaded on first use.
 
     `score_threshold` (0..1) and `search_sizes` are insightface's defaults, and so are all answers: boxes and points as its
     `FaceAnalysis` gives them, embeddings of its alignment, scaled to unit length. At most `detect_batch` frames are looked at in
@@ -186,6 +187,10 @@ class InsightEngine:
         return self.pack.point_set
 
     @property
+    def record(self) -> str:
+        """The digests of the pack's networks."""
+        return self.pack.digest
+
     def providers(self) -> dict[str, str]:
         """What each network runs on, as onnxruntime says. Loads them."""
         loaded = {"detection": self._detector, "recognition": self._recogniser}

@@ -12,9 +12,10 @@ from jaxtyping import Float
 
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align
-from faceswap_lab.faces.face import Faces
+from faceswap_lab.faces.face import Faces, PointSet
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import device
+from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.weights import catalogue
 
 _MESH_SIZE = 192
@@ -22,14 +23,15 @@ _MESH_MARGIN = 1.5
 _UPRIGHT_LOGIT = 14.0
 
 
-class OfflineEngine:
-    """Implements `protocols.Engine` on the CPU. Weights load on first use; one engine serves one thread.
+class OfflineEngine(Engine):
+    """The engine that runs on any CPU. Weights load on first use; one engine serves one thread.
 
     `score_threshold` (0..1) is YuNet's. A frame is searched with its long side at most `search_side` pixels; YuNet was made for
     faces of about 10 to 300 pixels, so where nothing is found it looks again at half that size for faces that fill the frame.
     """
 
     embedder = "sface-2021dec-int8"
+    point_set: PointSet | None = 468
 
     def __init__(self, *, score_threshold: float = 0.6, search_side: int = 640) -> None:
         self._score_threshold = score_threshold

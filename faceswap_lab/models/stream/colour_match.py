@@ -26,7 +26,9 @@ Colour = Literal["none", "mean", "reinhard"]
 """How a swapped crop's colours are brought to the target's: not at all; their mean in CIELAB (others call it avg-color); mean and
 spread in CIELAB (Reinhard's colour transfer, rct)."""
 
-# As OpenCV has them.
+# OpenCV's constants: the host's half is cv2.cvtColor, and both halves must agree within a level. The conversions stay ours because
+# OpenCV and scikit-image work on the host only, where they would wait for the device, and kornia, a large dependency for two
+# functions, has another white point.
 _TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _WHITE = (0.950456, 1.0, 1.088754)
 EMPTY = 1e-3

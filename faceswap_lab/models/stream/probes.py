@@ -9,7 +9,7 @@ from faceswap_lab.errors import FaceError
 from faceswap_lab.faces.face import Faces, largest
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.models.protocols import Engine, Source, UprightEstimator
+from faceswap_lab.models.protocols import Engine, Source
 
 _SURER = 0.03
 
@@ -20,10 +20,10 @@ def turn_to_upright(footage: Footage, engine: Engine, *, num_frames: int = 5) ->
     Looks at frames spread evenly; the turn whose faces are surest in all wins. Detectors also find large faces that lie or stand on
     their heads and take their points for an upright face's (YuNet on actors: .93 upright, .63 to .90 turned), so the mesh is asked.
     """
-    places = np.unique(np.linspace(0, len(footage) - 1, min(num_frames, len(footage))).round().astype(int))
+    places = _spread(footage, num_frames)
     sure = dict.fromkeys((0, 90, 180, 270), 0.0)
     for place in places:
-        frame = footage[int(place)]
+        frame = footage[place]
         for turn in sure:
             image = np.ascontiguousarray(np.rot90(frame.image, -turn // 90))
             sure[turn] += _sureness(replace(frame, image=image), engine)
@@ -31,21 +31,24 @@ def turn_to_upright(footage: Footage, engine: Engine, *, num_frames: int = 5) ->
     return best if sure[best] > sure[0] + _SURER * len(places) else None
 
 
+def _spread(footage: Footage, num_frames: int) -> list[int]:
+    """At most so many frames, spread evenly from the first to the last."""
+    places = np.linspace(0, len(footage) - 1, min(num_frames, len(footage))).round().astype(int)
+    return [int(place) for place in np.unique(places)]
+
+
 def _sureness(frame: Frame, engine: Engine) -> float:
-    """How sure the engine is of an upright face in the frame: the detector's score, times the mesh's belief where it has one."""
+    """How sure the engine is of an upright face in the frame: the detector's score times the upright probability; 0 without."""
     found = engine.detect(frame)
-    if not len(found) or not isinstance(engine, UprightEstimator):
-        return float(found.scores.max(initial=0.0))
-    return float((found.scores * engine.upright_probability(frame, found)).max())
+    return float((found.scores * engine.upright_probability(frame, found)).max(initial=0.0))
 
 
 def source_of(footage: Footage, engine: Engine, *, num_frames: int = 5, dense: bool = True) -> Source:
     """A Source from frames spread evenly over `footage`, one face each; frames without a face are left out."""
-    places = np.unique(np.linspace(0, len(footage) - 1, min(num_frames, len(footage))).round().astype(int))
     frames: list[Frame] = []
     faces: list[Faces] = []
-    for place in places:
-        frame = footage[int(place)]
+    for place in _spread(footage, num_frames):
+        frame = footage[place]
         face = largest(engine.detect(frame))
         if len(face):
             frames.append(frame)

@@ -18,7 +18,7 @@ from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.track import follow
 from faceswap_lab.models import device as devices
-from faceswap_lab.models.protocols import AnySwapper, BatchFinder, Crops, Engine, Swapped
+from faceswap_lab.models.protocols import AnySwapper, Crops, Engine, Swapped
 from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.stream.device_canvas import DeviceCanvas
 from faceswap_lab.models.stream.host_canvas import HostCanvas
@@ -105,46 +105,62 @@ def swap_frames(
     finder = _Finder(engine=engine, swapper=swapper, config=config, corrections=corrections, origin=footage.origin)
     # A video's frames are decoded for this reader alone; a still is kept by its clip, and an actor's frames by the take.
     owned = isinstance(footage, Clip | Excerpt) and len(footage) > 1
+    painter = _Painter(swapper=swapper, codes=codes, colour=config.colour, device=device, owned=owned)
+    source = (_Batch(frames=frames) for frames in batches(footage.frames(start, stop), config.batch_size))
+    colour = [] if config.colour == "none" else [Stage(name="colour", work=painter.match)]
+    stages = [
+        Stage(name="find", work=finder.fill),
+        Stage(name="swap", work=painter.swap),
+        *colour,
+        Stage(name="paste", work=painter.paste),
+    ]
+    for batch in overlapped(source, stages, under_way=_BATCHES_UNDER_WAY, spent=spent):
+        with devices.watched():
+            frames = list(batch.canvas.frames())
+        for frame, (own, num_left) in zip(frames, batch.found, strict=True):
+            yield SwappedFrame(frame=frame, faces=own, num_left=num_left)
 
-    def find(batch: _Batch) -> _Batch:
-        batch.found = finder.find(batch.frames)
-        return batch
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Painter:
+    """Swaps the faces of a batch, matches their colours and pastes them: a stage each. `owned` frames may be painted on."""
+
+    swapper: AnySwapper
+    codes: Any
+    colour: Colour
+    device: torch.device
+    owned: bool
 
     @devices.watched()
-    def swap(batch: _Batch) -> _Batch:
+    def swap(self, batch: _Batch) -> _Batch:
         faces = Faces.concat([chosen for chosen, _ in batch.found])
-        batch.canvas = HostCanvas(batch.frames, owned=owned) if device.type == "cpu" else DeviceCanvas(batch.frames, device)
-        at_once = min(swapper.needs.max_batch or _FACES_AT_ONCE, _FACES_AT_ONCE)
+        batch.canvas = self._canvas(batch.frames)
+        needs = self.swapper.needs
+        at_once = min(needs.max_batch or _FACES_AT_ONCE, _FACES_AT_ONCE)
         for begin in range(0, len(faces), at_once):
-            part = batch.canvas.cut(faces[begin : begin + at_once], template=swapper.needs.template, size=swapper.needs.size)
-            answer = swapper(replace(part, pixels=part.pixels.to(device)), codes, np.zeros(len(part), np.int64))
+            part = batch.canvas.cut(faces[begin : begin + at_once], template=needs.template, size=needs.size)
+            answer = self.swapper(replace(part, pixels=part.pixels.to(self.device)), self.codes, np.zeros(len(part), np.int64))
             batch.swapped.append((part, answer))
             if len(faces) > _FACES_AT_ONCE:
-                paste(match(batch))
+                self.paste(self.match(batch))
         return batch
 
     @devices.watched()
-    def match(batch: _Batch) -> _Batch:
+    def match(self, batch: _Batch) -> _Batch:
         assert batch.canvas is not None
-        batch.swapped = [(crops, batch.canvas.match(crops, answer, config.colour)) for crops, answer in batch.swapped]
+        batch.swapped = [(crops, batch.canvas.match(crops, answer, self.colour)) for crops, answer in batch.swapped]
         return batch
 
     @devices.watched()
-    def paste(batch: _Batch) -> _Batch:
+    def paste(self, batch: _Batch) -> _Batch:
         assert batch.canvas is not None
         for crops, answer in batch.swapped:
             batch.canvas.paste(crops, answer)
         batch.swapped.clear()
         return batch
 
-    source = (_Batch(frames=frames) for frames in batches(footage.frames(start, stop), config.batch_size))
-    colour = [] if config.colour == "none" else [Stage(name="colour", work=match)]
-    stages = [Stage(name="find", work=find), Stage(name="swap", work=swap), *colour, Stage(name="paste", work=paste)]
-    for batch in overlapped(source, stages, under_way=_BATCHES_UNDER_WAY, spent=spent):
-        with devices.watched():
-            frames = list(batch.canvas.frames())
-        for frame, (own, num_left) in zip(frames, batch.found, strict=True):
-            yield SwappedFrame(frame=frame, faces=own, num_left=num_left)
+    def _canvas(self, frames: list[Frame]) -> HostCanvas | DeviceCanvas:
+        return HostCanvas(frames, owned=self.owned) if self.device.type == "cpu" else DeviceCanvas(frames, self.device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -157,12 +173,17 @@ class _Finder:
     corrections: Corrections
     origin: str
 
+    def fill(self, batch: _Batch) -> _Batch:
+        """The batch with what is found in it."""
+        batch.found = self.find(batch.frames)
+        return batch
+
     def find(self, frames: Sequence[Frame]) -> list[tuple[Faces, int]]:
         """For each frame the chosen faces, and how many others there are."""
         answers: list[tuple[Faces, int]] = []
         taken, num_left = Faces.none(), 0
         # What is looked at in any case, at once; where a face is lost between, that frame alone.
-        found = self._found(frames[:: self.config.every])
+        found = self.engine.detect_all(frames[:: self.config.every])
         for place, frame in enumerate(frames):
             followed = None
             if place % self.config.every:
@@ -175,11 +196,6 @@ class _Finder:
                 taken, ready = followed
                 answers.append((ready, num_left))
         return answers
-
-    def _found(self, frames: Sequence[Frame]) -> list[Faces]:
-        if isinstance(self.engine, BatchFinder):
-            return self.engine.detect_all(frames)
-        return [self.engine.detect(frame) for frame in frames]
 
     def _chosen(self, found: Faces) -> tuple[Faces, int]:
         taken = largest(found) if self.config.select == "largest" else found

@@ -53,7 +53,6 @@ class Inswapper:
         restricted.require_accepted([graph.sha256])
         return cls(graph, devices.onnx_session(path, device), embedder)
 
-    @property
     def providers(self) -> dict[str, str]:
         """What the network runs on, as onnxruntime says."""
         return devices.providers(swap=self._session)

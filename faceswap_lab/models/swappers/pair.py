@@ -27,6 +27,10 @@ class PairSwapper:
         self.card = card
         self.needs = Needs(template=TEMPLATE, size=net.config.size, source="trained")
 
+    def providers(self) -> dict[str, str]:
+        """None: it runs in torch."""
+        return {}
+
     def encode(self, sources: Sequence[Source]) -> list[int]:
         """The decoder of each source. Raises ConsentError for anyone the weights were not trained on."""
         for source in sources:

@@ -51,6 +51,10 @@ class WarpSwapper:
     )
     needs: ClassVar[Needs] = Needs(template="face", size=256, source="crop", point_set=468, max_batch=None)
 
+    def providers(self) -> dict[str, str]:
+        """None: it runs on the CPU."""
+        return {}
+
     def encode(self, sources: Sequence[Source]) -> tuple[tuple[View, ...], ...]:
         """Views of every source: of each frame its first face, where it has 468 points. Raises FaceError if there is none."""
         codes = []

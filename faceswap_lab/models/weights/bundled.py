@@ -3,13 +3,13 @@
 `card.json` beside them holds the recipe, the scores, and the digest of each file, which is checked before anything is run.
 """
 
-import hashlib
 import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from faceswap_lab.errors import WeightsError
+from faceswap_lab.models.weights.catalogue import State, state_of
 
 NAME = "actors_s"
 
@@ -31,13 +31,9 @@ def card() -> dict[str, Any]:
     return found
 
 
-def state() -> str:
-    """ "ok", "missing" or "altered"."""
-    wanted = card()["files"]
-    places = {folder() / name: about["sha256"] for name, about in wanted.items()}
-    if not all(place.is_file() for place in places):
-        return "missing"
-    return "ok" if all(hashlib.sha256(place.read_bytes()).hexdigest() == sha256 for place, sha256 in places.items()) else "altered"
+def state() -> State:
+    """Whether its files are those on its card."""
+    return state_of({folder() / name: about["sha256"] for name, about in card()["files"].items()})
 
 
 def path() -> Path:

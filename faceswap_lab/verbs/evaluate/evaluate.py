@@ -18,8 +18,7 @@ from faceswap_lab.models import device as devices
 from faceswap_lab.models import metrics
 from faceswap_lab.models.metrics import Score
 from faceswap_lab.models.protocols import Engine
-from faceswap_lab.models.registry import open_engine, providers_of
-from faceswap_lab.models.registry import record_of as engine_record
+from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.stream.probes import gallery_of
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
@@ -50,25 +49,19 @@ def evaluate(
     asked = devices.pick(device)
     where = devices.pick("cpu") if recipe.engine == "offline" else asked
     engine = open_engine(recipe.engine, where)
-    inputs = {"result": result.id, "truth": record_of(truth) if truth is not None else "", "engine": engine_record(engine)}
+    inputs = {"result": result.id, "truth": record_of(truth) if truth is not None else "", "engine": engine.record}
     run = ScoreRun.start(lab_root(), "evaluate", to_json(recipe), inputs, force=force)
     if run.finished:
         return run
     with run:
         start = perf_counter()
-        providers = providers_of(engine)
+        providers = engine.providers()
         run.emit("device", device=devices.describe(where), providers=providers)
         if providers:
             print(f"{run.id}: on {devices.describe(where)}; {providers}", file=sys.stderr)
         judge = _Judge.of(source, target, recipe, engine)
-        shown = result.footage()
         assert isinstance(target, Footage)
-        line = Progress("evaluate", len(shown), unit="frames")
-        rows: list[dict[str, float]] = []
-        for number, (swapped, before) in enumerate(zip(shown.frames(), target.frames(0, len(shown)), strict=True)):
-            rows.append(judge.with_truth(swapped, before, truth, number) if truth is not None else judge.alone(swapped, before))
-            line.update(number + 1)
-        line.close()
+        rows = _rows(judge, result.footage(), target, truth)
         scores = summarised(rows)
         with run.write(PER_FRAME) as path:
             path.write_text(json.dumps(_plain(rows)))
@@ -83,6 +76,17 @@ def evaluate(
             seconds={"evaluate": round(perf_counter() - start, 2)},
         )
     return run
+
+
+def _rows(judge: "_Judge", shown: Footage, target: Footage, truth: Take | None) -> list[dict[str, float]]:
+    """Each frame's figures, with one progress line."""
+    line = Progress("evaluate", len(shown), unit="frames")
+    rows = []
+    for number, (swapped, before) in enumerate(zip(shown.frames(), target.frames(0, len(shown)), strict=True)):
+        rows.append(judge.with_truth(swapped, before, truth, number) if truth is not None else judge.alone(swapped, before))
+        line.update(number + 1)
+    line.close()
+    return rows
 
 
 def _belongs(truth: Take, source: Person, target: Person) -> bool:

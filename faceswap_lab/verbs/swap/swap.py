@@ -15,8 +15,7 @@ from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.protocols import AnySwapper, Engine, Source
-from faceswap_lab.models.registry import INSWAPPER, check_points, open_engine, open_swapper, providers_of, swapper_record
-from faceswap_lab.models.registry import record_of as engine_record
+from faceswap_lab.models.registry import INSWAPPER, check_points, open_engine, open_swapper, swapper_record
 from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.stream.probes import source_of, turn_to_upright
 from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches, swap_frames
@@ -110,7 +109,7 @@ def swap(
         "source": record_of(source),
         "target": record_of(target),
         "swapper": trained.id if trained is not None else swapper_record(str(swapper)),
-        "engine": engine_record(engine),
+        "engine": engine.record,
         "corrections": corrections.digest() if corrections else "",
     }
     run = SwapRun.start(lab_root(), "swap", to_json(recipe), inputs, force=force)
@@ -138,7 +137,7 @@ def _perform(
     where: torch.device,
     corrections: Corrections,
 ) -> None:
-    providers = providers_of(engine, swapper)
+    providers = {**engine.providers(), **swapper.providers()}
     run.emit("device", device=devices.describe(where), providers=providers)
     if providers:
         _note(f"{run.id}: on {devices.describe(where)}; {', '.join(f'{name} on {each}' for name, each in providers.items())}")
@@ -189,20 +188,10 @@ def _go_on(
     part_frames = -(-PART_FRAMES // size) * size
     spent: dict[str, float] = {}
     line, start = Progress("swap", num_frames - first, unit="frames"), perf_counter()
-
-    def followed(frames: Iterator[SwappedFrame]) -> Iterator[list[SwappedFrame]]:
-        number = 0
-        for batch in batches(frames, size):
-            for each in batch:
-                run.emit("frame", index=each.frame.index, keypoints=each.faces.keypoints.round(2).tolist())
-            yield batch
-            number += len(batch)
-            line.update(number, _shares(spent))
-
     frames = stream(first, spent)
     parts = [*done]
     try:
-        lists = followed(frames)
+        lists = _reported(run, batches(frames, size), line, spent)
         while part := write_part(
             run,
             lists,
@@ -222,6 +211,19 @@ def _go_on(
         run.emit("swapped", seconds=round(perf_counter() - start, 2), stages={name: round(s, 2) for name, s in spent.items()})
     line.close()
     return parts
+
+
+def _reported(
+    run: Run, lists: Iterator[list[SwappedFrame]], line: Progress, spent: dict[str, float]
+) -> Iterator[list[SwappedFrame]]:
+    """The same batches; each frame is told to the run, each batch to the progress line."""
+    number = 0
+    for batch in lists:
+        for each in batch:
+            run.emit("frame", index=each.frame.index, keypoints=each.faces.keypoints.round(2).tolist())
+        yield batch
+        number += len(batch)
+        line.update(number, _shares(spent))
 
 
 def _finish(run: Run, recipe: SwapRecipe, target: Footage, source: Person, where: torch.device, turn: int | None) -> None:
