@@ -9,7 +9,7 @@ import pytest
 
 import faceswap_lab
 from faceswap_lab import __main__ as command_line
-from faceswap_lab.cli import runs
+from faceswap_lab.cli.nouns import runs
 from faceswap_lab.cli.parser import parser
 from faceswap_lab.errors import ConsentError, DeviceError, MediaError, WeightsError
 

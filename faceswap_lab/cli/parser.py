@@ -3,7 +3,8 @@
 import argparse
 
 from faceswap_lab import __version__
-from faceswap_lab.cli import actors, audit, doctor, evaluate, facesets, models, quickstart, render, report, runs, swap, train
+from faceswap_lab.cli.nouns import actors, audit, doctor, facesets, models, runs
+from faceswap_lab.cli.verbs import evaluate, quickstart, render, report, swap, train
 
 
 def parser() -> argparse.ArgumentParser:
