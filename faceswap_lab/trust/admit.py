@@ -9,7 +9,8 @@ from faceswap_lab.errors import ConsentError, LabError, MediaError
 from faceswap_lab.faces.footage import Clip, Grant
 from faceswap_lab.faces.footage import digest as digest_of
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent.declare import FORMS, File, declare, declare_all, parse_basis
+from faceswap_lab.trust.consent.basis import FORMS, Basis, parse_basis
+from faceswap_lab.trust.consent.declare import File, declare, declare_all
 from faceswap_lab.trust.consent.gate import to_allow
 from faceswap_lab.trust.consent.manifest import Entry, find_entries, find_entry, same_subject
 from faceswap_lab.trust.marks.claims import require_honest
@@ -20,7 +21,7 @@ def admit(
     *,
     root: Path,
     who: str | None = None,
-    basis: str | None = None,
+    basis: str | Basis | None = None,
     uses: Iterable[str] = (),
     source: str = "",
     today: date | None = None,
@@ -63,7 +64,7 @@ def admit_all(
     *,
     root: Path,
     who: str | None = None,
-    basis: str | None = None,
+    basis: str | Basis | None = None,
     uses: Iterable[str] = (),
     source: str = "",
     today: date | None = None,
@@ -86,7 +87,7 @@ def admit_all(
     if strangers := {digest: path for digest, path in digests.items() if digest not in entries}:
         try:
             _require_declared(next(iter(strangers.values())), who, basis, wanted)
-            errors = _dishonest(strangers, who or "", basis or "")
+            errors = _dishonest(strangers, who or "", str(basis or ""))
             files = [File(path=path, sha256=digest) for digest, path in strangers.items() if digest not in errors]
             entries |= declare_all(root, files, who=who or "", basis=basis or "", uses=wanted, source=source, today=day)
         except ConsentError as error:
@@ -114,7 +115,7 @@ def enlist(
     *,
     root: Path,
     who: str | None,
-    basis: str | None,
+    basis: str | Basis | None,
     uses: Iterable[str],
     source: str = "",
     today: date | None = None,
@@ -157,12 +158,12 @@ def _is_file(path: Path) -> bool:
 
 
 def _declared(
-    root: Path, path: Path, digest: str, who: str | None, basis: str | None, uses: frozenset[str], source: str, today: date
+    root: Path, path: Path, digest: str, who: str | None, basis: str | Basis | None, uses: frozenset[str], source: str, today: date
 ) -> Entry:
     _require_declared(path, who, basis, uses)
     assert who is not None
     assert basis is not None
-    require_honest(path, who, synthetic=parse_basis(basis)[0] == "synthetic")
+    require_honest(path, who, synthetic=parse_basis(str(basis))[0] == "synthetic")
     return declare(root, path=path, sha256=digest, who=who, basis=basis, uses=uses, source=source, today=today)
 
 
@@ -178,7 +179,7 @@ def _dishonest(files: Mapping[str, Path], who: str, basis: str) -> dict[str, Con
     return errors
 
 
-def _require_declared(path: Path, who: str | None, basis: str | None, uses: frozenset[str]) -> None:
+def _require_declared(path: Path, who: str | None, basis: str | Basis | None, uses: frozenset[str]) -> None:
     given = {"who": who, "basis": basis, "uses": uses}
     if missing := [name for name, value in given.items() if not value]:
         raise ConsentError(
