@@ -66,7 +66,7 @@ def test_errors_have_their_exit_codes(
 
     monkeypatch.setattr(runs, "_runs_list", fail)
     assert command_line.main(["runs", "list"]) == code
-    assert "expected this; got that; do so" in capsys.readouterr().err
+    assert capsys.readouterr().err == "faceswap-lab: that\nexpected this\n-> do so\n"
 
 
 def test_an_interrupt_is_130_and_a_wrong_value_2(monkeypatch: pytest.MonkeyPatch) -> None:

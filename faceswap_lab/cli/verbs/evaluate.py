@@ -5,6 +5,7 @@ from typing import Any
 
 from faceswap_lab.cli.answers import Answer
 from faceswap_lab.cli.arguments import about, add_command
+from faceswap_lab.cli.recipe_flags import add_recipe, recipe_of
 
 
 def offer(commands: Any) -> None:
@@ -15,24 +16,34 @@ def offer(commands: Any) -> None:
         _evaluate,
         "score a swap beside floor and ceiling",
         "faceswap-lab evaluate swap-52c1",
-        "faceswap-lab evaluate swap-52c1 --tone target --json",
+        "faceswap-lab evaluate swap-52c1 --tone target --gallery-size 32 --json",
         verb=True,
     )
     evaluate.add_argument("run", help="a swap run's id")
-    evaluate.add_argument("--engine", default="offline", metavar="NAME", help="the judge: offline, or insight: and a pack")
-    evaluate.add_argument("--tone", default="source", choices=["source", "target"], help="whose skin tone the truth has")
+    evaluate.add_argument(
+        "--truth", default="auto", choices=["auto", "none"], help="auto: rendered where source and target are actors; default: auto"
+    )
+    evaluate.add_argument("--tone", choices=["source", "target"], help="whose skin tone the truth has; default: source")
+    add_recipe(evaluate, _recipe)
+
+
+def _recipe(_: str | None) -> object:
+    from faceswap_lab.verbs.recipes import EvaluateRecipe
+
+    return EvaluateRecipe
 
 
 def _evaluate(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.actors.cast import Actor, Take
     from faceswap_lab.verbs.evaluate.evaluate import evaluate
     from faceswap_lab.verbs.recipes import EvaluateRecipe
-    from faceswap_lab.verbs.swap.result import SwapRun
 
-    result = SwapRun.open(options.run)
-    source, target = result.people()
-    known = isinstance(target, Take) and isinstance(source, Actor)
-    truth = target.recast(source, tone=options.tone) if isinstance(target, Take) and isinstance(source, Actor) else None
-    recipe = EvaluateRecipe(engine=options.engine)
-    answer = about(evaluate(result, truth=truth, recipe=recipe, device=options.device, force=options.force))
-    return answer | {"truth": "rendered" if known else "unknown: the target is real footage"}
+    run = evaluate(
+        options.run,
+        truth=None if options.truth == "none" else "auto",
+        tone=options.tone,
+        recipe=recipe_of(options, EvaluateRecipe()),
+        device=options.device,
+        force=options.force,
+    )
+    unknown = "not asked for" if options.truth == "none" else "unknown: the target is real footage"
+    return about(run) | {"truth": "rendered" if run.inputs.get("truth") else unknown}

@@ -1,11 +1,19 @@
 """`render`: actors with their ground truth as shards."""
 
 import argparse
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faceswap_lab.cli.answers import Answer
 from faceswap_lab.cli.arguments import about, add_command
+from faceswap_lab.cli.parsing import ArgumentValueError
+from faceswap_lab.cli.recipe_flags import PREFIX, add_recipe, changes, recipe_of
+
+if TYPE_CHECKING:
+    from faceswap_lab.verbs.recipes import RenderRecipe
+
+CLIPS = "lossless clips in place of stills: --form clips"
 
 
 def offer(commands: Any) -> None:
@@ -21,46 +29,42 @@ def offer(commands: Any) -> None:
         verb=True,
     )
     render.set_defaults(device="cpu")
-    render.add_argument("--actors", required=True, metavar="FIRST:END", help="seeds, END not included; all of one split")
-    render.add_argument("--views", type=int, default=10, help="samples of each actor")
-    render.add_argument("--kind", action="append", metavar="KIND", help="performance, may be given again: they take turns")
-    render.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")
-    render.add_argument("--light", default="auto")
-    render.add_argument("--capture", default="plain", help="sensor and codec: plain, clean, phone, webcam, broadcast, …")
-    render.add_argument("--prop", default="none", help="what is held in front of the face: none, hand, microphone, cup")
-    render.add_argument("--clips", action="store_true", help="lossless clips in place of stills")
-    render.add_argument("--seconds", type=float, default=1.0, help="length of a clip")
-    render.add_argument("--recast", action="store_true", help="add the true swap with another of these actors to each sample")
-    render.add_argument("--no-maps", action="store_true", help="leave out labels, depth, normals and albedo")
-    render.add_argument("--shard-size", type=int, default=100, help="samples in a shard")
-    render.add_argument("--seed", type=int, default=0, help="of the first performance")
+    render.add_argument("--actors", metavar="FIRST:END", help="seeds, END not included; all of one split")
+    render.add_argument("--kind", action="append", metavar="KIND", help="one of --kinds, may be given again: they take turns")
+    render.add_argument("--clips", dest=f"{PREFIX}form", action="store_const", const="clips", default=argparse.SUPPRESS, help=CLIPS)
     render.add_argument("--workers", type=int, default=1, help="processes")
     render.add_argument(
         "--output", "-o", type=Path, metavar="FOLDER", help="let the shards out into this folder; default: they stay in the run"
     )
+    add_recipe(render, _class, short={"num_views": "--views"})
+
+
+def _class(_: str | None) -> object:
+    from faceswap_lab.verbs.recipes import RenderRecipe
+
+    return RenderRecipe
+
+
+def _recipe(options: argparse.Namespace) -> "RenderRecipe":
+    from faceswap_lab.verbs.recipes import RenderRecipe
+
+    recipe = recipe_of(options, RenderRecipe())
+    if options.actors is None and not options.recipe and not {"first", "num_actors"} & set(changes(options)):
+        raise ArgumentValueError(
+            expected="which actors to render", got="none named", remedy="say --actors FIRST:END, such as 0:100"
+        )
+    if options.actors is not None:
+        match = re.fullmatch(r"([0-9]+):([0-9]+)", options.actors)
+        if match is None:
+            got, remedy = repr(options.actors), "give the first seed and the one after the last"
+            raise ArgumentValueError(expected="actors as FIRST:END, such as 0:100", got=got, remedy=remedy)
+        first, end = int(match[1]), int(match[2])
+        recipe = recipe.with_(first=first, num_actors=end - first)
+    return recipe.with_(kinds=tuple(options.kind)) if options.kind else recipe
 
 
 def _render(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.verbs.render.render import RenderRecipe, render
+    from faceswap_lab.verbs.render.render import render
 
-    first, _, end = options.actors.partition(":")
-    if not first.isdecimal() or not end.isdecimal():
-        raise ValueError(f"actors are written FIRST:END, such as 0:100, not {options.actors!r}")
-    recipe = RenderRecipe(
-        first=int(first),
-        num_actors=int(end) - int(first),
-        num_views=options.views,
-        kinds=tuple(options.kind or ["range"]),
-        size=options.size,
-        light=options.light,
-        capture=options.capture,
-        prop=options.prop,
-        form="clips" if options.clips else "stills",
-        seconds=options.seconds,
-        recast=options.recast,
-        maps=not options.no_maps,
-        shard_size=options.shard_size,
-        seed=options.seed,
-    )
-    run = render(recipe, workers=options.workers, device=options.device, force=options.force)
+    run = render(_recipe(options), workers=options.workers, device=options.device, force=options.force)
     return about(run) | ({"output": str(run.export(options.output))} if options.output else {})
