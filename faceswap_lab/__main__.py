@@ -25,9 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     try:
         options = parser().parse_args(words)
-    except UsageError as error:
-        _fail(error, "faceswap-lab", as_json="--json" in words)
-        raise
+    except (UsageError, OSError, KeyboardInterrupt) as error:
+        # A recipe's file is looked into already here: it decides which flags there are.
+        code = _fail(error, "faceswap-lab", as_json="--json" in words)
+        if isinstance(error, UsageError):
+            raise
+        return code
     # Before the command runs: one may answer in JSON always, and its errors are for people all the same.
     as_json = options.json
     try:

@@ -99,9 +99,9 @@ def _rich_table(rows: list[dict[str, Any]], title: str | None = None) -> Any:
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", header_style="bold cyan", pad_edge=False)
-    for name in _names(rows):
-        # A long path breaks into lines rather than losing its end.
-        table.add_column(Text(name), overflow="fold")
+    for number, name in enumerate(_names(rows)):
+        # A long path breaks into lines rather than losing its end; the first column is a name or an id, to be copied.
+        table.add_column(Text(name), overflow="fold", no_wrap=number == 0)
     for cells in _cells(rows):
         table.add_row(*map(Text, cells))
     return table
