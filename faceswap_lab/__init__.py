@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PLACES = {
+    "Consent": "faceswap_lab.trust.consent.basis:Consent",
+    "Licence": "faceswap_lab.trust.consent.basis:Licence",
+    "PublicDomain": "faceswap_lab.trust.consent.basis:PublicDomain",
     "Run": "faceswap_lab.runs.run:Run",
+    "Synthetic": "faceswap_lab.trust.consent.basis:Synthetic",
     "actor": "faceswap_lab.actors.cast:Actor",
     "admit": "faceswap_lab.verbs.people:admit",
     "align": "faceswap_lab.views.align:align",
     "browse": "faceswap_lab.views.faceset:browse",
     "compare": "faceswap_lab.views.compare:compare",
+    "enlist": "faceswap_lab.verbs.gather.gather:enlist",
+    "errors": "faceswap_lab.errors",
     "evaluate": "faceswap_lab.verbs.evaluate.evaluate:evaluate",
     "faceset": "faceswap_lab.verbs.library:faceset",
     "gather": "faceswap_lab.verbs.gather.gather:gather",
     "recipes": "faceswap_lab.verbs.recipes",
+    "render": "faceswap_lab.verbs.render.render:render",
     "report": "faceswap_lab.views.run_report:report",
     "studio": "faceswap_lab.views.studio:studio",
     "swap": "faceswap_lab.verbs.swap.swap:swap",
@@ -26,13 +33,16 @@ _PLACES = {
 }
 
 if TYPE_CHECKING:
+    from faceswap_lab import errors
     from faceswap_lab.actors.cast import Actor as actor  # noqa: N813
     from faceswap_lab.runs.run import Run
+    from faceswap_lab.trust.consent.basis import Consent, Licence, PublicDomain, Synthetic
     from faceswap_lab.verbs import recipes
     from faceswap_lab.verbs.evaluate.evaluate import evaluate
-    from faceswap_lab.verbs.gather.gather import gather
+    from faceswap_lab.verbs.gather.gather import enlist, gather
     from faceswap_lab.verbs.library import faceset
     from faceswap_lab.verbs.people import admit
+    from faceswap_lab.verbs.render.render import render
     from faceswap_lab.verbs.swap.swap import swap
     from faceswap_lab.verbs.train.train import train
     from faceswap_lab.views.align import align
@@ -42,16 +52,23 @@ if TYPE_CHECKING:
     from faceswap_lab.views.studio import studio
 
 __all__ = [
+    "Consent",
+    "Licence",
+    "PublicDomain",
     "Run",
+    "Synthetic",
     "actor",
     "admit",
     "align",
     "browse",
     "compare",
+    "enlist",
+    "errors",
     "evaluate",
     "faceset",
     "gather",
     "recipes",
+    "render",
     "report",
     "studio",
     "swap",

@@ -2,45 +2,69 @@
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 refused (consent, licence, a test person to train on), 4 missing (weights, device),
 130 stopped and saved.
+
+Standard output carries the answer and nothing else; what a command says while it works goes to standard error.
 """
 
 import argparse
-import json
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 
-from faceswap_lab.cli.answers import Answer, readable
+from faceswap_lab.cli import answers
+from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.failures import failure_of, write_failure
 from faceswap_lab.cli.parser import parser
-from faceswap_lab.errors import ConsentError, DeviceError, LabError, LicenceError, SplitError, WeightsError, storage_error
+from faceswap_lab.cli.parsing import UsageError
+from faceswap_lab.errors import LabError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
-    options = parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], Answer] = options.command
+    """Run one command; returns the exit code. A line that cannot be read leaves with SystemExit 2, as argparse does."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        answer = command(options)
-    except KeyboardInterrupt:
-        print("stopped; what was done is saved, the same command goes on from there", file=sys.stderr)
-        return 130
-    except (LabError, ValueError) as error:
-        print(f"faceswap-lab: {error}", file=sys.stderr)
-        return _exit_code(error)
-    except OSError as error:
-        print(f"faceswap-lab: {storage_error(error)}", file=sys.stderr)
-        return 1
-    print(json.dumps(answer) if options.json else readable(answer))
+        options = parser().parse_args(words)
+    except (UsageError, OSError, KeyboardInterrupt) as error:
+        # A recipe's file is looked into already here: it decides which flags there are.
+        code = _fail(error, "faceswap-lab", as_json="--json" in words)
+        if isinstance(error, UsageError):
+            raise
+        return code
+    # Before the command runs: one may answer in JSON always, and its errors are for people all the same.
+    as_json = options.json
+    try:
+        answer = _called(options)
+    except (LabError, ValueError, OSError, KeyboardInterrupt) as error:
+        return _fail(error, options.command_name, as_json=as_json)
+    except Exception as error:
+        if as_json:
+            _fail(error, options.command_name, as_json=True)
+        raise
+    _quietly(lambda: answers.write(answer, as_json=options.json, readable=options.readable))
     if not isinstance(answer, dict):
         return 0
     return int(answer.get("exit_code", 1 if answer.get("ok") is False else 0))
 
 
-def _exit_code(error: Exception) -> int:
-    if isinstance(error, ConsentError | LicenceError | SplitError):
-        return 3
-    if isinstance(error, WeightsError | DeviceError):
-        return 4
-    return 2 if isinstance(error, ValueError) else 1
+def _called(options: argparse.Namespace) -> Answer:
+    command: Callable[[argparse.Namespace], Answer] = options.command
+    with redirect_stdout(sys.stderr):
+        return command(options)
+
+
+def _fail(error: BaseException, name: str, *, as_json: bool) -> int:
+    failure = failure_of(error, name)
+    _quietly(lambda: write_failure(failure, as_json=as_json))
+    return failure.code
+
+
+def _quietly(write: Callable[[], None]) -> None:
+    """Write; a reader that has had enough (`| head -1`) is no error. Nothing more reaches it, not even when Python ends."""
+    try:
+        write()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

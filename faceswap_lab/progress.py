@@ -1,39 +1,77 @@
 """One line that says how far a verb is. It shows only after two seconds: quick things stay silent."""
 
+import shutil
 import sys
+import threading
 from time import perf_counter
+
+from tqdm import tqdm
+
+_SILENT_S = 2.0
+_REDRAW_S, _LINE_S = 0.5, 10.0
+"""Seconds between two states of a bar that is drawn in place, and between two lines of a pipe or a log."""
+
+_FORMAT = "{desc}: {percentage:3.0f}% |{bar:12}| {n_fmt}/{total_fmt}{unit}, {rate_noinv_fmt}, {remaining} left{postfix}"
 
 
 class Progress:
-    """A line on standard error, in a notebook on standard output (Jupyter paints the other red); rewritten in place if possible."""
+    """A bar on standard error, in a notebook on standard output (Jupyter paints the other red).
+
+    Where nothing can be drawn in place (a pipe, a log of CI) it is a plain line every ten seconds, and one when all is done.
+    """
 
     def __init__(self, label: str, total: int, *, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
         self._start = self._last = perf_counter()
-        self._shown = False
         self._stream = sys.stdout if _in_notebook() else sys.stderr
-        self._in_place = self._stream.isatty() or _in_notebook()
+        self._bar: tqdm | None = _bar(self) if self._stream.isatty() or _in_notebook() else None
 
     def update(self, done: int, note: str = "") -> None:
         """`done` of the total are done; `note` is added at the end of the line."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(done - self._bar.n)
+            return
         now = perf_counter()
         spent = now - self._start
-        pause = 0.5 if self._in_place else 5.0
-        if spent < 2 or (now - self._last < pause and done < self.total):
+        if spent < _SILENT_S or (now - self._last < _LINE_S and done < self.total):
             return
-        self._last, self._shown = now, True
+        self._last = now
         rate = done / spent
         left = (self.total - done) / rate if rate else 0.0
-        line = f"{self.label}: {done}/{self.total} {self.unit}, {rate:.1f}/s, {left:.0f} s left{'; ' + note if note else ''}"
-        end = "" if self._in_place else "\n"
-        start = "\r" if self._in_place else ""
-        print(f"{start}{line:<100}", end=end, file=self._stream, flush=True)
+        tail = f"; {note}" if note else ""
+        line = f"{self.label}: {done}/{self.total} {self.unit}, {rate:.1f}/s, {left:.0f} s left{tail}"
+        print(line, file=self._stream, flush=True)
 
     def close(self) -> float:
         """End the line; returns the seconds since the start."""
-        if self._shown and self._in_place:
-            print(file=self._stream, flush=True)
+        if self._bar is not None:
+            self._bar.close()
         return perf_counter() - self._start
+
+
+class _Bar(tqdm):  # type: ignore[misc]  # tqdm has no types
+    """tqdm's bar without its watching thread and its lock between processes: neither survives a fork."""
+
+    monitor_interval = 0
+
+
+_Bar.set_lock(threading.RLock())
+
+
+def _bar(line: Progress) -> tqdm:
+    return _Bar(
+        total=line.total,
+        desc=line.label,
+        unit=f" {line.unit}",
+        file=line._stream,
+        delay=_SILENT_S,
+        mininterval=_REDRAW_S,
+        bar_format=_FORMAT,
+        # A terminal that does not say how large it is has 80 columns and 24 rows.
+        ncols=min(120, shutil.get_terminal_size().columns),
+        nrows=24,
+    )
 
 
 def _in_notebook() -> bool:

@@ -12,7 +12,8 @@ from faceswap_lab.errors import ConsentError, ManifestError
 from faceswap_lab.files import sha256_file
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent import manifest as consent
-from faceswap_lab.trust.consent.declare import declare, parse_basis
+from faceswap_lab.trust.consent.basis import parse_basis
+from faceswap_lab.trust.consent.declare import declare
 from faceswap_lab.trust.consent.manifest import find_entry, locate, read_manifest, uri_problem
 from faceswap_lab.trust.consent.withdraw import entries_of
 

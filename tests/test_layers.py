@@ -43,7 +43,7 @@ def test_an_untouched_copy_passes(copy: Path) -> None:
         ("models/protocols.py", "import faceswap_lab.trust", "imports go one way"),
         ("errors.py", "import faceswap_lab.faces.frame", "imports go one way"),
         ("views/images.py", "import faceswap_lab.cli.parser", "imports go one way"),
-        ("cli/runs.py", "import faceswap_lab.__main__", "imports go one way"),
+        ("cli/nouns/runs.py", "import faceswap_lab.__main__", "imports go one way"),
         ("faces/frame.py", "import torch", "faces needs no torch"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 import faceswap_lab
 from faceswap_lab import __main__ as command_line
-from faceswap_lab.cli import runs
+from faceswap_lab.cli.nouns import runs
 from faceswap_lab.cli.parser import parser
 from faceswap_lab.errors import ConsentError, DeviceError, MediaError, WeightsError
 
@@ -59,7 +59,7 @@ def test_errors_have_their_exit_codes(
 
     monkeypatch.setattr(runs, "_runs_list", fail)
     assert command_line.main(["runs", "list"]) == code
-    assert "expected this; got that; do so" in capsys.readouterr().err
+    assert capsys.readouterr().err == "faceswap-lab: that\nexpected this\n-> do so\n"
 
 
 def test_an_interrupt_is_130_and_a_wrong_value_2(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
+from faceswap_lab import __main__ as command_line
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces import video
@@ -186,6 +189,23 @@ def test_scores_stand_between_floor_and_ceiling(result: Run) -> None:
     )
     with pytest.raises(ValueError, match="not the truth"):
         evaluate(result, truth=target.recast(Actor(9)))
+
+
+def test_the_truth_is_rendered_where_it_is_known_or_left_out(result: Run, trained: Run) -> None:
+    source, target = result.people()
+    given = evaluate(result, truth=target.recast(source))
+    assert evaluate(result) == evaluate(result.id) == given, "the same truth, however it is said: the same run"
+    assert evaluate(result, tone="target") == evaluate(result, truth=target.recast(source, tone="target")) != given
+    alone = evaluate(result, truth=None)
+    assert "ssim_face" in given.scores
+    assert "ssim_face" not in alone.scores
+    with pytest.raises(ValueError, match="tone='target' is of the truth that is rendered here"):
+        evaluate(result, truth=None, tone="target")
+    words = ["evaluate", result.id, "--json"]
+    for more, run in (((), given), (("--tone", "target"), evaluate(result, tone="target")), (("--truth", "none"), alone)):
+        with redirect_stdout(StringIO()) as out:
+            assert command_line.main([*words, *more]) == 0
+        assert json.loads(out.getvalue())["run"] == run.id
 
 
 def test_the_target_itself_scores_the_floor_and_the_truth_the_ceiling(result: Run, monkeypatch: pytest.MonkeyPatch) -> None:

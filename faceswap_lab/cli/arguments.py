@@ -1,15 +1,19 @@
-"""How commands are added and people are written; what several commands need."""
+"""How commands are added, how people are written, and how a file is declared; what several commands need."""
 
 import argparse
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.parsing import ArgumentValueError, Parser
 
 if TYPE_CHECKING:
     from faceswap_lab.runs.run import Run
     from faceswap_lab.verbs.people import Person
+
+_ACTOR = re.compile(r"actor:(?P<seed>[0-9]+)(?:/(?P<kind>[a-z][a-z-]*)(?::(?P<number>[0-9]+))?)?")
 
 
 def add_group(commands: Any, name: str, text: str) -> Any:
@@ -18,10 +22,19 @@ def add_group(commands: Any, name: str, text: str) -> Any:
 
 
 def add_command(
-    commands: Any, name: str, command: Callable[[argparse.Namespace], Answer], text: str, *examples: str, verb: bool = False
-) -> argparse.ArgumentParser:
-    """A command, with the `examples` that its help ends with: whole lines that can be typed."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    commands: Any,
+    name: str,
+    command: Callable[[argparse.Namespace], Answer],
+    text: str,
+    *examples: str,
+    verb: bool = False,
+    readable: Callable[[Any], str] | None = None,
+) -> Parser:
+    """A command, with the `examples` that its help ends with: whole lines that can be typed.
+
+    `readable` writes its answer for people, where the usual table does not serve.
+    """
+    parser: Parser = commands.add_parser(
         name,
         help=text,
         description=text,
@@ -32,28 +45,68 @@ def add_command(
     if verb:
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
         parser.add_argument("--force", action="store_true", help="a new run even if an identical one is finished")
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, command_name=parser.prog, readable=readable)
     return parser
 
 
-def person(text: str) -> "Person":
-    """`actor:7`, `actor:7/speech:3`, `faceset:cast/person-2`, or a file that has a manifest entry."""
+def person(text: str, declared: dict[str, Any] | None = None) -> "Person":
+    """`actor:7`, `actor:7/speech:3`, `faceset:cast/person-2`, or a file that has a manifest entry or is `declared` here.
+
+    Raises ValueError for a text that begins like an actor's and is none, and for a declaration of what is no file.
+    """
     from faceswap_lab.actors.cast import Actor
     from faceswap_lab.verbs.people import admit
 
+    if is_file(text):
+        return admit(text, **declared or {})
+    if declared:
+        remedy = "leave them out, or name a file"
+        raise ArgumentValueError(expected="a file, whom --who, --basis and --uses are about", got=text, remedy=remedy)
     if text.startswith("faceset:"):
         from faceswap_lab.verbs.library import faceset
 
         name, _, label = text.removeprefix("faceset:").partition("/")
         return faceset(name).of(label) if label else faceset(name)
-    if not text.startswith("actor:"):
-        return admit(text)
-    seed, _, performance = text.removeprefix("actor:").partition("/")
-    kind, _, number = performance.partition(":")
-    if not seed.isdecimal() or (number and not number.isdecimal()):
-        raise ValueError(f"an actor is written actor:7 or actor:7/speech:3, not {text!r}")
-    actor = Actor(int(seed))
-    return actor.perform(kind, seed=int(number or 0)) if kind else actor
+    match = _ACTOR.fullmatch(text)
+    if match is None:
+        forms = "an actor such as actor:7, actor:7/speech or actor:7/speech:3"
+        raise ArgumentValueError(expected=forms, got=repr(text), remedy="`faceswap-lab actors list` lists people")
+    actor = Actor(int(match["seed"]))
+    return actor.perform(match["kind"], seed=int(match["number"] or 0)) if match["kind"] else actor
+
+
+def is_file(text: str) -> bool:
+    """Whether the text names a file, and neither an actor nor a faceset."""
+    return not text.startswith(("actor:", "faceset:"))
+
+
+def add_declaration(parser: Parser, whose: str, *, uses: str, required: bool = False) -> None:
+    """Flags that say who is seen in a file and why it may be used; `whose` file, and what it is declared for by default."""
+    group = parser.add_argument_group(f"declaration of {whose} without a manifest entry")
+    group.add_argument("--who", required=required, help="who is seen")
+    group.add_argument(
+        "--basis", required=required, help='why this is allowed: "public domain (NASA)", "consent: signed 2026-03-01"'
+    )
+    group.add_argument("--uses", metavar="A,B", help=f"what for, with commas; default: {uses}")
+    group.add_argument("--expires", metavar="DAY", help="until when a consent or licence holds, that day included: 2028-05-02")
+    group.add_argument(
+        "--partner", action="append", metavar="NAME", help="another real person whose face may be swapped with theirs; repeatable"
+    )
+
+
+def declaration(options: argparse.Namespace, uses: Sequence[str]) -> dict[str, Any]:
+    """What `admit` and `gather` are told of who is seen and on what basis; nothing if nothing was said. `uses` is the default."""
+    given = [name for name in ("who", "basis", "uses", "expires", "partner") if getattr(options, name)]
+    if not given:
+        return {}
+    if (options.expires or options.partner) and not options.basis:
+        remedy = 'say which with --basis "consent: …"'
+        raise ArgumentValueError(expected="--expires and --partner as terms of a consent", got="no --basis", remedy=remedy)
+    terms = [f"; expires {options.expires}"] if options.expires else []
+    terms += [f"; partners {', '.join(options.partner)}"] if options.partner else []
+    basis = options.basis + "".join(terms) if options.basis else None
+    named = [use.strip() for use in (options.uses or "").split(",") if use.strip()]
+    return {"who": options.who, "basis": basis, "uses": tuple(named or uses)}
 
 
 def about(run: "Run") -> dict[str, Any]:

@@ -1,19 +1,19 @@
 """The whole command line: every command in the order in which the help shows them."""
 
-import argparse
-
 from faceswap_lab import __version__
-from faceswap_lab.cli import actors, audit, doctor, evaluate, facesets, models, quickstart, render, report, runs, swap, train
+from faceswap_lab.cli.nouns import actors, audit, consent, doctor, facesets, models, notebook, runs
+from faceswap_lab.cli.parsing import Parser
+from faceswap_lab.cli.verbs import evaluate, quickstart, render, report, swap, train
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """What reads a command line; `command` of what it gives is the function to call."""
-    made = argparse.ArgumentParser(prog="faceswap-lab", description="Face-swap research, measured against the true answer.")
+    made = Parser(prog="faceswap-lab", description="Face-swap research, measured against the true answer.")
     made.add_argument("--version", action="version", version=__version__)
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     for work in (quickstart, train, swap, evaluate, render, report):
         work.offer(commands)
-    for kept in (models, actors, facesets, runs):
+    for kept in (models, actors, consent, facesets, runs, notebook):
         kept.offer(commands)
     doctor.offer(commands)
     audit.offer(commands)

@@ -1,5 +1,6 @@
 """Notebooks as runs: papermill with strict parameters, and a summary that the notebook hands back."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from faceswap_lab.errors import RunError
+from faceswap_lab.files import sha256_file
+from faceswap_lab.runs.fields import near
+from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 
@@ -34,23 +38,49 @@ def emit_summary(summary: Mapping[str, Any]) -> None:
     display({SUMMARY_TYPE: dict(summary), "text/plain": lines}, raw=True)  # type: ignore[no-untyped-call]
 
 
+def execute(name: str, parameters: Mapping[str, Any], *, force: bool = False) -> Run:
+    """Run the shipped notebook `name` unattended, as a Run with the executed copy and what its last cell hands back.
+
+    A parameter `folder` that is not given is the run's own folder. The same finished call returns its Run. Raises RunError for an
+    unknown notebook or parameter before anything is made, and for a cell that fails.
+    """
+    path = notebook_path(name)
+    known = parameters_of(path, parameters)
+    asked = json.dumps({"notebook": path.stem, "parameters": dict(parameters)}, sort_keys=True)
+    run = Run.start(lab_root(), "notebook", asked, {"notebook": sha256_file(path)}, force=force)
+    if not run.finished:
+        with run:
+            place = {"folder": str(run.path)} if "folder" in known else {}
+            run.finish(**run_notebook(path, {**place, **parameters}, run=run))
+    return run
+
+
+def parameters_of(path: Path, given: Mapping[str, Any]) -> frozenset[str]:
+    """The names of a notebook's parameters. RunError, saying what is near, if one of those `given` is not among them."""
+    import papermill
+
+    known = papermill.inspect_notebook(str(path))
+    if unknown := sorted(set(given) - set(known)):
+        close = near(unknown[0], known)
+        raise RunError(
+            expected=f"parameters of {path.stem}: {', '.join(sorted(known)) or 'none'}",
+            got=", ".join(unknown),
+            remedy=f"did you mean {', '.join(close)}?" if close else "correct the name",
+        )
+    return frozenset(known)
+
+
 def run_notebook(path: Path, parameters: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
     """Execute `path` headless; the executed copy becomes `run`'s artifact `notebook.ipynb`, also when a cell fails.
 
-    Returns what the notebook passed to `conclude`. An unknown parameter raises RunError before anything runs (papermill itself
+    Returns what the notebook passed to `emit_summary`. An unknown parameter raises RunError before anything runs (papermill itself
     only warns).
     """
     import nbformat
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    known = papermill.inspect_notebook(str(path))
-    if unknown := sorted(set(parameters) - set(known)):
-        raise RunError(
-            expected=f"parameters of {path.stem}: {', '.join(sorted(known))}",
-            got=", ".join(unknown),
-            remedy="correct the name",
-        )
+    parameters_of(path, parameters)
     failure: PapermillExecutionError | None = None
     with run.write("notebook.ipynb") as output:
         try:

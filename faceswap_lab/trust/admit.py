@@ -10,7 +10,8 @@ from faceswap_lab.faces.footage import Clip, Grant
 from faceswap_lab.faces.footage import digest as digest_of
 from faceswap_lab.names import same_name
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent.declare import FORMS, File, declare, declare_all, parse_basis
+from faceswap_lab.trust.consent.basis import FORMS, Basis, parse_basis
+from faceswap_lab.trust.consent.declare import File, declare, declare_all
 from faceswap_lab.trust.consent.gate import to_allow
 from faceswap_lab.trust.consent.manifest import Entry, find_entries, find_entry, utc_today
 from faceswap_lab.trust.marks.claims import require_honest
@@ -21,7 +22,7 @@ def admit(
     *,
     root: Path,
     who: str | None = None,
-    basis: str | None = None,
+    basis: str | Basis | None = None,
     uses: Iterable[str] = (),
     source: str = "",
     today: date | None = None,
@@ -64,7 +65,7 @@ def admit_all(
     *,
     root: Path,
     who: str | None = None,
-    basis: str | None = None,
+    basis: str | Basis | None = None,
     uses: Iterable[str] = (),
     source: str = "",
     today: date | None = None,
@@ -114,7 +115,7 @@ def _declared_together(
     root: Path,
     files: Mapping[str, Path],
     who: str | None,
-    basis: str | None,
+    basis: str | Basis | None,
     uses: frozenset[str],
     source: str,
     today: date,
@@ -124,7 +125,7 @@ def _declared_together(
         return {}, {}
     try:
         _require_declared(next(iter(files.values())), who, basis, uses)
-        errors = _dishonest(files, who or "", basis or "")
+        errors = _dishonest(files, who or "", str(basis or ""))
         rows = [File(path=path, sha256=digest) for digest, path in files.items() if digest not in errors]
         return declare_all(root, rows, who=who or "", basis=basis or "", uses=uses, source=source, today=today), errors
     except ConsentError as error:
@@ -136,7 +137,7 @@ def enlist(
     *,
     root: Path,
     who: str | None,
-    basis: str | None,
+    basis: str | Basis | None,
     uses: Iterable[str],
     source: str = "",
     today: date | None = None,
@@ -179,12 +180,12 @@ def _is_file(path: Path) -> bool:
 
 
 def _declared(
-    root: Path, path: Path, digest: str, who: str | None, basis: str | None, uses: frozenset[str], source: str, today: date
+    root: Path, path: Path, digest: str, who: str | None, basis: str | Basis | None, uses: frozenset[str], source: str, today: date
 ) -> Entry:
     _require_declared(path, who, basis, uses)
     assert who is not None
     assert basis is not None
-    require_honest(path, who, synthetic=parse_basis(basis)[0] == "synthetic")
+    require_honest(path, who, synthetic=parse_basis(str(basis))[0] == "synthetic")
     return declare(root, path=path, sha256=digest, who=who, basis=basis, uses=uses, source=source, today=today)
 
 
@@ -200,7 +201,7 @@ def _dishonest(files: Mapping[str, Path], who: str, basis: str) -> dict[str, Con
     return errors
 
 
-def _require_declared(path: Path, who: str | None, basis: str | None, uses: frozenset[str]) -> None:
+def _require_declared(path: Path, who: str | None, basis: str | Basis | None, uses: frozenset[str]) -> None:
     given = {"who": who, "basis": basis, "uses": uses}
     if missing := [name for name, value in given.items() if not value]:
         raise ConsentError(

@@ -12,6 +12,7 @@ from faceswap_lab.faces.faceset import Faceset, row_ranges
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust.admit import admit as admit_file
+from faceswap_lab.trust.consent.basis import Basis
 from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.verbs import library
 
@@ -22,16 +23,27 @@ Person = Actor | Footage
 def check_person(value: object, role: str) -> None:
     """Raise TypeError, saying what to write instead, unless this can be somebody's source or target."""
     if isinstance(value, str | Path):
-        raise TypeError(f"{role} is a text, {str(value)!r}: write lab.actor(7), or lab.admit({str(value)!r}, …) for a file")
+        raise TypeError(f"{role} is a text, {str(value)!r}: write {_spelt_out(str(value))}")
     if not isinstance(value, Actor | Footage):
         raise TypeError(f"{role} must be an actor, a take, a clip or a faceset, got {type(value).__name__}")
 
 
-def admit(path: str | Path, *, who: str | None = None, basis: str | None = None, uses: Sequence[str] = ()) -> Clip:
+def _spelt_out(text: str) -> str:
+    """What is written in Python for a person as the command line writes them."""
+    kind, _, name = text.partition(":")
+    seed, _, performance = name.partition("/")
+    if kind == "actor" and seed.isdecimal():
+        acted, _, number = performance.partition(":")
+        return f"lab.actor({seed})" + (f".perform({acted!r}, seed={number or 0})" if acted else "")
+    return f"lab.faceset({name!r})" if kind == "faceset" else f"lab.actor(7), or lab.admit({text!r}, …) for a file"
+
+
+def admit(path: str | Path, *, who: str | None = None, basis: str | Basis | None = None, uses: Sequence[str] = ()) -> Clip:
     """Let a real picture or clip in, under its manifest entry or under the one declared here (which is then written).
 
     `who` names the person, `basis` says why this is allowed ("public domain (NASA)", "consent: signed 2026-03-01",
-    "licence: CC-BY-4.0"), `uses` what for. Raises ConsentError before any pixel is read if there is neither.
+    "licence: CC-BY-4.0", or an object such as `lab.Consent(text="signed 2026-03-01", expires=date(2028, 3, 1))`), `uses` what for.
+    Raises ConsentError before any pixel is read if there is neither.
     """
     return admit_file(Path(path), root=lab_root(), who=who, basis=basis, uses=tuple(uses))
 

@@ -12,6 +12,7 @@ from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.models.swappers.pair_net import PairNetConfig
 from faceswap_lab.models.training.loop import FitConfig
 from faceswap_lab.models.training.pair import TrainConfig
+from faceswap_lab.runs.fields import Recipe
 
 Layout = Literal["auto", "folder", "frames", "deepfacelab", "faceswap"]
 """What `find` knows. FaceForensics++ is only listed, by `find_ffpp`."""
@@ -33,9 +34,10 @@ class CropData:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairRecipe:
+class PairRecipe(Recipe):
     """Train a pair swapper. `supervision` "truth" needs two actors, "none" takes anybody, "auto" takes truth where it exists.
 
+    The truth has the skin tone of `tone`.
     Without truth the network is trained with `net.skips` off and `net.normalise` on, whatever `net` says (see PairNetConfig).
     A checkpoint is kept every `checkpoint_every` steps; resuming from it gives what an unbroken run gives.
     """
@@ -63,8 +65,9 @@ class PackScores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PackRecipe:
-    """Train a pack of three networks in insightface's layout on actors. Pictures are `sets`; every network has its training.
+class PackRecipe(Recipe):
+    """Train a pack of three networks in insightface's layout on actors, called `name`. Pictures are `sets`; every network has its
+    training.
 
     Who is who is learnt from all of `sets`; where a face and its points lie takes fewer people: the first `num_for_places`.
     Checkpoints are kept every `checkpoint_every` steps.
@@ -81,7 +84,7 @@ class PackRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SwapRecipe:
+class SwapRecipe(Recipe):
     """Put a source's face on footage. `num_source_frames` are looked at to know the source.
 
     `engine` finds and names faces: "offline", or "insight:" and a pack's folder or name. `preview` swaps so many first frames only,
@@ -99,32 +102,33 @@ class SwapRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluateRecipe:
+class EvaluateRecipe(Recipe):
     """Score a swap. `gallery_size` pictures of source and target each make the galleries that identity is read against.
 
-    `engine` is the judge, as in `SwapRecipe`; one whose recogniser the swapper was trained with flatters it.
+    `engine` is the judge, "offline" or "insight:" and a pack; one whose recogniser the swapper was trained with flatters it.
+    An actor's gallery is the performance of seed `gallery_seed`, far from those that are swapped.
     """
 
     engine: str = "offline"
-
     gallery_size: int = 16
     gallery_seed: int = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FacesetRecipe:
+class FacesetRecipe(Recipe):
     """Gather faces under `name` from files and clips, a clip looked at every `every_s` seconds.
 
+    `layout` says how the files lie; "frames" are numbered stills of a clip, "auto" looks.
     `identities` "one": the faces are the person whom the files' manifest names, which is the largest group of one identity (the
     `which`-th largest, counted from 1); everybody else is dropped. "many": every group is kept and can be named. `same_person` is
     the mean cosine from which two groups are one person: SFace's own figure for real people; synthetic actors look more alike and
     need `models.clusters.ACTORS`.
     Crops of `size` pixels are cut by `template`. Dropped are faces smaller than `min_side` (pixels of the frame that the template
-    "face" spans, about three times the distance of the eyes), less sharp than `min_sharpness` (see `faces.quality`), turned by more
-    than `max_yaw_deg` (None: any), more than `max_outside` of their points outside the frame, and those that differ from a better
-    one by at most `near_duplicate_max`.
+    "face" spans, about three times the distance of the eyes); those less sharp than `min_sharpness` (see `faces.quality`); those
+    turned by more than `max_yaw_deg` (None: any); those with a share above `max_outside` of their points outside the frame; and
+    those that differ from a better one by at most `near_duplicate_max`.
     `shares` go to train, val and test by whole files, long clips by stretches of `stretch_s` seconds; where two splits meet
-    within a clip, `gap_s` seconds on either side are dropped.
+    within a clip, `gap_s` seconds on either side are dropped. `seed` deals the files out.
     """
 
     name: str
@@ -159,6 +163,46 @@ class FacesetRecipe:
                 f"which counts from 1, size is 32 or more, gap_s not negative; got {self.which}, {self.size}, {self.gap_s}"
             )
         template_points(self.template, self.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderRecipe(Recipe):
+    """Render actors with their ground truth, from seed `first` on, all of one split. There are `num_actors` of them.
+
+    Each actor gets `num_views` samples. Performances are of the `kinds` in turn; `seed` is that of the first. A sample is a
+    picture of `size` pixels square; `form` "clips" makes lossless clips of it. A clip is `seconds` long, at `fps` frames a second.
+    `light` is a name of `actors.performance.lights`, or "auto"; `capture` is sensor and codec: plain, clean, phone, webcam, …
+    `prop` is held before the face: none, hand, microphone, cup. With `recast` a sample also holds the true swap with another face
+    of the same actors, drawn by the seed; `tone` says whose skin tone that has. `maps` adds labels, depth, normals and albedo.
+    In each shard lie `shard_size` samples. Sample n shows actor `first + n // num_views` in the performance of seed `seed + n`.
+    """
+
+    first: int = 0
+    num_actors: int = 10
+    num_views: int = 10
+    kinds: tuple[str, ...] = ("range",)
+    size: int = 256
+    light: str = "auto"
+    capture: str = "plain"
+    prop: str = "none"
+    form: Literal["stills", "clips"] = "stills"
+    seconds: float = 1.0
+    fps: float = 25.0
+    recast: bool = False
+    tone: Literal["source", "target"] = "source"
+    maps: bool = True
+    shard_size: int = 100
+    seed: int = 0
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in all shards together."""
+        return self.num_actors * self.num_views
+
+    @property
+    def num_shards(self) -> int:
+        """Shards, the last of which may hold fewer samples."""
+        return -(-self.num_samples // self.shard_size)
 
 
 def pair(

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairNetConfig:
-    """`size` is the crop's side in pixels, a multiple of 16; `width` the channels of the widest feature map; `code` the bottleneck.
+    """`size` is the crop's side in pixels, a multiple of 16; `width` is how many channels the widest feature map has.
+    `code` is the length of the bottleneck.
 
     `skips` hands the encoder's feature maps to the decoders past the bottleneck. With truth to learn from that brings pose,
     light and edges through sharply; without it the network would only learn to copy its input.

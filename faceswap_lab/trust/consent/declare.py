@@ -13,9 +13,9 @@ from faceswap_lab.errors import ConsentError
 from faceswap_lab.files import locked, sha256_text, write_whole
 from faceswap_lab.names import folded, same_name
 from faceswap_lab.trust import audit
+from faceswap_lab.trust.consent.basis import Basis, Terms, terms_of
 from faceswap_lab.trust.consent.manifest import (
     CONSENT_ONLY,
-    KINDS,
     PICTURE_ONLY,
     USES,
     Consent,
@@ -25,24 +25,6 @@ from faceswap_lab.trust.consent.manifest import (
     readable_manifests,
     uri_problem,
 )
-
-FORMS = '"public domain (who released it)", "consent: when and how given", "licence: its name and whose", "synthetic: made by what"'
-
-
-def parse_basis(basis: str) -> tuple[str, str]:
-    """The kind that a declared basis begins with, and its whole text.
-
-    Raises `ConsentError` unless it names one of the kinds and says something after it: `"public domain (NASA)"`,
-    `"consent: signed form of 3 May 2026"`, `"licence: CC-BY-4.0, J. Doe"`.
-    """
-    text = " ".join(basis.split())
-    spelt = re.sub(r"^license\b", "licence", text, flags=re.IGNORECASE)
-    for kind in KINDS:
-        if (match := re.match(rf"{kind}\b(.*)", spelt, flags=re.IGNORECASE)) and re.search(r"\w", match[1]):
-            return kind, text
-    raise ConsentError(
-        expected=f"a basis of one of these forms: {FORMS}", got=repr(basis), remedy="say on what ground the file may be used"
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +37,9 @@ class File:
     split: str = ""
 
 
-def declare(root: Path, *, path: Path, sha256: str, who: str, basis: str, uses: Iterable[str], source: str, today: date) -> Entry:
+def declare(
+    root: Path, *, path: Path, sha256: str, who: str, basis: str | Basis, uses: Iterable[str], source: str, today: date
+) -> Entry:
     """Write a manifest entry for a file and log it; the entry. Nothing is written unless the whole declaration is sound.
 
     A manifest of the same person with the same words gets another row; else a new one is named after the person.
@@ -65,7 +49,7 @@ def declare(root: Path, *, path: Path, sha256: str, who: str, basis: str, uses: 
 
 
 def declare_all(
-    root: Path, files: Iterable[File], *, who: str, basis: str, uses: Iterable[str], source: str, today: date
+    root: Path, files: Iterable[File], *, who: str, basis: str | Basis, uses: Iterable[str], source: str, today: date
 ) -> dict[str, Entry]:
     """As `declare`, for many files of one person: one manifest, a row each; digest to entry. A file with an entry keeps it."""
     by_digest = {file.sha256: file for file in files}
@@ -81,14 +65,23 @@ def declare_all(
         toml = root / "data_manifests" / f"{name}.toml"
         if not toml.exists():
             write_whole(toml, _toml(manifest))
-        about = {"subject": who, "basis": manifest.consent.text, "uses": sorted(manifest.consent.uses)}
-        event = {"action": "admission declared", "manifest": name, **about}
+        event = {"action": "admission declared", "manifest": name, "subject": who, **_declaration(manifest.consent)}
         audit.append_all(root, [{**event, "sha256": file.sha256} for file in fresh])
         # The rows come last: they are what opens the gate, and by now the declaration is on record.
         _add_rows(root, toml.with_suffix(".csv"), fresh)
     entries = find_entries(root, by_digest)
     assert len(entries) == len(by_digest), "the rows were just written"
     return entries
+
+
+def _declaration(consent: Consent) -> dict[str, object]:
+    """What the log says of a consent."""
+    said: dict[str, object] = {"basis": consent.text, "uses": sorted(consent.uses)}
+    if consent.expires:
+        said["expires"] = consent.expires.isoformat()
+    if consent.partners:
+        said["partners"] = sorted(consent.partners)
+    return said
 
 
 def _add_rows(root: Path, rows: Path, files: Iterable[File]) -> None:
@@ -108,8 +101,9 @@ def _add_rows(root: Path, rows: Path, files: Iterable[File]) -> None:
     write_whole(rows, text)
 
 
-def _manifest(who: str, basis: str, uses: frozenset[str], source: str, today: date) -> Manifest:
-    kind, text = parse_basis(basis)
+def _manifest(who: str, basis: str | Basis, uses: frozenset[str], source: str, today: date) -> Manifest:
+    terms = terms_of(str(basis))
+    kind, text = terms.kind, terms.words
     subject = " ".join(who.split())
     if not subject or folded(subject).startswith("actor:"):
         raise ConsentError(expected="the name of who is seen, or 'synthetic'", got=repr(who), remedy="say who it is")
@@ -129,13 +123,24 @@ def _manifest(who: str, basis: str, uses: frozenset[str], source: str, today: da
             got=f"{subject!r} with {text!r}",
             remedy="say who is seen, or that nobody is",
         )
+    _require_standing(terms, today)
     try:
-        consent = Consent.model_validate({"kind": kind, "text": text, "date": today, "uses": sorted(uses)})
+        given = {"kind": kind, "text": text, "date": today, "uses": sorted(uses), "partners": list(terms.partners)}
+        consent = Consent.model_validate(given | {"expires": terms.expires})
         return Manifest(version=1, subject=subject, source=" ".join(source.split()), licence=text, consent=consent)
     except ValidationError as error:
         first = error.errors()[0]
         got = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
         raise ConsentError(expected="a declaration that a manifest can hold", got=got, remedy="say it in other words") from error
+
+
+def _require_standing(terms: Terms, today: date) -> None:
+    if terms.expires and terms.expires < today:
+        raise ConsentError(
+            expected=f"a {terms.kind} that holds today, {today}",
+            got=f"one that expired on {terms.expires}",
+            remedy="ask them anew, or use an actor",
+        )
 
 
 def _refuse_withdrawn(root: Path, subject: str) -> None:
@@ -189,10 +194,16 @@ def _toml(manifest: Manifest) -> str:
             f"kind = {toml_string(consent.kind)}",
             f"text = {toml_string(consent.text)}",
             f"date = {consent.date.isoformat()}",
-            f"uses = [{', '.join(map(toml_string, sorted(consent.uses)))}]",
+            f"uses = {_toml_list(consent.uses)}",
+            *([f"partners = {_toml_list(consent.partners)}"] if consent.partners else []),
+            *([f"expires = {consent.expires.isoformat()}"] if consent.expires else []),
             "",
         ]
     )
+
+
+def _toml_list(names: Iterable[str]) -> str:
+    return f"[{', '.join(map(toml_string, sorted(names)))}]"
 
 
 def toml_string(text: str) -> str:

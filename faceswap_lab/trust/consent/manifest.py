@@ -82,6 +82,16 @@ class Consent(BaseModel):
             raise ValueError("expires lies before date")
         return self
 
+    def standing(self, today: datetime.date) -> str:
+        """Why nothing is allowed on that day; empty if it stands."""
+        if self.withdrawn:
+            return f"withdrawn on {self.withdrawn}"
+        if self.expires and today > self.expires:
+            return f"expired on {self.expires}"
+        if today < self.date:
+            return f"not given before {self.date}"
+        return ""
+
 
 class Manifest(BaseModel):
     """`<name>.toml`: who is seen, where the files come from, under what licence, on what ground."""
@@ -131,14 +141,7 @@ class Entry:
 
     def standing(self, today: datetime.date) -> str:
         """Why the entry allows nothing on that day (UTC); empty if it stands."""
-        consent = self.manifest.consent
-        if consent.withdrawn:
-            return f"withdrawn on {consent.withdrawn}"
-        if consent.expires and today > consent.expires:
-            return f"expired on {consent.expires}"
-        if today < consent.date:
-            return f"not given before {consent.date}"
-        return ""
+        return self.manifest.consent.standing(today)
 
 
 def utc_today() -> datetime.date:

@@ -6,6 +6,7 @@ import sys
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from time import perf_counter
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -31,35 +32,45 @@ from faceswap_lab.verbs.swap.result import SwapRun
 
 
 def evaluate(
-    result: SwapRun, *, truth: Take | None = None, recipe: EvaluateRecipe | None = None, device: str = "auto", force: bool = False
+    result: SwapRun | str,
+    *,
+    truth: Take | Literal["auto"] | None = "auto",
+    tone: Literal["source", "target"] | None = None,
+    recipe: EvaluateRecipe | None = None,
+    engine: str | None = None,
+    device: str = "auto",
+    force: bool = False,
 ) -> ScoreRun:
-    """Score the swap `result`. With `truth` (`take.recast(source)`) against the right answer; else only what needs none.
+    """Score the swap `result` (or the run of that id) against the right answer, where that is known; else what needs none.
+
+    `truth` "auto" renders it where the target is an actor's take and the source an actor, with the skin tone of `tone` (default:
+    the source's); a take (`take.recast(source)`) is taken as it is; None does without. `engine` goes before `recipe.engine`.
 
     Each score stands beside the floor (the target as it is) and the ceiling (the truth itself under the same measure).
     `device` is where the networks of a judge that is not offline run; the offline one's run on the CPU.
     Raises ValueError if the truth is not of this target, ConsentError if a person shown has not agreed to be measured.
     """
+    result = SwapRun.open(result) if isinstance(result, str) else result
     if not isinstance(result, SwapRun):
         raise TypeError(f"what is scored is the Run that lab.swap returned, got {type(result).__name__}")
-    recipe = recipe or EvaluateRecipe()
+    recipe = (recipe or EvaluateRecipe()).with_(**({} if engine is None else {"engine": engine}))
     source, target = result.people()
     check_evaluate(subject_of(source), subject_of(target), root=lab_root())
-    if truth is not None and not _belongs(truth, source, target):
-        raise ValueError(f"{truth.origin} is not the truth of {result.id}: take the swap's own target and recast it as its source")
+    truth = _truth(result, truth, tone, source, target)
     asked = devices.pick(device)
     where = devices.pick("cpu") if recipe.engine == "offline" else asked
-    engine = open_engine(recipe.engine, where)
-    inputs = {"result": result.id, "truth": record_of(truth) if truth is not None else "", "engine": engine.record}
+    judging = open_engine(recipe.engine, where)
+    inputs = {"result": result.id, "truth": record_of(truth) if truth is not None else "", "engine": judging.record}
     run = ScoreRun.start(lab_root(), "evaluate", to_json(recipe), inputs, force=force)
     if run.finished:
         return run
     with run:
         start = perf_counter()
-        providers = engine.providers()
+        providers = judging.providers()
         run.emit("device", device=devices.describe(where), providers=providers)
         if providers:
             print(f"{run.id}: on {devices.describe(where)}; {providers}", file=sys.stderr)
-        judge = _Judge.of(source, target, recipe, engine)
+        judge = _Judge.of(source, target, recipe, judging)
         assert isinstance(target, Footage)
         rows = _rows(judge, result.footage(), target, truth)
         scores = summarised(rows)
@@ -87,6 +98,21 @@ def _rows(judge: "_Judge", shown: Footage, target: Footage, truth: Take | None) 
         line.update(number + 1)
     line.close()
     return rows
+
+
+def _truth(
+    result: SwapRun, truth: Take | Literal["auto"] | None, tone: Literal["source", "target"] | None, source: Person, target: Person
+) -> Take | None:
+    """The right answer: rendered, as it was given, or none."""
+    if truth == "auto":
+        if isinstance(source, Actor) and isinstance(target, Take):
+            return target.recast(source, tone=tone or "source")
+        return None
+    if tone is not None:
+        raise ValueError(f"tone={tone!r} is of the truth that is rendered here, with truth='auto'; a take has its own")
+    if truth is not None and not _belongs(truth, source, target):
+        raise ValueError(f"{truth.origin} is not the truth of {result.id}: take the swap's own target and recast it as its source")
+    return truth
 
 
 def _belongs(truth: Take, source: Person, target: Person) -> bool:

@@ -24,6 +24,7 @@ from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import admit
 from faceswap_lab.trust.admit import Refused
+from faceswap_lab.trust.consent.basis import Basis
 from faceswap_lab.trust.consent.declare import File
 from faceswap_lab.trust.consent.gate import Subject, check_evaluate, check_train
 from faceswap_lab.verbs.gather import layouts
@@ -40,7 +41,7 @@ def gather(
     recipe: FacesetRecipe | str,
     *paths: str | Path,
     who: str | None = None,
-    basis: str | None = None,
+    basis: str | Basis | None = None,
     uses: Sequence[str] = USES,
     force: bool = False,
 ) -> FacesetRun:
@@ -70,7 +71,7 @@ def gather(
     return run
 
 
-def enlist(path: str | Path, *, who: str | None, basis: str | None, uses: Sequence[str] = USES) -> dict[str, Any]:
+def enlist(path: str | Path, *, who: str | None, basis: str | Basis | None, uses: Sequence[str] = USES) -> dict[str, Any]:
     """Write manifest rows for a FaceForensics++ folder: paths, digests and the set's own splits; no picture is opened.
 
     The licence is the user's to state (`basis`), and whom it speaks of (`who`). Returns manifests and counts. Raises MediaError if

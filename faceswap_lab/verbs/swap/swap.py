@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import overload
+from typing import Literal, overload
 
 import torch
 
@@ -45,10 +45,14 @@ def swap(
     target: Footage,
     *,
     source: Person,
-    swapper: TrainRun | str,
+    swapper: TrainRun | str = "warp",
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
+    select: Literal["largest", "all"] | None = None,
+    every: int | None = None,
     colour: Colour | None = None,
+    engine: str | None = None,
+    preview: int | None = None,
     device: str = "auto",
     force: bool = False,
 ) -> SwapRun: ...
@@ -57,10 +61,14 @@ def swap(
     target: Sequence[Footage],
     *,
     source: Person,
-    swapper: TrainRun | str,
+    swapper: TrainRun | str = "warp",
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
+    select: Literal["largest", "all"] | None = None,
+    every: int | None = None,
     colour: Colour | None = None,
+    engine: str | None = None,
+    preview: int | None = None,
     device: str = "auto",
     force: bool = False,
 ) -> list[SwapRun]: ...
@@ -68,10 +76,14 @@ def swap(
     target: Footage | Sequence[Footage],
     *,
     source: Person,
-    swapper: TrainRun | str,
+    swapper: TrainRun | str = "warp",
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
+    select: Literal["largest", "all"] | None = None,
+    every: int | None = None,
     colour: Colour | None = None,
+    engine: str | None = None,
+    preview: int | None = None,
     device: str = "auto",
     force: bool = False,
 ) -> SwapRun | list[SwapRun]:
@@ -80,16 +92,18 @@ def swap(
     `swapper` is "warp", which needs no training, the Run or run id that `train` returned, or "inswapper:FILE.onnx", which needs an
     engine with the recogniser that the file was trained with (`recipe.engine`). `corrections` are points a hand has
     set (`align(...).corrections`). Frames without a face stay as they are and are counted, and so are the faces that
-    `recipe.stream.select` leaves. `colour`, where it is given, takes the place of `recipe.stream.colour`. With `recipe.preview`
-    only so many first frames are swapped, as a run of its own.
+    `select` leaves. With `preview` only so many first frames are swapped, as a run of its own.
+
+    `select`, `every`, `colour`, `engine` and `preview` are fields of the recipe (see `SwapRecipe`, `StreamConfig`); where one is
+    given it takes the place of what `recipe` says.
 
     An interrupted or killed swap goes on when the same call is made again, with the same result as if it had not been. Raises
     ConsentError if the gate refuses the pair, FaceError if the source shows no face, or the target in no frame; the message then
     says whether turning the picture would help.
     """
-    recipe = recipe or SwapRecipe()
-    if colour is not None:
-        recipe = replace(recipe, stream=replace(recipe.stream, colour=colour))
+    stream = {"stream__select": select, "stream__every": every, "stream__colour": colour}
+    asked = {name: value for name, value in {**stream, "engine": engine, "preview": preview}.items() if value is not None}
+    recipe = (recipe or SwapRecipe()).with_(**asked)
     check_person(source, "source")
     if isinstance(target, list | tuple):
         return [
@@ -104,12 +118,12 @@ def swap(
     where = devices.pick(device)
     from_file = isinstance(swapper, str) and swapper.startswith(INSWAPPER)
     trained = None if swapper == "warp" or from_file else TrainRun.open(swapper) if isinstance(swapper, str) else swapper
-    engine = open_engine(recipe.engine, where)
+    finder = open_engine(recipe.engine, where)
     inputs = {
         "source": record_of(source),
         "target": record_of(target),
         "swapper": trained.id if trained is not None else swapper_record(str(swapper)),
-        "engine": engine.record,
+        "engine": finder.record,
         "corrections": corrections.digest() if corrections else "",
     }
     run = SwapRun.start(lab_root(), "swap", to_json(recipe), inputs, force=force)
@@ -121,9 +135,9 @@ def swap(
             machine = trained.swapper(where)
             _warn_of_other_points(run, trained, recipe.engine)
         else:
-            machine = open_swapper(str(swapper), where, engine) if from_file else WarpSwapper()
-        check_points(engine, machine)
-        _perform(run, recipe, target, source, machine, engine, where, corrections or Corrections())
+            machine = open_swapper(str(swapper), where, finder) if from_file else WarpSwapper()
+        check_points(finder, machine)
+        _perform(run, recipe, target, source, machine, finder, where, corrections or Corrections())
     return run
 
 

@@ -23,7 +23,7 @@ from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import check_train
 from faceswap_lab.verbs.people import Person, check_learnable, check_person, learned_from, record_of, subject_of
-from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe
+from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe, pair
 from faceswap_lab.verbs.train import crops
 from faceswap_lab.verbs.train.result import WEIGHTS, TrainRun
 
@@ -34,7 +34,7 @@ CROPS, CHECKPOINT = "crops.safetensors", "checkpoint.pt"
 
 
 def train(
-    recipe: PairRecipe | PackRecipe,
+    recipe: PairRecipe | PackRecipe | None = None,
     *,
     source: Person | None = None,
     target: Person | None = None,
@@ -44,6 +44,7 @@ def train(
 ) -> TrainRun:
     """Train a swapper of `source` and `target`, either of whom it can then put on the other; blocks with one progress line.
 
+    Without a recipe it is that of `recipes.pair()`.
     With two actors and `supervision` "auto" it learns from truth, else from each person's own pictures. The same finished call
     returns its Run; an interrupted one goes on where it stopped, with the same result as if it had not. Raises ConsentError if
     the gate refuses either person, SplitError if one of them is a test person, ValueError for what does not go with the recipe.
@@ -51,6 +52,7 @@ def train(
     With a recipe of `recipes.pack()` nobody is named: what is trained are the three networks of a pack, by `workers` processes on
     the CPU (see `verbs.pack.pack`).
     """
+    recipe = pair() if recipe is None else recipe
     if isinstance(recipe, PackRecipe):
         return _train_pack(recipe, source, target, device, workers, force)
     if not isinstance(recipe, PairRecipe):

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from faceswap_lab.cli.answers import Answer
-from faceswap_lab.cli.arguments import about, add_command, add_group, root
+from faceswap_lab.cli.arguments import about, add_command, add_declaration, add_group, declaration
+from faceswap_lab.cli.nouns.consent import withdrawal
+from faceswap_lab.cli.recipe_flags import add_recipe, changes, recipe_of
 
 
 def offer(commands: Any) -> None:
@@ -22,26 +24,10 @@ def offer(commands: Any) -> None:
     )
     add.add_argument("name", help="what the set is called")
     add.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
-    add.add_argument("--who", help="who is seen in files that have no manifest entry yet")
-    add.add_argument("--basis", help='why this is allowed: "consent: signed 2026-03-01", "licence: CC-BY-4.0, J. Doe"')
-    add.add_argument(
-        "--uses",
-        default="evaluate,train",
-        help="what such files are declared for; default: evaluate,train; to swap their face add swap-source",
-    )
-    add.add_argument(
-        "--identities", default="one", choices=["one", "many"], help="one: only the person named; many: all, to be named"
-    )
-    add.add_argument(
-        "--layout",
-        default="auto",
-        choices=["auto", "folder", "frames", "deepfacelab", "faceswap", "ffpp"],
-        help="how the files lie; frames: numbered stills of a clip; ffpp: list FaceForensics++ in a manifest and open nothing",
-    )
-    add.add_argument("--every", type=float, default=0.2, metavar="SECONDS", help="how often a clip is looked at; default: 0.2")
-    add.add_argument("--same-person", type=float, metavar="COSINE", help="from when two groups are one person; actors need 0.66")
-    add.add_argument("--which", type=int, default=1, help="with --identities one: which group is the person, the largest is 1")
     add.add_argument("--force", action="store_true", help="a new run even if an identical one is finished")
+    add_declaration(add, "files", uses="evaluate,train; to swap their face add swap-source")
+    # That data set is only listed in a manifest; no picture of it is opened.
+    add_recipe(add, _recipe, short={"every_s": "--every"}, hidden=["name"], more_choices={"layout": ["ffpp"]})
     remove = add_command(
         facesets,
         "remove",
@@ -52,7 +38,7 @@ def offer(commands: Any) -> None:
     )
     remove.add_argument("name", nargs="?", help="a faceset's name or run id")
     remove.add_argument(
-        "--subject", metavar="WHO", help="the person who withdraws: every run, copy and faceset made from them goes"
+        "--subject", metavar="WHO", help="the person who withdraws, as `consent withdraw WHO`: all that was made from them goes"
     )
     remove.add_argument("--yes", action="store_true", help="do it; without it things are only listed")
     add_command(facesets, "list", _facesets_list, "every faceset, newest first", "faceswap-lab facesets list --json")
@@ -76,20 +62,23 @@ def offer(commands: Any) -> None:
     check.add_argument("name", help="a faceset's name, or its run's id")
 
 
+def _recipe(_: str | None) -> object:
+    from faceswap_lab.verbs.recipes import FacesetRecipe
+
+    return FacesetRecipe
+
+
 def _facesets_add(options: argparse.Namespace) -> Answer:
     from faceswap_lab.verbs.gather import gather
     from faceswap_lab.verbs.recipes import FacesetRecipe
 
-    uses = [use.strip() for use in options.uses.split(",") if use.strip()]
-    if options.layout == "ffpp":
+    declared = declaration(options, gather.USES)
+    if changes(options).get("layout") == "ffpp":
         if len(options.paths) != 1:
             raise ValueError(f"FaceForensics++ is one folder, got {len(options.paths)}")
-        return gather.enlist(options.paths[0], who=options.who, basis=options.basis, uses=uses)
-    more = {} if options.same_person is None else {"same_person": options.same_person}
-    recipe = FacesetRecipe(
-        name=options.name, layout=options.layout, identities=options.identities, every_s=options.every, which=options.which, **more
-    )
-    run = gather.gather(recipe, *options.paths, who=options.who, basis=options.basis, uses=uses, force=options.force)
+        return gather.enlist(options.paths[0], **{"who": None, "basis": None, **declared})
+    recipe = recipe_of(options, FacesetRecipe(name=options.name)).with_(name=options.name)
+    run = gather.gather(recipe, *options.paths, **declared, force=options.force)
     said = {name: value for name, value in about(run).items() if name != "identities"}
     return said | {"next": f"faceswap-lab facesets show {run.id}"}
 
@@ -154,7 +143,7 @@ def _facesets_check(options: argparse.Namespace) -> Answer:
 def _facesets_remove(options: argparse.Namespace) -> Answer:
     if (options.name is None) == (options.subject is None):
         raise ValueError("say which faceset, or with --subject which person; not both")
-    return _withdrawn(options) if options.subject else _discarded(options)
+    return withdrawal(options.subject, yes=options.yes) if options.subject else _discarded(options)
 
 
 def _discarded(options: argparse.Namespace) -> Answer:
@@ -165,31 +154,3 @@ def _discarded(options: argparse.Namespace) -> Answer:
     gone = (prune.discard if options.yes else prune.check_unused)(run)
     hint = {} if options.yes else {"next": "nothing was removed; to remove it, add --yes"}
     return {"removed": options.yes, "run": gone.id, "bytes": gone.num_bytes, **hint}
-
-
-def _withdrawn(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.maintenance import erase
-
-    found = erase.plan(root(), options.subject)
-    copies = [{"copy": str(path)} for left in found.exports for path in left.copies]
-    done = erase.purge(root(), options.subject) if options.yes else None
-    listed = {
-        "subject": found.subject,
-        "manifests": list(found.manifests),
-        "runs": [{"run": each.id, "bytes": each.num_bytes, "why": each.why} for each in found.runs],
-        "exports": [
-            {"file": left.file, "sha256": left.sha256, "time": left.time, "copies": len(left.copies)} for left in found.exports
-        ],
-        "copies": copies,
-        "originals": [{"file": str(each.path or each.uri), "sha256": each.sha256} for each in found.originals],
-        "not_searched": list(found.unsaid),
-    }
-    if done is None:
-        return {
-            "removed": False,
-            **listed,
-            "next": "nothing was changed; to withdraw the consent and remove runs and copies, add --yes",
-        }
-    retained = [{"run": each.id, "why": each.why} for each in done.retained]
-    hint = "originals are yours to remove; ask whoever has an export to delete it"
-    return {"removed": True, "ok": not retained, **listed, "retained": retained, "next": hint}

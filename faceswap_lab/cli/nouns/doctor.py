@@ -16,6 +16,7 @@ def offer(commands: Any) -> None:
         "what this machine and this lab have, what they lack, and what to do about it",
         "faceswap-lab doctor",
         "faceswap-lab doctor --device cuda --json",
+        readable=_readable,
     )
     doctor.add_argument("--device", default="auto", help="one that must be there: auto, cpu, cuda, cuda:1, mps")
 
@@ -27,10 +28,14 @@ def _doctor(options: argparse.Namespace) -> Answer:
 
     found = doctor.examine(options.device)
     code = doctor.exit_code(found)
-    if options.json:
-        return {"ok": code == 0, "exit_code": code, "findings": [asdict(finding) for finding in found]}
-    for finding in found:
-        print(f"{finding.state:<8} {finding.name:<12} {finding.found}")
-        if finding.remedy:
-            print(f"{'':<21} -> {finding.remedy}")
-    return {"exit_code": code}
+    return {"ok": code == 0, "exit_code": code, "findings": [asdict(finding) for finding in found]}
+
+
+def _readable(answer: dict[str, Any]) -> str:
+    """A line for each finding, the remedy below it."""
+    lines = []
+    for finding in answer["findings"]:
+        lines.append(f"{finding['state']:<8} {finding['name']:<12} {finding['found']}")
+        if finding["remedy"]:
+            lines.append(f"{'':<21} -> {finding['remedy']}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Commands about what is there and kept, a module for each noun."""

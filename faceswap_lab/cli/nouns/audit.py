@@ -1,0 +1,86 @@
+"""`audit`: the log as a table, and against itself and the runs."""
+
+import argparse
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.arguments import add_command, add_group, root
+from faceswap_lab.cli.parsing import ArgumentValueError
+
+if TYPE_CHECKING:
+    from faceswap_lab.trust.audit import Entry
+
+
+def offer(commands: Any) -> None:
+    """Adds the noun and its commands."""
+    audit = add_group(commands, "audit", "the audit log")
+    add_command(audit, "verify", _audit_verify, "check the chain against itself and against the runs", "faceswap-lab audit verify")
+    show = add_command(
+        audit,
+        "show",
+        _audit_show,
+        "the log's lines, oldest first; of a damaged log those that hold",
+        "faceswap-lab audit show --tail 20",
+        "faceswap-lab audit show --action exported --since 2026-11-01",
+        "faceswap-lab audit show --run swap-52c1 --json",
+    )
+    show.add_argument("--action", metavar="WORDS", help="lines whose action begins so: admitted, admission, exported, …")
+    show.add_argument("--run", metavar="RUN", help="lines that speak of this run, by its id or its beginning")
+    show.add_argument("--since", metavar="TIME", help="lines from this day or moment on, UTC unless it says: 2026-11-01T12:00")
+    show.add_argument("--tail", type=int, metavar="N", help="the last N of these")
+
+
+def _audit_verify(_: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.run import Run
+    from faceswap_lab.trust import audit
+
+    verdict = audit.verify(root(), heads=Run.heads())
+    where = "" if verdict.whole else f"line {verdict.bad_line}: "
+    return {"ok": verdict.whole, "lines": verdict.count, "finding": where + (verdict.reason or "every line holds")}
+
+
+def _audit_show(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.trust import audit
+
+    if options.tail is not None and options.tail < 1:
+        raise ValueError(f"--tail is a number of lines from 1, got {options.tail}")
+    since = _moment(options.since) if options.since else None
+    entries, verdict = audit.walk(root())
+    chosen = [entry for entry in entries if _wanted(entry, options.action, options.run, since)]
+    lines = [_row(entry) for entry in chosen[-(options.tail or 0) :]]
+    if verdict.whole:
+        return {"lines": lines} if lines else {"lines": [], "finding": "no such line"}
+    return {"ok": False, "lines": lines, "finding": f"from line {verdict.bad_line} on: {verdict.reason}"}
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        forms = "a day or a moment, such as 2026-11-01 or 2026-11-01T12:00"
+        raise ArgumentValueError(expected=forms, got=repr(text), remedy="give --since one of these forms") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _wanted(entry: "Entry", action: str | None, run: str | None, since: datetime | None) -> bool:
+    if action and not str(entry.event.get("action", "")).startswith(action):
+        return False
+    if since and datetime.fromisoformat(entry.time) < since:
+        return False
+    return not run or any(name.startswith(run) for name in _runs(entry.event))
+
+
+def _runs(event: dict[str, Any]) -> list[str]:
+    """Every run that a line speaks of; older lines say `within` and `shows`."""
+    shown = event.get("depicts", event.get("shows", []))
+    named = [event.get("run"), event.get("notebook_run"), event.get("within"), *event.get("ids", [])]
+    named += [each.get("run") for each in shown if isinstance(each, dict)]
+    return [str(name) for name in named if name]
+
+
+def _row(entry: "Entry") -> dict[str, Any]:
+    told = {name: value for name, value in entry.event.items() if name != "action"}
+    action = str(entry.event.get("action", ""))
+    return {"number": entry.number, "time": entry.time, "user": entry.user, "action": action, "event": json.dumps(told)}

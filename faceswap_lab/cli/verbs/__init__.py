@@ -1,0 +1,1 @@
+"""Commands that do work and make a run, a module each."""

@@ -1,0 +1,49 @@
+"""`evaluate`: a swap beside its floor and its ceiling."""
+
+import argparse
+from typing import Any
+
+from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.arguments import about, add_command
+from faceswap_lab.cli.recipe_flags import add_recipe, recipe_of
+
+
+def offer(commands: Any) -> None:
+    """Adds the command."""
+    evaluate = add_command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "score a swap beside floor and ceiling",
+        "faceswap-lab evaluate swap-52c1",
+        "faceswap-lab evaluate swap-52c1 --tone target --gallery-size 32 --json",
+        verb=True,
+    )
+    evaluate.add_argument("run", help="a swap run's id")
+    evaluate.add_argument(
+        "--truth", default="auto", choices=["auto", "none"], help="auto: rendered where source and target are actors; default: auto"
+    )
+    evaluate.add_argument("--tone", choices=["source", "target"], help="whose skin tone the truth has; default: source")
+    add_recipe(evaluate, _recipe)
+
+
+def _recipe(_: str | None) -> object:
+    from faceswap_lab.verbs.recipes import EvaluateRecipe
+
+    return EvaluateRecipe
+
+
+def _evaluate(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.verbs.evaluate.evaluate import evaluate
+    from faceswap_lab.verbs.recipes import EvaluateRecipe
+
+    run = evaluate(
+        options.run,
+        truth=None if options.truth == "none" else "auto",
+        tone=options.tone,
+        recipe=recipe_of(options, EvaluateRecipe()),
+        device=options.device,
+        force=options.force,
+    )
+    unknown = "not asked for" if options.truth == "none" else "unknown: the target is real footage"
+    return about(run) | {"truth": "rendered" if run.inputs.get("truth") else unknown}

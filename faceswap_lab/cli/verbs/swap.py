@@ -1,0 +1,105 @@
+"""`swap`: a face onto a clip or a still, and the result exported."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.arguments import about, add_command, add_declaration, declaration, person
+from faceswap_lab.cli.parsing import ArgumentValueError
+from faceswap_lab.cli.recipe_flags import add_recipe, recipe_of
+
+if TYPE_CHECKING:
+    from faceswap_lab.faces.footage import Clip, Excerpt, Footage
+    from faceswap_lab.verbs.people import Person
+
+
+def offer(commands: Any) -> None:
+    """Adds the command."""
+    swap = add_command(
+        commands,
+        "swap",
+        _swap,
+        "put a source's face on a clip or a still",
+        "faceswap-lab swap --source actor:7 --target actor:32/speech:3 --swapper train-3f9a",
+        'faceswap-lab swap --source actor:7 --target clip.mp4 --who "Jo Doe" --basis "consent: signed 2026-03-01" -o swap.mp4',
+        "faceswap-lab swap --source actor:7 --target clip.mp4 --start 1.5 --stop frame:100 --select all",
+        verb=True,
+    )
+    swap.add_argument("--source", required=True, metavar="WHO", help="actor:7, or a file with a manifest entry")
+    swap.add_argument("--target", required=True, metavar="FILE", help="a clip or still, or actor:21/speech")
+    swap.add_argument(
+        "--swapper",
+        default="warp",
+        metavar="RUN",
+        help="a train run's id, or inswapper:FILE.onnx; default: warp, needs no training",
+    )
+    swap.add_argument(
+        "--corrections", type=Path, metavar="FILE", help="points that were set manually: `align(…).corrections.to_json()`"
+    )
+    swap.add_argument("--start", metavar="WHEN", help="first frame of the target file: seconds (1.5), or its number (frame:37)")
+    swap.add_argument("--stop", metavar="WHEN", help="where to stop, not included: seconds or frame:N; default: the end")
+    swap.add_argument("--output", "-o", type=Path, help="where the result goes; default: beside the run")
+    add_declaration(swap, "a target file", uses="anonymise, and for the face of a real person swap-target")
+    add_recipe(swap, _recipe, short={"stream.select": "--select", "stream.every": "--every", "stream.colour": "--colour"})
+
+
+def _recipe(_: str | None) -> object:
+    from faceswap_lab.verbs.recipes import SwapRecipe
+
+    return SwapRecipe
+
+
+def _swap(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.faces.corrections import Corrections
+    from faceswap_lab.verbs.recipes import SwapRecipe
+    from faceswap_lab.verbs.swap.swap import swap
+
+    source = person(options.source)
+    run = swap(
+        _target(options, source),
+        source=source,
+        swapper=options.swapper,
+        corrections=Corrections.from_json(options.corrections.read_text(encoding="utf-8")) if options.corrections else None,
+        recipe=recipe_of(options, SwapRecipe()),
+        device=options.device,
+        force=options.force,
+    )
+    output = options.output or run.path / ("swap.png" if run.summary["num_frames"] == 1 else "swap.mp4")
+    return about(run) | {"output": str(run.export(output))}
+
+
+def _target(options: argparse.Namespace, source: "Person") -> "Footage":
+    """The footage to swap on: an actor's performance, or a file or a stretch of it."""
+    from faceswap_lab.faces.footage import Clip, Footage
+    from faceswap_lab.trust.consent.gate import target_uses
+    from faceswap_lab.verbs.people import subject_of
+
+    # Whose picture it is decides what a new file is declared for.
+    declared = declaration(options, target_uses(subject_of(source)))
+    acted = options.target.startswith("actor:") and "/" not in options.target
+    target = person(f"{options.target}/speech" if acted else options.target, declared)
+    if not isinstance(target, Clip) and (options.start or options.stop):
+        raise ValueError("--start and --stop cut files; how long an actor performs is said where the performance is made")
+    if isinstance(target, Clip) and (options.start or options.stop):
+        return _cut(target, options.start, options.stop)
+    assert isinstance(target, Footage)
+    return target
+
+
+def _cut(clip: "Clip", start: str | None, stop: str | None) -> "Excerpt":
+    """The excerpt between two moments, each as seconds or as `frame:37`."""
+
+    def number(text: str) -> int:
+        counted = text.removeprefix("frame:")
+        if counted != text:
+            if not counted.isdecimal():
+                raise ArgumentValueError(expected="a frame such as frame:37", got=repr(text), remedy="give its number")
+            return int(counted)
+        try:
+            return clip.number_at(float(text))
+        except ValueError as error:
+            expected = "a moment: seconds from 0 (1.5), or a frame (frame:37)"
+            raise ArgumentValueError(expected=expected, got=f"{text!r}: {error}", remedy="give one within the clip") from error
+
+    return clip.cut(number(start) if start else 0, number(stop) if stop else None)

@@ -1,0 +1,87 @@
+"""`train`: a swapper of two people."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.arguments import about, add_command, add_declaration, declaration, is_file, person
+from faceswap_lab.cli.parsing import ArgumentValueError
+from faceswap_lab.cli.recipe_flags import add_recipe, changes, read_recipe
+from faceswap_lab.runs.fields import replaced
+
+if TYPE_CHECKING:
+    from faceswap_lab.verbs.people import Person
+    from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe
+
+
+def offer(commands: Any) -> None:
+    """Adds the command."""
+    train = add_command(
+        commands,
+        "train",
+        _train,
+        "train a swapper of two people, or a pack of networks that find and know faces",
+        "faceswap-lab train --source actor:7 --target actor:32 --steps 900",
+        "faceswap-lab train --source actor:7 --target actor:32 --train.learning-rate 1e-3 --net.size 128",
+        'faceswap-lab train --source actor:7 --target jane.mp4 --who "Jane Doe" --basis "consent: form signed on 3 May 2026"',
+        "faceswap-lab train --source actor:7 --target actor:32 --recipe recipe.json --device cuda",
+        "faceswap-lab train --recipe pack --workers 2",
+        verb=True,
+    )
+    train.add_argument("--source", metavar="WHO", help="actor:7, faceset:jane, or a file; of a swapper, with --target")
+    train.add_argument("--target", metavar="WHO")
+    train.add_argument("--workers", type=int, default=1, help="processes, for a pack; default: 1")
+    add_declaration(train, "the file, if one of the two is a file", uses="train")
+    text = "a recipe as JSON (`runs show RUN --json` has one), or smoke, pack, pack-smoke; what flags say goes before it"
+    add_recipe(train, _named, short={"train.steps": "--steps"}, text=text)
+
+
+def _named(name: str | None) -> "PairRecipe | PackRecipe | type[PairRecipe | PackRecipe]":
+    """The recipe of that name; of a file its class; a pair's without either."""
+    from faceswap_lab.verbs import recipes
+
+    if name in ("pack", "pack-smoke"):
+        return recipes.pack("smoke" if name == "pack-smoke" else "small")
+    if name in (None, "smoke"):
+        return recipes.smoke() if name else recipes.pair()
+    assert name is not None
+    path = Path(name)
+    # A file that is not there is told of when it is read.
+    packed = path.is_file() and '"sets"' in path.read_text(encoding="utf-8", errors="replace")
+    return recipes.PackRecipe if packed else recipes.PairRecipe
+
+
+def _recipe(options: argparse.Namespace) -> "PairRecipe | PackRecipe":
+    from faceswap_lab.verbs import recipes
+
+    given = changes(options)
+    base = _named(options.recipe)
+    if isinstance(base, type):
+        base = read_recipe(base, options.recipe)
+    elif options.recipe is None and "train.steps" in given:
+        base = recipes.pair(given["train.steps"])
+    return replaced(base, given)
+
+
+def _train(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.verbs.train.train import train
+
+    source, target = _people(options)
+    recipe = _recipe(options)
+    done = train(recipe, source=source, target=target, device=options.device, workers=options.workers, force=options.force)
+    return about(done)
+
+
+def _people(options: argparse.Namespace) -> "tuple[Person | None, Person | None]":
+    """Both people; what was declared is about the one who is a file."""
+    declared = declaration(options, ("train",))
+    words = (options.source, options.target)
+    if declared and sum(word is not None and is_file(word) for word in words) != 1:
+        raise ArgumentValueError(
+            expected="one file, whom --who, --basis and --uses are about",
+            got=f"--source {options.source} and --target {options.target}",
+            remedy="let files in one by one with `faceswap-lab consent add`, or leave the declaration out",
+        )
+    source, target = (None if word is None else person(word, declared if is_file(word) else None) for word in words)
+    return source, target

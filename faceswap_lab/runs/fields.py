@@ -1,0 +1,154 @@
+"""The fields of a recipe by their paths: listed with type, default and meaning, read from text, and replaced.
+
+One description serves both forms of the API: `recipe.with_(train__learning_rate=1e-3)` and `--train.learning-rate 1e-3`.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+R = TypeVar("R")
+
+
+class Recipe:
+    """What every recipe can do beside being a frozen dataclass."""
+
+    __slots__ = ()
+
+    def with_(self: R, **changes: Any) -> R:
+        """This recipe with some fields replaced; two underscores lead into a part: `with_(train__steps=50, net__size=128)`.
+
+        Raises TypeError, naming what is near, for a field that the recipe does not have; ValueError for a value of another type
+        and for what the recipe itself refuses.
+        """
+        return replaced(self, {name.replace("__", "."): value for name, value in changes.items()}, separator="__")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldInfo:
+    """One value of a recipe: its `path` ("train.learning_rate"), type, default (MISSING where there is none) and meaning."""
+
+    path: str
+    type: Any
+    default: Any
+    meaning: str
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What the field may be, if that is a fixed set of words."""
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
+
+
+def fields_of(cls: type[Any], recipe: object = None, prefix: str = "") -> Iterator[FieldInfo]:
+    """Every value of a recipe class, parts included, in the order in which they are written. Defaults are those of `recipe`, else
+    of the class."""
+    hints = typing.get_type_hints(cls)
+    meanings = _meanings(cls)
+    for each in dataclasses.fields(cls):
+        value = _default(each) if recipe is None else getattr(recipe, each.name)
+        hint, path = hints[each.name], f"{prefix}{each.name}"
+        if dataclasses.is_dataclass(hint):
+            assert isinstance(hint, type)
+            yield from fields_of(hint, None if value is dataclasses.MISSING else value, f"{path}.")
+        else:
+            yield FieldInfo(path=path, type=hint, default=value, meaning=meanings.get(each.name, ""))
+
+
+def replaced(recipe: R, changes: Mapping[str, Any], *, separator: str = ".") -> R:
+    """`recipe` with the values at these dotted paths; all at once, so that checks see them together. Errors as `Recipe.with_`.
+
+    `separator` is what joins the parts of a path in messages.
+    """
+    known = {path for info in fields_of(type(recipe)) for path in _with_parts(info.path)}
+    for path in changes:
+        if path not in known:
+            raise _unknown(type(recipe), path, separator)
+    return _replaced(recipe, changes, "", separator)
+
+
+def from_text(hint: Any, text: str) -> Any:
+    """A value of type `hint` from what was typed: numbers and words as they are, tuples with commas, "none" where None is allowed.
+
+    Raises ValueError for what is none.
+    """
+    inner = [each for each in get_args(hint) if each is not type(None)]
+    optional = get_origin(hint) in (typing.Union, types.UnionType) and len(inner) < len(get_args(hint))
+    if optional and text.lower() == "none":
+        return None
+    plain = inner[0] if optional and len(inner) == 1 else hint
+    given: Any = tuple(part.strip() for part in text.split(",")) if get_origin(plain) is tuple else text
+    try:
+        return TypeAdapter(plain, config=ConfigDict(allow_inf_nan=False)).validate_python(given)
+    except ValidationError as error:
+        raise ValueError(f"{text!r}: {error.errors()[0]['msg'].lower()}") from error
+
+
+def near(name: str, known: Iterable[str]) -> list[str]:
+    """Names of `known` that may have been meant, the likeliest first; the last part of a path alone counts as well."""
+    names = list(known)
+    wanted = _last(name)
+    leaves = [each for each in names if difflib.SequenceMatcher(a=wanted, b=_last(each)).ratio() > 0.8]
+    return list(dict.fromkeys([*difflib.get_close_matches(name, names, n=3, cutoff=0.75), *leaves]))[:3]
+
+
+def _last(path: str) -> str:
+    return re.split(r"\.|__", path)[-1].lstrip("-")
+
+
+def _default(each: "dataclasses.Field[Any]") -> Any:
+    return each.default if each.default_factory is dataclasses.MISSING else each.default_factory()
+
+
+def _with_parts(path: str) -> Iterator[str]:
+    """The path, and those of the parts that it leads through: a whole part may be replaced as well."""
+    names = path.split(".")
+    return (".".join(names[: number + 1]) for number in range(len(names)))
+
+
+def _replaced(recipe: R, changes: Mapping[str, Any], prefix: str, separator: str) -> R:
+    parts: dict[str, dict[str, Any]] = {}
+    values: dict[str, Any] = {}
+    hints = typing.get_type_hints(type(recipe))
+    for path, value in changes.items():
+        name, _, rest = path.partition(".")
+        if rest:
+            parts.setdefault(name, {})[rest] = value
+        else:
+            values[name] = _checked(hints[name], value, f"{prefix}{name}".replace(".", separator))
+    for name, inner in parts.items():
+        values[name] = _replaced(values.get(name, getattr(recipe, name)), inner, f"{prefix}{name}.", separator)
+    return dataclasses.replace(recipe, **values)  # type: ignore[type-var]
+
+
+def _checked(hint: Any, value: object, path: str) -> Any:
+    try:
+        return TypeAdapter(hint).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {error.errors()[0]['msg'].lower()}, got {value!r}") from error
+
+
+def _unknown(cls: type[Any], path: str, separator: str) -> TypeError:
+    names = [info.path.replace(".", separator) for info in fields_of(cls)]
+    given = path.replace(".", separator)
+    close = near(given, names)
+    hint = f"did you mean {', '.join(close)}?" if close else f"it has {', '.join(names)}"
+    return TypeError(f"{cls.__name__} has no field {given!r}; {hint}")
+
+
+def _meanings(cls: type[Any]) -> dict[str, str]:
+    """Field to the sentence of the class's docstring that speaks of it: the docstring is the only description."""
+    text = " ".join((inspect.getdoc(cls) or "").split())
+    sentences = [each.rstrip(".;") for each in re.split(r"(?<=[.;])\s+(?=[A-Z`\"a-z])", text)]
+    found: dict[str, str] = {}
+    for each in dataclasses.fields(cls):
+        said = next((sentence for sentence in sentences if f"`{each.name}`" in sentence), "")
+        found[each.name] = said.replace("`", "")
+    return found
