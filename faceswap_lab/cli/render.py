@@ -41,7 +41,8 @@ def offer(commands: Any) -> None:
 
 
 def _render(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.verbs.render.render import RenderRecipe, render
+    from faceswap_lab.verbs.recipes import RenderRecipe
+    from faceswap_lab.verbs.render.render import render
 
     first, _, end = options.actors.partition(":")
     if not first.isdecimal() or not end.isdecimal():

@@ -161,6 +161,43 @@ class FacesetRecipe:
         template_points(self.template, self.size)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderRecipe:
+    """Actors `first` to `first + num_actors - 1`, all of one split, `num_views` samples each.
+
+    Sample n shows actor `first + n // num_views` in the performance of seed `seed + n`, of the kinds in turn. A sample is a
+    picture, or with `form` "clips" a lossless clip of `seconds`. With `recast` it also holds the true swap with another face of
+    the same actors, drawn by the seed. `shard_size` samples lie in each shard.
+    """
+
+    first: int = 0
+    num_actors: int = 10
+    num_views: int = 10
+    kinds: tuple[str, ...] = ("range",)
+    size: int = 256
+    light: str = "auto"
+    capture: str = "plain"
+    prop: str = "none"
+    form: Literal["stills", "clips"] = "stills"
+    seconds: float = 1.0
+    fps: float = 25.0
+    recast: bool = False
+    tone: Literal["source", "target"] = "source"
+    maps: bool = True
+    shard_size: int = 100
+    seed: int = 0
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in all shards together."""
+        return self.num_actors * self.num_views
+
+    @property
+    def num_shards(self) -> int:
+        """Shards, the last of which may hold fewer samples."""
+        return -(-self.num_samples // self.shard_size)
+
+
 def pair(
     steps: int = 900, *, size: int = 96, num_views: int = 160, supervision: Literal["auto", "truth", "none"] = "auto"
 ) -> PairRecipe:

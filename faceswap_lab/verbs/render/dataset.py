@@ -9,7 +9,7 @@ from faceswap_lab.trust.export_dataset import MANIFEST, export_dataset
 
 if TYPE_CHECKING:
     from faceswap_lab.actors import shards
-    from faceswap_lab.verbs.render.render import RenderRecipe
+    from faceswap_lab.verbs.recipes import RenderRecipe
 
 FILES = frozenset({".tar", ".zip", ".mp4", ".mkv", ".mov", ".png", ".jpg", ".jpeg"})
 """Suffixes that no folder has."""
@@ -23,7 +23,8 @@ class ShardRun(Run):
     def samples(self) -> "Iterator[shards.Sample]":
         """All samples in order. RunError for an unfinished run or an altered shard, MediaError for a shard of another format."""
         from faceswap_lab.actors import shards
-        from faceswap_lab.verbs.render.render import RenderRecipe, shard_name
+        from faceswap_lab.verbs.recipes import RenderRecipe
+        from faceswap_lab.verbs.render.samples import shard_name
 
         self.require_finished()
         for number in range(self.recipe(RenderRecipe).num_shards):
@@ -35,7 +36,7 @@ class ShardRun(Run):
         Every mark is read back first. The bytes are those of the run. An older export of that name is replaced. Raises ValueError
         for a file's name, RunError for an unfinished run, and as `trust.export_dataset.export_dataset`.
         """
-        from faceswap_lab.verbs.render.render import RenderRecipe
+        from faceswap_lab.verbs.recipes import RenderRecipe
 
         self.require_finished()
         destination = Path(path).absolute()
@@ -48,7 +49,7 @@ class ShardRun(Run):
 
 def subjects(recipe: "RenderRecipe") -> set[tuple[str, str]]:
     """(source, target) subjects of all pictures: everybody as themselves, and with `recast` as who gives the face."""
-    from faceswap_lab.verbs.render.render import source_of, target_of
+    from faceswap_lab.verbs.render.samples import source_of, target_of
 
     targets = [target_of(recipe, number) for number in range(recipe.num_samples)]
     pairs = {(target.subject, target.subject) for target in targets}

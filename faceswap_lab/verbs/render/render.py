@@ -10,14 +10,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from faceswap_lab.actors import shards
-from faceswap_lab.actors.cast import Actor, Take
+from faceswap_lab.actors.cast import Take
 from faceswap_lab.actors.performance.lights import check_light
 from faceswap_lab.actors.performance.performance import check_kind
 from faceswap_lab.actors.performance.props import check_prop
@@ -35,47 +34,11 @@ from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import Permission, Subject
 from faceswap_lab.trust.export_dataset import MANIFEST
 from faceswap_lab.trust.marks import metadata as mark
+from faceswap_lab.verbs.recipes import RenderRecipe
 from faceswap_lab.verbs.render.dataset import ShardRun
+from faceswap_lab.verbs.render.samples import shard_name, source_of, take_of
 
 PARTS = "parts"
-_CONTINUOUS_S = 20.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderRecipe:
-    """Actors `first` to `first + num_actors - 1`, all of one split, `num_views` samples each.
-
-    Sample n shows actor `first + n // num_views` in the performance of seed `seed + n`, of the kinds in turn. A sample is a
-    picture, or with `form` "clips" a lossless clip of `seconds`. With `recast` it also holds the true swap with another face of
-    the same actors, drawn by the seed. `shard_size` samples lie in each shard.
-    """
-
-    first: int = 0
-    num_actors: int = 10
-    num_views: int = 10
-    kinds: tuple[str, ...] = ("range",)
-    size: int = 256
-    light: str = "auto"
-    capture: str = "plain"
-    prop: str = "none"
-    form: Literal["stills", "clips"] = "stills"
-    seconds: float = 1.0
-    fps: float = 25.0
-    recast: bool = False
-    tone: Literal["source", "target"] = "source"
-    maps: bool = True
-    shard_size: int = 100
-    seed: int = 0
-
-    @property
-    def num_samples(self) -> int:
-        """Samples in all shards together."""
-        return self.num_actors * self.num_views
-
-    @property
-    def num_shards(self) -> int:
-        """Shards, the last of which may hold fewer samples."""
-        return -(-self.num_samples // self.shard_size)
 
 
 def check_recipe(recipe: RenderRecipe, workers: int) -> None:
@@ -107,39 +70,6 @@ def check_recipe(recipe: RenderRecipe, workers: int) -> None:
     check_memory(recipe.size * int(np.ceil(np.sqrt(workers))))
 
 
-def take_of(recipe: RenderRecipe, number: int) -> tuple[Take, int]:
-    """The take of a sample and the frame that it shows (a clip shows all)."""
-    kind, seed = recipe.kinds[number % len(recipe.kinds)], recipe.seed + number
-    clips = recipe.form == "clips"
-    still = kind in ("range", "still")
-    seconds = recipe.seconds if clips else 1 / recipe.fps if still else _CONTINUOUS_S
-    take = target_of(recipe, number).perform(
-        kind,
-        seconds=seconds,
-        fps=recipe.fps,
-        seed=seed,
-        size=recipe.size,
-        light=recipe.light,
-        capture=recipe.capture,
-        prop=recipe.prop,
-        capture_seed=seed if recipe.capture not in ("plain", "clean") else 0,
-    )
-    row = 0 if clips or still else int(np.random.default_rng([71, seed]).integers(len(take)))
-    return take, row
-
-
-def target_of(recipe: RenderRecipe, number: int) -> Actor:
-    """Who performs in a sample."""
-    return Actor(recipe.first + number // recipe.num_views)
-
-
-def source_of(recipe: RenderRecipe, number: int) -> Actor:
-    """Whose face a sample's truth has: another of the same actors."""
-    own = number // recipe.num_views
-    step = int(np.random.default_rng([72, recipe.seed + number]).integers(1, recipe.num_actors))
-    return Actor(recipe.first + (own + step) % recipe.num_actors)
-
-
 def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", force: bool = False) -> ShardRun:
     """Render a data set; blocks with one progress line. With more than one worker, processes of a local Dask cluster.
 
@@ -160,11 +90,6 @@ def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", force
             path.write_text(json.dumps(_manifest(run, recipe, rows), indent=1) + "\n", encoding="utf-8")
         run.finish(num_samples=recipe.num_samples, num_shards=recipe.num_shards, bytes=sum(row["bytes"] for row in rows))
     return run
-
-
-def shard_name(number: int) -> str:
-    """The artifact's name of a shard."""
-    return f"shards/{number:06d}.tar"
 
 
 # --- making them ----------------------------------------------------------------------------------------------------------------
