@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -128,6 +127,8 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    import nbformat  # not above: it builds a grammar of URLs for six seconds, which a run that only collects need not wait for
+
     home = tmp_path_factory.mktemp("lab")
     folder = home / "notebooks"
     settings = home / "settings" / "@jupyterlab"
