@@ -1,4 +1,18 @@
-"""Shapes and types are checked in every test: jaxtyping and beartype wrap the package before it is imported."""
+"""What holds in every test: shapes and types are checked, workers don't fight for cores, Ctrl-C works as in a terminal.
+
+jaxtyping and beartype wrap the package before it is imported; the threads of a worker are set before torch is.
+"""
+
+import os
+import signal
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many workers as cores: two threads each would wait for each other. Child processes inherit it.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # Under nohup and in a script's background job SIGINT is ignored, and so it would be in every child that a test interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from jaxtyping import install_import_hook
 
