@@ -21,6 +21,8 @@ from faceswap_lab.actors.person.traits import _USUAL, OLDEST, YOUNG_ADULT, sampl
 from faceswap_lab.actors.render.render import pose, render
 from faceswap_lab.faces.footage import Footage
 
+pytestmark = pytest.mark.slow
+
 SIZE = 128
 
 
@@ -142,7 +144,6 @@ print(hashlib.sha256(r.image.tobytes() + r.landmarks68.tobytes() + r.face_mask.t
 """
 
 
-@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_in_other_processes_and_on_other_numbers_of_threads() -> None:
     runs = [[sys.executable, "-c", _DIGEST.format(threads=threads)] for threads in (1, 2)]
     digests = {subprocess.run(run, check=True, capture_output=True, text=True).stdout for run in runs}
