@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_script_and_notebook_say_the_same(name: str) -> None:
     import jupytext  # not above: it brings nbformat, which builds a grammar of URLs for six seconds

@@ -44,6 +44,7 @@ def picture(content: bytes) -> np.ndarray:
     return np.asarray(Pillow.open(io.BytesIO(content)))
 
 
+@pytest.mark.slow
 def test_a_data_set_holds_pictures_truth_and_facts(root: Path) -> None:
     run = render(SMALL)
     manifest = json.loads(run.artifact(MANIFEST).read_text())
@@ -67,6 +68,7 @@ def test_a_data_set_holds_pictures_truth_and_facts(root: Path) -> None:
     assert render(SMALL).id == run.id, "the same finished call returns its run"
 
 
+@pytest.mark.slow
 def test_every_picture_carries_its_mark_without_a_time(root: Path) -> None:
     run = render(replace(SMALL, num_views=1, maps=False))
     for sample in run.samples():
@@ -133,6 +135,7 @@ def test_two_workers_killed_and_resumed_give_the_bytes_of_an_unbroken_run(
     assert [each.members for each in unbroken.samples()] == [each.members for each in resumed.samples()]
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_finished_shards_and_the_rest_follows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from faceswap_lab.verbs.render import render as verb
 
@@ -196,6 +199,7 @@ def test_a_shard_of_another_version_a_torn_one_and_a_strange_tar_are_refused(
         list(shards.read_shard(tmp_path / "no.tar"))
 
 
+@pytest.mark.slow
 def test_clips_hold_every_frame_and_its_facts(root: Path) -> None:
     recipe = RenderRecipe(first=7, num_actors=1, num_views=2, size=48, form="clips", seconds=0.12, kinds=("acted", "turn"))
     run = render(recipe)
@@ -245,6 +249,7 @@ def test_a_size_that_does_not_fit_into_memory_is_refused(root: Path, monkeypatch
     assert not (root / "runs").exists()
 
 
+@pytest.mark.slow
 def test_the_command_renders_and_lists(root: Path, capsys: pytest.CaptureFixture) -> None:
     command = [
         "render",

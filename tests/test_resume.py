@@ -44,6 +44,7 @@ def read(path: Path) -> Clip:
 # --- joining ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", [25.0, 23.976, 30000 / 1001, 60.0])
 @pytest.mark.parametrize("cuts", [[0, 12, 24, 31], [0, 31], [0, 1, 30, 31]])
 def test_joined_parts_are_to_the_bit_what_one_file_is(fps: float, cuts: list[int], tmp_path: Path) -> None:
