@@ -260,7 +260,7 @@ def _inswapper(**options: int | None) -> Callable[[Path, Engine], AnySwapper]:
         pytest.param(_inswapper(size=128, batch=1), id="inswapper-128"),
         pytest.param(_inswapper(size=128, batch=None), id="inswapper-128-any-batch"),
         pytest.param(_inswapper(size=256, batch=None), id="inswapper-256-any-batch"),
-        pytest.param(_inswapper(size=224, batch=1), id="inswapper-224"),
+        pytest.param(_inswapper(size=224, batch=1), id="inswapper-224", marks=pytest.mark.slow),
     ],
 )
 def swapper(request: pytest.FixtureRequest, folder: Path) -> AnySwapper:

@@ -171,6 +171,7 @@ class Runs:
         return getattr(self._session, name)
 
 
+@pytest.mark.slow
 @needs_insightface
 @pytest.mark.parametrize(("batch", "runs"), [("n", [8, 8]), (1, [1] * 16)])
 def test_the_stream_detects_a_batch_at_once_where_the_file_allows_it(copy: Path, batch: int | str, runs: list[int]) -> None:
@@ -267,6 +268,7 @@ def test_the_swapper_draws_what_inswapper_draws(tmp_path: Path, folder: Path, ca
     assert np.abs(mine - bgr.astype(np.float32)).max() > 5
 
 
+@pytest.mark.slow
 def test_the_swapper_reads_side_and_batch_from_the_file(tmp_path: Path) -> None:
     for size, batch, template in ((128, 1, "arcface-128"), (256, None, "arcface-128"), (224, None, "arcface")):
         path = packs.swapper(tmp_path / f"{size}.onnx", size=size, batch=batch)
@@ -362,6 +364,7 @@ def test_what_is_no_onnx_file_is_refused(copy: Path, content: bytes | None) -> N
         open_pack(copy)
 
 
+@pytest.mark.slow
 def test_two_swappers_or_two_detectors_in_a_pack_are_refused_and_one_swapper_is_not(copy: Path) -> None:
     packs.swapper(copy / "one.onnx")
     assert "swap" in open_pack(copy).networks
@@ -462,6 +465,7 @@ def test_a_swapper_with_a_strange_map_is_refused(tmp_path: Path, spoil: str) -> 
         Inswapper.open(path, CPU, embedder="x")
 
 
+@pytest.mark.slow
 def test_a_swapper_that_contradicts_itself_is_refused_when_it_is_loaded_or_run(tmp_path: Path) -> None:
     """The declared output is as large as the input, the real one is not: onnxruntime notices, and says so as our error."""
     path = packs.swapper(tmp_path / "a.onnx", batch=None)

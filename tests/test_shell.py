@@ -1,4 +1,4 @@
-"""The suite doesn't depend on the shell that starts it."""
+"""The suite depends neither on the shell that starts it nor on how busy the machine is."""
 
 import signal
 import subprocess
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
 CHILD = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
@@ -28,3 +29,8 @@ def test_a_child_can_be_interrupted_where_the_shell_ignores_it(load: str, can_be
 
 def test_this_process_can_be_interrupted() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_no_example_fails_by_the_clock() -> None:
+    assert settings().deadline is None
+    assert HealthCheck.too_slow in settings().suppress_health_check
