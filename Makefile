@@ -3,21 +3,26 @@
 #   make setup    virtual environment in .venv, everything installed, weights fetched and verified
 #   make demo     the main job: train, swap, measure, report; the last line is one JSON object
 #   make lab      JupyterLab with the notebooks
-#   make test     the test suite          (make test ARGS="tests/test_views.py -k wipe")
+#   make test     the tests that take a minute, for every change   (make test ARGS="tests/test_views.py -k wipe")
+#   make test-all every test: a quarter of an hour on two cores
 #   make lint     format, lint, types, layers
 #   make bench    the benchmarks, in their quick form
 #   make docs     the documentation as a site, in site/       (make docs-serve shows it while you write)
 #
-# PYTHON is the interpreter that makes .venv; EXTRA is cpu or gpu (found out by itself).
+# PYTHON is the interpreter that makes .venv; EXTRA is cpu or gpu (found out by itself); WORKERS are the processes that test (auto:
+# one for each core, at most 8; 0: none beside pytest itself, as a debugger wants it).
 
 PYTHON ?= python3
 EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 BIN := .venv/bin
 STAMP := .venv/.setup-stamp
 DOCS_STAMP := .venv/.docs-stamp
+WORKERS ?= auto
+# A file's tests stay together: they share what its fixtures render and train.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test lint format bench docs docs-serve clean
+.PHONY: help setup demo lab test test-all lint format bench docs docs-serve clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -43,7 +48,10 @@ lab: setup
 	$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) -m "not slow and not notebook and not browser" $(ARGS)
+
+test-all: setup
+	$(PYTEST) $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -1,7 +1,27 @@
-"""Shapes and types are checked in every test: jaxtyping and beartype wrap the package before it is imported."""
+"""What holds in every test: shapes and types are checked, workers don't fight for cores, Ctrl-C works as in a terminal, and
+Hypothesis has no deadline.
 
+jaxtyping and beartype wrap the package before it is imported; the threads of a worker are set before torch is.
+"""
+
+import os
+import signal
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many workers as cores: two threads each would wait for each other. Child processes inherit it.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # Under nohup and in a script's background job SIGINT is ignored, and so it would be in every child that a test interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 import tests.typecheck  # noqa: F401 (the hook looks the checker up by name)
 
 install_import_hook("faceswap_lab", "tests.typecheck.check")
+
+# By default an example that takes 200 ms fails, which on a busy machine says nothing of the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")

@@ -21,6 +21,8 @@ from faceswap_lab.actors.person.traits import _MEAN_CHANGES, OLDEST, YOUNG_ADULT
 from faceswap_lab.actors.render.render import pose, render
 from faceswap_lab.faces.footage import Footage
 
+pytestmark = pytest.mark.slow
+
 SIZE = 128
 
 

@@ -23,6 +23,8 @@ from faceswap_lab.actors.render.render import render
 from faceswap_lab.actors.render.scene import Drawn, Scene, draw
 from faceswap_lab.actors.render.wrinkles import slopes
 
+pytestmark = pytest.mark.slow
+
 SIZE = 96
 
 

@@ -17,6 +17,8 @@ from faceswap_lab.actors.render.scene import pose
 from faceswap_lab.actors.render.truth_maps import LABELS
 from faceswap_lab.errors import DeviceError
 
+pytestmark = pytest.mark.slow
+
 SIZE = 160
 
 

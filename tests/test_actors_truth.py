@@ -12,6 +12,8 @@ from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.person.recast import build_recast
 from faceswap_lab.actors.render.render import render
 
+pytestmark = pytest.mark.slow
+
 SIZE = 128
 
 

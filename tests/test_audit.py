@@ -57,6 +57,7 @@ def test_chain_follows_its_definition(tmp_path: Path) -> None:
         previous = claimed
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_flipped_bit_is_named(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
@@ -181,6 +182,7 @@ def write_many(root: Path, writer: int, count: int, together: Any) -> None:
         audit.append(root, {"action": "test", "writer": writer, "number": number})
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_keep_one_chain(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     together = context.Barrier(3)
@@ -208,6 +210,7 @@ for number in range(100_000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
 def test_kills_leave_a_whole_log(tmp_path: Path) -> None:
     """What a killed writer had confirmed is in the log, and the next writer goes on."""

@@ -266,6 +266,7 @@ def test_declaring_writes_what_is_read_back(tmp_path: Path) -> None:
     assert events[0] | {"basis": "consent: a form", "subject": "Jane Doe", "uses": ["train"]} == events[0]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(who=st.text(max_size=30), detail=st.text(max_size=30))
 def test_any_words_are_written_and_read_back_or_refused(tmp_path_factory: pytest.TempPathFactory, who: str, detail: str) -> None:

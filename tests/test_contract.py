@@ -139,6 +139,7 @@ def vectors(faces: Faces) -> np.ndarray:
     return faces.embeddings
 
 
+@pytest.mark.slow
 def test_an_engine_answers_in_the_shapes_and_types_of_the_protocol(case: EngineCase, engine: Engine) -> None:
     found = everything(engine, frame_of(case.draw(300, 400, [(200, 150, case.side)])))
     assert isinstance(engine, Engine)
@@ -233,6 +234,7 @@ def test_no_face_is_no_rows(case: EngineCase, engine: Engine) -> None:
         assert len(Faces.concat([found, found])) == 0
 
 
+@pytest.mark.slow
 def test_many_faces_come_surest_first_and_each_equals_itself_alone(case: EngineCase, engine: Engine) -> None:
     places = [(80.0 + 160 * column, 80.0 + 160 * row, case.side * 0.8) for row in range(3) for column in range(4)]
     frame = frame_of(case.draw(480, 640, places))
@@ -290,7 +292,7 @@ def _inswapper(**options: int | None) -> Callable[[Path, Engine], AnySwapper]:
         pytest.param(_inswapper(size=128, batch=1), id="inswapper-128"),
         pytest.param(_inswapper(size=128, batch=None), id="inswapper-128-any-batch"),
         pytest.param(_inswapper(size=256, batch=None), id="inswapper-256-any-batch"),
-        pytest.param(_inswapper(size=224, batch=1), id="inswapper-224"),
+        pytest.param(_inswapper(size=224, batch=1), id="inswapper-224", marks=pytest.mark.slow),
     ],
 )
 def swapper(request: pytest.FixtureRequest, folder: Path) -> AnySwapper:
@@ -329,6 +331,7 @@ def codes(swapper: AnySwapper, sources: list[Source]) -> object:
 FIRST, BOTH = np.zeros(3, np.int64), np.array([0, 1, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_a_swapper_answers_in_its_shape_type_and_range(swapper: AnySwapper, crops: Crops, codes: object) -> None:
     assert isinstance(swapper, Swapper)

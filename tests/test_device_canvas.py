@@ -67,6 +67,7 @@ def both(frames: list[Frame], faces: Faces, mask: bool) -> Iterator[tuple[np.nda
 places = st.tuples(st.sampled_from([10, 11]), st.floats(-30, 290), st.floats(-30, 230), st.floats(14, 190), st.floats(-3.2, 3.2))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @example([(10, 0.0, 0.0, 14.0, 0.0), (10, 0.0, 0.0, 42.75, 0.0)], False).via("two sizes, both smaller than their crops")
 @given(st.lists(places, min_size=1, max_size=4), st.booleans())

@@ -307,6 +307,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "lab"
 
 
+@pytest.mark.slow
 def test_asking_writes_nothing_and_calls_nobody(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the doctor called somebody")
@@ -317,12 +318,14 @@ def test_asking_writes_nothing_and_calls_nobody(lab: Path, monkeypatch: pytest.M
     assert list(lab.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_findings_that_are_not_ok_have_a_remedy(lab: Path) -> None:
     found = doctor.examine()
     assert [finding.name for finding in found if finding.state != "ok" and not finding.remedy] == []
     assert len(by_name(found)) == len(found) == 15
 
 
+@pytest.mark.slow
 def test_missing_weights_are_exit_code_4_and_altered_ones_are_named(lab: Path, capsys: pytest.CaptureFixture) -> None:
     assert command_line.main(["doctor", "--json"]) == 4
     answer = json.loads(capsys.readouterr().out)
@@ -334,12 +337,14 @@ def test_missing_weights_are_exit_code_4_and_altered_ones_are_named(lab: Path, c
     assert f"{model.card.name} altered" in by_name(doctor.examine())["weights"].found
 
 
+@pytest.mark.slow
 def test_a_device_that_was_asked_for_must_be_there(lab: Path, capsys: pytest.CaptureFixture) -> None:
     assert command_line.main(["doctor", "--device", "cuda:99"]) == 4
     assert "no cuda:99" in capsys.readouterr().out
     assert command_line.main(["doctor", "--device", "abacus"]) == 2
 
 
+@pytest.mark.slow
 def test_a_cut_log_and_an_unreadable_run_are_found(lab: Path) -> None:
     for seed in "78":
         Run.start(lab, "train", "{}", {"source": f"actor:{seed}"})
@@ -356,6 +361,7 @@ def test_a_cut_log_and_an_unreadable_run_are_found(lab: Path) -> None:
     assert "backup" in torn.remedy
 
 
+@pytest.mark.slow
 def test_the_doctor_speaks_where_cv2_cannot_be_loaded(tmp_path: Path) -> None:
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')\n")
     env = {**os.environ, "PYTHONPATH": str(tmp_path), "FACESWAP_LAB_ROOT": str(tmp_path)}

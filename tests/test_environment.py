@@ -27,11 +27,13 @@ def check() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["onnxruntime/", "cv2/"])
 def test_one_distribution_owns_the_folder(check: ModuleType, folder: str) -> None:
     assert len(check.owners(folder)) == 1
 
 
+@pytest.mark.slow
 def test_two_owners_are_noticed(check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("opencv_python_headless", "opencv_contrib_python"):
         info = tmp_path / f"{name}-5.0.0.dist-info"
@@ -55,6 +57,7 @@ def test_the_package_and_its_command_line_load_nothing_heavy(statement: str) -> 
     assert loaded_by(statement) & HEAVY == set()
 
 
+@pytest.mark.slow
 def test_the_heavy_ones_would_be_noticed() -> None:
     assert loaded_by("import matplotlib.figure") & HEAVY == {"matplotlib"}
 

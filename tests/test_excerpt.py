@@ -35,6 +35,7 @@ def clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return open_clip(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "stop"), [(0, 3), (7, 12), (13, 20), (5, 6)])
 def test_frames_are_those_of_the_full_clip(clip: Clip, start: int, stop: int) -> None:
     full = list(clip.frames())[start:stop]

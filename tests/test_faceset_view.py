@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from faceswap_lab.views import images, scripts
 from faceswap_lab.views.faceset import mosaic
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 COLOURS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30), (30, 200, 200), (200, 30, 200)] * 2
@@ -66,7 +66,7 @@ def page() -> Iterator[object]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1000, "height": 420})
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(240_000)
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.set_content(f"<style>{scripts.style('faceset')}</style><div id=here></div>")

@@ -52,6 +52,7 @@ def test_frames_come_in_order_with_their_index_and_time(path):
     assert clip.has_audio == (path.name == "sound.mp4")
 
 
+@pytest.mark.slow
 def test_random_access_equals_sequential_decoding(path):
     sequential = [frame.image for frame in open_clip(path).frames()]
     clip = open_clip(path)

@@ -119,6 +119,7 @@ def read_all(folder: Path, toml: bytes, rows: bytes) -> None:
             continue
 
 
+@pytest.mark.slow
 @corpus(300)
 @given(edits=mutations(), of_rows=st.booleans())
 def test_mutated_manifests(tmp_path: Path, edits: list[tuple[str, float, float, bytes]], of_rows: bool) -> None:
@@ -142,6 +143,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @corpus(200)
 @given(key=st.sampled_from([line.split(b" =")[0].decode() for line in TOML.splitlines() if b"=" in line]), value=VALUES)
 def test_manifests_with_values_of_any_type(tmp_path: Path, key: str, value: str) -> None:
@@ -222,6 +224,7 @@ def stills(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.bmp", "palette.png", "turned.jpg"])
 @corpus(120)
@@ -279,6 +282,7 @@ def read_clip(path: Path) -> int | None:
     return len(frames)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 @corpus(120)
 @given(edits=mutations())
@@ -364,6 +368,7 @@ def read_run(root: Path) -> None:
             continue
 
 
+@pytest.mark.slow
 @corpus(150)
 @given(edits=mutations(), name=st.sampled_from(["run.json", "events/000001.jsonl", "events/000002.jsonl"]))
 def test_mutated_runs(tmp_path: Path, lab: Path, edits: list[tuple[str, float, float, bytes]], name: str) -> None:
@@ -397,6 +402,7 @@ def test_scores_that_are_none_are_not_shown(tmp_path: Path) -> None:
     assert "ssim" in run._repr_html_()
 
 
+@pytest.mark.slow
 @corpus(150)
 @given(
     key=st.sampled_from(["format", "id", "verb", "recipe", "inputs", "status", "summary", "audit_count", "created"]),

@@ -72,6 +72,7 @@ FOUR = [(100.0, 120.0, 40.0, 60), (300.0, 200.0, 64.0, 200), (500.0, 420.0, 90.0
 # --- beside insightface itself --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_insightface
 @pytest.mark.filterwarnings("ignore:`estimate` is deprecated:FutureWarning")
 @pytest.mark.parametrize("size", [(480, 640), (640, 480), (200, 300)])
@@ -135,6 +136,7 @@ def test_a_detector_of_one_size_is_searched_at_that_size(copy: Path, size: int) 
 WANDERING = [[(x + 40.0 * number, y, side, green) for x, y, side, green in FOUR[: number + 1]] for number in range(4)]
 
 
+@pytest.mark.slow
 @needs_insightface
 @pytest.mark.parametrize("size", ["side", 320])
 def test_frames_detected_at_once_give_to_the_bit_what_each_gives_alone(copy: Path, size: int | str) -> None:
@@ -169,6 +171,7 @@ class Runs:
         return getattr(self._session, name)
 
 
+@pytest.mark.slow
 @needs_insightface
 @pytest.mark.parametrize(("batch", "runs"), [("n", [8, 8]), (1, [1] * 16)])
 def test_the_stream_detects_a_batch_at_once_where_the_file_allows_it(copy: Path, batch: int | str, runs: list[int]) -> None:
@@ -265,6 +268,7 @@ def test_the_swapper_draws_what_inswapper_draws(tmp_path: Path, folder: Path, ca
     assert np.abs(mine - bgr.astype(np.float32)).max() > 5
 
 
+@pytest.mark.slow
 def test_the_swapper_reads_side_and_batch_from_the_file(tmp_path: Path) -> None:
     for size, batch, template in ((128, 1, "arcface-128"), (256, None, "arcface-128"), (224, None, "arcface")):
         path = packs.swapper(tmp_path / f"{size}.onnx", size=size, batch=batch)
@@ -360,6 +364,7 @@ def test_what_is_no_onnx_file_is_refused(copy: Path, content: bytes | None) -> N
         open_pack(copy)
 
 
+@pytest.mark.slow
 def test_two_swappers_or_two_detectors_in_a_pack_are_refused_and_one_swapper_is_not(copy: Path) -> None:
     packs.swapper(copy / "one.onnx")
     assert "swap" in open_pack(copy).networks
@@ -460,6 +465,7 @@ def test_a_swapper_with_a_strange_map_is_refused(tmp_path: Path, spoil: str) -> 
         Inswapper.open(path, CPU, embedder="x")
 
 
+@pytest.mark.slow
 def test_a_swapper_that_contradicts_itself_is_refused_when_it_is_loaded_or_run(tmp_path: Path) -> None:
     """The declared output is as large as the input, the real one is not: onnxruntime notices, and says so as our error."""
     path = packs.swapper(tmp_path / "a.onnx", batch=None)
@@ -571,6 +577,7 @@ def test_without_insightface_the_extra_is_named(folder: Path, monkeypatch: pytes
         engine.detect(frame_of(packs.scene(480, 640, FOUR)))
 
 
+@pytest.mark.slow
 def test_neither_the_engines_nor_the_command_line_import_insightface_until_it_is_needed() -> None:
     code = "import sys, faceswap_lab.models.registry, faceswap_lab.__main__; sys.exit('insightface' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -717,6 +724,7 @@ class Markers:
         return (self[index] for index in range(start, len(self) if stop is None else stop))
 
 
+@pytest.mark.slow
 @needs_insightface
 def test_a_swap_with_a_pack_and_a_swapper_from_files_is_recorded_with_what_they_are(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
@@ -750,6 +758,7 @@ def test_a_swap_with_a_pack_and_a_swapper_from_files_is_recorded_with_what_they_
     assert run() not in (first, Run.open(first.id))
 
 
+@pytest.mark.slow
 @needs_insightface
 @pytest.mark.parametrize("side", [24, 16])
 @pytest.mark.parametrize("detect_batch", [1, 16])
@@ -804,6 +813,7 @@ def test_a_swapper_that_the_engine_cannot_serve_is_refused_before_a_frame_is_rea
         swap(target, source=source, swapper="warp", recipe=SwapRecipe(engine=f"insight:{folder}"), device="cpu")
 
 
+@pytest.mark.slow
 @needs_insightface
 @pytest.mark.weights
 def test_a_judge_that_finds_no_face_says_so(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

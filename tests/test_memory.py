@@ -88,6 +88,7 @@ class Grey:
         return Swapped(pixels=torch.full_like(crops.pixels, 0.5))
 
 
+@pytest.mark.slow
 def test_few_frames_and_faces_live_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "FLUSH_AFTER_S", 0.0)
     footage = Counted()

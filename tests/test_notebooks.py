@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import jupytext
 import pytest
 
 from faceswap_lab.errors import RunError
@@ -15,8 +14,11 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_script_and_notebook_say_the_same(name: str) -> None:
+    import jupytext  # not above: it brings nbformat, which builds a grammar of URLs for six seconds
+
     script, notebook = jupytext.read(FOLDER / f"{name}.py"), jupytext.read(FOLDER / f"{name}.ipynb")
     assert [(cell.cell_type, cell.source) for cell in script.cells] == [(cell.cell_type, cell.source) for cell in notebook.cells]
 

@@ -67,6 +67,7 @@ def canvas_of(*boxes: tuple[float, float, float, float], size: int = 256, ignore
 # --- pictures -----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_part_gives_back_what_was_rendered(pictures: PackPictures, part: Path) -> None:
     shots = list(render_views(100_000, range(2), 96))
     assert pictures.identity.tolist() == [100_000, 100_000]
@@ -85,6 +86,7 @@ def test_a_part_is_the_same_bytes_each_time(part: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again.npz").read_bytes() == part.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_106_points_are_the_renderers_own_and_turning_keeps_the_eyes_distance() -> None:
     for shot in render_views(100_000, range(6), 96):
         np.testing.assert_allclose(shot.points106, truth_maps.points_of(shot.scene, 106).xy, atol=1e-3)
@@ -224,6 +226,7 @@ def test_a_perfect_answer_costs_nothing_but_the_score() -> None:
 # --- training and the file ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_loss_goes_down_on_a_fixed_batch(pictures: PackPictures) -> None:
     canvases = [make_canvas(pictures, seed, 96) for seed in (1, 2)]
     state, anchors, truth = fresh_detector(TINY), anchors_of(96, 96), truth_of(canvases)
@@ -239,6 +242,7 @@ def test_the_loss_goes_down_on_a_fixed_batch(pictures: PackPictures) -> None:
     assert costs[-1] < 0.6 * costs[0]
 
 
+@pytest.mark.slow
 def test_stopping_and_going_on_changes_nothing(pictures: PackPictures) -> None:
     whole = fresh_detector(TINY)
     steps = list(train_detector(whole, pictures, TINY))

@@ -162,6 +162,7 @@ def fresh(name: str, pictures: PackPictures, config: FitConfig) -> tuple[FitStat
     return embed_net.fresh_embedder(pictures, config), embed_net.train_embedder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["points", "embedder"])
 def test_training_learns(name: str) -> None:
     pictures = drawn_pictures()

@@ -214,6 +214,7 @@ def test_an_altered_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         bundled.card()
 
 
+@pytest.mark.slow
 @pytest.mark.insight
 @needs_insight
 @pytest.mark.filterwarnings("ignore:`estimate` is deprecated:FutureWarning")  # insightface's alignment asks scikit-image so

@@ -51,6 +51,7 @@ def test_a_turn_goes_from_profile_to_profile() -> None:
     assert min(yaws) < -0.98 * PROFILE_YAW
 
 
+@pytest.mark.slow
 def test_fast_is_faster_than_speech() -> None:
     def speed(kind: str) -> float:
         views = [Performance(kind=kind, seed=2).view(i, i / 100) for i in range(600)]  # type: ignore[arg-type]
@@ -108,6 +109,7 @@ def test_wrong_options_are_refused(wrong: dict[str, object], message: str) -> No
         Actor(7).perform("speech", **wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_wide_angle_enlarges_the_nose_and_keeps_the_framing() -> None:
     near, far = (Actor(7).perform("still", size=160, fov_deg=fov).rendered(0) for fov in (60, 10))
 
@@ -142,6 +144,7 @@ def fastest() -> tuple[int, Performance]:
     return int(np.argmax(speeds)), performance
 
 
+@pytest.mark.slow
 def test_fast_motion_is_blurred_and_its_truth_is_that_of_mid_exposure() -> None:
     index, performance = fastest()
     sharp = Actor(7).perform("fast", seed=2, size=128, shutter=0.0, capture="clean").rendered(index)
@@ -213,6 +216,7 @@ def test_white_balance_is_warm_or_cold() -> None:
         camera_of("clean", 0)
 
 
+@pytest.mark.slow
 def test_a_captured_frame_does_not_depend_on_the_reading_order() -> None:
     clip = Actor(7).perform("speech", seconds=0.56, size=64, capture="webcam", capture_seed=2)
     late = clip[13].image

@@ -29,6 +29,7 @@ def shot(kind: str, actor: int = 7, source: int | None = None) -> Rendered:
     return render(figure, view, size=SIZE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HELD)
 def test_a_prop_occludes_the_face_in_image_and_truth(kind: str) -> None:
     bare, held = shot("none"), shot(kind)
@@ -45,6 +46,7 @@ def test_a_prop_occludes_the_face_in_image_and_truth(kind: str) -> None:
     assert np.array_equal(held.landmarks68, bare.landmarks68)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HELD)
 def test_a_prop_is_the_same_in_a_recast(kind: str) -> None:
     own, truth = shot(kind, 21), shot(kind, 21, source=7)
@@ -63,6 +65,7 @@ def test_a_hand_casts_its_shadow_on_the_face() -> None:
     assert (darker < -6).mean() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HELD)
 def test_a_prop_is_light_tight_and_faces_outwards(kind: str) -> None:
     prop = Prop(kind=kind, position_m=(0.0, -0.2, 0.7), roll=0.0, mirrored=False)

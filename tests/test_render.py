@@ -44,6 +44,7 @@ def picture(content: bytes) -> np.ndarray:
     return np.asarray(Pillow.open(io.BytesIO(content)))
 
 
+@pytest.mark.slow
 def test_a_data_set_holds_pictures_truth_and_facts(root: Path) -> None:
     run = render(SMALL)
     manifest = json.loads(run.artifact(MANIFEST).read_text())
@@ -67,6 +68,7 @@ def test_a_data_set_holds_pictures_truth_and_facts(root: Path) -> None:
     assert render(SMALL).id == run.id, "the same finished call returns its run"
 
 
+@pytest.mark.slow
 def test_every_picture_carries_its_mark_without_a_time(root: Path) -> None:
     run = render(replace(SMALL, num_views=1, maps=False))
     for sample in run.samples():
@@ -83,22 +85,35 @@ def test_every_picture_carries_its_mark_without_a_time(root: Path) -> None:
             assert json.loads(text[DETAILS])["target"]["subject"] == f"actor:{sample.facts['actor']}"
 
 
+JOB = """
+import time
+from pathlib import Path
+from faceswap_lab.verbs.recipes import RenderRecipe
+from faceswap_lab.verbs.render import render as verb
+real = verb.make_shard
+def held(text, number, *where):
+    made = real(text, number, *where)
+    while number > 0 and Path({hold!r}).exists():
+        time.sleep(0.02)
+    return made
+if __name__ == "__main__":
+    verb.make_shard = held
+    verb.render({recipe!r}, workers=2)
+"""
+"""Keeps back every shard but the first while there is the file `hold`: it can't end before it is killed."""
+
+
 @pytest.mark.slow
 def test_two_workers_killed_and_resumed_give_the_bytes_of_an_unbroken_run(
     root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(SMALL, num_views=6, shard_size=2, recast=False, maps=False)
-    script = (
-        "from faceswap_lab.verbs.render.render import RenderRecipe, render\n"
-        "if __name__ == '__main__':\n"
-        f"    render({recipe!r}, workers=2)\n"
-    )
-    path = root / "job.py"
-    path.write_text(script)
+    path, hold = root / "job.py", root / "hold"
+    path.write_text(JOB.format(hold=str(hold), recipe=recipe))
+    hold.touch()
     job = subprocess.Popen([sys.executable, str(path)], stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        deadline = time.monotonic() + 200
-        while not list(root.glob("runs/render-*/artifacts/shards/*.tar")) and job.poll() is None and time.monotonic() < deadline:
+        while not list(root.glob("runs/render-*/artifacts/shards/*.tar")) and job.poll() is None:
             time.sleep(0.02)
         assert job.poll() is None, "it was to be killed at work"
     finally:
@@ -108,6 +123,7 @@ def test_two_workers_killed_and_resumed_give_the_bytes_of_an_unbroken_run(
     assert not broken.finished
     kept = len(list(root.glob("runs/render-*/artifacts/shards/*.tar")))
     assert 1 <= kept < recipe.num_shards
+    hold.unlink()
     subprocess.run([sys.executable, str(path)], check=True, stderr=subprocess.DEVNULL)
     resumed = render(recipe)
     assert (resumed.id, resumed.finished) == (broken.id, True)
@@ -119,6 +135,7 @@ def test_two_workers_killed_and_resumed_give_the_bytes_of_an_unbroken_run(
     assert [each.members for each in unbroken.samples()] == [each.members for each in resumed.samples()]
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_finished_shards_and_the_rest_follows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from faceswap_lab.verbs.render import render as verb
 
@@ -182,6 +199,7 @@ def test_a_shard_of_another_version_a_torn_one_and_a_strange_tar_are_refused(
         list(shards.read_shard(tmp_path / "no.tar"))
 
 
+@pytest.mark.slow
 def test_clips_hold_every_frame_and_its_facts(root: Path) -> None:
     recipe = RenderRecipe(first=7, num_actors=1, num_views=2, size=48, form="clips", seconds=0.12, kinds=("acted", "turn"))
     run = render(recipe)
@@ -231,6 +249,7 @@ def test_a_size_that_does_not_fit_into_memory_is_refused(root: Path, monkeypatch
     assert not (root / "runs").exists()
 
 
+@pytest.mark.slow
 def test_the_command_renders_and_lists(root: Path, capsys: pytest.CaptureFixture) -> None:
     command = [
         "render",

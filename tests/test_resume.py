@@ -44,6 +44,7 @@ def read(path: Path) -> Clip:
 # --- joining ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", [25.0, 23.976, 30000 / 1001, 60.0])
 @pytest.mark.parametrize("cuts", [[0, 12, 24, 31], [0, 31], [0, 1, 30, 31]])
 def test_joined_parts_are_to_the_bit_what_one_file_is(fps: float, cuts: list[int], tmp_path: Path) -> None:
@@ -197,18 +198,21 @@ def test_a_preview_is_a_run_of_its_own_that_can_be_scored(root: Path) -> None:
 
 CHILD = """
 import sys, time
+from pathlib import Path
 from faceswap_lab.actors.cast import Take
 from faceswap_lab.verbs.swap import swap as swapping
 frames = Take.frames
-def slowly(self, *where):
+def held(self, *where):
     for frame in frames(self, *where):
-        time.sleep(0.4)
+        while self.actor.seed == 21 and frame.index >= 15 and not Path(sys.argv[1]).exists():
+            time.sleep(0.02)
         yield frame
-Take.frames = slowly
+Take.frames = held
 from tests.test_resume import swap
 swapping.PART_FRAMES = 6
 swap()
 """
+"""Reads no frame from the 16th on before there is the file that it is given: it can't end before it is stopped."""
 
 
 @pytest.mark.weights
@@ -217,11 +221,13 @@ swap()
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_swap_goes_on_to_the_same_frames(number: int, root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "FACESWAP_LAB_ROOT": str(root)}
-    child = subprocess.Popen([sys.executable, "-c", CHILD], env=environment, cwd=Path(__file__).parents[1])
-    while child.poll() is None and len(list(root.glob("runs/*/artifacts/parts/[0-9]*.mkv"))) < 2:
-        time.sleep(0.02)
-    child.send_signal(number)
-    assert child.wait(60) != 0, "it was stopped before its end"
+    stopped = tmp_path / "stopped"
+    with subprocess.Popen([sys.executable, "-c", CHILD, str(stopped)], env=environment, cwd=Path(__file__).parents[1]) as child:
+        while child.poll() is None and len(list(root.glob("runs/*/artifacts/parts/[0-9]*.mkv"))) < 2:
+            time.sleep(0.02)
+        child.send_signal(number)
+        stopped.touch()  # an interrupted swap waits for the thread that reads
+    assert child.returncode != 0, "it was stopped before its end"
     (broken,) = Run.find(root, verb="swap")
     assert not broken.finished
     before = parts.kept(broken)[-1].stop

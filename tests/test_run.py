@@ -147,6 +147,7 @@ def test_writing_needs_the_lock(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     run = start(tmp_path)
     code = "import sys; from pathlib import Path; from faceswap_lab.runs.run import Run\nwith Run(Path(sys.argv[1])): pass"
@@ -380,6 +381,7 @@ with run:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
 def test_kills_leave_a_run_that_goes_on(tmp_path: Path) -> None:
     chance = random.Random(1)

@@ -64,7 +64,7 @@ def test_stages_work_at_the_same_time() -> None:
     meeting = threading.Barrier(2)
 
     def meet(item: int) -> int:
-        meeting.wait(timeout=20)
+        meeting.wait(timeout=240)
         return item
 
     # Stage a meets on items 1 to 5, b on 0 to 4: each of b's waits for a's next.

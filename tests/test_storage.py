@@ -146,6 +146,7 @@ def _write_twice(run: Run, fill: Callable[[], object]) -> None:
             path.write_bytes(bytes(200_000))
 
 
+@pytest.mark.slow
 @on_posix
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
     command = [sys.executable, "-c", LIMITED, str(tmp_path / "lab")]
@@ -190,6 +191,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_every_writer_on_a_full_disk(disk: Disk) -> None:
     fails_and_goes_on(disk.place / "lab", lambda: disk.fill(16_384), disk.free)
 

@@ -25,7 +25,7 @@ from faceswap_lab.models.stream.probes import source_of
 from faceswap_lab.models.stream.swap_frames import StreamConfig, SwappedFrame, swap_frames
 from faceswap_lab.models.swappers.warp import WarpSwapper
 
-pytestmark = pytest.mark.weights
+pytestmark = [pytest.mark.weights, pytest.mark.slow]
 CPU = torch.device("cpu")
 
 
@@ -126,7 +126,6 @@ def plain(
     return out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("faces", [0, 1, 4])
 def test_the_stream_gives_what_the_plain_loop_gives_for_every_batch(
     faces: int, takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any
@@ -157,7 +156,6 @@ class Sallow(WarpSwapper):
         return replace(swapped, pixels=swapped.pixels * torch.tensor([0.7, 1.0, 0.5])[:, None, None])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("colour", ["mean", "reinhard"])
 def test_colours_are_matched_as_in_the_plain_loop_for_every_batch(
     colour: Colour, takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any, monkeypatch: pytest.MonkeyPatch
@@ -175,7 +173,6 @@ def test_colours_are_matched_as_in_the_plain_loop_for_every_batch(
             assert np.abs(each.frame.image.astype(int) - image).max() <= 1
 
 
-@pytest.mark.slow
 def test_a_crowd_is_swapped_part_by_part_with_the_same_result(
     takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

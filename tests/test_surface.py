@@ -1,6 +1,7 @@
 """The public surface: names, commands, notebooks, and that the documentation names them all."""
 
 import argparse
+import difflib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from faceswap_lab import __main__ as command_line
 from faceswap_lab.cli.nouns import runs
 from faceswap_lab.cli.parser import parser
 from faceswap_lab.errors import ConsentError, DeviceError, MediaError, WeightsError
+from tests import surface
 
 ROOT = Path(__file__).parent.parent
 
@@ -72,3 +74,28 @@ def test_an_interrupt_is_130_and_a_wrong_value_2(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SystemExit) as usage:
         command_line.main(["no-such-command"])
     assert usage.value.code == 2
+
+
+def test_the_public_surface_is_the_frozen_one() -> None:
+    frozen, found = surface.GOLDEN.read_text(encoding="utf-8").splitlines(), surface.surface().splitlines()
+    changes = "\n".join(difflib.unified_diff(frozen, found, "frozen", "found", lineterm="", n=1))
+    assert not changes, f"{changes}\nif this is meant, write it down: {surface.COMMAND}"
+
+
+@pytest.mark.parametrize(
+    ("place", "attribute", "value"),
+    [
+        (faceswap_lab, "swap", lambda target: target),
+        (faceswap_lab.actor, "portrait", lambda self, side=256: None),
+        (faceswap_lab.actor, "wave", lambda self: None),
+        (faceswap_lab.recipes, "smoke", None),
+        (faceswap_lab.recipes.StreamConfig, "batch_size", None),
+    ],
+    ids=["a function", "a method's parameter", "a new method", "a recipe that is gone", "a property of a config"],
+)
+def test_a_changed_surface_is_found(place: object, attribute: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = surface.surface()
+    if value is not None:
+        value.__module__ = "faceswap_lab"
+    monkeypatch.setattr(place, attribute, value, raising=False)
+    assert surface.surface() != frozen

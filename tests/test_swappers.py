@@ -12,7 +12,7 @@ from faceswap_lab.models.stream.probes import source_of
 from faceswap_lab.models.stream.swap_frames import StreamConfig, swap_frames
 from faceswap_lab.models.swappers.warp import WarpSwapper
 
-pytestmark = pytest.mark.weights
+pytestmark = [pytest.mark.weights, pytest.mark.slow]
 TARGET, SOURCE = Actor(21), Actor(7)
 
 

@@ -24,7 +24,7 @@ class ShardRun(Run):
         """All samples in order. RunError for an unfinished run or an altered shard, MediaError for a shard of another format."""
         from faceswap_lab.actors import shards
         from faceswap_lab.verbs.recipes import RenderRecipe
-        from faceswap_lab.verbs.render.render import shard_name
+        from faceswap_lab.verbs.render.samples import shard_name
 
         self.require_finished()
         for number in range(self.recipe(RenderRecipe).num_shards):
@@ -49,7 +49,7 @@ class ShardRun(Run):
 
 def subjects(recipe: "RenderRecipe") -> set[tuple[str, str]]:
     """(source, target) subjects of all pictures: everybody as themselves, and with `recast` as who gives the face."""
-    from faceswap_lab.verbs.render.render import source_of, target_of
+    from faceswap_lab.verbs.render.samples import source_of, target_of
 
     targets = [target_of(recipe, number) for number in range(recipe.num_samples)]
     pairs = {(target.subject, target.subject) for target in targets}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from faceswap_lab.actors import shards
-from faceswap_lab.actors.cast import Actor, Take
+from faceswap_lab.actors.cast import Take
 from faceswap_lab.actors.performance.lights import check_light
 from faceswap_lab.actors.performance.performance import check_kind
 from faceswap_lab.actors.performance.props import check_prop
@@ -36,9 +36,9 @@ from faceswap_lab.trust.export_dataset import MANIFEST
 from faceswap_lab.trust.marks import metadata as mark
 from faceswap_lab.verbs.recipes import RenderRecipe
 from faceswap_lab.verbs.render.dataset import ShardRun
+from faceswap_lab.verbs.render.samples import shard_name, source_of, take_of
 
 PARTS = "parts"
-_CONTINUOUS_S = 20.0
 
 
 def check_recipe(recipe: RenderRecipe, workers: int) -> None:
@@ -70,39 +70,6 @@ def check_recipe(recipe: RenderRecipe, workers: int) -> None:
     check_memory(recipe.size * int(np.ceil(np.sqrt(workers))))
 
 
-def take_of(recipe: RenderRecipe, number: int) -> tuple[Take, int]:
-    """The take of a sample and the frame that it shows (a clip shows all)."""
-    kind, seed = recipe.kinds[number % len(recipe.kinds)], recipe.seed + number
-    clips = recipe.form == "clips"
-    still = kind in ("range", "still")
-    seconds = recipe.seconds if clips else 1 / recipe.fps if still else _CONTINUOUS_S
-    take = target_of(recipe, number).perform(
-        kind,
-        seconds=seconds,
-        fps=recipe.fps,
-        seed=seed,
-        size=recipe.size,
-        light=recipe.light,
-        capture=recipe.capture,
-        prop=recipe.prop,
-        capture_seed=seed if recipe.capture not in ("plain", "clean") else 0,
-    )
-    row = 0 if clips or still else int(np.random.default_rng([71, seed]).integers(len(take)))
-    return take, row
-
-
-def target_of(recipe: RenderRecipe, number: int) -> Actor:
-    """Who performs in a sample."""
-    return Actor(recipe.first + number // recipe.num_views)
-
-
-def source_of(recipe: RenderRecipe, number: int) -> Actor:
-    """Whose face a sample's truth has: another of the same actors."""
-    own = number // recipe.num_views
-    step = int(np.random.default_rng([72, recipe.seed + number]).integers(1, recipe.num_actors))
-    return Actor(recipe.first + (own + step) % recipe.num_actors)
-
-
 def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", force: bool = False) -> ShardRun:
     """Render a data set; blocks with one progress line. With more than one worker, processes of a local Dask cluster.
 
@@ -123,11 +90,6 @@ def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", force
             path.write_text(json.dumps(_manifest(run, recipe, rows), indent=1) + "\n", encoding="utf-8")
         run.finish(num_samples=recipe.num_samples, num_shards=recipe.num_shards, bytes=sum(row["bytes"] for row in rows))
     return run
-
-
-def shard_name(number: int) -> str:
-    """The artifact's name of a shard."""
-    return f"shards/{number:06d}.tar"
 
 
 # --- making them ----------------------------------------------------------------------------------------------------------------

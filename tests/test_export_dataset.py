@@ -23,6 +23,8 @@ from faceswap_lab.verbs.render import render as rendering
 from faceswap_lab.verbs.render.dataset import ShardRun
 from faceswap_lab.verbs.render.render import RenderRecipe, render, shard_name
 
+pytestmark = pytest.mark.slow
+
 SMALL = RenderRecipe(first=7, num_actors=2, num_views=1, size=48, shard_size=1, kinds=("still",), recast=True, maps=False)
 PAIRS = {("actor:7", "actor:7"), ("actor:8", "actor:8"), ("actor:8", "actor:7"), ("actor:7", "actor:8")}
 

@@ -101,6 +101,7 @@ def test_what_may_go_must_be_said(tmp_path: Path, asked: dict[str, float]) -> No
         prune.plan(tmp_path, **asked)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(shape=st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, 5), max_size=2)), min_size=2, max_size=6))
 def test_exactly_what_no_kept_run_was_made_from_goes(
