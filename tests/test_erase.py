@@ -194,6 +194,7 @@ def test_a_manifest_that_a_package_brings_is_withdrawn_by_a_copy_in_the_lab(tmp_
         admit.admit(Path(skimage.__file__).parent / "data" / "astronaut.png", root=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_at_work_stays_and_is_named(tmp_path: Path) -> None:
     jane = let_in(tmp_path, "jane.png", "Jane Doe")
     run = Run.start(tmp_path, "train", "{}", {"target": record_of(jane)})

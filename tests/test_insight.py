@@ -240,6 +240,7 @@ def test_crops_are_cut_where_insightface_cuts_them(size: int) -> None:
     np.testing.assert_allclose(here - there, half_pixels, atol=1e-3)
 
 
+@pytest.mark.slow
 @needs_insightface
 @pytest.mark.filterwarnings("ignore:`estimate` is deprecated:FutureWarning")
 def test_the_swapper_draws_what_inswapper_draws(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
@@ -453,6 +454,7 @@ def test_a_swapper_of_another_shape_is_refused(tmp_path: Path, name: str) -> Non
         Inswapper.open(path, CPU, embedder="x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", ["nan", "oblong", "integers", "narrow"])
 def test_a_swapper_with_a_strange_map_is_refused(tmp_path: Path, spoil: str) -> None:
     path = packs.swapper(tmp_path / "a.onnx")
@@ -551,6 +553,7 @@ def test_engines_and_swappers_have_names(folder: Path, tmp_path: Path) -> None:
     check_points(OfflineEngine(), WarpSwapper())
 
 
+@pytest.mark.slow
 def test_another_file_of_the_same_name_is_another_engine_and_another_swapper(copy: Path, tmp_path: Path) -> None:
     before = InsightEngine(copy, CPU)
     names, digest = before.embedder, before.record
@@ -597,6 +600,7 @@ def test_its_downloading_loader_is_never_called(name: str, folder: Path, monkeyp
 # --- devices --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_insightface
 def test_what_networks_run_on_is_what_onnxruntime_says(folder: Path, tmp_path: Path) -> None:
     engine = open_engine(f"insight:{folder}", CPU)

@@ -40,6 +40,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_misspelt_parameter_raises_before_anything_runs(lab: Path) -> None:
     with Run.start(lab, "quickstart", "{}", {}) as run, pytest.raises(RunError, match="recepie"):
         run_notebook(notebook_path("00_quickstart"), {"recepie": "smoke"}, run=run)

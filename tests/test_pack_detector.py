@@ -259,6 +259,7 @@ def test_stopping_and_going_on_changes_nothing(pictures: PackPictures) -> None:
         assert torch.equal(value, resumed.average.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_training_opens_no_test_person(pictures: PackPictures) -> None:
     with pytest.raises(SplitError, match="actor:2000000"):
         next(train_detector(fresh_detector(TINY), replace(pictures, identity=np.array([2_000_000, 100_000])), TINY))

@@ -175,6 +175,7 @@ def test_training_learns(name: str) -> None:
     assert all(value.isfinite().all() for value in state.average.state_dict().values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["points", "embedder"])
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(name: str, tmp_path: Path) -> None:
     pictures = drawn_pictures()

@@ -75,6 +75,7 @@ def test_every_light_gives_a_reasonable_exposure(kind: str) -> None:
     assert 10 < level < 245
 
 
+@pytest.mark.slow
 def test_lights_differ_and_only_moving_light_moves() -> None:
     pictures = {kind: Actor(7).perform("still", seconds=1, fps=1, size=48, seed=3, light=kind)[0].image for kind in LIGHTS}
     assert len({picture.tobytes() for picture in pictures.values()}) == len(LIGHTS)
@@ -85,6 +86,7 @@ def test_lights_differ_and_only_moving_light_moves() -> None:
     assert max(np.linalg.norm(a - b) for a, b in pairwise(steps)) < 0.05
 
 
+@pytest.mark.slow
 def test_coloured_light_colours_the_two_sides_of_a_face_differently() -> None:
     truth = Actor(7).perform("still", seconds=1, fps=1, size=128, seed=6, light="coloured").rendered(0)
     middle = truth.landmarks68[27, 0]
@@ -157,6 +159,7 @@ def test_fast_motion_is_blurred_and_its_truth_is_that_of_mid_exposure() -> None:
     assert ((blurred.face_mask > 0.02) & (blurred.face_mask < 0.98)).sum() / (blurred.face_mask > 0.5).sum() > 0.05
 
 
+@pytest.mark.slow
 def test_a_still_head_is_not_blurred_at_any_shutter() -> None:
     plain, long = (Actor(7).perform("still", seconds=1, size=64, shutter=shutter)[0].image for shutter in (0.0, 1.0))
     assert np.array_equal(plain, long)

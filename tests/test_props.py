@@ -57,6 +57,7 @@ def test_a_prop_is_the_same_in_a_recast(kind: str) -> None:
     assert (own.image != truth.image).any()
 
 
+@pytest.mark.slow
 def test_a_hand_casts_its_shadow_on_the_face() -> None:
     bare, held = shot("none"), shot("hand")
     beside = (held.face_mask > 0.95) & ~held.maps.mask("occluder")

@@ -164,6 +164,7 @@ def test_an_interrupt_keeps_finished_shards_and_the_rest_follows(root: Path, mon
         list(run.samples())
 
 
+@pytest.mark.slow
 def test_an_altered_shard_is_not_read(root: Path) -> None:
     run = render(replace(SMALL, num_views=1, recast=False, maps=False))
     path = run.path / "artifacts" / shard_name(0)

@@ -280,6 +280,7 @@ def test_a_read_only_disk(disk: Disk, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert run.id in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a folder that not even root can write to")
 def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     gone = ("XDG_CACHE_HOME", "FACESWAP_LAB_CACHE", "FACESWAP_LAB_WEIGHTS")

@@ -16,6 +16,7 @@ def test_every_slider_of_the_face_moves_actions_that_exist() -> None:
     assert all(set(actions) <= known for actions in EXPRESSIONS.values())
 
 
+@pytest.mark.slow
 def test_sliders_are_the_view_and_the_picture_follows() -> None:
     stage = studio(Actor(7), side=64)
     before = stage.picture()
@@ -44,6 +45,7 @@ def test_an_unknown_control_is_named_and_the_known_are_listed() -> None:
         studio(Actor(7), side=64).set(smyle=1)
 
 
+@pytest.mark.slow
 def test_without_a_browser_it_is_a_picture() -> None:
     bundle = studio(Actor(7), side=64)._repr_mimebundle_()
     assert "image/png" in bundle
@@ -59,6 +61,7 @@ def test_a_sheet_lays_pictures_in_reading_order() -> None:
         sheets.sheet([pictures[0], pictures[0][:2]], columns=2)
 
 
+@pytest.mark.slow
 def test_conditions_differ_and_the_cast_does_too() -> None:
     side = 48
     for page in (sheets.conditions_sheet(Actor(7), 4, side=side, columns=4), sheets.cast_sheet(range(4), side=side, columns=4)):

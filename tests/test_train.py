@@ -89,6 +89,7 @@ def test_normalising_takes_exposure_out() -> None:
     torch.testing.assert_close(normalised(x), normalised(x * 1.7 + 0.1), atol=2e-3, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("supervised", [True, False])
 def test_a_stop_at_any_report_and_a_resume_equal_an_unbroken_run(supervised: bool) -> None:
     unbroken, steps = run(supervised=supervised)
