@@ -7,6 +7,7 @@ background are often replaced, so that neither hat, hair nor wall tells who it i
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,10 @@ from faceswap_lab.faces import align
 from faceswap_lab.models.pack.augment import Random, cut, degrade, moved_about, occlude, require_trainable, value_noise
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph
 from faceswap_lab.models.pack.pictures import PackPictures
-from faceswap_lab.models.training.loop import FitConfig, FitState, Step, fit
+from faceswap_lab.models.training.config import TrainConfig
+from faceswap_lab.models.training.loop import Step, StepContext, train
+from faceswap_lab.models.training.state import TrainState
+from faceswap_lab.models.training.stopping import Stop, never
 
 SIZE, NUM_VALUES = 112, 128
 MEAN, SCALE = 127.5, 127.5
@@ -79,35 +83,36 @@ class Recogniser(nn.Module):
 # --- training ---------------------------------------------------------------------------------------------------------------
 
 
-def fresh_embedder(pictures: PackPictures, config: FitConfig) -> FitState:
+def fresh_embedder(pictures: PackPictures, config: TrainConfig) -> TrainState[Recogniser]:
     """A Recogniser of the people in `pictures`, to be trained."""
-    num_identities = len(np.unique(pictures.identity))
-    return FitState.fresh(lambda: Recogniser(num_identities), config)
+    return TrainState.fresh(partial(Recogniser, len(np.unique(pictures.identity))), config)
 
 
-def train_embedder(state: FitState, pictures: PackPictures, config: FitConfig) -> Iterator[Step]:
-    """Train a Recogniser until `config.steps`; the state is whole at each yield. Raises SplitError for pictures of test people."""
+def train_embedder(
+    state: TrainState[Recogniser], pictures: PackPictures, config: TrainConfig, stop: Stop = never
+) -> Iterator[Step]:
+    """Train a Recogniser: see `loop.train`. Raises SplitError for pictures of test people."""
     require_trainable(pictures)
     person = np.unique(pictures.identity, return_inverse=True)[1]
     matrices = _matrices(pictures)
 
-    def losses(net: nn.Module, random: Random, done: float) -> dict[str, Tensor]:
-        assert isinstance(net, Recogniser)
+    def losses(net: Recogniser, context: StepContext) -> dict[str, Tensor]:
+        random = context.numpy_generator()
         rows = random.integers(0, len(pictures), config.batch)
         crops = np.stack([_sample(pictures, int(row), matrices[row], random) for row in rows])
-        margin = _MARGIN * min(1.0, done / _MARGIN_FULL_AT)
-        cosines = functional.normalize(net.net(_blob(crops))).float() @ functional.normalize(net.identities).float().T
+        margin = _MARGIN * min(1.0, context.progress / _MARGIN_FULL_AT)
+        with context.autocast():
+            vectors = net.net(_blob(crops))
+        cosines = functional.normalize(vectors) @ functional.normalize(net.identities).T
         return margin_loss(cosines, torch.from_numpy(person[rows]), margin)
 
-    return fit(state, losses, config)
+    return train(state, losses, config, stop)
 
 
 def margin_loss(cosines: Float[Tensor, "b p"], person: Int[Tensor, " b"], margin: float) -> dict[str, Tensor]:
     """CosFace's loss, and `wrong`, the share of pictures that are nearer to somebody else."""
-    with torch.autocast("cpu", enabled=False):
-        cosines = cosines.float()
-        less = functional.one_hot(person, cosines.shape[1]) * margin
-        loss = functional.cross_entropy(_SHARPNESS * (cosines - less), person)
+    less = functional.one_hot(person, cosines.shape[1]) * margin
+    loss = functional.cross_entropy(_SHARPNESS * (cosines - less), person)
     return {"loss": loss, "wrong": (cosines.detach().argmax(1) != person).float().mean()}
 
 

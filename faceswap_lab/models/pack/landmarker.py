@@ -24,7 +24,10 @@ from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.models.pack.augment import Random, box_to_crop, cut, degrade, moved_about, occlude, require_trainable
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph
 from faceswap_lab.models.pack.pictures import PackPictures
-from faceswap_lab.models.training.loop import FitConfig, FitState, Step, fit
+from faceswap_lab.models.training.config import TrainConfig
+from faceswap_lab.models.training.loop import Step, StepContext, train
+from faceswap_lab.models.training.state import TrainState
+from faceswap_lab.models.training.stopping import Stop, never
 
 SIZE, NUM_POINTS = 192, 106
 MEAN, SCALE = 127.5, 128.0
@@ -95,22 +98,22 @@ class _Batch:
     points: Float[np.ndarray, "b 106 2"]
 
 
-def train_points(state: FitState, pictures: PackPictures, config: FitConfig) -> Iterator[Step]:
-    """Train a PointsNet until `config.steps`; the state is whole at each yield. Raises SplitError for pictures of test people."""
+def fresh_points(config: TrainConfig) -> TrainState[PointsNet]:
+    """A PointsNet to be trained."""
+    return TrainState.fresh(PointsNet, config)
+
+
+def train_points(state: TrainState[PointsNet], pictures: PackPictures, config: TrainConfig, stop: Stop = never) -> Iterator[Step]:
+    """Train a PointsNet: see `loop.train`. Raises SplitError for pictures of test people."""
     require_trainable(pictures)
 
-    def losses(net: nn.Module, random: Random, done: float) -> dict[str, Tensor]:
-        assert isinstance(net, PointsNet)
-        batch = _batch(pictures, config.batch, random)
-        found = net.from_half(_blob(batch.half)).view(-1, NUM_POINTS, 2)
+    def losses(net: PointsNet, context: StepContext) -> dict[str, Tensor]:
+        batch = _batch(pictures, config.batch, context.numpy_generator())
+        with context.autocast():
+            found = net.from_half(_blob(batch.half)).view(-1, NUM_POINTS, 2)
         return {"loss": wing(found * (SIZE / 2), torch.from_numpy(batch.points * (SIZE / 2)))}
 
-    return fit(state, losses, config)
-
-
-def fresh_points(config: FitConfig) -> FitState:
-    """A PointsNet to be trained."""
-    return FitState.fresh(PointsNet, config)
+    return train(state, losses, config, stop)
 
 
 def wing(found: Float[Tensor, "b 106 2"], wanted: Float[Tensor, "b 106 2"]) -> Float[Tensor, ""]:
