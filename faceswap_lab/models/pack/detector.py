@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from faceswap_lab.models.pack.augment import require_trainable
 from faceswap_lab.models.pack.detector_net import STRIDES, Detector, DetectorConfig, Head, Truth, anchors_of, losses
 from faceswap_lab.models.pack.detector_scenes import Canvas, make_canvas
+from faceswap_lab.models.pack.layers import blob
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph, Shape
 from faceswap_lab.models.pack.pictures import PackPictures
 from faceswap_lab.models.training.config import TrainConfig
@@ -81,8 +82,7 @@ def train_detector(
 
 def blob_of(images: list[np.ndarray]) -> Tensor:
     """RGB pictures of one size as the network takes them."""
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
-    return ((pixels - MEAN) / SCALE).contiguous(memory_format=torch.channels_last)
+    return blob(np.stack(images), mean=MEAN, scale=SCALE)
 
 
 def truth_of(canvases: list[Canvas]) -> Truth:
