@@ -110,10 +110,7 @@ def train_network(task: str, recipe: PackRecipe, parts: Sequence[Path], folder: 
 
     Raises KeyboardInterrupt, with a checkpoint at the last step, when `stop()` becomes true or a signal comes.
     """
-    pictures = read_parts(parts, "train", folder)
-    if task != "embedder":
-        pictures = pictures[: recipe.num_for_places * recipe.sets.num_views]
-    training = _training(task, recipe, pictures)
+    training = _training(task, recipe, read_parts(parts, "train", folder))
     place = folder / f"{task}.pt"
     clock = perf_counter()
     events, spent = _resume(training.state, place, key)
@@ -134,19 +131,20 @@ def train_network(task: str, recipe: PackRecipe, parts: Sequence[Path], folder: 
 
 
 def _training(task: str, recipe: PackRecipe, pictures: PackPictures) -> _Training[Any]:
+    if task not in FILES:
+        raise ValueError(f"no network {task!r}; there are {', '.join(FILES)}")
+    few = pictures[: recipe.num_for_places * recipe.sets.num_views]
     if task == "detector":
         detector = fresh_detector(recipe.detector)
         return _Training(
             state=detector,
-            train=partial(train_detector, detector, pictures, recipe.detector),
+            train=partial(train_detector, detector, few, recipe.detector),
             export=partial(export_detector, strictness=recipe.detector.strictness),
         )
     if task == "points":
         points = fresh_points(recipe.points)
-        train = partial(train_points, points, pictures, recipe.points)
+        train = partial(train_points, points, few, recipe.points)
         return _Training(state=points, train=train, export=export_points)
-    if task != "embedder":
-        raise ValueError(f"no network {task!r}; there are {', '.join(FILES)}")
     embedder = fresh_embedder(pictures, recipe.embedder)
     return _Training(
         state=embedder,
