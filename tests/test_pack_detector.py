@@ -35,7 +35,7 @@ from faceswap_lab.models.weights.onnx_inspect import inspect
 
 TINY = DetectorTraining(
     fit=TrainConfig(steps=6, batch=2, warmup=1, report_every=1, precision="fp32"),
-    polish_share=1 / 3,
+    polish_share=0.5,
     net=DetectorConfig(stem=8, widths=(8, 16, 24, 32), pyramid=16),
     size=96,
 )
@@ -268,7 +268,7 @@ def test_a_stop_between_reports_changes_nothing(pictures: PackPictures) -> None:
 
 def test_the_five_points_count_most_in_the_last_part_of_the_training() -> None:
     weights = [TINY.points_weight_at(step / TINY.fit.steps) for step in range(6)]
-    assert weights == [8.0, 8.0, 8.0, 8.0, 30.0, 30.0]
+    assert weights == [8.0, 8.0, 8.0, 30.0, 30.0, 30.0]
     assert [replace(TINY, polish_share=share).points_weight_at(0.99) for share in (0.0, 1.0)] == [8.0, 30.0]
     with pytest.raises(ValueError, match="polish_share"):
         DetectorTraining(polish_share=1.5)
