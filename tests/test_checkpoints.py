@@ -18,7 +18,8 @@ from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 from faceswap_lab.models.training.loop import Step
-from faceswap_lab.models.training.pair import TrainConfig, TrainState
+from faceswap_lab.models.training.pair import PairTraining, fresh_pair
+from faceswap_lab.models.training.state import TrainState
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs import recipes
@@ -98,8 +99,8 @@ def test_weights_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
 # --- training states --------------------------------------------------------------------------------------------------------
 
 
-def state_of(net: PairNetConfig = NET) -> TrainState:
-    state = TrainState.fresh(net, TrainConfig(), CPU)
+def state_of(net: PairNetConfig = NET) -> TrainState[PairNet]:
+    state = fresh_pair(net, PairTraining(), CPU)
     for parameter in state.net.parameters():
         parameter.grad = torch.ones_like(parameter)
     state.optimiser.step()
@@ -168,7 +169,7 @@ def test_damaged_checkpoints_are_named(tmp_path: Path, content: Callable[[], byt
     in_three_parts(caught.value, "force=True", *words)
 
 
-@pytest.mark.parametrize("other", [recipes.pair(7, size=32), replace(recipes.smoke(), train=TrainConfig(steps=6, batch=2))])
+@pytest.mark.parametrize("other", [recipes.pair(7, size=32), replace(recipes.smoke(), train=PairTraining(steps=6, batch=2))])
 def test_a_checkpoint_of_another_recipe_is_named(tmp_path: Path, other: PairRecipe) -> None:
     run, donor = begun(tmp_path, recipes.smoke()), begun(tmp_path, other)
     kept(donor, pickled({"key": donor.key, "state": state_of().state_dict()}))
@@ -201,9 +202,9 @@ def test_a_training_that_diverges_keeps_its_last_good_state(
     assert not unfinished.finished
     assert not unfinished.has(CHECKPOINT)
     recipe = replace(recipes.smoke(), checkpoint_every=2)
-    steps = train_module.train_steps
+    steps = train_module.train_pair
 
-    def poisoning(state: TrainState, *inputs: Any) -> Iterator[Step]:
+    def poisoning(state: TrainState[PairNet], *inputs: Any) -> Iterator[Step]:
         for step in steps(state, *inputs):
             if step.number == 4:
                 with torch.no_grad():
@@ -211,7 +212,7 @@ def test_a_training_that_diverges_keeps_its_last_good_state(
             yield step
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "train_steps", poisoning)
+        patch.setattr(train_module, "train_pair", poisoning)
         with pytest.raises(RunError, match="finite numbers in the training state at step 4"):
             train(recipe, source=hero, target=double, device="cpu")
     assert "is its state at step 2" in capsys.readouterr().err

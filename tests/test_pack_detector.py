@@ -30,12 +30,12 @@ from faceswap_lab.models.pack.detector_scenes import Canvas, empty_canvas, make_
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph
 from faceswap_lab.models.pack.pictures import PackPictures, PackSets, boxes_of
 from faceswap_lab.models.pack.render import make_part, read_parts, render_views
-from faceswap_lab.models.training.loop import FitConfig
+from faceswap_lab.models.training.config import TrainConfig
 from faceswap_lab.models.weights.onnx_inspect import inspect
 
 TINY = DetectorTraining(
-    fit=FitConfig(steps=4, batch=2, warmup=1, report_every=1, precision="fp32"),
-    polish=FitConfig(steps=6, batch=2, warmup=0, report_every=1, precision="fp32"),
+    fit=TrainConfig(steps=6, batch=2, warmup=1, report_every=1, precision="fp32"),
+    polish_share=0.5,
     net=DetectorConfig(stem=8, widths=(8, 16, 24, 32), pyramid=16),
     size=96,
 )
@@ -43,7 +43,7 @@ TINY = DetectorTraining(
 
 @pytest.fixture(scope="module")
 def part(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("parts") / "train-0000.npz"
+    path = tmp_path_factory.mktemp("parts") / "train-0000.safetensors"
     make_part(path, [100_000], 2, 96)
     return path
 
@@ -82,8 +82,8 @@ def test_a_part_gives_back_what_was_rendered(pictures: PackPictures, part: Path)
 
 
 def test_a_part_is_the_same_bytes_each_time(part: Path, tmp_path: Path) -> None:
-    make_part(tmp_path / "again.npz", [100_000], 2, 96)
-    assert (tmp_path / "again.npz").read_bytes() == part.read_bytes()
+    make_part(tmp_path / "again.safetensors", [100_000], 2, 96)
+    assert (tmp_path / "again.safetensors").read_bytes() == part.read_bytes()
 
 
 @pytest.mark.slow
@@ -96,9 +96,9 @@ def test_the_106_points_are_the_renderers_own_and_turning_keeps_the_eyes_distanc
 
 
 def test_what_is_no_part_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "train-0000.npz").write_bytes(b"nothing")
+    (tmp_path / "train-0000.safetensors").write_bytes(b"nothing")
     with pytest.raises(RunError, match="train-0000"):
-        read_parts([tmp_path / "train-0000.npz"], "train", tmp_path)
+        read_parts([tmp_path / "train-0000.safetensors"], "train", tmp_path)
 
 
 @settings(deadline=None, max_examples=30)
@@ -257,6 +257,26 @@ def test_stopping_and_going_on_changes_nothing(pictures: PackPictures) -> None:
     assert [step.number for step in train_detector(resumed, pictures, TINY)] == [3, 4, 5, 6]
     for name, value in whole.average.state_dict().items():
         assert torch.equal(value, resumed.average.state_dict()[name]), name
+
+
+@pytest.mark.slow
+def test_a_stop_between_reports_changes_nothing(pictures: PackPictures) -> None:
+    config = replace(TINY, fit=replace(TINY.fit, report_every=4))
+    whole, broken, resumed = (fresh_detector(config) for _ in range(3))
+    assert [step.number for step in train_detector(whole, pictures, config)] == [4, 6]
+    assert [step.number for step in train_detector(broken, pictures, config, lambda: broken.step == 3)] == [3]
+    resumed.load_state_dict(copy.deepcopy(broken.state_dict()))
+    assert [step.number for step in train_detector(resumed, pictures, config)] == [4, 6]
+    for name, value in whole.average.state_dict().items():
+        assert torch.equal(value, resumed.average.state_dict()[name]), name
+
+
+def test_the_five_points_count_most_in_the_last_part_of_the_training() -> None:
+    weights = [TINY.points_weight_at(step / TINY.fit.steps) for step in range(6)]
+    assert weights == [8.0, 8.0, 8.0, 30.0, 30.0, 30.0]
+    assert [replace(TINY, polish_share=share).points_weight_at(0.99) for share in (0.0, 1.0)] == [8.0, 30.0]
+    with pytest.raises(ValueError, match="polish_share"):
+        DetectorTraining(polish_share=1.5)
 
 
 @pytest.mark.slow

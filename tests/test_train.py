@@ -16,10 +16,11 @@ from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig, normalised
 from faceswap_lab.models.training.loop import Step
 from faceswap_lab.models.training.losses import picture_loss, ssim_map
-from faceswap_lab.models.training.pair import Portraits, TrainConfig, TrainState, train
+from faceswap_lab.models.training.pair import PairTraining, Portraits, fresh_pair, train_pair
+from faceswap_lab.models.training.state import TrainState
 
 NET = PairNetConfig(size=32, width=8, code=32)
-CONFIG = TrainConfig(steps=8, batch=4, report_every=2, warmup=2, seed=3)
+CONFIG = PairTraining(steps=8, batch=4, report_every=2, warmup=2, seed=3)
 GOLDEN = replace(CONFIG, precision="fp32")
 CPU = torch.device("cpu")
 
@@ -48,12 +49,12 @@ def people(supervised: bool = True) -> tuple[Portraits, Portraits]:
     )
 
 
-def run(config: TrainConfig = CONFIG, supervised: bool = True) -> tuple[TrainState, list[Step]]:
-    state = TrainState.fresh(NET, config, CPU)
-    return state, list(train(state, people(supervised), config))
+def run(config: PairTraining = CONFIG, supervised: bool = True) -> tuple[TrainState[PairNet], list[Step]]:
+    state = fresh_pair(NET, config, CPU)
+    return state, list(train_pair(state, people(supervised), config))
 
 
-def same(a: TrainState, b: TrainState) -> bool:
+def same(a: TrainState[PairNet], b: TrainState[PairNet]) -> bool:
     pairs = zip(a.average.state_dict().values(), b.average.state_dict().values(), strict=True)
     return all(torch.equal(x, y) for x, y in pairs)
 
@@ -95,17 +96,28 @@ def test_a_stop_at_any_report_and_a_resume_equal_an_unbroken_run(supervised: boo
     unbroken, steps = run(supervised=supervised)
     assert [step.number for step in steps] == [2, 4, 6, 8]
     for stop in (0, 2):
-        first = TrainState.fresh(NET, CONFIG, CPU)
-        for done, _ in enumerate(train(first, people(supervised), CONFIG)):
+        first = fresh_pair(NET, CONFIG, CPU)
+        for done, _ in enumerate(train_pair(first, people(supervised), CONFIG)):
             if done == stop:
                 break
         file = io.BytesIO()
         torch.save(first.state_dict(), file)
         file.seek(0)
-        second = TrainState.fresh(NET, replace(CONFIG, seed=99), CPU)
+        second = fresh_pair(NET, replace(CONFIG, seed=99), CPU)
         second.load_state_dict(torch.load(file, weights_only=True))
-        list(train(second, people(supervised), CONFIG))
+        list(train_pair(second, people(supervised), CONFIG))
         assert same(second, unbroken)
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 5])
+def test_a_stop_at_any_step_and_a_resume_equal_an_unbroken_run(stop_at: int) -> None:
+    unbroken, _ = run()
+    first = fresh_pair(NET, CONFIG, CPU)
+    assert [step.number for step in train_pair(first, people(), CONFIG, lambda: first.step == stop_at)][-1] == stop_at
+    second = fresh_pair(NET, replace(CONFIG, seed=99), CPU)
+    second.load_state_dict(first.state_dict())
+    assert [step.number for step in train_pair(second, people(), CONFIG)] == [n for n in (2, 4, 6, 8) if n > stop_at]
+    assert same(second, unbroken)
 
 
 def test_losses_are_the_golden_ones() -> None:
@@ -126,17 +138,17 @@ def test_it_learns_to_recolour_what_it_never_saw() -> None:
 
 
 def test_a_checkpoint_of_another_network_is_named() -> None:
-    saved = TrainState.fresh(replace(NET, width=12), CONFIG, CPU).state_dict()
+    saved = fresh_pair(replace(NET, width=12), CONFIG, CPU).state_dict()
     with pytest.raises(RunError, match="this recipe's network"):
-        TrainState.fresh(NET, CONFIG, CPU).load_state_dict(saved)
+        fresh_pair(NET, CONFIG, CPU).load_state_dict(saved)
 
 
 def test_a_diverging_run_stops_with_a_sentence() -> None:
-    state = TrainState.fresh(NET, CONFIG, CPU)
+    state = fresh_pair(NET, CONFIG, CPU)
     with torch.no_grad():
         next(state.net.parameters()).fill_(float("nan"))
     with pytest.raises(RunError, match="learning rate"):
-        list(train(state, people(), CONFIG))
+        list(train_pair(state, people(), CONFIG))
 
 
 def card() -> Card:

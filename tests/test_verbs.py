@@ -85,7 +85,7 @@ def test_an_identical_call_returns_its_run_and_again_makes_another(trained: Run)
 def test_an_interrupted_training_goes_on_to_the_same_weights(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = replace(recipes.smoke(), checkpoint_every=2)
     whole = train(recipe, source=HERO, target=DOUBLE, device="cpu")
-    steps = train_module.train_steps
+    steps = train_module.train_pair
 
     def stopped(*args: object) -> Iterator[Step]:
         for step in steps(*args):  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(trained: Run, monke
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "train_steps", stopped)
+        patch.setattr(train_module, "train_pair", stopped)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, source=HERO, target=DOUBLE, device="cpu", force=True)
     (unfinished,) = Run.find(verb="train", finished=False)

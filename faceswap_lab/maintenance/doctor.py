@@ -339,7 +339,8 @@ def _hardware() -> Hardware:
     import torch
 
     from faceswap_lab.models import device
-    from faceswap_lab.models.training.pair import TrainConfig, precision_on
+    from faceswap_lab.models.training.config import precision_on
+    from faceswap_lab.models.training.pair import PairTraining
 
     names = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     names += ["mps"] if torch.backends.mps.is_available() else []
@@ -347,7 +348,7 @@ def _hardware() -> Hardware:
     devices = {}
     for name in names:
         where = device.pick(name)
-        devices[name] = f"{device.describe(where)}, trains in {precision_on(where, TrainConfig())}"
+        devices[name] = f"{device.describe(where)}, trains in {precision_on(where, PairTraining())}"
     driver = any(Path(place).exists() for place in places)
     return Hardware(torch=torch.__version__, cuda=torch.version.cuda or "", driver=driver, devices=devices)
 

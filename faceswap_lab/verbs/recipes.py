@@ -10,8 +10,8 @@ from faceswap_lab.models.pack.detector import DetectorTraining
 from faceswap_lab.models.pack.pictures import PackSets
 from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.models.swappers.pair_net import PairNetConfig
-from faceswap_lab.models.training.loop import FitConfig
-from faceswap_lab.models.training.pair import TrainConfig
+from faceswap_lab.models.training.config import TrainConfig
+from faceswap_lab.models.training.pair import PairTraining
 from faceswap_lab.runs.fields import Recipe
 
 Layout = Literal["auto", "folder", "frames", "deepfacelab", "faceswap"]
@@ -46,7 +46,7 @@ class PairRecipe(Recipe):
     tone: Literal["source", "target"] = "source"
     data: CropData = field(default_factory=CropData)
     net: PairNetConfig = field(default_factory=PairNetConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: PairTraining = field(default_factory=PairTraining)
     checkpoint_every: int = 100
 
 
@@ -77,8 +77,8 @@ class PackRecipe(Recipe):
     sets: PackSets = field(default_factory=PackSets)
     num_for_places: int = 300
     detector: DetectorTraining = field(default_factory=DetectorTraining)
-    points: FitConfig = field(default_factory=lambda: FitConfig(steps=5800, again_from=4000))
-    embedder: FitConfig = field(default_factory=lambda: FitConfig(steps=2800))
+    points: TrainConfig = field(default_factory=lambda: TrainConfig(steps=5800, precision="bf16"))
+    embedder: TrainConfig = field(default_factory=lambda: TrainConfig(steps=2800, precision="bf16"))
     scores: PackScores = field(default_factory=PackScores)
     checkpoint_every: int = 200
 
@@ -232,12 +232,12 @@ def pack(size: str = "small") -> PackRecipe:
         return PackRecipe()
     if size != "smoke":
         raise ValueError(f"size must be small or smoke, got {size!r}")
-    few = FitConfig(steps=4, batch=4, warmup=1, report_every=2, precision="fp32")
+    few = TrainConfig(steps=4, batch=4, warmup=1, report_every=2, precision="fp32")
     return PackRecipe(
         name="smoke",
         sets=PackSets(num_train=2, num_val=1, num_views=2, size=128, per_part=1),
         num_for_places=1,
-        detector=DetectorTraining(fit=few, polish=replace(few, steps=6), size=128),
+        detector=DetectorTraining(fit=replace(few, steps=6), size=128),
         points=few,
         embedder=few,
         scores=PackScores(num_actors=2, num_views=2, num_degraded=1, num_empty=2),

@@ -13,9 +13,13 @@ from torch import Tensor, nn
 from faceswap_lab.models.pack.augment import require_trainable
 from faceswap_lab.models.pack.detector_net import STRIDES, Detector, DetectorConfig, Head, Truth, anchors_of, losses
 from faceswap_lab.models.pack.detector_scenes import Canvas, make_canvas
+from faceswap_lab.models.pack.layers import blob
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph, Shape
 from faceswap_lab.models.pack.pictures import PackPictures
-from faceswap_lab.models.training.loop import FitConfig, FitState, Step, fit
+from faceswap_lab.models.training.config import TrainConfig
+from faceswap_lab.models.training.loop import Step, StepContext, train
+from faceswap_lab.models.training.state import TrainState
+from faceswap_lab.models.training.stopping import Stop, never
 
 MEAN, SCALE = 127.5, 128.0
 """What insightface takes from each value, and divides it by, before a detector sees it."""
@@ -25,59 +29,60 @@ MEAN, SCALE = 127.5, 128.0
 class DetectorTraining:
     """Canvases are `size` pixels square, a multiple of 32; `box_weight` and `points_weight` count against the score's loss.
 
-    After `fit` the training goes on with `polish`, whose steps count on, with the five points at `polish_points_weight`: they are
-    learnt last. `strictness` is taken from the logits of all scores when the network is written: chosen on pictures of the split
-    "val", so that insightface's threshold of 0.5 suits.
+    In the last `polish_share` of the training the five points count `polish_points_weight`: they are learnt last.
+    `strictness` is taken from the logits of all scores when the network is written: chosen on pictures of the split "val", so that
+    insightface's threshold of 0.5 suits.
     """
 
-    fit: FitConfig = field(
-        default_factory=lambda: FitConfig(
-            steps=2600, batch=16, learning_rate=3e-3, warmup=150, cosine_over=4500, fall_from=1200, clip=10.0, precision="fp32"
-        )
+    fit: TrainConfig = field(
+        default_factory=lambda: TrainConfig(steps=3500, batch=16, learning_rate=3e-3, warmup=150, clip=10.0, precision="fp32")
     )
     net: DetectorConfig = field(default_factory=DetectorConfig)
     size: int = 256
     box_weight: float = 2.0
     points_weight: float = 8.0
-    polish: FitConfig = field(
-        default_factory=lambda: FitConfig(
-            steps=3500, batch=16, learning_rate=1e-3, warmup=0, cosine_over=10**9, fall_from=2600, clip=10.0, precision="fp32"
-        )
-    )
+    polish_share: float = 0.25
     polish_points_weight: float = 30.0
     strictness: float = 0.62
 
     def __post_init__(self) -> None:
         if self.size < 64 or self.size % STRIDES[-1]:
             raise ValueError(f"size must be a multiple of {STRIDES[-1]} of at least 64, got {self.size}")
+        if not 0 <= self.polish_share <= 1:
+            raise ValueError(f"polish_share must be within 0..1, got {self.polish_share}")
+
+    def points_weight_at(self, progress: float) -> float:
+        """The weight of the five points when `progress` of the training is done, 0..1."""
+        return self.points_weight if progress < 1 - self.polish_share else self.polish_points_weight
 
 
-def fresh_detector(config: DetectorTraining) -> FitState:
-    """A detector that has not learned anything, with weights drawn from the config's seed."""
-    return FitState.fresh(lambda: Detector(config.net), config.fit)
+def fresh_detector(config: DetectorTraining) -> TrainState[Detector]:
+    """A Detector to be trained."""
+    return TrainState.fresh(partial(Detector, config.net), config.fit)
 
 
-def train_detector(state: FitState, pictures: PackPictures, config: DetectorTraining) -> Iterator[Step]:
-    """Train to the end. Raises SplitError for pictures of a test person, RunError if it diverges."""
+def train_detector(
+    state: TrainState[Detector], pictures: PackPictures, config: DetectorTraining, stop: Stop = never
+) -> Iterator[Step]:
+    """Train a Detector: see `loop.train`. Raises SplitError for pictures of test people."""
     require_trainable(pictures)
     anchors = anchors_of(config.size, config.size)
 
-    def losses_of(points_weight: float, net: nn.Module, random: np.random.Generator, _: float) -> dict[str, Tensor]:
-        seeds = random.integers(2**31, size=config.fit.batch)
+    def losses_of(net: Detector, context: StepContext) -> dict[str, Tensor]:
+        seeds = context.numpy_generator().integers(2**31, size=config.fit.batch)
         canvases = [make_canvas(pictures, int(seed), config.size) for seed in seeds]
-        answer = net(blob_of([canvas.image for canvas in canvases]))
+        with context.autocast():
+            answer = net(blob_of([canvas.image for canvas in canvases]))
         parts = losses((answer[0].float(), answer[1].float(), answer[2].float()), truth_of(canvases), anchors)
-        total = parts["score"] + config.box_weight * parts["box"] + points_weight * parts["points"]
-        return {"loss": total, **parts}
+        points = config.points_weight_at(context.progress) * parts["points"]
+        return {"loss": parts["score"] + config.box_weight * parts["box"] + points, **parts}
 
-    yield from fit(state, partial(losses_of, config.points_weight), config.fit)
-    yield from fit(state, partial(losses_of, config.polish_points_weight), config.polish)
+    return train(state, losses_of, config.fit, stop)
 
 
 def blob_of(images: list[np.ndarray]) -> Tensor:
     """RGB pictures of one size as the network takes them."""
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
-    return ((pixels - MEAN) / SCALE).contiguous(memory_format=torch.channels_last)
+    return blob(np.stack(images), mean=MEAN, scale=SCALE)
 
 
 def truth_of(canvases: list[Canvas]) -> Truth:

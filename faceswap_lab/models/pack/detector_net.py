@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from faceswap_lab.models.pack.layers import convolution
+
 STRIDES = (8, 16, 32)
 ANCHOR_SIZES = ((16.0, 32.0), (64.0, 128.0), (256.0, 512.0))
 """Side in pixels of the faces that each stride's two anchors are for."""
@@ -29,14 +31,9 @@ class DetectorConfig:
     pyramid: int = 64
 
 
-def _convolution(channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    layer = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(channels_out), nn.ReLU())
-
-
 def _separable(channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    depth = _convolution(channels_in, channels_in, kernel, stride, channels_in)
-    return nn.Sequential(depth, _convolution(channels_in, channels_out, 1))
+    depth = convolution(channels_in, channels_in, stride, kernel, groups=channels_in)
+    return nn.Sequential(depth, convolution(channels_in, channels_out, kernel=1))
 
 
 class Head(nn.Module):
@@ -74,13 +71,13 @@ class Detector(nn.Module):
         super().__init__()
         self.config = config
         first, *widths = config.stem, *config.widths
-        self.stem = _convolution(3, first, 3, 2)
+        self.stem = convolution(3, first, 2)
         stages = []
         for number, (before, after) in enumerate(zip([first, *widths[:-1]], widths, strict=True)):
             blocks = [_separable(before, after, 2), *(_separable(after, after) for _ in range(1 if number == 0 else 2))]
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
-        self.lateral = nn.ModuleList(_convolution(width, config.pyramid, 1) for width in widths[1:])
+        self.lateral = nn.ModuleList(convolution(width, config.pyramid, kernel=1) for width in widths[1:])
         self.smooth = nn.ModuleList(_separable(config.pyramid, config.pyramid) for _ in widths[1:-1])
         self.heads = nn.ModuleList(Head(config.pyramid, sizes, stride) for sizes, stride in zip(ANCHOR_SIZES, STRIDES, strict=True))
 

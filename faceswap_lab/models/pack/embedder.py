@@ -7,6 +7,7 @@ background are often replaced, so that neither hat, hair nor wall tells who it i
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -19,9 +20,13 @@ from torch.nn import functional
 
 from faceswap_lab.faces import align
 from faceswap_lab.models.pack.augment import Random, cut, degrade, moved_about, occlude, require_trainable, value_noise
+from faceswap_lab.models.pack.layers import blob, convolution
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph
 from faceswap_lab.models.pack.pictures import PackPictures
-from faceswap_lab.models.training.loop import FitConfig, FitState, Step, fit
+from faceswap_lab.models.training.config import TrainConfig
+from faceswap_lab.models.training.loop import Step, StepContext, train
+from faceswap_lab.models.training.state import TrainState
+from faceswap_lab.models.training.stopping import Stop, never
 
 SIZE, NUM_VALUES = 112, 128
 MEAN, SCALE = 127.5, 127.5
@@ -31,18 +36,13 @@ _SHARPNESS, _MARGIN = 24.0, 0.3
 _MARGIN_FULL_AT = 0.25
 
 
-def _convolution(channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    layer = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(channels_out), nn.ReLU())
-
-
 class _Block(nn.Module):
     """Two convolutions around a skip."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         last = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.inner = nn.Sequential(_convolution(channels, channels), last, nn.BatchNorm2d(channels))
+        self.inner = nn.Sequential(convolution(channels, channels), last, nn.BatchNorm2d(channels))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return x_BCHW + self.inner(x_BCHW)  # type: ignore[no-any-return]
@@ -53,10 +53,10 @@ class EmbedNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(_convolution(3, 16, 2), _convolution(16, 32, 2), _convolution(32, 32))
-        self.middle, self.middle_block = _convolution(32, 64, 2), _Block(64)
-        self.coarse, self.coarse_block = _convolution(64, 128, 2), _Block(128)
-        self.narrow = _convolution(128, 48, kernel=1)
+        self.stem = nn.Sequential(convolution(3, 16, 2), convolution(16, 32, 2), convolution(32, 32))
+        self.middle, self.middle_block = convolution(32, 64, 2), _Block(64)
+        self.coarse, self.coarse_block = convolution(64, 128, 2), _Block(128)
+        self.narrow = convolution(128, 48, kernel=1)
         self.values = nn.Linear(48 * 49, NUM_VALUES, bias=False)
 
     def forward(self, x_BCHW: Float[Tensor, "b 3 112 112"]) -> Float[Tensor, "b 128"]:
@@ -79,35 +79,36 @@ class Recogniser(nn.Module):
 # --- training ---------------------------------------------------------------------------------------------------------------
 
 
-def fresh_embedder(pictures: PackPictures, config: FitConfig) -> FitState:
+def fresh_embedder(pictures: PackPictures, config: TrainConfig) -> TrainState[Recogniser]:
     """A Recogniser of the people in `pictures`, to be trained."""
-    num_identities = len(np.unique(pictures.identity))
-    return FitState.fresh(lambda: Recogniser(num_identities), config)
+    return TrainState.fresh(partial(Recogniser, len(np.unique(pictures.identity))), config)
 
 
-def train_embedder(state: FitState, pictures: PackPictures, config: FitConfig) -> Iterator[Step]:
-    """Train a Recogniser until `config.steps`; the state is whole at each yield. Raises SplitError for pictures of test people."""
+def train_embedder(
+    state: TrainState[Recogniser], pictures: PackPictures, config: TrainConfig, stop: Stop = never
+) -> Iterator[Step]:
+    """Train a Recogniser: see `loop.train`. Raises SplitError for pictures of test people."""
     require_trainable(pictures)
     person = np.unique(pictures.identity, return_inverse=True)[1]
     matrices = _matrices(pictures)
 
-    def losses(net: nn.Module, random: Random, done: float) -> dict[str, Tensor]:
-        assert isinstance(net, Recogniser)
+    def losses(net: Recogniser, context: StepContext) -> dict[str, Tensor]:
+        random = context.numpy_generator()
         rows = random.integers(0, len(pictures), config.batch)
         crops = np.stack([_sample(pictures, int(row), matrices[row], random) for row in rows])
-        margin = _MARGIN * min(1.0, done / _MARGIN_FULL_AT)
-        cosines = functional.normalize(net.net(_blob(crops))).float() @ functional.normalize(net.identities).float().T
+        margin = _MARGIN * min(1.0, context.progress / _MARGIN_FULL_AT)
+        with context.autocast():
+            vectors = net.net(blob(crops, mean=MEAN, scale=SCALE))
+        cosines = functional.normalize(vectors) @ functional.normalize(net.identities).T
         return margin_loss(cosines, torch.from_numpy(person[rows]), margin)
 
-    return fit(state, losses, config)
+    return train(state, losses, config, stop)
 
 
 def margin_loss(cosines: Float[Tensor, "b p"], person: Int[Tensor, " b"], margin: float) -> dict[str, Tensor]:
     """CosFace's loss, and `wrong`, the share of pictures that are nearer to somebody else."""
-    with torch.autocast("cpu", enabled=False):
-        cosines = cosines.float()
-        less = functional.one_hot(person, cosines.shape[1]) * margin
-        loss = functional.cross_entropy(_SHARPNESS * (cosines - less), person)
+    less = functional.one_hot(person, cosines.shape[1]) * margin
+    loss = functional.cross_entropy(_SHARPNESS * (cosines - less), person)
     return {"loss": loss, "wrong": (cosines.detach().argmax(1) != person).float().mean()}
 
 
@@ -135,11 +136,6 @@ def _framed(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarra
     return out
 
 
-def _blob(images: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    return ((pixels - MEAN) / SCALE).contiguous(memory_format=torch.channels_last)
-
-
 # --- scores and the file ----------------------------------------------------------------------------------------------------
 
 
@@ -165,7 +161,9 @@ def score_embedder(
         crop = cv2.warpAffine(np.asarray(pictures.images[row]), moved, (SIZE, SIZE))
         crops.append(degrade(crop, random) if degraded else crop)
     with torch.inference_mode():
-        vectors = torch.cat([net(_blob(np.stack(crops[start : start + 64]))) for start in range(0, len(crops), 64)])
+        vectors = torch.cat(
+            [net(blob(np.stack(crops[start : start + 64]), mean=MEAN, scale=SCALE)) for start in range(0, len(crops), 64)]
+        )
     return identity_score(functional.normalize(vectors).numpy(), pictures.identity)
 
 

@@ -22,9 +22,13 @@ from torch.nn import functional
 from faceswap_lab.actors.head.landmark_sets import landmark_table
 from faceswap_lab.actors.head.rig import load_rig
 from faceswap_lab.models.pack.augment import Random, box_to_crop, cut, degrade, moved_about, occlude, require_trainable
+from faceswap_lab.models.pack.layers import blob, convolution
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph
 from faceswap_lab.models.pack.pictures import PackPictures
-from faceswap_lab.models.training.loop import FitConfig, FitState, Step, fit
+from faceswap_lab.models.training.config import TrainConfig
+from faceswap_lab.models.training.loop import Step, StepContext, train
+from faceswap_lab.models.training.state import TrainState
+from faceswap_lab.models.training.stopping import Stop, never
 
 SIZE, NUM_POINTS = 192, 106
 MEAN, SCALE = 127.5, 128.0
@@ -35,11 +39,6 @@ _CONTOUR, _CONTOUR_WEIGHT = 33, 0.5
 """The first points are the face's edge, which hair and shadow hide: they count half."""
 
 
-def _convolution(channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    layer = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(channels_out), nn.ReLU())
-
-
 class PointsNet(nn.Module):
     """Crops of 192 pixels, normalised as insightface does it, to 212 values: x and y of each point, -1..1 over the crop."""
 
@@ -47,12 +46,10 @@ class PointsNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fine = nn.Sequential(_convolution(3, 16, 2), _convolution(16, 32, 2), _convolution(32, 32))
-        self.middle = nn.Sequential(_convolution(32, 64, 2), _convolution(64, 64), _convolution(64, 64))
-        self.coarse = nn.Sequential(
-            _convolution(64, 96, 2), _convolution(96, 96), _convolution(96, 96), _convolution(96, 64, kernel=1)
-        )
-        self.joined = nn.Sequential(_convolution(64, 96))
+        self.fine = nn.Sequential(convolution(3, 16, 2), convolution(16, 32, 2), convolution(32, 32))
+        self.middle = nn.Sequential(convolution(32, 64, 2), convolution(64, 64), convolution(64, 64))
+        self.coarse = nn.Sequential(convolution(64, 96, 2), convolution(96, 96), convolution(96, 96), convolution(96, 64, kernel=1))
+        self.joined = nn.Sequential(convolution(64, 96))
         self.sure = nn.Conv2d(96, NUM_POINTS, 1)
         self.offset = nn.Conv2d(96, 2 * NUM_POINTS, 1)
         place = (torch.arange(_CELLS) + 0.5) * 2 / _CELLS - 1
@@ -95,22 +92,22 @@ class _Batch:
     points: Float[np.ndarray, "b 106 2"]
 
 
-def train_points(state: FitState, pictures: PackPictures, config: FitConfig) -> Iterator[Step]:
-    """Train a PointsNet until `config.steps`; the state is whole at each yield. Raises SplitError for pictures of test people."""
+def fresh_points(config: TrainConfig) -> TrainState[PointsNet]:
+    """A PointsNet to be trained."""
+    return TrainState.fresh(PointsNet, config)
+
+
+def train_points(state: TrainState[PointsNet], pictures: PackPictures, config: TrainConfig, stop: Stop = never) -> Iterator[Step]:
+    """Train a PointsNet: see `loop.train`. Raises SplitError for pictures of test people."""
     require_trainable(pictures)
 
-    def losses(net: nn.Module, random: Random, done: float) -> dict[str, Tensor]:
-        assert isinstance(net, PointsNet)
-        batch = _batch(pictures, config.batch, random)
-        found = net.from_half(_blob(batch.half)).view(-1, NUM_POINTS, 2)
+    def losses(net: PointsNet, context: StepContext) -> dict[str, Tensor]:
+        batch = _batch(pictures, config.batch, context.numpy_generator())
+        with context.autocast():
+            found = net.from_half(blob(batch.half, mean=MEAN, scale=SCALE)).view(-1, NUM_POINTS, 2)
         return {"loss": wing(found * (SIZE / 2), torch.from_numpy(batch.points * (SIZE / 2)))}
 
-    return fit(state, losses, config)
-
-
-def fresh_points(config: FitConfig) -> FitState:
-    """A PointsNet to be trained."""
-    return FitState.fresh(PointsNet, config)
+    return train(state, losses, config, stop)
 
 
 def wing(found: Float[Tensor, "b 106 2"], wanted: Float[Tensor, "b 106 2"]) -> Float[Tensor, ""]:
@@ -144,11 +141,6 @@ def _sample(pictures: PackPictures, row: int, random: Random) -> tuple[np.ndarra
     return half, (points / (SIZE / 2) - 1).astype(np.float32)
 
 
-def _blob(images: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    return ((pixels - MEAN) / SCALE).contiguous(memory_format=torch.channels_last)
-
-
 # --- scores and the file ----------------------------------------------------------------------------------------------------
 
 
@@ -174,7 +166,7 @@ def score_points(net: PointsNet, pictures: PackPictures, *, off: float = 0.03, d
         crop = cv2.warpAffine(np.asarray(pictures.images[row]), matrix, (SIZE, SIZE))
         crop = degrade(crop, random) if degraded else crop
         with torch.inference_mode():
-            points = net(_blob(crop[None])).view(NUM_POINTS, 2).double().numpy()
+            points = net(blob(crop[None], mean=MEAN, scale=SCALE)).view(NUM_POINTS, 2).double().numpy()
         inverse = cv2.invertAffineTransform(matrix)
         found.append(((points + 1) * (SIZE / 2)) @ inverse[:, :2].T + inverse[:, 2])
     errors = point_errors(np.stack(found), pictures)

@@ -50,7 +50,7 @@ class PackSets:
         for split in ("val", "train"):
             seeds = self.seeds(split)
             for number, start in enumerate(range(0, len(seeds), self.per_part)):
-                found[f"pictures/{split}-{number:04d}.npz"] = seeds[start : start + self.per_part]
+                found[f"pictures/{split}-{number:04d}.safetensors"] = seeds[start : start + self.per_part]
         return found
 
 
@@ -64,7 +64,7 @@ class PackPictures:
 
     `images` are RGB; `masks` are 255 where the actor is and 0 where the background is; `identity` is the actor's seed; points,
     `boxes` (x1 y1 x2 y2, as `boxes_of` has them) are pixels of the picture; `poses` are yaw, pitch and roll in radians;
-    `covered` tells glasses, a hat or something held in front.
+    `occluded` tells glasses, a hat or something held in front.
     """
 
     images: UInt8[np.ndarray, "n h w 3"]

@@ -1,10 +1,10 @@
 """Pictures of actors for the pack: every pose to sixty degrees, expressions, lights, some with glasses, hats or a hand.
 
 A picture is a function of the actor's seed and its number alone. The first five of eight views show the actor bare; of the others
-those of two actors in five wear something. A part of a set is one file: JPEG of quality 95, masks of one bit, points as numbers.
+those of two actors in five wear something. A part of a set is one file (`training.samples`): JPEG of quality 95, masks of one bit,
+points as numbers.
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,9 +26,10 @@ from faceswap_lab.actors.person.wear import Wears
 from faceswap_lab.actors.render.render import render
 from faceswap_lab.actors.render.scene import Scene, place_camera, pose
 from faceswap_lab.actors.splits import Split
-from faceswap_lab.errors import RunError
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.models.pack.pictures import PackPictures, boxes_of
+from faceswap_lab.models.training.samples import read_stacks, write_stacks
+from faceswap_lab.models.training.stopping import Stop, never, until
 
 NUM_BARE = 5
 """So many first views of each actor wear nothing."""
@@ -39,6 +40,9 @@ _WEAR_ODDS = (0.45, 0.12, 0.13, 0.17, 0.13)
 _HELD: tuple[PropKind, ...] = ("none", "hand", "microphone", "cup")
 _HELD_ODDS = (0.86, 0.08, 0.03, 0.03)
 _JPEG = 95
+
+KIND = "pictures of the pack"
+_STACKS = frozenset({"jpeg", "lengths", "masks", "identity", "points106", "keypoints5", "poses", "occluded"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,20 +120,22 @@ def _measured(scene: Scene) -> tuple[Float[np.ndarray, "106 2"], float]:
 # --- parts of a set ---------------------------------------------------------------------------------------------------------
 
 
-def make_part(path: Path, seeds: Sequence[int], num_views: int, size: int) -> None:
-    """Render `num_views` pictures of each actor into one file, whole or not at all. The same call writes the same bytes."""
+def make_part(path: Path, seeds: Sequence[int], num_views: int, size: int, stop: Stop = never) -> None:
+    """Render `num_views` pictures of each actor into one file, atomically. The same call writes the same bytes.
+
+    Raises KeyboardInterrupt, and writes nothing, when `stop()` becomes true.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        views = [_small(labelled) for seed in seeds for labelled in render_views(seed, range(num_views), size)]
+        views = [_small(labelled) for seed in seeds for labelled in until(stop, render_views(seed, range(num_views), size))]
     finally:
         torch.set_num_threads(threads)
     coded = [labelled.pop("jpeg") for labelled in views]
-    arrays: dict[str, Any] = {name: np.stack([labelled[name] for labelled in views]) for name in views[0]}
-    arrays |= {"size": np.array(size), "jpeg": np.concatenate(coded), "lengths": np.array([len(each) for each in coded])}
+    stacks = {name: np.stack([labelled[name] for labelled in views]) for name in views[0]}
+    stacks |= {"jpeg": np.concatenate(coded), "lengths": np.array([len(each) for each in coded])}
     part = path.with_name(f".{path.name}")
-    with part.open("wb") as file:
-        np.savez_compressed(file, identity=np.repeat(np.array(seeds, np.int64), num_views), **arrays)
+    write_stacks(part, KIND, stacks | {"identity": np.repeat(np.array(seeds, np.int64), num_views)}, {"size": size})
     part.replace(path)
 
 
@@ -156,15 +162,15 @@ def read_parts(paths: Sequence[Path], split: Split, scratch: Path) -> PackPictur
 
     What lies in `scratch` already is used again. Raises RunError for a file that is no part of a set.
     """
-    parts = [_open(path) for path in paths]
+    read = [read_stacks(path, KIND, _STACKS) for path in paths]
+    parts, size = [stacks for stacks, _ in read], int(read[0][1]["size"])
     number = sum(len(part["identity"]) for part in parts)
-    size = int(parts[0]["size"])
     images = _stored(scratch / f"{split}-images.npy", (number, size, size, 3))
     masks = _stored(scratch / f"{split}-masks.npy", (number, size, size))
     if images is None or masks is None:
         scratch.mkdir(parents=True, exist_ok=True)
         images, masks = _decoded(parts, scratch / split, number, size)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name not in ("size", "jpeg", "masks")}
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in _STACKS - {"jpeg", "lengths", "masks"}}
     return PackPictures(
         images=images,
         masks=masks,
@@ -176,21 +182,6 @@ def read_parts(paths: Sequence[Path], split: Split, scratch: Path) -> PackPictur
         occluded=joined["occluded"],
         split=split,
     )
-
-
-def _open(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            found = {name: stored[name] for name in stored.files}
-        if missing := {"size", "jpeg", "lengths", "masks", "identity", "points106"} - found.keys():
-            raise KeyError(f"no {', '.join(sorted(missing))}")
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise RunError(
-            expected=f"a part of the pack's pictures in {path}",
-            got=str(error)[:200],
-            remedy="remove it; the same call makes it anew",
-        ) from error
-    return found
 
 
 def _stored(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -1,64 +1,55 @@
-"""Training the pair network: an iterator of Steps that can stop and go on anywhere, bit for bit on a CPU."""
+"""What the pair brings to the training loop: two people's crops, their batches, and the losses of both decoders."""
 
-import copy
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from time import perf_counter
-from typing import Any, Literal
+from functools import partial
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from faceswap_lab.errors import RunError
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
-from faceswap_lab.models.training.loop import DIVERGED, Step, require_finite
+from faceswap_lab.models.training.config import TrainConfig
+from faceswap_lab.models.training.loop import Step, StepContext, train
 from faceswap_lab.models.training.losses import mask_loss, picture_loss
+from faceswap_lab.models.training.state import TrainState
+from faceswap_lab.models.training.stopping import Stop, never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig:
-    """How long and how: `batch` pictures for each decoder a step; the rate falls from `rate` along a cosine after `warmup` steps.
+class PairTraining(TrainConfig):
+    """How long and how: `batch` pictures for each decoder a step; the rest is as in TrainConfig.
 
-    Gradients longer than `clip` are cut to it.
-    `precision` "auto" multiplies in bfloat16 where the device does so natively, else in float32; weights and losses are float32.
-    `self_share` of a supervised batch is the person's own pictures, so that a decoder also knows its owner's face.
+    `self_share` of a supervised batch is the person's own pictures, so that a decoder also knows its owner's face; the mask's loss
+    counts `mask_weight` against the picture's.
     """
 
     steps: int = 900
     batch: int = 8
-    learning_rate: float = 2e-3
     warmup: int = 30
+    final_share: float = 0.02
     weight_decay: float = 1e-4
+    decay_vectors: bool = True
+    beta2: float = 0.99
     clip: float = 1.0
     ema: float = 0.99
+    report_every: int = 20
     self_share: float = 0.25
     mask_weight: float = 0.5
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    seed: int = 0
-    report_every: int = 20
 
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "report_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-
-    def learning_rate_at(self, step: int) -> float:
-        """Learning rate of step number `step`, counted from 0."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+    @property
+    def samples_per_step(self) -> int:
+        """Pictures through either decoder."""
+        return 2 * self.batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Portraits:
-    """One person's training crops. `others` shows the other person, `wanted` this one in the same frames (truth), row by row.
+    """One person's training crops. `inputs` show the other person, `targets` this one in the same frames (truth), row by row.
 
-    `own` are this person's own pictures. Masks have two channels: the face, and eyes and mouth. Without truth `others` and
-    `wanted` are None.
+    `self_images` are this person's own pictures. Masks have two channels: the face, and eyes and mouth. Without truth `inputs`,
+    `targets` and `target_masks` are None.
     """
 
     self_images: UInt8[Tensor, "n 3 s s"]
@@ -83,126 +74,32 @@ class Portraits:
         )
 
 
-@dataclass(slots=True, kw_only=True)
-class TrainState:
-    """Everything that the next step depends on: network, its running average, optimiser, random numbers and the count of steps."""
-
-    net: PairNet
-    average: PairNet
-    optimiser: torch.optim.AdamW
-    random: torch.Generator
-    step: int = 0
-
-    @classmethod
-    def fresh(cls, net_config: PairNetConfig, config: TrainConfig, device: torch.device) -> "TrainState":
-        """A network with weights drawn from the config's seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            net = PairNet(net_config)
-        net.to(device)
-        # MPS has no fused AdamW; the fused one halves the optimiser's share of a step elsewhere.
-        optimiser = torch.optim.AdamW(
-            net.parameters(),
-            lr=config.learning_rate,
-            betas=(0.9, 0.99),
-            weight_decay=config.weight_decay,
-            fused=device.type != "mps",
-        )
-        # Random numbers come from the host even when pixels live on a GPU: one small generator whose state is easily kept.
-        random = torch.Generator().manual_seed(config.seed + 1)
-        return cls(net=net, average=copy.deepcopy(net).requires_grad_(False), optimiser=optimiser, random=random)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and numbers only, so that it can be read back with `weights_only`."""
-        return {
-            "net": self.net.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "random": self.random.get_state(),
-            "step": self.step,
-        }
-
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on from `saved`. Raises RunError if it was made with another network, is incomplete, or holds NaN or infinity."""
-        try:
-            require_finite(saved)
-            self.net.load_state_dict(saved["net"])
-            self.average.load_state_dict(saved["average"])
-            self.optimiser.load_state_dict(saved["optimiser"])
-            self.random.set_state(saved["random"].cpu())
-            self.step = int(saved["step"])
-        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-            raise RunError(
-                expected="a checkpoint of this recipe's network",
-                got=" ".join(str(error).split())[:200],
-                remedy="train with force=True to start a new run",
-            ) from error
+def fresh_pair(net: PairNetConfig, config: PairTraining, device: torch.device) -> TrainState[PairNet]:
+    """A PairNet to be trained."""
+    return TrainState.fresh(partial(PairNet, net), config, device)
 
 
-def train(state: TrainState, people: tuple[Portraits, Portraits], config: TrainConfig) -> Iterator[Step]:
-    """Train until `config.steps`, yielding every `report_every` steps and at the end. The state is whole at each yield."""
-    device = next(state.net.parameters()).device
-    people = (people[0].to(device), people[1].to(device))
-    state.net.train()
-    sums: dict[str, Tensor] = {}
-    since, clock = 0, perf_counter()
-    while state.step < config.steps:
-        losses = _one_step(state, people, config, device)
-        sums = {name: loss.detach() + sums.get(name, 0) for name, loss in losses.items()}
-        state.step += 1
-        since += 1
-        if state.step % config.report_every == 0 or state.step == config.steps:
-            means = {name: float(total) / since for name, total in sums.items()}
-            if not all(math.isfinite(mean) for mean in means.values()):
-                raise RunError(
-                    expected="finite losses",
-                    got=f"{means} at step {state.step}",
-                    remedy=DIVERGED,
-                )
-            pictures = since * config.batch * 2 / (perf_counter() - clock)
-            yield Step(
-                number=state.step, losses=means, learning_rate=config.learning_rate_at(state.step - 1), samples_per_s=pictures
-            )
-            sums, since, clock = {}, 0, perf_counter()
+def train_pair(
+    state: TrainState[PairNet], people: tuple[Portraits, Portraits], config: PairTraining, stop: Stop = never
+) -> Iterator[Step]:
+    """Train a PairNet on two people's crops, the first drawn by decoder 0: see `loop.train`."""
+    people = (people[0].to(state.device), people[1].to(state.device))
+
+    def losses(net: PairNet, context: StepContext) -> dict[str, Tensor]:
+        parts: dict[str, Tensor] = {}
+        for person, portraits in enumerate(people):
+            x, targets, mask = _batch(portraits, config, context.generator)
+            with context.autocast():
+                drawn = net(x, person)
+            drawn = drawn.float()
+            parts[f"picture_{person}"] = picture_loss(drawn[:, :3], targets, mask[:, :1], mask[:, 1:])
+            parts[f"mask_{person}"] = config.mask_weight * mask_loss(drawn[:, 3:], mask[:, :1])
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    return train(state, losses, config, stop)
 
 
-def _one_step(
-    state: TrainState, people: tuple[Portraits, Portraits], config: TrainConfig, device: torch.device
-) -> dict[str, Tensor]:
-    for group in state.optimiser.param_groups:
-        group["lr"] = config.learning_rate_at(state.step)
-    parts: dict[str, Tensor] = {}
-    for person, portraits in enumerate(people):
-        x, targets, mask = _batch(portraits, config, state.random)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision_on(device, config) == "bf16"):
-            drawn = state.net(x, person)
-        drawn = drawn.float()
-        parts[f"picture_{person}"] = picture_loss(drawn[:, :3], targets, mask[:, :1], mask[:, 1:])
-        parts[f"mask_{person}"] = config.mask_weight * mask_loss(drawn[:, 3:], mask[:, :1])
-    loss = torch.stack(list(parts.values())).sum()
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    # Seen without: gradients of 30 to 50 times their usual length around steps 100 and 550, and losses that doubled.
-    torch.nn.utils.clip_grad_norm_(state.net.parameters(), config.clip)
-    state.optimiser.step()
-    keep = min(config.ema, (1 + state.step) / (10 + state.step))
-    with torch.no_grad():
-        torch._foreach_lerp_(list(state.average.parameters()), list(state.net.parameters()), 1 - keep)
-    return {"loss": loss, **parts}
-
-
-def precision_on(device: torch.device, config: TrainConfig) -> str:
-    """What the config's precision comes to on `device`. A CPU without bfloat16 arithmetic would emulate it, far slower."""
-    if config.precision != "auto":
-        return config.precision
-    if device.type == "cpu":
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # no public question exists
-    else:
-        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16" if native else "fp32"
-
-
-def _batch(portraits: Portraits, config: TrainConfig, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _batch(portraits: Portraits, config: PairTraining, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Input, wanted picture and masks, 0..1, moved about together; without truth the input is also warped."""
 
     def pick(count: int, *stacks: Tensor) -> Tensor:

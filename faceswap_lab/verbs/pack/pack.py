@@ -6,6 +6,7 @@ The run's artifact `pack/` is a folder that insightface's `FaceAnalysis` and the
 import json
 import platform
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,11 @@ def _render(run: Run, sets: PackSets, parts: Path, workers: int) -> None:
     wanted = sets.parts()
     missing = {name: seeds for name, seeds in wanted.items() if not run.has(name)}
     line = Progress("pictures", len(wanted), unit="parts")
-    for done, (name, place) in enumerate(render_parts(sets, missing, parts, workers=workers), 1):
-        with run.write(name) as path:
-            place.replace(path)
-        line.update(len(wanted) - len(missing) + done)
+    with closing(render_parts(sets, missing, parts, workers=workers)) as rendered:
+        for done, (name, place) in enumerate(rendered, 1):
+            with run.write(name) as path:
+                place.replace(path)
+            line.update(len(wanted) - len(missing) + done)
     if missing:
         run.emit("pictures", seconds=round(line.close(), 2), parts=len(missing))
         run.flush()
@@ -89,15 +91,16 @@ def _train(run: Run, recipe: PackRecipe, parts: Path, workers: int) -> None:
     pictures = [run.artifact(name) for name in recipe.sets.parts() if "/train-" in name]
     line = Progress("networks", len(FILES), unit="networks")
     line.update(len(FILES) - len(missing))
-    trained = train_networks(missing, to_json(recipe), pictures, parts, key=run.key, workers=workers)
-    for done, network in enumerate(trained, 1):
-        with run.write(f"{FOLDER}/{FILES[network.task]}") as path:
-            network.path.replace(path)
-        for step in network.steps:
-            run.emit("step", network=network.task, step=step["number"], losses=step["losses"], learning_rate=step["rate"])
-        run.emit("trained", network=network.task, seconds=network.seconds, parameters=network.num_parameters)
-        run.flush()
-        line.update(len(FILES) - len(missing) + done)
+    recipe_json = to_json(recipe)
+    with closing(train_networks(missing, recipe_json, pictures, parts, key=run.key, workers=workers)) as trained:
+        for done, network in enumerate(trained, 1):
+            with run.write(f"{FOLDER}/{FILES[network.task]}") as path:
+                network.path.replace(path)
+            for event in network.events:
+                run.emit("step", network=network.task, **event)
+            run.emit("trained", network=network.task, seconds=network.seconds, parameters=network.num_parameters)
+            run.flush()
+            line.update(len(FILES) - len(missing) + done)
     line.close()
 
 

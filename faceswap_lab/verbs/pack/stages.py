@@ -3,59 +3,46 @@
 The same recipe gives the same files however many processes work on it: every picture and every step is drawn from its own number.
 """
 
-import json
-import multiprocessing
-import os
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Generic
 
-import cv2
-import torch
+from torch import nn
 
 from faceswap_lab.actors.splits import check_trainable
-from faceswap_lab.errors import RunError
+from faceswap_lab.files import put_in_place
 from faceswap_lab.models.pack.detector import export_detector, fresh_detector, train_detector
-from faceswap_lab.models.pack.detector_net import Detector
 from faceswap_lab.models.pack.embedder import Recogniser, export_embedder, fresh_embedder, train_embedder
-from faceswap_lab.models.pack.landmarker import PointsNet, export_points, fresh_points, train_points
+from faceswap_lab.models.pack.landmarker import export_points, fresh_points, train_points
 from faceswap_lab.models.pack.pictures import PackPictures, PackSets
 from faceswap_lab.models.pack.render import make_part, read_parts
-from faceswap_lab.models.training.loop import FitState, Step
+from faceswap_lab.models.training.checkpoint import read_checkpoint, write_checkpoint
+from faceswap_lab.models.training.loop import Session, Step
+from faceswap_lab.models.training.state import N, TrainState
+from faceswap_lab.models.training.stopping import Stop, never, stop_on_signals
 from faceswap_lab.runs.recipe import from_json
+from faceswap_lab.verbs.pack.workers import Made, one_thread, run_tasks
 from faceswap_lab.verbs.recipes import PackRecipe
 
 FILES: Mapping[str, str] = {"detector": "det_actors.onnx", "points": "2d106_actors.onnx", "embedder": "w_actors.onnx"}
 """The file of each network, in the order in which they are made."""
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A network that is done: its file, its losses by step, its parameters' number, and the seconds that all attempts took."""
+    """A network that is done: its file, its `step` events, its parameters' number, and the seconds that all attempts took."""
 
     task: str
     path: Path
-    steps: list[dict[str, Any]]
+    events: list[dict[str, Any]]
     num_parameters: int
     seconds: float
 
 
-def _all_of(tasks: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
-    """What these give, as each gets ready: one after the other here, or in processes of their own."""
-    if workers == 1 or len(tasks) == 1:
-        for task in tasks:
-            yield task()
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(task) for task in tasks]):
-            yield done.result()
+# --- pictures ---------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +52,13 @@ class _Part:
     sets: PackSets
     place: Path
 
-    def __call__(self) -> tuple[str, Path]:
+    def __call__(self, stop: Stop) -> tuple[str, Path]:
         with one_thread():
-            make_part(self.place, self.seeds, self.sets.num_views, self.sets.size)
+            make_part(self.place, self.seeds, self.sets.num_views, self.sets.size, stop)
         return self.name, self.place
 
 
-def render_parts(sets: PackSets, missing: Mapping[str, range], folder: Path, *, workers: int) -> Iterator[tuple[str, Path]]:
+def render_parts(sets: PackSets, missing: Mapping[str, range], folder: Path, *, workers: int) -> Made[tuple[str, Path]]:
     """Render these parts into `folder`, yielding the name and the file of each as it gets ready.
 
     Raises SplitError for a test person.
@@ -80,7 +67,10 @@ def render_parts(sets: PackSets, missing: Mapping[str, range], folder: Path, *, 
         for seed in seeds:
             check_trainable(seed)
     parts = [_Part(name=name, seeds=tuple(seeds), sets=sets, place=folder / Path(name).name) for name, seeds in missing.items()]
-    yield from _all_of(parts, workers)
+    yield from run_tasks(parts, workers)
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,98 +81,88 @@ class _Network:
     parts: tuple[Path, ...]
     folder: Path
 
-    def __call__(self) -> Trained:
+    def __call__(self, stop: Stop) -> Trained:
+        recipe = from_json(PackRecipe, self.recipe)
         with one_thread():
-            return train_network(self.task, from_json(PackRecipe, self.recipe), self.parts, self.folder, key=self.key)
+            return train_network(self.task, recipe, self.parts, self.folder, key=self.key, stop=stop)
 
 
 def train_networks(
     tasks: Sequence[str], recipe: str, parts: Sequence[Path], folder: Path, *, key: str, workers: int
-) -> Iterator[Trained]:
+) -> Made[Trained]:
     """Train these networks of the recipe (as JSON) on the pictures in `parts`, yielding each as it is done."""
     read_parts(parts, "train", folder)  # decoded once, before several processes would do it at the same time
     networks = [_Network(task=task, recipe=recipe, key=key, parts=tuple(parts), folder=folder) for task in tasks]
-    yield from _all_of(networks, workers)
+    yield from run_tasks(networks, workers)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for torch and for OpenCV: sums come out the same everywhere, and several trainings don't slow each other down."""
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Training(Generic[N]):
+    """A network's own: its first state, its training, which begins with whatever the state is by then, and its file."""
+
+    state: TrainState[N]
+    train: Callable[[Stop], Iterator[Step]]
+    export: Callable[[N, Path], Path]
 
 
-def train_network(task: str, recipe: PackRecipe, parts: Sequence[Path], folder: Path, *, key: str) -> Trained:
-    """Train one network to the end and write its file; checkpoints in `folder`, made for `key`, let it go on where it stopped."""
-    pictures = read_parts(parts, "train", folder)
-    if task != "embedder":
-        pictures = pictures[: recipe.num_for_places * recipe.sets.num_views]
-    state, steps = _begun(task, recipe, pictures)
+def train_network(task: str, recipe: PackRecipe, parts: Sequence[Path], folder: Path, *, key: str, stop: Stop = never) -> Trained:
+    """Train one network to the end and write its file; checkpoints in `folder`, made for `key`, let it go on where it stopped.
+
+    Raises KeyboardInterrupt, with a checkpoint at the last step, when `stop()` becomes true or a signal comes.
+    """
+    training = _training(task, recipe, read_parts(parts, "train", folder))
     place = folder / f"{task}.pt"
-    history: list[dict[str, Any]] = []
-    spent, clock = 0.0, perf_counter()
-    if place.is_file():
-        history, spent = _resume(state, place, key)
-    kept = state.step
-    for step in steps:
-        history.append(asdict(step))
-        if step.number - kept >= recipe.checkpoint_every:
-            _keep(state, place, key, history, spent + perf_counter() - clock)
-            kept = step.number
-    path = folder / FILES[task]
-    if task == "detector":
-        assert isinstance(state.average, Detector)
-        export_detector(state.average, path, strictness=recipe.detector.strictness)
-    elif task == "points":
-        assert isinstance(state.average, PointsNet)
-        export_points(state.average, path)
-    else:
-        assert isinstance(state.average, Recogniser)
-        export_embedder(state.average.net, path)
-    kept_net = state.average.net if isinstance(state.average, Recogniser) else state.average
-    number = sum(value.numel() for value in kept_net.parameters())
-    return Trained(task=task, path=path, steps=history, num_parameters=number, seconds=round(spent + perf_counter() - clock, 2))
+    clock = perf_counter()
+    events, spent = _resume(training.state, place, key)
+
+    def seconds() -> float:
+        return round(spent + perf_counter() - clock, 2)
+
+    def keep() -> None:
+        part = place.with_name(f".{place.name}")
+        write_checkpoint(part, training.state, key=key, notes={"events": events, "seconds": seconds()})
+        put_in_place(part, place)
+
+    session = Session(state=training.state, keep=keep, keep_every=recipe.checkpoint_every)
+    with stop_on_signals() as signalled:
+        session.run(training.train, lambda step: events.append(step.event()), lambda: stop() or signalled())
+    path = training.export(training.state.averaged, folder / FILES[task])
+    return Trained(task=task, path=path, events=events, num_parameters=_num_parameters(training.state.averaged), seconds=seconds())
 
 
-def _begun(task: str, recipe: PackRecipe, pictures: PackPictures) -> tuple[FitState, Iterator[Step]]:
-    """The network's first state, and its training, which begins with whatever the state is by then."""
-    if task == "detector":
-        state = fresh_detector(recipe.detector)
-        return state, train_detector(state, pictures, recipe.detector)
-    if task == "points":
-        state = fresh_points(recipe.points)
-        return state, train_points(state, pictures, recipe.points)
-    if task != "embedder":
+def _training(task: str, recipe: PackRecipe, pictures: PackPictures) -> _Training[Any]:
+    if task not in FILES:
         raise ValueError(f"no network {task!r}; there are {', '.join(FILES)}")
-    state = fresh_embedder(pictures, recipe.embedder)
-    return state, train_embedder(state, pictures, recipe.embedder)
+    few = pictures[: recipe.num_for_places * recipe.sets.num_views]
+    if task == "detector":
+        detector = fresh_detector(recipe.detector)
+        return _Training(
+            state=detector,
+            train=partial(train_detector, detector, few, recipe.detector),
+            export=partial(export_detector, strictness=recipe.detector.strictness),
+        )
+    if task == "points":
+        points = fresh_points(recipe.points)
+        train = partial(train_points, points, few, recipe.points)
+        return _Training(state=points, train=train, export=export_points)
+    embedder = fresh_embedder(pictures, recipe.embedder)
+    return _Training(
+        state=embedder,
+        train=partial(train_embedder, embedder, pictures, recipe.embedder),
+        export=lambda recogniser, path: export_embedder(recogniser.net, path),
+    )
 
 
-def _keep(state: FitState, place: Path, key: str, history: list[dict[str, Any]], seconds: float) -> None:
-    part = place.with_name(f".{os.getpid()}-{place.name}")
-    torch.save({"key": key, "state": state.state_dict(), "history": json.dumps(history), "seconds": seconds}, part)
-    part.replace(place)
+def _num_parameters(net: nn.Module) -> int:
+    """Those that are in the file: the recogniser's directions of people are not."""
+    kept = net.net if isinstance(net, Recogniser) else net
+    return sum(value.numel() for value in kept.parameters())
 
 
-def _resume(state: FitState, place: Path, key: str) -> tuple[list[dict[str, Any]], float]:
-    """Go on from a checkpoint; its losses so far and the seconds spent. RunError for one of another recipe, or a damaged one."""
-    try:
-        saved = torch.load(place, weights_only=True)
-        if saved["key"] != key:
-            raise ValueError("it was made by another recipe or code")
-        history, seconds = json.loads(saved["history"]), float(saved["seconds"])
-        inner = saved["state"]
-    except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            expected=f"a training state in {place}",
-            got=(str(error).splitlines() or [type(error).__name__])[0][:200],
-            remedy="remove the file: the same call then begins at step 0; or train with force=True",
-        ) from error
-    state.load_state_dict(inner)
-    return history, seconds
+def _resume(state: TrainState[N], place: Path, key: str) -> tuple[list[dict[str, Any]], float]:
+    """Go on from the checkpoint, if there is one; its events so far and the seconds spent."""
+    if not place.is_file():
+        return [], 0.0
+    saved = read_checkpoint(place, key=key, owner="this pack")
+    state.load_state_dict(saved.state)
+    return list(saved.notes.get("events", [])), float(saved.notes.get("seconds", 0.0))

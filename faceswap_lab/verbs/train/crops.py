@@ -7,8 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from faceswap_lab.actors.cast import Actor, Take
@@ -19,9 +17,12 @@ from faceswap_lab.faces.footage import Footage
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.swappers.pair import TEMPLATE
 from faceswap_lab.models.training.pair import Portraits
+from faceswap_lab.models.training.samples import read_stacks, write_stacks
 from faceswap_lab.progress import Progress
 from faceswap_lab.verbs.people import Person, check_learnable
 from faceswap_lab.verbs.recipes import CropData, PairRecipe
+
+KIND = "crops of two people"
 
 _TAKE = 10  # frames of each speech take, 0.4 s apart
 _FEWEST = 4
@@ -168,18 +169,19 @@ class _Shelf:
 
 
 def save(path: Path, people: tuple[Portraits, Portraits]) -> None:
-    """Write both people's crops as one safetensors file."""
-    tensors = {
-        f"{number}.{key}": tensor.contiguous()
+    """Write both people's crops as one file of stacks, which the caller renames into place."""
+    stacks = {
+        f"{number}.{key}": tensor.numpy()
         for number, portraits in enumerate(people)
         for key in _KEYS
         if (tensor := getattr(portraits, key)) is not None
     }
-    path.write_bytes(save_tensors(tensors))  # a full disk is then an OSError
+    write_stacks(path, KIND, stacks)
 
 
 def load(path: Path) -> tuple[Portraits, Portraits]:
-    """Read what `save` wrote."""
-    tensors = load_file(path)
+    """Read what `save` wrote. Raises RunError for any other file."""
+    stacks, _ = read_stacks(path, KIND, {f"{number}.{key}" for number in (0, 1) for key in _KEYS[:2]})
+    tensors = {name: torch.from_numpy(stack) for name, stack in stacks.items()}
     first, second = ({key: tensors.get(f"{number}.{key}") for key in _KEYS} for number in (0, 1))
     return Portraits(**first), Portraits(**second)  # type: ignore[arg-type]

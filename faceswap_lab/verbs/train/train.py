@@ -1,22 +1,24 @@
 """The verb `train`: two people and a recipe in, a Run with a pair swapper's weights out; or with the recipe `pack`, a pack."""
 
-import io
-import pickle
 import sys
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
-from typing import Any
 
 import torch
 
-from faceswap_lab.errors import LabError, RunError
+from faceswap_lab.errors import LabError
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.swappers.pair import PairSwapper
-from faceswap_lab.models.training.loop import Step, require_finite
-from faceswap_lab.models.training.pair import Portraits, TrainState, precision_on
-from faceswap_lab.models.training.pair import train as train_steps
+from faceswap_lab.models.swappers.pair_net import PairNet
+from faceswap_lab.models.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from faceswap_lab.models.training.config import precision_on
+from faceswap_lab.models.training.loop import Session, Step
+from faceswap_lab.models.training.pair import Portraits, fresh_pair, train_pair
+from faceswap_lab.models.training.state import TrainState
+from faceswap_lab.models.training.stopping import stop_on_signals
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.root import lab_root
@@ -85,7 +87,7 @@ def train(
             notes=f"{recipe.train.steps} steps, seed {recipe.train.seed}, {_how(recipe, source, target)}",
         )
         with run.write(WEIGHTS) as path:
-            PairSwapper(state.average, card).save(path)
+            PairSwapper(state.averaged, card).save(path)
         loss = run.events("step", unique="step")[-1]["losses"]["loss"]
         run.finish(
             device=devices.describe(where),
@@ -126,63 +128,42 @@ def _crops(run: Run, recipe: PairRecipe, source: Person, target: Person) -> tupl
     return crops.load(run.artifact(CROPS))
 
 
-def _state(run: Run, recipe: PairRecipe, with_truth: bool, where: torch.device) -> TrainState:
-    state = TrainState.fresh(replace(recipe.net, skips=with_truth, normalise=not with_truth), recipe.train, where)
+def _state(run: Run, recipe: PairRecipe, with_truth: bool, where: torch.device) -> TrainState[PairNet]:
+    state = fresh_pair(replace(recipe.net, skips=with_truth, normalise=not with_truth), recipe.train, where)
     if run.has(CHECKPOINT):
-        # Only this run's own file, whose digest `artifact` checks; tensors and numbers only.
-        state.load_state_dict(_kept(run, where))
+        state.load_state_dict(_kept(run, where).state)
         run.emit("resumed", step=state.step)
     return state
 
 
-def _kept(run: Run, where: torch.device) -> dict[str, Any]:
-    """What `_keep` wrote. Raises RunError for a file that is damaged or of another recipe, people or code."""
-    path = run.artifact(CHECKPOINT)
-    try:
-        saved = torch.load(path, map_location=where, weights_only=True)
-        key, state = saved["key"], saved["state"]
-    except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            expected=f"a training state in {path}",
-            got=(str(error).splitlines() or [type(error).__name__])[0][:200],
-            remedy="remove the file: the same call then begins at step 0; or train with force=True",
-        ) from error
-    if key != run.key:
-        raise RunError(
-            expected=f"a checkpoint of {run.id}",
-            got=f"one of another recipe, people or code (key {str(key)[:8]})",
-            remedy="remove the file: the same call then begins at step 0; or train with force=True",
-        )
-    assert isinstance(state, dict)
-    return state
+def _kept(run: Run, where: torch.device) -> Checkpoint:
+    """This run's checkpoint: only a file whose digest `artifact` has checked is read."""
+    return read_checkpoint(run.artifact(CHECKPOINT), key=run.key, owner=run.id, where=where)
 
 
-def _loop(run: Run, recipe: PairRecipe, state: TrainState, people: tuple[Portraits, Portraits]) -> float:
-    """Train to the end, keeping checkpoints; an interrupt saves first. Returns the seconds of all attempts together."""
+def _keep(run: Run, state: TrainState[PairNet]) -> None:
+    """Keep a checkpoint; the last good one stays if this one is not finite."""
+    with run.write(CHECKPOINT) as path:
+        write_checkpoint(path, state, key=run.key)
+
+
+def _loop(run: Run, recipe: PairRecipe, state: TrainState[PairNet], people: tuple[Portraits, Portraits]) -> float:
+    """Train to the end, keeping checkpoints; a signal saves first. Returns the seconds of all attempts together."""
     line = Progress("train", recipe.train.steps, unit="steps")
-    start, kept = perf_counter(), state.step
+    start = perf_counter()
+    session = Session(state=state, keep=partial(_keep, run, state), keep_every=recipe.checkpoint_every)
+
+    def report(step: Step) -> None:
+        run.emit("step", **step.event())
+        line.update(step.number, f"loss {step.losses['loss']:.4f}")
+
     try:
-        for step in train_steps(state, people, recipe.train):
-            run.emit(
-                "step",
-                step=step.number,
-                losses=step.losses,
-                learning_rate=step.learning_rate,
-                samples_per_s=round(step.samples_per_s, 1),
-            )
-            line.update(step.number, _note(step))
-            if step.number - kept >= recipe.checkpoint_every:
-                _keep(run, state)
-                kept = step.number
-    except KeyboardInterrupt:
-        # The state is whole only at a Step: what came after the last one is done again from the last checkpoint.
-        run.emit("interrupted", step=kept, seconds=round(perf_counter() - start, 2))
-        print(f"stopped; {run.id} is saved at step {kept}: the same call goes on from there", flush=True)
-        raise
-    except LabError:
-        # Diverged, out of room, over the quota: what was kept before is whole.
-        run.emit("interrupted", step=kept, seconds=round(perf_counter() - start, 2))
-        print(f"stopped; what is kept of {run.id} is its state at step {kept}", file=sys.stderr, flush=True)
+        with stop_on_signals() as stop:
+            session.run(partial(train_pair, state, people, recipe.train), report, stop)
+    except (KeyboardInterrupt, LabError) as error:
+        # Diverged, out of room, over the quota, or stopped: what was kept before is consistent.
+        run.emit("interrupted", step=session.kept, seconds=round(perf_counter() - start, 2))
+        _tell_stopped(run, session.kept, error)
         raise
     line.close()
     run.emit("trained", seconds=round(perf_counter() - start, 2))
@@ -190,19 +171,11 @@ def _loop(run: Run, recipe: PairRecipe, state: TrainState, people: tuple[Portrai
     return _spent(run, "interrupted") + _spent(run, "trained")
 
 
-def _note(step: Step) -> str:
-    return f"loss {step.losses['loss']:.4f}"
-
-
-def _keep(run: Run, state: TrainState) -> None:
-    """Keep a checkpoint; the last good one stays if this one is not finite."""
-    saved = state.state_dict()
-    # Losses were finite before the last step, which may have thrown the weights off.
-    require_finite(saved)
-    file = io.BytesIO()
-    torch.save({"key": run.key, "state": saved}, file)
-    with run.write(CHECKPOINT) as path:
-        path.write_bytes(file.getbuffer())
+def _tell_stopped(run: Run, kept: int, error: BaseException) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        print(f"stopped; {run.id} is saved at step {kept}: the same call goes on from there", flush=True)
+    else:
+        print(f"stopped; what is kept of {run.id} is its state at step {kept}", file=sys.stderr, flush=True)
 
 
 def _spent(run: Run, kind: str) -> float:

@@ -1,0 +1,72 @@
+"""How a network is trained: numbers that any recipe sets, and the learning rate's schedule."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "bf16", "fp32"]
+Schedule = Literal["cosine", "constant"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """`steps` of `batch` samples each, with AdamW.
+
+    The learning rate rises in a straight line over `warmup` steps to `learning_rate`. With the schedule "cosine" it then falls
+    along half a cosine to `final_share` of that; "constant" leaves it there. Gradients longer than `clip` are cut to it.
+    `weight_decay` shrinks matrices and kernels, and with `decay_vectors` biases and the gains of norms as well; `beta2` is AdamW's.
+    `ema` is the decay of the running average of the weights, which is what is used in the end.
+    `precision` "auto" multiplies in bfloat16 where the device does so natively, else in float32; weights and losses are float32.
+    """
+
+    steps: int
+    batch: int = 64
+    learning_rate: float = 2e-3
+    warmup: int = 100
+    schedule: Schedule = "cosine"
+    final_share: float = 0.01
+    weight_decay: float = 0.02
+    decay_vectors: bool = False
+    beta2: float = 0.999
+    clip: float = 5.0
+    ema: float = 0.998
+    precision: Precision = "auto"
+    seed: int = 0
+    report_every: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "report_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.warmup < 0:
+            raise ValueError(f"warmup must not be negative, got {self.warmup}")
+        for name in ("final_share", "ema"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be within 0..1, got {getattr(self, name)}")
+
+    @property
+    def samples_per_step(self) -> int:
+        """How many samples go through the network in a step."""
+        return self.batch
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        if self.schedule == "constant":
+            return self.learning_rate
+        done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+        return self.learning_rate * (self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def precision_on(device: torch.device, config: TrainConfig) -> str:
+    """What the config's precision comes to on `device`. A CPU without bfloat16 arithmetic would emulate it, far slower."""
+    if config.precision != "auto":
+        return config.precision
+    if device.type == "cpu":
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # no public question exists
+    else:
+        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if native else "fp32"
