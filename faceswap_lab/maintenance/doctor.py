@@ -438,6 +438,7 @@ def _audit_log(root: Path) -> Finding:
     from faceswap_lab.runs.run import Run
     from faceswap_lab.trust import audit
 
+    Run.survey(root).require_readable()  # which heads they saw, nobody knows
     verdict = audit.verify(root, heads=Run.heads(root))
     return judge_audit(lines=verdict.count, bad_line=verdict.bad_line, reason=verdict.reason)
 

@@ -1,7 +1,8 @@
-"""A run's folder on the disk: what `run.json` holds, and how folders are made, found and read."""
+"""A run's folder on the disk: what `run.json` holds in this format and in older ones, and how folders are made and read."""
 
 import json
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,17 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faceswap_lab.errors import RunError, storing
 from faceswap_lab.files import sync_folder, write_whole
+from faceswap_lab.runs.migrations import FORMAT_STEPS, migrated_recipe
 from faceswap_lab.trust import audit
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's layout. A reader refuses any that it does not know.
 
-How a migration will be done when format 2 comes: `read_record` looks at `format` before anything else is interpreted, so it is
-there that an older record is brought up, by one pure function for each step (the whole of run.json of format n in, that of n + 1
-out), applied one after the other until `FORMAT`. Readers do so in memory and change nothing on the disk: an older version of the
-lab, or a backup, still reads the folder. Only the process that holds the lock writes the new form, whole, with the first record
-that it writes anyway. Segments of events and artifacts are never rewritten, for their digests are on record; a reader of an event's
-field must take its older spelling too. Each step comes with a run folder of the old format among the tests' golden data.
+`read_record` looks at `format` before anything else is interpreted, and brings an older record up by one pure function for each
+step (`migrations`). Readers do so in memory and change nothing on the disk: an older version of the lab still reads the folder.
+Only the process that holds the lock writes the new form, whole, with the first record that it writes anyway. Segments of events and
+artifacts are never rewritten, for their digests are on record; a reader of an event's field must take its older spelling too. Each
+step comes with a run folder of the old format among the tests' golden data.
 """
 
 
@@ -34,7 +35,13 @@ class Record(BaseModel):
     verb: str
     key: str
     recipe: Any
+    recipe_schema: str
+    """Type of the recipe and version of its fields, such as "FacesetRecipe/2"; empty for plain JSON of no type."""
     inputs: dict[str, str]
+    data: dict[str, str]
+    """Name to digest or version of the data files that the result rests on."""
+    result_version: Annotated[int, Field(ge=0)]
+    """The verb's `RESULT_VERSION` when the run was started; 0 in what was format 1."""
     code: str
     environment: dict[str, Any]
     created: str
@@ -44,6 +51,11 @@ class Record(BaseModel):
     artifacts: dict[str, str] = {}
     audit_count: Annotated[int, Field(ge=0)] = 0
     audit_hash: str = audit.START
+
+    @property
+    def head(self) -> audit.Head:
+        """Where the audit log ended when the run was last written."""
+        return audit.Head(count=self.audit_count, hash=self.audit_hash)
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -87,30 +99,41 @@ def make_folder(root: Path, stem: str, record: dict[str, Any]) -> Path:
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write `run.json`, whole or not at all."""
+    """Write `run.json`, atomically."""
     write_whole(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_record(folder: Path) -> Record:
-    """What `run.json` says. Raises `RunError` for a record that is torn, or of another format."""
+    """What `run.json` says, brought up to this format. Raises `RunError` for a record that is torn, or of a format unknown here."""
     path = folder / "run.json"
     try:
-        text = path.read_text(encoding="utf-8")
-        given = json.loads(text)
+        given = json.loads(path.read_text(encoding="utf-8"))
         version = given.get("format", "none") if isinstance(given, dict) else "none"
         # True == 1, and 1.0 == 1, but neither was ever written.
-        if type(version) is not int or version != FORMAT:
-            newer = type(version) is int and version > FORMAT
-            raise RunError(
-                expected=f"a run folder of format {FORMAT}",
-                got=f"format {json.dumps(version)[:40]} in {path}",
-                remedy="install a newer faceswap_lab"
-                if newer
-                else f"restore it from a backup, or move {folder.name} away and run again",
-            )
-        return Record.model_validate_json(text)
+        if type(version) is not int or not (version == FORMAT or version in FORMAT_STEPS):
+            raise _other_format(path, version)
+        return Record.model_validate(_brought_up(given))
     except (OSError, ValueError, KeyError, RecursionError, ValidationError) as error:
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(
             expected=f"a readable {path}", got=what, remedy=f"restore it from a backup, or move {folder.name} away and run again"
         ) from error
+
+
+def _brought_up(given: dict[str, Any]) -> dict[str, Any]:
+    while given["format"] != FORMAT:
+        step: Callable[[dict[str, Any]], dict[str, Any]] = FORMAT_STEPS[given["format"]]
+        given = step(given)
+    schema, recipe = migrated_recipe(given.get("recipe_schema", ""), given.get("recipe"))
+    return given | {"recipe_schema": schema, "recipe": recipe}
+
+
+def _other_format(path: Path, version: Any) -> RunError:
+    newer = type(version) is int and version > FORMAT
+    return RunError(
+        expected=f"a run folder of format {', '.join(map(str, sorted(FORMAT_STEPS)))} or {FORMAT}",
+        got=f"format {json.dumps(version)[:40]} in {path}",
+        remedy="install a newer faceswap_lab"
+        if newer
+        else f"restore it from a backup, or move {path.parent.name} away and run again",
+    )

@@ -1,7 +1,7 @@
 """Recipes: what a verb is to do, as frozen trees of small configs that hash and round-trip through JSON."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from faceswap_lab.faces.align import template_points
 from faceswap_lab.faces.quality import NEAR_DUPLICATE_MAX
@@ -40,6 +40,8 @@ class PairRecipe:
     A checkpoint is kept every `checkpoint_every` steps; resuming from it gives what an unbroken run gives.
     """
 
+    SCHEMA: ClassVar[int] = 2
+
     supervision: Literal["auto", "truth", "none"] = "auto"
     tone: Literal["source", "target"] = "source"
     data: CropData = field(default_factory=CropData)
@@ -70,6 +72,8 @@ class PackRecipe:
     Checkpoints are kept every `checkpoint_every` steps.
     """
 
+    SCHEMA: ClassVar[int] = 2
+
     name: str = "actors_s"
     sets: PackSets = field(default_factory=PackSets)
     num_for_places: int = 300
@@ -88,6 +92,8 @@ class SwapRecipe:
     for a quick look; 0 is all.
     """
 
+    SCHEMA: ClassVar[int] = 1
+
     stream: StreamConfig = field(default_factory=StreamConfig)
     engine: str = "offline"
     num_source_frames: int = 5
@@ -97,6 +103,10 @@ class SwapRecipe:
         if self.preview < 0:
             raise ValueError(f"a preview has at least 1 frame (0: no preview), got {self.preview}")
 
+    def keyed(self) -> "SwapRecipe":
+        """As it counts for a run's key: the engine's pack is among the inputs by its digest, wherever it lies."""
+        return replace(self, engine=engine_kind(self.engine))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateRecipe:
@@ -105,10 +115,21 @@ class EvaluateRecipe:
     `engine` is the judge, as in `SwapRecipe`; one whose recogniser the swapper was trained with flatters it.
     """
 
+    SCHEMA: ClassVar[int] = 1
+
     engine: str = "offline"
 
     gallery_size: int = 16
     gallery_seed: int = 2000
+
+    def keyed(self) -> "EvaluateRecipe":
+        """As `SwapRecipe.keyed`."""
+        return replace(self, engine=engine_kind(self.engine))
+
+
+def engine_kind(name: str) -> str:
+    """What comes before the colon of an engine's name: "offline", "insight"."""
+    return name.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +147,8 @@ class FacesetRecipe:
     `shares` go to train, val and test by whole files, long clips by stretches of `stretch_s` seconds; where two splits meet
     within a clip, `gap_s` seconds on either side are dropped.
     """
+
+    SCHEMA: ClassVar[int] = 2
 
     name: str
     layout: Layout = "auto"

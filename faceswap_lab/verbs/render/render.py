@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from faceswap_lab.actors.splits import check_seed, split_of
 from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import Image, write_still
 from faceswap_lab.files import canonical, sha256_file
+from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import from_json, to_json
@@ -49,6 +50,8 @@ class RenderRecipe:
     picture, or with `form` "clips" a lossless clip of `seconds`. With `recast` it also holds the true swap with another face of
     the same actors, drawn by the seed. `shard_size` samples lie in each shard.
     """
+
+    SCHEMA: ClassVar[int] = 1
 
     first: int = 0
     num_actors: int = 10
@@ -149,7 +152,7 @@ def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", force
     """
     check_recipe(recipe, workers)
     where = devices.pick(device)
-    run = ShardRun.start(lab_root(), "render", to_json(recipe), {}, force=force)
+    run = ShardRun.start(lab_root(), "render", recipe, {}, data=data_files.of_actors(), force=force)
     if run.finished:
         return run
     with run:
