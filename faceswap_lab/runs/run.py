@@ -197,16 +197,11 @@ class Run:
     def recipe(self, cls: type[R]) -> R:
         """The recipe as an object of its type. RunError if it is of another type, or of a schema that has no words here."""
         schema = self.record.recipe_schema
-        if schema and schema != schema_of(cls):
-            newer = schema.partition("/")[0] == cls.__name__ and int(schema.partition("/")[2]) > int(
-                schema_of(cls).partition("/")[2]
-            )
+        if schema not in ("", schema_of(cls)):
             raise RunError(
                 expected=f"a recipe of the schema {schema_of(cls)} in {self.id}",
-                got=f"{schema}, which has what the other cannot say",
-                remedy="install a newer faceswap_lab"
-                if newer
-                else "read it as plain JSON (`recipe_json`), or run again with a new recipe",
+                got=f"{schema}, which says what the other cannot",
+                remedy="read it as plain JSON (`recipe_json`) or with the version that wrote it, or run anew with a new recipe",
             )
         return from_json(cls, self.recipe_json)
 
