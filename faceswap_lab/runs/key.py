@@ -45,7 +45,7 @@ class Call:
             plain = counted = json.loads(recipe)
             schema = ""
         else:
-            plain, schema = to_plain(recipe), schema_of(type(recipe))
+            schema, plain = schema_of(type(recipe)), to_plain(recipe)
             counted = to_plain(recipe.keyed()) if isinstance(recipe, Keyed) else plain
         return cls(
             verb=verb,
