@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import TypeAdapter
 from safetensors.numpy import load_file
 
@@ -136,7 +137,13 @@ MADE: dict[str, Callable[[Path], Iterator[tuple[str, Any]]]] = {
 
 def facts(verb: str, root: Path) -> dict[str, Any]:
     """Of a small run of the verb: version of its results, digests of what it made, and what can be compared on another machine."""
-    made = dict(MADE[verb](root))
+    # Sums that are split over threads round otherwise.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        made = dict(MADE[verb](root))
+    finally:
+        torch.set_num_threads(before)
     return {
         "result_version": class_of(verb).RESULT_VERSION,
         "sha256": {name: _digest(value) for name, value in made.items()},
@@ -241,7 +248,7 @@ def test_fields_of_recipes_change_only_with_their_schema() -> None:
     for name, found in schemas().items():
         assert found == golden.get(name), (
             f"the fields of {name} are not those of the golden file: raise its SCHEMA, add the step from the schema before it to "
-            "runs/migrations.py, and write the file: python -m tests.test_golden --write-schemas"
+            "runs/record.py, and write the file: python -m tests.test_golden --write-schemas"
         )
 
 

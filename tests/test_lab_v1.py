@@ -17,8 +17,7 @@ from faceswap_lab.errors import RunError
 from faceswap_lab.faces.footage import digest
 from faceswap_lab.maintenance import erase
 from faceswap_lab.runs import archive, prune
-from faceswap_lab.runs.migrations import FORMAT_STEPS, migrated_recipe
-from faceswap_lab.runs.record import FORMAT, read_record, write_record
+from faceswap_lab.runs.record import FORMAT, FORMAT_STEPS, migrated_recipe, read_record, write_record
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 from faceswap_lab.verbs import library, recipes

@@ -14,7 +14,7 @@ import pytest
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.maintenance import doctor
-from faceswap_lab.runs import events, quota, starting
+from faceswap_lab.runs import call, events, quota, working
 from faceswap_lab.runs import run as run_module
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
@@ -65,7 +65,7 @@ def test_code_packages_and_device_are_recorded_and_no_other_run(tmp_path: Path, 
     first = start(tmp_path)
     with first:
         first.emit("step", step=1)
-    for module in (run_module, starting):
+    for module in (call, working):
         monkeypatch.setattr(module, "code_version", lambda: "another")
         monkeypatch.setattr(module, "environment", lambda: {"device": "abacus"})
     again = start(tmp_path)
@@ -383,9 +383,9 @@ def test_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 WORKER = """
 import sys
 from pathlib import Path
-from faceswap_lab.runs import events, starting
+from faceswap_lab.runs import call, events, working
 from faceswap_lab.runs import run as module
-module.environment = starting.environment = lambda: {}
+working.environment = call.environment = lambda: {}
 events.FLUSH_AFTER_S = 0.0
 run = module.Run.start(Path(sys.argv[1]), "train", '{"steps": 3}', {"source": "actor:7"})
 print(run.id, flush=True)

@@ -20,11 +20,10 @@ from faceswap_lab.errors import RunError
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.models import data_files
 from faceswap_lab.runs import events, index
+from faceswap_lab.runs.call import PLACES, Call, without_hints
 from faceswap_lab.runs.index import NAME, Query, candidates
-from faceswap_lab.runs.key import Call, without_hints
 from faceswap_lab.runs.record import read_record, run_folders
 from faceswap_lab.runs.run import Run
-from faceswap_lab.runs.starting import PLACES
 from faceswap_lab.trust import audit
 from faceswap_lab.verbs import library
 from faceswap_lab.verbs.people import admit, record_of, reopened
@@ -205,10 +204,9 @@ CALLER = """
 import sys
 from pathlib import Path
 from faceswap_lab.errors import RunError
-from faceswap_lab.runs import run as module
-from faceswap_lab.runs import starting
+from faceswap_lab.runs import call, working
 from faceswap_lab.runs.run import Run
-module.environment = starting.environment = lambda: {}
+working.environment = call.environment = lambda: {}
 root = Path(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

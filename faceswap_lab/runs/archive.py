@@ -14,10 +14,9 @@ from uuid import uuid4
 from faceswap_lab.errors import ConsentError, MediaError, storing
 from faceswap_lab.faces.frame import hidden_beside
 from faceswap_lab.files import canonical, put_in_place, sha256_file
-from faceswap_lab.runs.key import digest_in, fields_of
+from faceswap_lab.runs.call import digest_in, fields_of, places_of
 from faceswap_lab.runs.prune import made_from
 from faceswap_lab.runs.run import Run, Survey
-from faceswap_lab.runs.starting import places_of
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.manifest import Entry, find_entry
 

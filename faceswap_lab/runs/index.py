@@ -15,7 +15,7 @@ from pathlib import Path
 
 from faceswap_lab.errors import LabError
 from faceswap_lab.files import sha256_text
-from faceswap_lab.runs.key import fields_of
+from faceswap_lab.runs.call import fields_of
 from faceswap_lab.runs.record import Record, read_record
 
 NAME = ".index.sqlite"

@@ -14,9 +14,8 @@ from faceswap_lab.errors import RunError
 from faceswap_lab.faces.faceset import Faceset, Row, in_ranges
 from faceswap_lab.faces.footage import digest
 from faceswap_lab.files import locked, sha256_text, write_whole
-from faceswap_lab.runs.key import digest_in
+from faceswap_lab.runs.call import digest_in, places_of
 from faceswap_lab.runs.run import Run
-from faceswap_lab.runs.starting import places_of
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.manifest import find_entries
 from faceswap_lab.verbs.recipes import FacesetRecipe

@@ -8,8 +8,8 @@ from typing import Any
 
 from faceswap_lab.errors import ManifestError, RunError
 from faceswap_lab.faces.footage import digest as digest_of
+from faceswap_lab.runs.call import places_of
 from faceswap_lab.runs.run import Run
-from faceswap_lab.runs.starting import places_of
 from faceswap_lab.trust.consent.manifest import find_entry, locate
 
 
