@@ -1,6 +1,6 @@
 """Golden results: small runs whose bytes change only together with their verb's `RESULT_VERSION`.
 
-    python -m tests.test_golden --write             makes tests/golden/results.json anew
+    python -m tests.test_golden --write [VERB ...]  makes tests/golden/results.json anew, all of it or these verbs' parts
     python -m tests.test_golden --write-schemas     makes tests/golden/recipes.json anew
 
 A run's key has no digest of the code in it, so a change of code that changes results must raise the verb's `RESULT_VERSION`, or
@@ -163,7 +163,8 @@ def _coarse(value: np.ndarray) -> list[float]:
     if value.dtype == np.uint8 and value.ndim >= 3 and value.shape[-1] == 3:
         frames: np.ndarray = value if value.ndim == 4 else value[None]
         return [round(float(cell), 2) for frame in frames for cell in _grid(frame)]
-    flat = np.asarray(value, np.float64).ravel()
+    # A depth without anything in front is infinite, which JSON cannot say and which no tolerance is around.
+    flat = np.nan_to_num(np.asarray(value, np.float64), nan=-1e4, posinf=1e4, neginf=-1e4).ravel()
     return [round(float(each), 5) for each in flat[:: max(1, len(flat) // 64)][:64]]
 
 
@@ -280,5 +281,10 @@ if __name__ == "__main__":
     if "--write" in sys.argv:
         with tempfile.TemporaryDirectory() as made:
             os.environ["FACESWAP_LAB_ROOT"] = made
-            found: dict[str, Any] = {verb: facts(verb, Path(made)) for verb in MADE}
-        RESULTS.write_text(json.dumps({"environment": environment(), **found}, indent=1, sort_keys=True) + "\n")
+            named = [verb for verb in MADE if verb in sys.argv]
+            kept: dict[str, Any] = json.loads(RESULTS.read_text()) if named else {}
+            if named and kept["environment"] != environment():
+                sys.exit("the golden file is of another environment: write all of it")
+            found: dict[str, Any] = kept | {verb: facts(verb, Path(made)) for verb in named or MADE}
+        text = json.dumps(found | {"environment": environment()}, indent=1, sort_keys=True, allow_nan=False)
+        RESULTS.write_text(text + "\n")
