@@ -103,7 +103,8 @@ def test_few_frames_and_faces_live_at_a_time(tmp_path: Path, monkeypatch: pytest
             corrections=Corrections(),
         ):
             run.emit("frame", index=each.frame.index, keypoints=each.faces.keypoints.tolist())
-            longest = max(longest, len(run._buffer))
+            assert run._journal is not None
+            longest = max(longest, len(run._journal._buffer))
             yield each.frame
 
     with run, run.write("result.mkv") as path:
