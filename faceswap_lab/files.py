@@ -1,4 +1,4 @@
-"""Files as records: canonical JSON, digests, written whole or not at all, one writer at a time."""
+"""Files as records: canonical JSON, digests, atomic writes, one writer at a time; and the user's cache folder."""
 
 import hashlib
 import json
@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+import platformdirs
+
 from faceswap_lab.errors import storing
 
 if sys.platform == "win32":
@@ -22,6 +24,18 @@ VERSION = version("faceswap-lab")
 """This package's version. Asked of the installation: the top of the package imports every layer, and no layer imports it."""
 
 _CHUNK = 1 << 20
+
+
+def cache_folder() -> Path:
+    """Where weights and the head pack are kept: `FACESWAP_LAB_CACHE` ("~" is the home folder), else `XDG_CACHE_HOME/faceswap_lab`,
+    else `~/.cache/faceswap_lab` where it exists, else the system's own place for caches. Makes nothing."""
+    if own := os.environ.get("FACESWAP_LAB_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared) / "faceswap_lab"
+    # Versions before 0.2 had it there on every system.
+    before = Path.home() / ".cache" / "faceswap_lab"
+    return before if before.is_dir() else platformdirs.user_cache_path("faceswap_lab", appauthor=False)
 
 
 def canonical(value: Any) -> str:
@@ -81,6 +95,10 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+# The library filelock was weighed (4.2), and these twenty lines stay. Its `FileLock` locks a second file, which its fall-back for
+# disks without flock leaves behind when a process dies; what is locked here is the file that is written, and no other. Its
+# `lock_descriptor` would do that, but on Windows it locks a file's first byte, which bars readers of the audit log meanwhile, and
+# it waits by asking again and again, so that of many processes that append to one log the same may lose for long.
 def acquire(path: Path, *, wait: bool = True) -> IO[bytes]:
     """Open `path` for appending and reading under an exclusive lock; closing it, or the process's end, lets go.
 

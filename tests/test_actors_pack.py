@@ -9,6 +9,7 @@ import pytest
 from faceswap_lab.actors.head import headpack
 from faceswap_lab.actors.head.subdivide import catmull_clark
 from faceswap_lab.actors.person.shape import hats, phenotype_shape
+from faceswap_lab.files import cache_folder
 
 
 def test_hats_sum_to_one_and_meet_their_anchors() -> None:
@@ -58,9 +59,21 @@ def test_all_arkit_actions_exist() -> None:
 def test_the_cache_folder_follows_the_environment_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FACESWAP_LAB_CACHE", str(tmp_path / "own"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "shared"))
-    assert headpack.cache_folder() == tmp_path / "own"
+    assert cache_folder() == tmp_path / "own"
+    monkeypatch.setenv("FACESWAP_LAB_CACHE", "~/own")
+    assert cache_folder() == Path.home() / "own"
     monkeypatch.delenv("FACESWAP_LAB_CACHE")
-    assert headpack.cache_folder() == tmp_path / "shared" / "faceswap_lab"
+    assert cache_folder() == tmp_path / "shared" / "faceswap_lab"
+
+
+def test_without_variables_the_cache_that_is_there_goes_on_being_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("FACESWAP_LAB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name, **_: tmp_path / "Library" / "Caches" / name)
+    assert cache_folder() == tmp_path / "Library" / "Caches" / "faceswap_lab"
+    (tmp_path / ".cache" / "faceswap_lab").mkdir(parents=True)
+    assert cache_folder() == tmp_path / ".cache" / "faceswap_lab"
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.video import encode
 from faceswap_lab.models.protocols import Card, Crops, Engine, Needs, Swapped
 from faceswap_lab.models.stream.swap_frames import _BATCHES_UNDER_WAY, StreamConfig, swap_frames
-from faceswap_lab.runs import run as run_module
+from faceswap_lab.runs import events
 from faceswap_lab.runs.run import Run
 from tests.media import numbered
 
@@ -90,7 +90,7 @@ class Grey:
 
 @pytest.mark.slow
 def test_few_frames_and_faces_live_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "FLUSH_AFTER_S", 0.0)
+    monkeypatch.setattr(events, "FLUSH_AFTER_S", 0.0)
     footage = Counted()
     run = Run.start(tmp_path, "swap", "{}", {})
     longest = 0
@@ -107,7 +107,8 @@ def test_few_frames_and_faces_live_at_a_time(tmp_path: Path, monkeypatch: pytest
             corrections=Corrections(),
         ):
             run.emit("frame", index=each.frame.index, keypoints=each.faces.keypoints.tolist())
-            longest = max(longest, len(run._buffer))
+            assert run._journal is not None
+            longest = max(longest, len(run._journal._buffer))
             yield each.frame
 
     with run, run.write("result.mkv") as path:

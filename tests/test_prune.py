@@ -183,12 +183,27 @@ def test_what_a_link_leads_to_stays(tmp_path: Path) -> None:
     assert elsewhere.path.exists()
 
 
-def test_nothing_goes_while_a_run_cannot_be_read(tmp_path: Path) -> None:
-    half, torn = made(tmp_path, done=False), made(tmp_path)
-    (torn.path / "run.json").write_text("{")
-    with pytest.raises(RunError, match="restore it"):
-        prune.prune(tmp_path, unfinished=True)
-    assert half.path.exists()
+def test_a_run_that_cannot_be_read_stays_with_what_it_may_have_been_made_from(tmp_path: Path) -> None:
+    """What it was made from is told by its record as far as that is whole, else by the audit log, else by nothing."""
+    used, free = made(tmp_path, done=False), made(tmp_path, done=False, source="actor:9")
+    user = made(tmp_path, "swap", done=False, swapper=used.id)
+    path = user.path / "run.json"
+    whole = path.read_text()
+    for torn in ("{", whole.replace('"format": 2', '"format": 3'), whole[: len(whole) // 2]):
+        path.write_text(torn)
+        found = prune.plan(tmp_path, unfinished=True)
+        assert ids(found.removable) == {free.id}
+        why = {each.id: each.why for each in found.retained}
+        assert set(why) == {used.id, user.id}
+        assert "cannot be read" in why[user.id]
+        assert f"{user.id}, which cannot be read, may have been made from it" in why[used.id]
+    with pytest.raises(RunError, match="may have been made from it"):
+        prune.discard(used)
+    log = tmp_path / "audit.jsonl"
+    log.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if "swap started" not in line))
+    found = prune.prune(tmp_path, unfinished=True)
+    assert (ids(found.removable), ids(found.retained)) == (set(), {used.id, free.id, user.id}), "nobody knows what it was made from"
+    assert free.path.exists()
 
 
 _KILLED = """

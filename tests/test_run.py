@@ -14,7 +14,7 @@ import pytest
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.maintenance import doctor
-from faceswap_lab.runs import quota
+from faceswap_lab.runs import call, events, quota, working
 from faceswap_lab.runs import run as run_module
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
@@ -51,13 +51,31 @@ def test_a_run_from_start_to_finish(tmp_path: Path) -> None:
     assert force.root == tmp_path.resolve()
 
 
-def test_the_key_is_verb_recipe_inputs_and_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_verb_recipe_inputs_data_files_and_version_of_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = start(tmp_path)
     assert start(tmp_path, recipe='{"rate": 0.1,   "steps": 3}') == first, "spelling is no difference"
     others = [start(tmp_path, verb="swap"), start(tmp_path, recipe='{"steps": 4}'), start(tmp_path, source="actor:8")]
-    monkeypatch.setattr(run_module, "code_version", lambda: "another")
+    others.append(Run.start(tmp_path, "train", RECIPE, {"source": "actor:7"}, data={"points.json": "3f9a"}))
+    monkeypatch.setattr(run_module.class_of("train"), "RESULT_VERSION", 1000)
     others.append(start(tmp_path))
-    assert len({run.key for run in [first, *others]}) == 5
+    assert len({run.key for run in [first, *others]}) == 6
+
+
+def test_code_packages_and_device_are_recorded_and_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = start(tmp_path)
+    with first:
+        first.emit("step", step=1)
+    for module in (call, working):
+        monkeypatch.setattr(module, "code_version", lambda: "another")
+        monkeypatch.setattr(module, "environment", lambda: {"device": "abacus"})
+    again = start(tmp_path)
+    assert again == first
+    with again:
+        again.finish()
+    opened = again.events("opened")
+    assert [event["code"] for event in opened] == [first.record.code, "another"], "which code went on is on record"
+    assert opened[1]["environment"] == {"device": "abacus"}
+    assert Run.open(again.id, tmp_path).record.code == first.record.code
 
 
 def test_an_identical_call_finds_its_run(tmp_path: Path) -> None:
@@ -199,7 +217,7 @@ def test_torn_and_foreign_records(tmp_path: Path) -> None:
         (whole[: len(whole) // 2], "restore"),
         ("", "restore"),
         ("[]", "restore"),
-        (whole.replace('"format": 1', '"format": 2'), "install a newer"),
+        (whole.replace('"format": 2', '"format": 3'), "install a newer"),
         (whole.replace('"verb"', '"vreb"'), "restore"),
         (whole.replace('"finished",', '"perhaps",'), "restore"),
     ]:
@@ -210,20 +228,20 @@ def test_torn_and_foreign_records(tmp_path: Path) -> None:
             start(tmp_path)
 
 
-@pytest.mark.parametrize("version", ["0", '"x"', "null", "-1", "true", "1.5", "[1]", "missing", "2", "99"])
+@pytest.mark.parametrize("version", ["0", '"x"', "null", "-1", "true", "1.5", "[1]", "missing", "3", "99"])
 def test_formats_that_this_version_does_not_know_are_refused(tmp_path: Path, version: str) -> None:
-    """Format 1 is what `finished` writes and every other test reads."""
+    """Format 2 is what `finished` writes and every other test reads; format 1 is read by tests/test_lab_v1.py."""
     run = finished(tmp_path)
     path = run.path / "run.json"
     whole = path.read_text()
-    assert whole.count('"format": 1,') == 1
-    path.write_text(whole.replace('  "format": 1,\n', "") if version == "missing" else whole.replace("1,", f"{version},", 1))
+    assert whole.count('"format": 2,') == 1
+    path.write_text(whole.replace('  "format": 2,\n', "") if version == "missing" else whole.replace("2,", f"{version},", 1))
     with pytest.raises(RunError) as caught:
         Run.open(run.id, tmp_path)
-    assert caught.value.expected == "a run folder of format 1"
+    assert caught.value.expected == "a run folder of format 1 or 2"
     shown = '"none"' if version == "missing" else version
     assert caught.value.got == f"format {shown} in {path}"
-    assert ("install a newer" in caught.value.remedy) == (version in ("2", "99"))
+    assert ("install a newer" in caught.value.remedy) == (version in ("3", "99"))
     path.write_text(whole)
     assert Run.open(run.id, tmp_path).summary == {"loss": 0.5}
 
@@ -283,7 +301,7 @@ def test_a_verb_stops_that_outgrows_the_quota_and_goes_on_with_more(tmp_path: Pa
     assert run.artifact("state.bin").read_bytes() == b"old" * 20_000
     work(100_000)
     assert run.artifact("state.bin").stat().st_size == 100_000, "the older one does not count beside the one that replaces it"
-    monkeypatch.setattr(run_module, "FLUSH_AFTER_S", 0.0)
+    monkeypatch.setattr(events, "FLUSH_AFTER_S", 0.0)
     monkeypatch.setenv(quota.VARIABLE, "1 KB")
     with pytest.raises(RunError, match="in all"):
         work(1)
@@ -366,9 +384,10 @@ def test_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 WORKER = """
 import sys
 from pathlib import Path
+from faceswap_lab.runs import call, events, working
 from faceswap_lab.runs import run as module
-module.environment = lambda: {}
-module.FLUSH_AFTER_S = 0.0
+working.environment = call.environment = lambda: {}
+events.FLUSH_AFTER_S = 0.0
 run = module.Run.start(Path(sys.argv[1]), "train", '{"steps": 3}', {"source": "actor:7"})
 print(run.id, flush=True)
 with run:
@@ -399,8 +418,8 @@ def test_kills_leave_a_run_that_goes_on(tmp_path: Path) -> None:
         # The artifact is whole and was on record before it got its name; it is the confirmed step's or the next one's.
         state = int(run.artifact("state.txt").read_text())
         assert state - int(printed[-1]) in (0, 1)
-        events = run.events()
-        assert [event["n"] for event in events] == list(range(len(events)))
+        recorded = run.events()
+        assert [event["n"] for event in recorded] == list(range(len(recorded)))
         steps = [event["step"] for event in run.events("step", unique="step")]
         assert sorted(steps) == list(range(1, max(steps) + 1))
         assert max(steps) - state in (0, 1)

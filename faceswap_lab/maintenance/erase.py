@@ -84,7 +84,7 @@ def plan(root: Path, subject: str) -> Withdrawal:
     nobody knows what that one holds.
     """
     who = " ".join(subject.split())
-    all_runs = Run.find(root)
+    all_runs = Run.survey(root).require_readable()
     named = _named(all_runs, who)
     entries = entries_of(root, who, digests=named)
     log, verdict = audit.walk(root)
@@ -197,7 +197,7 @@ def _derived(runs: list[Run], digests: dict[str, Entry], log: Iterable[audit.Ent
                 why.setdefault(run.id, f"made from {entry.label}")
     ids = {run.id for run in runs}
     for line in log:
-        within, digest = line.event.get("notebook_run", line.event.get("within")), str(line.event.get("sha256", ""))
+        within, digest = audit.notebook_run(line.event), str(line.event.get("sha256", ""))
         if within in ids and digest in digests:
             why.setdefault(str(within), f"its notebook let in {digests[digest].label}")
     waiting = [run for run in runs if run.id in why]
@@ -220,7 +220,7 @@ def _exports(root: Path, log: Iterable[audit.Entry], digests: dict[str, Entry], 
 
 
 def _shows(event: dict[str, Any], digests: dict[str, Entry], runs: dict[str, str]) -> bool:
-    shown = event.get("depicts", event.get("shows", []))
+    shown = audit.depicted(event)
     text = json.dumps(shown)
     return any(each.get("run") in runs for each in shown) or any(digest in text for digest in digests)
 

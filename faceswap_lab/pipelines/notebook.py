@@ -3,20 +3,36 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.files import sha256_file
+from faceswap_lab.models import data_files
 from faceswap_lab.runs.fields import near
 from faceswap_lab.runs.root import lab_root
-from faceswap_lab.runs.run import Run
+from faceswap_lab.runs.run import Run, class_of
 from faceswap_lab.trust import audit
 
 SUMMARY_TYPE = "application/vnd.faceswap-lab.summary+json"
+
+VERBS = ("evaluate", "faceset", "render", "swap", "train")
+"""What a notebook may call: where one of these would make its result anew, so is the notebook run anew."""
+
+
+class NotebookRun(Run):
+    """What `execute` returns."""
+
+    VERB: ClassVar[str | None] = "notebook"
+    RESULT_VERSION: ClassVar[int] = 1
+
+
+def results_of(verbs: Iterable[str]) -> dict[str, str]:
+    """The data files and the versions of results that a notebook which calls these verbs rests on, for its key."""
+    return {**data_files.of_everything(), **{f"results of {verb}": str(class_of(verb).RESULT_VERSION) for verb in verbs}}
 
 
 def notebook_path(name: str) -> Path:
@@ -38,7 +54,7 @@ def emit_summary(summary: Mapping[str, Any]) -> None:
     display({SUMMARY_TYPE: dict(summary), "text/plain": lines}, raw=True)  # type: ignore[no-untyped-call]
 
 
-def execute(name: str, parameters: Mapping[str, Any], *, force: bool = False) -> Run:
+def execute(name: str, parameters: Mapping[str, Any], *, force: bool = False) -> NotebookRun:
     """Run the shipped notebook `name` unattended, as a Run with the executed copy and what its last cell hands back.
 
     A parameter `folder` that is not given is the run's own folder. The same finished call returns its Run. Raises RunError for an
@@ -47,7 +63,8 @@ def execute(name: str, parameters: Mapping[str, Any], *, force: bool = False) ->
     path = notebook_path(name)
     known = parameters_of(path, parameters)
     asked = json.dumps({"notebook": path.stem, "parameters": dict(parameters)}, sort_keys=True)
-    run = Run.start(lab_root(), "notebook", asked, {"notebook": sha256_file(path)}, force=force)
+    inputs = {"notebook": sha256_file(path)}
+    run = NotebookRun.start(lab_root(), "notebook", asked, inputs, data=results_of(VERBS), force=force)
     if not run.finished:
         with run:
             place = {"folder": str(run.path)} if "folder" in known else {}

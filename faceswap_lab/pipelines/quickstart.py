@@ -1,20 +1,41 @@
 """The command `quickstart`: the quickstart notebook, run unattended, as a Run with its report."""
 
-import json
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 from faceswap_lab.files import sha256_file
-from faceswap_lab.pipelines.notebook import notebook_path, run_notebook
+from faceswap_lab.pipelines.notebook import notebook_path, results_of, run_notebook
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
+
+CALLS = ("train", "swap", "evaluate")
+"""The verbs that the notebook calls: what they would make anew, it makes anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuickstartRecipe:
+    """Which notebook runs, with which plan of `verbs.recipes.plan`."""
+
+    SCHEMA: ClassVar[int] = 2
+
+    notebook: str = "00_quickstart"
+    recipe: str = "quickstart"
+
+
+class QuickstartRun(Run):
+    """The run of the quickstart notebook."""
+
+    VERB: ClassVar[str | None] = "quickstart"
+    RESULT_VERSION: ClassVar[int] = 1
 
 
 def quickstart(*, recipe: str = "quickstart", device: str = "auto", force: bool = False) -> dict[str, Any]:
     """Run `00_quickstart`; returns what its last cell concludes: run, report, clip, device, seconds and scores."""
-    path = notebook_path("00_quickstart")
-    asked = json.dumps({"notebook": path.stem, "recipe": recipe, "device": device})
-    run = Run.start(lab_root(), "quickstart", asked, {"notebook": sha256_file(path)}, force=force)
+    asked = QuickstartRecipe(recipe=recipe)
+    path = notebook_path(asked.notebook)
+    data = results_of(CALLS)
+    run = QuickstartRun.start(lab_root(), "quickstart", asked, {"notebook": sha256_file(path)}, data=data, force=force)
     if not run.finished:
         with run:
             start = perf_counter()

@@ -14,8 +14,9 @@ from uuid import uuid4
 from faceswap_lab.errors import ConsentError, MediaError, storing
 from faceswap_lab.faces.frame import hidden_beside
 from faceswap_lab.files import canonical, put_in_place, sha256_file
+from faceswap_lab.runs.call import digest_in, fields_of, places_of
 from faceswap_lab.runs.prune import made_from
-from faceswap_lab.runs.run import Run
+from faceswap_lab.runs.run import Run, Survey
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.manifest import Entry, find_entry, utc_today
 
@@ -89,9 +90,8 @@ class _Veil:
 
 def _veil(run: Run, today: date) -> _Veil:
     words = {str(run.root): "LAB"}
-    runs = Run.find(run.root)
-    files = dict(_files(run, runs))
-    for digest, place in files.items():
+    files = list(_files(run, Run.survey(run.root)))
+    for digest, place in files:
         entry = _standing(run.root, digest, today)
         if not entry.synthetic:
             words[entry.subject] = f"person {digest[:12]}"
@@ -100,20 +100,27 @@ def _veil(run: Run, today: date) -> _Veil:
     return _Veil(words=words, people=bool(files))
 
 
-def _files(run: Run, runs: list[Run]) -> Iterator[tuple[str, str]]:
-    """(sha256, path) of every admitted file that the run, or a run of `runs` that it was made from, was given."""
+def _files(run: Run, seen: Survey) -> Iterator[tuple[str, str]]:
+    """(sha256, path) of every admitted file that the run, or a run that it was made from, was given.
+
+    Raises the error of a run that it was made from and that cannot be read: nobody knows who is seen in that one.
+    """
+    runs = seen.runs
     made = {digest for other in runs for digest in other.record.artifacts.values()}
-    waiting, seen = [run], {run.id}
+    waiting, asked = [run], {run.id}
     while waiting:
         user = waiting.pop()
+        for each in seen.unreadable:
+            if any(each.id in value for value in user.inputs.values()):
+                raise each.error
+        moved = places_of(user.path, user.record)
         for value in user.inputs.values():
-            fields = json.loads(value) if value.startswith("{") else {}
-            digest = str(fields.get("file", "")).removeprefix("sha256:")
+            digest = digest_in(value)
             # What another run made has no entry of its own; that run's own files are asked for.
             if digest and digest not in made:
-                yield digest, str(fields.get("path", ""))
-        parents = [other for other in runs if other.id not in seen and made_from(user, other)]
-        seen |= {other.id for other in parents}
+                yield from ((digest, place) for place in {str(fields_of(value).get("path", "")), str(moved.get(digest, ""))})
+        parents = [other for other in runs if other.id not in asked and made_from(user, other)]
+        asked |= {other.id for other in parents}
         waiting += parents
 
 

@@ -1,9 +1,10 @@
 """Keeping runs in bounds: what they weigh, and which can go."""
 
+import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from uuid import uuid4
 from faceswap_lab.errors import RunError, StorageError
 from faceswap_lab.files import acquire, canonical, sync_folder, write_whole
 from faceswap_lab.runs.quota import size_of as size_of
-from faceswap_lab.runs.run import HEAD, Run
+from faceswap_lab.runs.run import HEAD, Run, Unreadable
 from faceswap_lab.trust import audit
 
 GONE = ".gone-"
@@ -54,20 +55,21 @@ class Plan:
 def plan(root: Path, *, unfinished: bool = False, older_than_days: float | None = None, now: datetime | None = None) -> Plan:
     """Which runs would go: the unfinished, those whose last work is older, or with both those that are both.
 
-    A run that a staying run was made from stays, and one that a process works on stays. What a stopped prune left goes always.
-    Raises ValueError if neither is asked for or the age is negative, RunError if a run cannot be read: nobody knows what that
-    one was made from.
+    A run that a staying run was made from stays, and one that a process works on stays. So does a run that cannot be read, with
+    whatever it may have been made from. What a stopped prune left goes always.
+    Raises ValueError if neither is asked for or the age is negative.
     """
     if not unfinished and older_than_days is None:
         raise ValueError("say which runs may go: unfinished ones, those older than some days, or those that are both")
     if older_than_days is not None and not older_than_days >= 0:
         raise ValueError(f"an age in days is 0 or more, not {older_than_days}")
-    runs = Run.find(root)
+    seen = Run.survey(root)
+    runs, claims = seen.runs, _claims(seen.unreadable, root)
     now = now or datetime.now(UTC)
     wanted = {run.path: why for run in runs if (why := _why(run, unfinished, older_than_days, now))}
     retained: dict[Path, str] = {}
     for run in runs:
-        if run.path in wanted and (reason := _held(run, root)):
+        if run.path in wanted and (reason := _held(run, root) or _named_by(run, claims)):
             retained[run.path] = reason
     _spread(runs, wanted, retained)
     by_path = {run.path: run for run in runs}
@@ -80,7 +82,7 @@ def plan(root: Path, *, unfinished: bool = False, older_than_days: float | None 
     swept = (*(each for run in kept if not _held(run, root) for each in _leftovers_in(run)), *_half_made(root, now))
     return Plan(
         removable=(*removable, *left),
-        retained=tuple(weighed(by_path[path], why) for path, why in retained.items()),
+        retained=(*(weighed(by_path[path], why) for path, why in retained.items()), *map(_unreadable, seen.unreadable)),
         leftovers=swept,
     )
 
@@ -150,8 +152,9 @@ def remove(root: Path, each: Weighed) -> bool:
 
 def check_unused(run: Run) -> Weighed:
     """The run as it would go. Raises RunError if another run was made from it, or a process works on it."""
-    users = [other.id for other in Run.find(run.root) if other != run and made_from(other, run)]
-    if users or (reason := _held(run, run.root)):
+    seen = Run.survey(run.root)
+    users = [other.id for other in seen.runs if other != run and made_from(other, run)]
+    if users or (reason := _held(run, run.root) or _named_by(run, _claims(seen.unreadable, run.root))):
         got = f"{', '.join(users)} made from it" if users else reason
         raise RunError(expected=f"{run.id} unused", got=got, remedy="remove those first, or keep it")
     return weighed(run, "asked for")
@@ -211,9 +214,52 @@ def _spread(runs: list[Run], wanted: dict[Path, str], retained: dict[Path, str])
 
 def made_from(user: Run, run: Run) -> bool:
     """Whether an input of `user` names the run, a file in its folder, or the digest of what it made."""
-    named = re.compile(rf"(?<![\w-]){re.escape(run.id)}(?![\w-])")
-    digests = set(run.record.artifacts.values())
-    return any(named.search(value) or any(digest in value for digest in digests) for value in user.inputs.values())
+    return any(names(value, run) for value in user.inputs.values())
+
+
+def names(value: str, run: Run) -> bool:
+    """Whether an input names the run, a file in its folder, or the digest of what it made."""
+    if re.search(rf"(?<![\w-]){re.escape(run.id)}(?![\w-])", value):
+        return True
+    return any(digest in value for digest in run.record.artifacts.values())
+
+
+def _unreadable(each: Unreadable) -> Weighed:
+    """A run that cannot be read never goes by itself: nobody knows what it is."""
+    return Weighed(id=each.id, path=each.path, num_bytes=size_of(each.path), why=f"it cannot be read: {each.error.got}")
+
+
+def _named_by(run: Run, claims: Mapping[str, list[str] | None]) -> str:
+    """Why the run stays for the sake of one that cannot be read; empty if none may have been made from it."""
+    users = (user for user, inputs in claims.items() if inputs is None or any(names(value, run) for value in inputs))
+    return next((f"{user}, which cannot be read, may have been made from it" for user in users), "")
+
+
+def _claims(unreadable: Sequence[Unreadable], root: Path) -> dict[str, list[str] | None]:
+    """Ids of the runs that cannot be read to their inputs, as the record still says them, else the audit log's line of the start.
+
+    None where neither tells all of them: any run may be among them.
+    """
+    return {each.id: _told_inputs(each, root) for each in unreadable}
+
+
+def _told_inputs(user: Unreadable, root: Path) -> list[str] | None:
+    try:
+        told = json.loads((user.path / "run.json").read_bytes())["inputs"]
+        if isinstance(told, dict):
+            return list(map(str, told.values()))
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        pass  # torn: the log knows, as far as it is whole
+    verb, _, rest = user.id.partition("-")
+    lines, _ = audit.walk(root)
+    for line in lines:
+        event = line.event
+        if event.get("action") == f"{verb} started" and str(event.get("key", "")).startswith(rest[:8]):
+            told = event.get("inputs")
+            # Very many are logged as one digest.
+            if isinstance(told, dict) and not any(name.startswith("sha256 of ") for name in told):
+                return list(map(str, told.values()))
+    return None
 
 
 def weighed(run: Run, why: str) -> Weighed:

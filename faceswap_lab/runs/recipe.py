@@ -12,6 +12,14 @@ from faceswap_lab.files import canonical, sha256_text
 R = TypeVar("R")
 
 
+def schema_of(cls: type[Any]) -> str:
+    """The recipe's type and the version of its fields, which `SCHEMA` says: "FacesetRecipe/2". TypeError for a type without one."""
+    version = getattr(cls, "SCHEMA", None)
+    if not isinstance(version, int):
+        raise TypeError(f"{cls.__name__} is no recipe: it has no SCHEMA, the version of its fields")
+    return f"{cls.__name__}/{version}"
+
+
 def to_plain(recipe: object) -> Any:
     """The recipe (a frozen dataclass tree) as plain JSON values. An int given for a float becomes that float, so that equal
     recipes have equal digests; a value of the wrong type raises `RunError`."""

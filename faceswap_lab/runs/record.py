@@ -1,7 +1,8 @@
-"""A run's folder on the disk: what `run.json` holds, and how folders are made, found and read."""
+"""A run's folder on the disk: what `run.json` holds in this format and in older ones, and how folders are made and read."""
 
 import json
 import tempfile
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,15 +13,14 @@ from faceswap_lab.errors import RunError, storing
 from faceswap_lab.files import sync_folder, write_whole
 from faceswap_lab.trust import audit
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's layout. A reader refuses any that it does not know.
 
-How a migration will be done when format 2 comes: `read_record` looks at `format` before anything else is interpreted, so it is
-there that an older record is brought up, by one pure function for each step (the whole of run.json of format n in, that of n + 1
-out), applied one after the other until `FORMAT`. Readers do so in memory and change nothing on the disk: an older version of the
-lab, or a backup, still reads the folder. Only the process that holds the lock writes the new form, whole, with the first record
-that it writes anyway. Segments of events and artifacts are never rewritten, for their digests are on record; a reader of an event's
-field must take its older spelling too. Each step comes with a run folder of the old format among the tests' golden data.
+`read_record` looks at `format` before anything else is interpreted, and brings an older record up by one pure function for each
+step (`FORMAT_STEPS`). Readers do so in memory and change nothing on the disk: an older version of the lab still reads the folder.
+Only the process that holds the lock writes the new form, whole, with the first record that it writes anyway. Segments of events and
+artifacts are never rewritten, for their digests are on record; a reader of an event's field must take its older spelling too. Each
+step comes with a run folder of the old format among the tests' golden data.
 """
 
 
@@ -34,7 +34,13 @@ class Record(BaseModel):
     verb: str
     key: str
     recipe: Any
+    recipe_schema: str
+    """Type of the recipe and version of its fields, such as "FacesetRecipe/2"; empty for plain JSON of no type."""
     inputs: dict[str, str]
+    data: dict[str, str]
+    """Name to digest or version of the data files that the result rests on."""
+    result_version: Annotated[int, Field(ge=0)]
+    """The verb's `RESULT_VERSION` when the run was started; 0 in what was format 1."""
     code: str
     environment: dict[str, Any]
     created: str
@@ -44,6 +50,11 @@ class Record(BaseModel):
     artifacts: dict[str, str] = {}
     audit_count: Annotated[int, Field(ge=0)] = 0
     audit_hash: str = audit.START
+
+    @property
+    def head(self) -> audit.Head:
+        """Where the audit log ended when the run was last written."""
+        return audit.Head(count=self.audit_count, hash=self.audit_hash)
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -87,30 +98,125 @@ def make_folder(root: Path, stem: str, record: dict[str, Any]) -> Path:
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write `run.json`, whole or not at all."""
+    """Write `run.json`, atomically."""
     write_whole(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_record(folder: Path) -> Record:
-    """What `run.json` says. Raises `RunError` for a record that is torn, or of another format."""
+    """What `run.json` says, brought up to this format. Raises `RunError` for a record that is torn, or of a format unknown here."""
     path = folder / "run.json"
     try:
-        text = path.read_text(encoding="utf-8")
-        given = json.loads(text)
+        given = json.loads(path.read_text(encoding="utf-8"))
         version = given.get("format", "none") if isinstance(given, dict) else "none"
         # True == 1, and 1.0 == 1, but neither was ever written.
-        if type(version) is not int or version != FORMAT:
-            newer = type(version) is int and version > FORMAT
-            raise RunError(
-                expected=f"a run folder of format {FORMAT}",
-                got=f"format {json.dumps(version)[:40]} in {path}",
-                remedy="install a newer faceswap_lab"
-                if newer
-                else f"restore it from a backup, or move {folder.name} away and run again",
-            )
-        return Record.model_validate_json(text)
+        if type(version) is not int or not (version == FORMAT or version in FORMAT_STEPS):
+            raise _other_format(path, version)
+        return Record.model_validate(_brought_up(given))
     except (OSError, ValueError, KeyError, RecursionError, ValidationError) as error:
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(
             expected=f"a readable {path}", got=what, remedy=f"restore it from a backup, or move {folder.name} away and run again"
         ) from error
+
+
+def _brought_up(given: dict[str, Any]) -> dict[str, Any]:
+    while given["format"] != FORMAT:
+        step: Callable[[dict[str, Any]], dict[str, Any]] = FORMAT_STEPS[given["format"]]
+        given = step(given)
+    schema, recipe = migrated_recipe(given.get("recipe_schema", ""), given.get("recipe"))
+    return given | {"recipe_schema": schema, "recipe": recipe}
+
+
+def _other_format(path: Path, version: Any) -> RunError:
+    newer = type(version) is int and version > FORMAT
+    return RunError(
+        expected=f"a run folder of format {', '.join(map(str, sorted(FORMAT_STEPS)))} or {FORMAT}",
+        got=f"format {json.dumps(version)[:40]} in {path}",
+        remedy="install a newer faceswap_lab"
+        if newer
+        else f"restore it from a backup, or move {path.parent.name} away and run again",
+    )
+
+
+# --- older forms, brought up one pure step at a time: records by their format, recipes by their schema --------------------------
+
+_GONE_FROM_FIT = ("cosine_over", "fall_from", "again_from")
+"""Knobs of a pack's schedule that recorded one improvised training. 0 meant that they were not used."""
+
+
+def _from_1(record: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 had no schema of the recipe, no version of results and no data files: its key held the digest of all code."""
+    schema = _schema_of_1(str(record.get("verb")), record.get("recipe"))
+    return record | {"format": 2, "recipe_schema": schema, "result_version": 0, "data": {}}
+
+
+FORMAT_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+"""Format n to the function that gives the record of format n + 1."""
+
+
+def _schema_of_1(verb: str, recipe: Any) -> str:
+    if verb == "train":
+        return "PackRecipe/1" if isinstance(recipe, dict) and "sets" in recipe else "PairRecipe/1"
+    names = {"swap": "Swap", "evaluate": "Evaluate", "faceset": "Faceset", "render": "Render", "quickstart": "Quickstart"}
+    return f"{names[verb]}Recipe/1" if verb in names else ""
+
+
+def migrated_recipe(schema: str, recipe: Any) -> tuple[str, Any]:
+    """The newest schema that the recipe (plain JSON) can be said in, and the recipe in it; a recipe without schema as it is.
+
+    A recipe that says what a newer schema cannot keeps its schema and its spelling: it can be shown, but not read as its type.
+    """
+    while isinstance(recipe, dict) and schema in _RECIPE_STEPS:
+        changed = _RECIPE_STEPS[schema](recipe)
+        if changed is None:
+            break
+        name, _, version = schema.partition("/")
+        schema, recipe = f"{name}/{int(version) + 1}", changed
+    return schema, recipe
+
+
+def _pair_from_1(recipe: dict[str, Any]) -> dict[str, Any] | None:
+    return _within(recipe, "train", lambda train: _renamed(train, rate="learning_rate"))
+
+
+def _pack_from_1(recipe: dict[str, Any]) -> dict[str, Any] | None:
+    fits = [recipe.get("points"), recipe.get("embedder")]
+    detector = recipe.get("detector")
+    if isinstance(detector, dict):
+        fits += [detector.get("fit"), detector.get("polish")]
+    if any(fit.get(name) for fit in fits if isinstance(fit, dict) for name in _GONE_FROM_FIT):
+        return None
+    for name in ("points", "embedder"):
+        recipe = _within(recipe, name, _fit)
+    return _within(recipe, "detector", lambda inner: _within(_within(inner, "fit", _fit), "polish", _fit))
+
+
+def _fit(fit: dict[str, Any]) -> dict[str, Any]:
+    return _renamed({name: value for name, value in fit.items() if name not in _GONE_FROM_FIT}, rate="learning_rate")
+
+
+def _faceset_from_1(recipe: dict[str, Any]) -> dict[str, Any] | None:
+    return _renamed(recipe, people="identities", like="near_duplicate_max")
+
+
+def _quickstart_from_1(recipe: dict[str, Any]) -> dict[str, Any] | None:
+    return {name: value for name, value in recipe.items() if name != "device"}
+
+
+_RECIPE_STEPS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
+    "PairRecipe/1": _pair_from_1,
+    "PackRecipe/1": _pack_from_1,
+    "FacesetRecipe/1": _faceset_from_1,
+    "QuickstartRecipe/1": _quickstart_from_1,
+}
+"""Schema n of a recipe to the function that gives it in schema n + 1, or None if it cannot be said there."""
+
+
+def _renamed(fields: dict[str, Any], **names: str) -> dict[str, Any]:
+    """Fields under their new names, in their old places; one that stands under its new name already is not overwritten."""
+    return {names[name] if name in names and names[name] not in fields else name: value for name, value in fields.items()}
+
+
+def _within(fields: dict[str, Any], name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    inner = fields.get(name)
+    return fields | {name: change(inner)} if isinstance(inner, dict) else fields

@@ -171,6 +171,17 @@ def walk(root: Path) -> tuple[list[Entry], Verdict]:
     return entries, Verdict(count=len(entries), head=last)
 
 
+def depicted(event: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a line about an export says is seen in it. Lines of before 0.2 spell the field "shows"."""
+    found = event.get("depicts", event.get("shows", []))
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def notebook_run(event: Mapping[str, Any]) -> str:
+    """The run whose notebook caused the line; empty if none did. Lines of before 0.2 spell the field "within"."""
+    return str(event.get("notebook_run", event.get("within", "")))
+
+
 def _parse(line: bytes, last: Head | None) -> Entry:
     """One line as an Entry; `ValueError` says what is wrong with it. Without `last` only the line's own hash is checked."""
     try:

@@ -15,6 +15,7 @@ from faceswap_lab.faces.faceset import Faceset, Row, in_ranges
 from faceswap_lab.faces.footage import digest
 from faceswap_lab.files import locked, sha256_text, write_whole
 from faceswap_lab.names import folded
+from faceswap_lab.runs.call import digest_in, places_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.manifest import find_entries, utc_today
@@ -35,6 +36,7 @@ class FacesetRun(Run):
     """What `lab.gather` returns."""
 
     VERB: ClassVar[str | None] = "faceset"
+    RESULT_VERSION: ClassVar[int] = 1
 
     def faceset(self) -> Faceset:
         """What stands of the set today, as `lab.faceset`."""
@@ -43,12 +45,11 @@ class FacesetRun(Run):
 
 def run_of(name: str) -> FacesetRun:
     """The newest finished run of this faceset, by the name in its recipe or by the run's id. RunError if there is none."""
-    runs = FacesetRun.find(finished=True)
-    hits = [run for run in runs if run.id == name or run.recipe(FacesetRecipe).name == name]
-    if not hits:
-        hits = [run for run in runs if name and run.id.startswith(name)]
-    if hits:
+    if hits := FacesetRun.find(finished=True, name=name):
         return hits[0]
+    runs = FacesetRun.find(finished=True)
+    if hits := [run for run in runs if name and run.id.startswith(name)]:
+        return next((run for run in hits if run.id == name), hits[0])
     known = list(dict.fromkeys(run.recipe(FacesetRecipe).name for run in runs))
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:5]
     remedy = f"there are {', '.join(map(repr, near))}" if near else "make one with lab.gather or `facesets add`"
@@ -205,12 +206,12 @@ def check(run: FacesetRun, *, today: date | None = None) -> list[dict[str, str]]
             findings.append({"state": "problem", "what": row.crop, "found": "gone"})
         elif digest(path) != row.sha256:
             findings.append({"state": "problem", "what": row.crop, "found": "altered"})
-    used = set(whole.sources)
+    used, places = set(whole.sources), places_of(run.path, run.record)
     for record in run.inputs.values():
-        fields = json.loads(record) if record.startswith("{") else {}
-        path, source = Path(str(fields.get("path", ""))), str(fields.get("file", "")).removeprefix("sha256:")
+        source = digest_in(record)
         if source not in used:
             continue
+        path = places.get(source, Path())
         if not path.is_file():
             findings.append({"state": "warning", "what": str(path), "found": "gone: the set cannot be made again from it"})
         elif digest(path) != source:

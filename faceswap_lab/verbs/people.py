@@ -10,11 +10,13 @@ from faceswap_lab.actors.splits import check_trainable
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.faceset import Faceset, row_ranges
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
+from faceswap_lab.models import data_files
 from faceswap_lab.runs.root import lab_root
+from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.admit import admit as admit_file
 from faceswap_lab.trust.consent.basis import Basis
 from faceswap_lab.trust.consent.gate import Subject
-from faceswap_lab.verbs import library
+from faceswap_lab.verbs import library, places
 
 Person = Actor | Footage
 """Who is put somewhere or learned from: an actor, or footage of one person."""
@@ -94,8 +96,7 @@ def record_of(person: Person) -> str:
     if isinstance(person, Clip):
         return file_record(person)
     if isinstance(person, Excerpt):
-        facts = {"file": person.clip.origin, "path": str(person.path), "frames": [person.start, person.stop]}
-        return json.dumps(facts, sort_keys=True)
+        return json.dumps(_file_facts(person.clip) | {"frames": [person.start, person.stop]}, sort_keys=True)
     if isinstance(person, Faceset):
         return json.dumps({"faceset": person.run, "digest": person.digest, "rows": row_ranges(person.rows)}, sort_keys=True)
     return json.dumps({"footage": person.origin}, sort_keys=True)
@@ -103,24 +104,33 @@ def record_of(person: Person) -> str:
 
 def file_record(clip: Clip) -> str:
     """`record_of` a file; does not open it."""
-    return json.dumps({"file": clip.origin, "path": str(clip.path)}, sort_keys=True)
+    return json.dumps(_file_facts(clip), sort_keys=True)
 
 
-def reopened(record: str) -> Person:
-    """The person of a record. A file is admitted again, so that a withdrawn entry refuses here too."""
+def _file_facts(clip: Clip) -> dict[str, Any]:
+    """The digest says what the file is; path and size are hints to find it by, and no part of a run's key."""
+    facts: dict[str, Any] = {"file": clip.origin, "path": str(clip.path)}
+    return facts | ({"bytes": clip.path.stat().st_size} if clip.path.is_file() else {})
+
+
+def data_of(*people: Person) -> dict[str, str]:
+    """The data files that pictures of these people are made from: those of actors, where one is seen."""
+    return data_files.of_actors() if any(isinstance(person, Actor | Take) for person in people) else {}
+
+
+def reopened(record: str, run: Run | None = None) -> Person:
+    """The person of a record, which is an input of `run`.
+
+    A file is looked for by its digest where it was last seen and in the lab (see `verbs.places`), and admitted again, so that a
+    withdrawn entry refuses here too. RunError if it is not found, or if the record is no record.
+    """
     fields: dict[str, Any] = json.loads(record)
     if "actor" in fields:
         return Actor(int(fields["actor"]))
     if "take" in fields:
         return _take(fields["take"])
     if "file" in fields:
-        clip = admit(fields["path"])
-        if clip.origin != fields["file"]:
-            raise RunError(
-                expected=f"the file {fields['file'][:19]}… that the run was given",
-                got=f"another file at {fields['path']}",
-                remedy="put the run's file back there",
-            )
+        clip = admit(places.find_again(fields, root=lab_root() if run is None else run.root, run=run))
         return clip.cut(*fields["frames"]) if "frames" in fields else clip
     if "faceset" in fields:
         return library.part_of(library.FacesetRun.open(fields["faceset"]), fields["rows"], fields["digest"])

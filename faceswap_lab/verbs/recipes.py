@@ -1,7 +1,7 @@
 """Recipes: what a verb is to do, as frozen trees of small configs that hash and round-trip through JSON."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from faceswap_lab.faces.align import template_points
 from faceswap_lab.faces.quality import NEAR_DUPLICATE_MAX
@@ -42,6 +42,8 @@ class PairRecipe(Recipe):
     A checkpoint is kept every `checkpoint_every` steps; resuming from it gives what an unbroken run gives.
     """
 
+    SCHEMA: ClassVar[int] = 2
+
     supervision: Literal["auto", "truth", "none"] = "auto"
     tone: Literal["source", "target"] = "source"
     data: CropData = field(default_factory=CropData)
@@ -73,6 +75,8 @@ class PackRecipe(Recipe):
     Checkpoints are kept every `checkpoint_every` steps.
     """
 
+    SCHEMA: ClassVar[int] = 2
+
     name: str = "actors_s"
     sets: PackSets = field(default_factory=PackSets)
     num_for_places: int = 300
@@ -91,6 +95,8 @@ class SwapRecipe(Recipe):
     for a quick look; 0 is all.
     """
 
+    SCHEMA: ClassVar[int] = 1
+
     stream: StreamConfig = field(default_factory=StreamConfig)
     engine: str = "offline"
     num_source_frames: int = 5
@@ -99,6 +105,10 @@ class SwapRecipe(Recipe):
     def __post_init__(self) -> None:
         if self.preview < 0:
             raise ValueError(f"a preview has at least 1 frame (0: no preview), got {self.preview}")
+
+    def keyed(self) -> "SwapRecipe":
+        """As it counts for a run's key: the engine's pack is among the inputs by its digest, wherever it lies."""
+        return replace(self, engine=engine_kind(self.engine))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +119,20 @@ class EvaluateRecipe(Recipe):
     An actor's gallery is the performance of seed `gallery_seed`, far from those that are swapped.
     """
 
+    SCHEMA: ClassVar[int] = 1
+
     engine: str = "offline"
     gallery_size: int = 16
     gallery_seed: int = 2000
+
+    def keyed(self) -> "EvaluateRecipe":
+        """As `SwapRecipe.keyed`."""
+        return replace(self, engine=engine_kind(self.engine))
+
+
+def engine_kind(name: str) -> str:
+    """What comes before the colon of an engine's name: "offline", "insight"."""
+    return name.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +151,8 @@ class FacesetRecipe(Recipe):
     `shares` go to train, val and test by whole files, long clips by stretches of `stretch_s` seconds; where two splits meet
     within a clip, `gap_s` seconds on either side are dropped. `seed` deals the files out.
     """
+
+    SCHEMA: ClassVar[int] = 2
 
     name: str
     layout: Layout = "auto"
@@ -176,6 +199,8 @@ class RenderRecipe(Recipe):
     of the same actors, drawn by the seed; `tone` says whose skin tone that has. `maps` adds labels, depth, normals and albedo.
     In each shard lie `shard_size` samples. Sample n shows actor `first + n // num_views` in the performance of seed `seed + n`.
     """
+
+    SCHEMA: ClassVar[int] = 1
 
     first: int = 0
     num_actors: int = 10

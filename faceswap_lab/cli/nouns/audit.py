@@ -38,7 +38,11 @@ def _audit_verify(_: argparse.Namespace) -> Answer:
 
     verdict = audit.verify(root(), heads=Run.heads())
     where = "" if verdict.whole else f"line {verdict.bad_line}: "
-    return {"ok": verdict.whole, "lines": verdict.count, "finding": where + (verdict.reason or "every line holds")}
+    # The log is judged all the same: a run whose folder was removed manually takes its head along just as well.
+    unreadable = [{"run": each.id, "why": each.error.got} for each in Run.survey().unreadable]
+    told = f"; {len(unreadable)} runs cannot be read, so the log was not compared with them" if unreadable else ""
+    finding = f"{where}{verdict.reason or 'every line holds'}{told}"
+    return {"ok": verdict.whole, "lines": verdict.count, "finding": finding, "unreadable": unreadable}
 
 
 def _audit_show(options: argparse.Namespace) -> Answer:

@@ -43,7 +43,8 @@ def _runs_list(options: argparse.Namespace) -> Answer:
     from faceswap_lab.runs.quota import size_of
     from faceswap_lab.runs.run import Run
 
-    return [
+    seen = Run.survey()
+    rows: list[dict[str, Any]] = [
         {
             "run": run.id,
             "status": run.record.status,
@@ -51,8 +52,16 @@ def _runs_list(options: argparse.Namespace) -> Answer:
             "bytes": size_of(run.path),
             "folder": str(run.path),
         }
-        for run in Run.find(verb=options.verb)
+        for run in seen.runs
+        if options.verb in (None, run.verb)
     ]
+    # Of what verb an unreadable one is, only its name tells.
+    rows += [
+        {"run": each.id, "status": "unreadable", "bytes": size_of(each.path), "folder": str(each.path), "why": each.error.got}
+        for each in seen.unreadable
+        if options.verb in (None, each.id.partition("-")[0])
+    ]
+    return rows
 
 
 def _runs_show(options: argparse.Namespace) -> Answer:

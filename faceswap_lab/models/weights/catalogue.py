@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from faceswap_lab.errors import WeightsError, storing
-from faceswap_lab.files import put_in_place, sha256_file
+from faceswap_lab.files import cache_folder, put_in_place, sha256_file
 from faceswap_lab.models.protocols import Card
 
 REMEDY = "run `faceswap-lab models fetch`"
@@ -116,16 +116,9 @@ _verified: set[tuple[str, int, int]] = set()
 
 
 def weights_folder() -> Path:
-    """`FACESWAP_LAB_WEIGHTS`, else the folder `weights` in the cache, which only `fetch` makes.
-
-    The cache is `FACESWAP_LAB_CACHE`, else `XDG_CACHE_HOME`/faceswap_lab, else ~/.cache/faceswap_lab.
-    """
-    if chosen := os.environ.get("FACESWAP_LAB_WEIGHTS"):
-        return Path(chosen).expanduser()
-    if cache := os.environ.get("FACESWAP_LAB_CACHE"):
-        return Path(cache).expanduser() / "weights"
-    caches = os.environ.get("XDG_CACHE_HOME")
-    return (Path(caches) if caches else Path.home() / ".cache") / "faceswap_lab" / "weights"
+    """`FACESWAP_LAB_WEIGHTS`, else the folder `weights` in the cache (`files.cache_folder`), which only `fetch` makes."""
+    chosen = os.environ.get("FACESWAP_LAB_WEIGHTS")
+    return Path(chosen).expanduser() if chosen else cache_folder() / "weights"
 
 
 def path(name: str) -> Path:

@@ -15,20 +15,19 @@ from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.faces.face import Faces, largest
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
+from faceswap_lab.models import data_files, metrics
 from faceswap_lab.models import device as devices
-from faceswap_lab.models import metrics
 from faceswap_lab.models.metrics import Score
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.stream.probes import gallery_of
 from faceswap_lab.progress import Progress
-from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust.consent.gate import check_evaluate
 from faceswap_lab.verbs.evaluate.scores import PER_FRAME, SCORES, ScoreRun
-from faceswap_lab.verbs.people import Person, footage_of, record_of, subject_of
+from faceswap_lab.verbs.people import Person, data_of, footage_of, record_of, subject_of
 from faceswap_lab.verbs.recipes import EvaluateRecipe
-from faceswap_lab.verbs.swap.result import SwapRun
+from faceswap_lab.verbs.swap.result import RESULT, SwapRun
 
 
 def evaluate(
@@ -61,7 +60,8 @@ def evaluate(
     where = devices.pick("cpu") if recipe.engine == "offline" else asked
     judging = open_engine(recipe.engine, where)
     inputs = {"result": result.id, "truth": record_of(truth) if truth is not None else "", "engine": judging.record}
-    run = ScoreRun.start(lab_root(), "evaluate", to_json(recipe), inputs, force=force)
+    data = data_of(source, target) | data_files.of_engine(judging) | {"result": result.record.artifacts[RESULT]}
+    run = ScoreRun.start(lab_root(), "evaluate", recipe, inputs, data=data, force=force)
     if run.finished:
         return run
     with run:

@@ -12,6 +12,7 @@ class ScoreRun(Run):
     """What `lab.evaluate` returns."""
 
     VERB: ClassVar[str | None] = "evaluate"
+    RESULT_VERSION: ClassVar[int] = 1
 
     @property
     def scores(self) -> dict[str, dict[str, Any]]:

@@ -19,8 +19,8 @@ from typing import Any
 from faceswap_lab.errors import ConsentError, LabError, MediaError
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.files import canonical, sha256_file, sha256_text
+from faceswap_lab.models import data_files
 from faceswap_lab.progress import Progress
-from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import admit
 from faceswap_lab.trust.admit import Refused
@@ -61,14 +61,32 @@ def gather(
     clips.sort(key=lambda clip: clip.grant.sha256)
     inputs = {f"file {number:05d}": file_record(clip) for number, clip in enumerate(clips, 1)}
     if refused:
-        inputs["refused"] = sha256_text(canonical(sorted([each.path.name, each.sha256] for each in refused)))
-    run = FacesetRun.start(root, "faceset", to_json(replace(recipe, layout=found.layout)), inputs, force=force)
+        inputs["refused"] = sha256_text(canonical(sorted(each.sha256 for each in refused)))
+    if sequences := _sequences(clips, found):
+        inputs["sequences"] = sequences
+    recipe_found = replace(recipe, layout=found.layout)
+    run = FacesetRun.start(root, "faceset", recipe_found, inputs, data=data_files.of_offline(), force=force)
     if not run.finished:
         with run:
             Gathering(run=run, recipe=recipe, clips=clips, refused=refused, found=found).work()
     # Numbers about faces that were not kept stay no longer than they are needed; a kill may have left them.
     shutil.rmtree(run.path / "work", ignore_errors=True)
     return run
+
+
+def _sequences(clips: Sequence[Clip], found: layouts.Found) -> str:
+    """Digest of which stills belong to one clip, and when; empty if none does. Their names say it, and it decides the splits.
+
+    Clips are numbered as they come, for what their folders are called is a hint only.
+    """
+    by_path = {each.path.resolve(): each for each in found.material}
+    numbers: dict[str, int] = {}
+    rows = [
+        [clip.grant.sha256, numbers.setdefault(known.sequence, len(numbers)), known.time_s]
+        for clip in clips
+        if (known := by_path.get(clip.path)) is not None and known.sequence
+    ]
+    return sha256_text(canonical(rows)) if rows else ""
 
 
 def enlist(path: str | Path, *, who: str | None, basis: str | Basis | None, uses: Sequence[str] = USES) -> dict[str, Any]:

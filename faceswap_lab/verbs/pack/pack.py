@@ -13,6 +13,7 @@ from typing import Any
 from faceswap_lab import __version__
 from faceswap_lab.errors import RunError
 from faceswap_lab.files import sha256_file
+from faceswap_lab.models import data_files
 from faceswap_lab.models.pack.pictures import PackSets
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
@@ -36,7 +37,8 @@ def train_pack(recipe: PackRecipe, *, workers: int = 1, force: bool = False) -> 
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     check_judges()  # before hours of work, at whose end they are needed
-    run = TrainRun.start(lab_root(), "train", to_json(recipe), {}, force=force)
+    data = data_files.of_actors() | data_files.of_offline()
+    run = TrainRun.start(lab_root(), "train", recipe, {}, data=data, force=force)
     if run.finished:
         return run
     with run:

@@ -19,6 +19,7 @@ class ShardRun(Run):
     """What `render` returns."""
 
     VERB: ClassVar[str | None] = "render"
+    RESULT_VERSION: ClassVar[int] = 1
 
     def samples(self) -> "Iterator[shards.Sample]":
         """All samples in order. RunError for an unfinished run or an altered shard, MediaError for a shard of another format."""

@@ -26,6 +26,7 @@ from faceswap_lab.actors.splits import check_seed, split_of
 from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import Image, write_still
 from faceswap_lab.files import canonical, sha256_file
+from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import from_json, to_json
@@ -79,7 +80,7 @@ def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", force
     """
     check_recipe(recipe, workers)
     where = devices.pick(device)
-    run = ShardRun.start(lab_root(), "render", to_json(recipe), {}, force=force)
+    run = ShardRun.start(lab_root(), "render", recipe, {}, data=data_files.of_actors(), force=force)
     if run.finished:
         return run
     with run:

@@ -20,6 +20,7 @@ class SwapRun(Run):
     """What `lab.swap` returns."""
 
     VERB: ClassVar[str | None] = "swap"
+    RESULT_VERSION: ClassVar[int] = 1
 
     def footage(self) -> Clip:
         """The frames, lossless, with the consents of both people going along. RunError if the swap is not finished."""
@@ -75,7 +76,7 @@ class SwapRun(Run):
         from faceswap_lab.verbs.people import reopened
 
         try:
-            return reopened(self.inputs[side])
+            return reopened(self.inputs[side], self)
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise RunError(
                 expected=f"a record of the {side} of {self.id}",

@@ -13,6 +13,7 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
+from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.protocols import AnySwapper, Engine, Source
 from faceswap_lab.models.registry import INSWAPPER, check_points, open_engine, open_swapper, swapper_record
@@ -21,15 +22,14 @@ from faceswap_lab.models.stream.probes import source_of, turn_to_upright
 from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches, swap_frames
 from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.progress import Progress
-from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import check_swap
-from faceswap_lab.verbs.people import Person, check_person, footage_of, record_of, subject_of
+from faceswap_lab.verbs.people import Person, check_person, data_of, footage_of, record_of, subject_of
 from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap.parts import Part, join_parts, kept, recorded, remove_parts, write_part
 from faceswap_lab.verbs.swap.result import RESULT, SwapRun
-from faceswap_lab.verbs.train.result import TrainRun
+from faceswap_lab.verbs.train.result import WEIGHTS, TrainRun
 from faceswap_lab.verbs.train.train import TRAINED_ON
 
 PART_FRAMES = 200
@@ -126,7 +126,10 @@ def swap(
         "engine": finder.record,
         "corrections": corrections.digest() if corrections else "",
     }
-    run = SwapRun.start(lab_root(), "swap", to_json(recipe), inputs, force=force)
+    data = data_of(source, target) | data_files.of_engine(finder)
+    data |= data_files.of_warp() if swapper == "warp" else {}
+    data |= {"weights": trained.record.artifacts.get(WEIGHTS, "")} if trained is not None else {}
+    run = SwapRun.start(lab_root(), "swap", recipe, inputs, data=data, force=force)
     if run.finished:
         return run
     with run:

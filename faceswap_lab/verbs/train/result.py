@@ -17,6 +17,7 @@ class TrainRun(Run):
     """What `lab.train` returns."""
 
     VERB: ClassVar[str | None] = "train"
+    RESULT_VERSION: ClassVar[int] = 1
 
     def swapper(self, where: "torch.device") -> "PairSwapper":
         """The trained swapper on a device. RunError if the training is not finished, WeightsError for another run's weights."""

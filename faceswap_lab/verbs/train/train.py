@@ -8,6 +8,7 @@ from time import perf_counter
 import torch
 
 from faceswap_lab.errors import LabError
+from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import Card
@@ -20,11 +21,10 @@ from faceswap_lab.models.training.pair import Portraits, fresh_pair, train_pair
 from faceswap_lab.models.training.state import TrainState
 from faceswap_lab.models.training.stopping import stop_on_signals
 from faceswap_lab.progress import Progress
-from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import check_train
-from faceswap_lab.verbs.people import Person, check_learnable, check_person, learned_from, record_of, subject_of
+from faceswap_lab.verbs.people import Person, check_learnable, check_person, data_of, learned_from, record_of, subject_of
 from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe, pair
 from faceswap_lab.verbs.train import crops
 from faceswap_lab.verbs.train.result import WEIGHTS, TrainRun
@@ -70,7 +70,8 @@ def train(
     check_train(subject_of(source), subject_of(target), root=lab_root())
     where = devices.pick(device)
     inputs = {"source": record_of(source), "target": record_of(target)}
-    run = TrainRun.start(lab_root(), "train", to_json(recipe), inputs, force=force)
+    data = data_of(source, target) | data_files.of_offline()
+    run = TrainRun.start(lab_root(), "train", recipe, inputs, data=data, force=force)
     if run.finished:
         return run
     with run:

@@ -1,0 +1,178 @@
+"""An index of a lab's runs beside them, `runs/.index.sqlite`: which records need not be read because they cannot be what is sought.
+
+The files stay the truth. A row counts only while `run.json` has the size, times and inode that it had when it was read, and a run
+that is found is read from its files. An index that is missing, damaged, of another version, locked, or that may not be written is
+made anew or done without. It holds digests in place of names and paths: whoever is erased from the lab can't be read in it either.
+"""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from faceswap_lab.errors import LabError
+from faceswap_lab.files import sha256_text
+from faceswap_lab.runs.call import fields_of
+from faceswap_lab.runs.record import Record, read_record
+
+NAME = ".index.sqlite"
+VERSION = 1
+BUSY_S = 0.2
+"""How long another process's writing is waited for, before the index is done without."""
+
+SETTLED_NS = 2_000_000_000
+"""A file that changed less than this before it was read is not remembered: it may change again with the same size and time, for
+clocks of file systems tick in steps of up to two seconds."""
+
+_TABLES = """
+CREATE TABLE runs (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, verb TEXT NOT NULL, finished INTEGER NOT NULL, name TEXT NOT NULL);
+CREATE TABLE inputs (run TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE, value TEXT NOT NULL);
+CREATE INDEX inputs_by_value ON inputs(value);
+CREATE INDEX inputs_by_run ON inputs(run);
+"""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is sought; None is anything. `uses` is an input, or a text field of one; `name` is the recipe's."""
+
+    verb: str | None = None
+    finished: bool | None = None
+    uses: str | None = None
+    name: str | None = None
+
+    def fits(self, record: Record) -> bool:
+        """Whether a record is what is sought."""
+        return (
+            self.verb in (None, record.verb)
+            and self.finished in (None, record.status == "finished")
+            and self.uses in (None, *_texts(record))
+            and self.name in (None, _name(record))
+        )
+
+
+def candidates(root: Path, folders: list[Path], query: Query) -> tuple[list[tuple[Path, Record]], list[tuple[Path, LabError]]]:
+    """Of run folders those that fit, with their records, and those that cannot be read, each with the error."""
+    by_name = {folder.name: folder for folder in folders}
+    known = set(by_name) - _excluded(root, by_name, query)
+    found, unreadable = [], []
+    for name in sorted(known):
+        try:
+            record = read_record(by_name[name])
+        except LabError as error:
+            unreadable.append((by_name[name], error))
+        else:
+            if query.fits(record):
+                found.append((by_name[name], record))
+    return found, unreadable
+
+
+def _excluded(root: Path, folders: dict[str, Path], query: Query) -> set[str]:
+    """Names of those that the index rules out; none where there is no index to be had, or nothing to rule out."""
+    if query == Query() or not folders:
+        return set()
+    path = root / "runs" / NAME
+    for attempt in range(2):
+        try:
+            with closing(_opened(path)) as base, base:
+                _bring_up(base, folders)
+                return _ruled_out(base, query)
+        except sqlite3.DatabaseError as error:
+            # A lock that is held and a disk that may not be written are operational errors; whatever else is a damaged file.
+            if isinstance(error, sqlite3.OperationalError) or attempt:
+                _log.info("%s is done without: %s", path, error)
+                return set()
+            _log.warning("%s is damaged (%s) and is made anew", path, error)
+            forget(root)
+        except OSError as error:
+            _log.info("%s is done without: %s", path, error)
+            return set()
+    return set()
+
+
+def forget(root: Path) -> None:
+    """Remove the index; the next search makes it anew."""
+    (root / "runs" / NAME).unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    base = sqlite3.connect(path, timeout=BUSY_S)
+    try:
+        base.execute("PRAGMA foreign_keys = ON")
+        base.execute("PRAGMA secure_delete = ON")
+        if base.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            base.executescript(f"DROP TABLE IF EXISTS inputs; DROP TABLE IF EXISTS runs; {_TABLES} PRAGMA user_version = {VERSION}")
+    except BaseException:
+        base.close()
+        raise
+    return base
+
+
+def _bring_up(base: sqlite3.Connection, folders: dict[str, Path]) -> None:
+    """Rows for all records that have settled, and none for others."""
+    rows: dict[str, str] = dict(base.execute("SELECT id, stamp FROM runs"))
+    for name in rows.keys() - folders.keys():
+        base.execute("DELETE FROM runs WHERE id = ?", (name,))
+    for name, folder in folders.items():
+        stamp = stamp_of(folder / "run.json")
+        if rows.get(name) == stamp != "":
+            continue
+        base.execute("DELETE FROM runs WHERE id = ?", (name,))
+        if stamp:
+            _enter(base, folder, stamp)
+
+
+def _enter(base: sqlite3.Connection, folder: Path, stamp: str) -> None:
+    try:
+        record = read_record(folder)
+    except LabError:
+        return  # without a row it is read, and told of, each time
+    if stamp_of(folder / "run.json") != stamp:
+        return  # it changed while it was read
+    base.execute(
+        "INSERT INTO runs VALUES (?, ?, ?, ?, ?)",
+        (folder.name, stamp, record.verb, record.status == "finished", sha256_text(_name(record))),
+    )
+    base.executemany("INSERT INTO inputs VALUES (?, ?)", {(folder.name, sha256_text(text)) for text in _texts(record)})
+
+
+def _ruled_out(base: sqlite3.Connection, query: Query) -> set[str]:
+    tests: list[tuple[str, str | bool]] = []
+    if query.verb is not None:
+        tests.append(("verb = ?", query.verb))
+    if query.finished is not None:
+        tests.append(("finished = ?", query.finished))
+    if query.uses is not None:
+        tests.append(("id IN (SELECT run FROM inputs WHERE value = ?)", sha256_text(query.uses)))
+    if query.name is not None:
+        tests.append(("name = ?", sha256_text(query.name)))
+    where = " AND ".join(text for text, _ in tests)
+    return {row[0] for row in base.execute(f"SELECT id FROM runs WHERE NOT ({where})", [value for _, value in tests])}  # noqa: S608
+
+
+def stamp_of(path: Path, *, clock: Callable[[], int] = time.time_ns) -> str:
+    """Size, times and inode of a file that has settled; empty for one that has not, or is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ""
+    changed = max(stat.st_mtime_ns, stat.st_ctime_ns)
+    if clock() - changed < SETTLED_NS:
+        return ""
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+
+
+def _name(record: Record) -> str:
+    return str(record.recipe.get("name", "")) if isinstance(record.recipe, dict) else ""
+
+
+def _texts(record: Record) -> Iterator[str]:
+    """An input as a whole, and the texts in it: of a file its "sha256:…", of a faceset its run."""
+    for value in record.inputs.values():
+        yield value
+        yield from (inner for inner in fields_of(value).values() if isinstance(inner, str))

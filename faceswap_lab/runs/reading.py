@@ -1,0 +1,149 @@
+"""What a run's folder says: record, events, artifacts. Any number of readers; nothing is locked and nothing written."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from faceswap_lab.errors import RunError
+from faceswap_lab.files import canonical, sha256_file
+from faceswap_lab.runs.events import Ledger, latest, recorded
+from faceswap_lab.runs.recipe import R, from_json, schema_of
+from faceswap_lab.runs.record import Record, read_record
+
+
+class RunReader:
+    """A run's folder, to read. `Run` is the handle that everybody has; this is the part of it that changes nothing."""
+
+    VERB: ClassVar[str | None] = None
+    """The verb whose runs the class handles; None for any."""
+
+    RESULT_VERSION: ClassVar[int] = 1
+    """Raised by hand whenever the code of the verb (or code that it calls) makes other bytes of the same inputs: what was made
+    before is then made anew. tests/test_golden.py notices a change of bytes without it."""
+
+    def __init__(self, path: Path, record: Record | None = None) -> None:
+        self.path = path.resolve()
+        self.record = record or read_record(self.path)
+        if self.VERB not in (None, self.record.verb):
+            raise RunError(
+                expected=f"a run of {self.VERB}",
+                got=f"{self.record.id}, a run of {self.record.verb}",
+                remedy=f"give the Run of a {self.VERB}",
+            )
+        self._ledger = Ledger(self.path)
+
+    @property
+    def id(self) -> str:
+        """The folder's name: verb and the first eight digits of the key."""
+        return self.record.id
+
+    @property
+    def verb(self) -> str:
+        """`"train"`, `"swap"`, `"evaluate"` …"""
+        return self.record.verb
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of what makes the run this run, see `runs.call`."""
+        return self.record.key
+
+    @property
+    def root(self) -> Path:
+        """The lab that the run belongs to."""
+        return self.path.parent.parent
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Name to origin, digest or run id."""
+        return dict(self.record.inputs)
+
+    @property
+    def recipe_json(self) -> str:
+        """The recipe as canonical JSON."""
+        return canonical(self.record.recipe)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the work is done."""
+        return self.record.status == "finished"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What `finish` was given."""
+        return dict(self.record.summary)
+
+    def recipe(self, cls: type[R]) -> R:
+        """The recipe as an object of its type. RunError if it is of another type, or of a schema that has no words here."""
+        schema = self.record.recipe_schema
+        if schema not in ("", schema_of(cls)):
+            raise RunError(
+                expected=f"a recipe of the schema {schema_of(cls)} in {self.id}",
+                got=f"{schema}, which says what the other cannot",
+                remedy="read it as plain JSON (`recipe_json`) or with the version that wrote it, or run anew with a new recipe",
+            )
+        return from_json(cls, self.recipe_json)
+
+    def events(self, kind: str | None = None, *, unique: str | None = None) -> list[dict[str, Any]]:
+        """Events on the disk, oldest first, of one kind or all.
+
+        A resumed training passes some steps twice; with `unique` (such as `"step"`) only the last event of each value of that
+        field stands. Raises `RunError` for a segment that was altered.
+        """
+        found = [event for event in recorded(self.path) if kind is None or event["kind"] == kind]
+        return found if unique is None else latest(self.path, found, unique)
+
+    def require_finished(self) -> None:
+        """Raise RunError unless the work is done."""
+        if not self.finished:
+            raise RunError(
+                expected=f"a finished {self.verb} run",
+                got=f"{self.id} ({self.record.status})",
+                remedy="make the same call again: it goes on where it stopped",
+            )
+
+    def artifacts(self) -> dict[str, Path]:
+        """Name to path of everything that was made, whole files only."""
+        folder = self.path / "artifacts"
+        found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
+        return {path.relative_to(folder).as_posix(): path for path in found}
+
+    def has(self, name: str) -> bool:
+        """Whether artifact `name` is there."""
+        return self._place(name).is_file()
+
+    def artifact(self, name: str) -> Path:
+        """The path of an artifact. Raises `RunError` if it is missing or is not, to the byte, what this run wrote."""
+        place = self._place(name)
+        if not place.is_file():
+            made = ", ".join(self.artifacts()) or "nothing yet"
+            raise RunError(expected=f"artifact {name!r} in run {self.id}", got=made, remedy="resume the run, or name one of these")
+        if not self._ledger.knows(name, sha256_file(place)):
+            raise RunError(
+                expected=f"artifact {name!r} of run {self.id} as it was written",
+                got="a file with another SHA-256",
+                remedy="remove the file and run again with force=True",
+            )
+        return place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunReader) and other.path == self.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r}, {self.record.status})"
+
+    def _repr_html_(self) -> str:
+        from faceswap_lab.runs.show import run_html
+
+        return run_html(self.record, list(self.artifacts()))
+
+    def _place(self, name: str) -> Path:
+        folder = self.path / "artifacts"
+        place = (folder / name).resolve()
+        if place == folder or not place.is_relative_to(folder) or any(part.startswith(".") for part in Path(name).parts):
+            raise ValueError(f"an artifact's name stays inside its folder and is not hidden: {name!r}")
+        return place

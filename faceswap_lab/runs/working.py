@@ -1,0 +1,134 @@
+"""Working on a run: one process at a time, under the folder's lock, each artifact and each segment of events written atomically."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, TypeVar
+
+from faceswap_lab.errors import RunError, storing
+from faceswap_lab.files import acquire, canonical, put_in_place, sha256_file
+from faceswap_lab.runs import quota
+from faceswap_lab.runs.call import briefly
+from faceswap_lab.runs.environment import code_version, environment
+from faceswap_lab.runs.events import Journal, now
+from faceswap_lab.runs.reading import RunReader
+from faceswap_lab.runs.record import Record, read_record, write_record
+from faceswap_lab.trust import audit
+
+W = TypeVar("W", bound="RunWorker")
+
+
+class RunWorker(RunReader):
+    """A run's folder, to work on inside `with run:`, which holds its lock and flushes events at the end."""
+
+    def __init__(self, path: Path, record: Record | None = None) -> None:
+        super().__init__(path, record)
+        self._lock: IO[bytes] | None = None
+        self._journal: Journal | None = None
+
+    def __enter__(self: W) -> W:
+        try:
+            self._lock = acquire(self.path / "lock", wait=False)
+        except BlockingIOError as error:
+            raise RunError(
+                expected=f"run {self.id} to be free",
+                got="a process that works on it",
+                remedy="wait for it or stop it, or start another with force=True",
+            ) from error
+        try:
+            self._take_up()
+        except BaseException:
+            self._lock.close()
+            self._lock = self._journal = None
+            raise
+        return self
+
+    def _take_up(self) -> None:
+        """Go on behind what is on the disk."""
+        self.record = read_record(self.path)
+        if self.finished:
+            raise RunError(
+                expected=f"run {self.id} unfinished",
+                got="a finished run",
+                remedy="make the same call again, which returns it; or start another with force=True",
+            )
+        quota.require_room(self.root)
+        self._journal = Journal(self.path)
+        # The key has no code in it: which code went on, and with which packages, is on record here.
+        self.emit("opened", code=code_version(), environment=environment())
+        self.flush()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        lock, _ = self._working()
+        try:
+            self.flush()
+        finally:
+            self._lock = self._journal = None
+            lock.close()
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        """Add an event (JSON values only). It reaches the disk with the next `flush`.
+
+        Now and then that is here; RunError then if the lab's runs have outgrown their quota.
+        """
+        _, journal = self._working()
+        journal.add(kind, fields)
+        if journal.due:
+            journal.flush()
+            quota.require_room(self.root)
+
+    def flush(self) -> None:
+        """Write the waiting events as one segment, atomically."""
+        self._working()[1].flush()
+
+    @contextmanager
+    def write(self, name: str) -> Iterator[Path]:
+        """A temporary path to write artifact `name` to; when the block ends well, its SHA-256 is recorded and it is renamed into
+        place, replacing an older one. The temporary name keeps the suffix, by which encoders choose a format.
+
+        StorageError if the system refuses the file, RunError if with it the lab's runs outgrow their quota: the older one stays.
+        """
+        self._working()
+        place = self._place(name)
+        temporary = place.with_name(f".part-{place.name}")
+        with storing(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            temporary.unlink(missing_ok=True)
+            try:
+                yield temporary
+                quota.require_room(self.root, freed=place.stat().st_size if place.exists() else 0)
+                # Recorded before the rename: after a kill in between, the old file still has a digest on record.
+                self.emit("artifact", name=name, sha256=sha256_file(temporary), bytes=temporary.stat().st_size)
+                self.flush()
+                put_in_place(temporary, place)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def finish(self, **summary: Any) -> None:
+        """Close the run with its key figures: artifacts' digests and the audit log's head go into `run.json`."""
+        self._working()
+        self.emit("finished", **summary)
+        self.flush()
+        made = {name: sha256_file(path) for name, path in self.artifacts().items()}
+        line = audit.append(
+            self.root, {"action": f"{self.verb} finished", "run": self.id, "key": self.key, "artifacts": briefly(made)}
+        )
+        changes = {
+            "status": "finished",
+            "finished": now(),
+            "summary": json.loads(canonical(summary)),
+            "artifacts": made,
+            "audit_count": line.head.count,
+            "audit_hash": line.head.hash,
+        }
+        write_record(self.path, self.record.model_dump(mode="json") | changes)
+        self.record = read_record(self.path)
+
+    def _working(self) -> tuple[IO[bytes], Journal]:
+        if self._lock is None or self._journal is None:
+            raise RunError(
+                expected=f"run {self.id} open for work", got="a handle that only reads", remedy="write inside `with run:`"
+            )
+        return self._lock, self._journal
