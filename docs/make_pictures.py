@@ -12,7 +12,7 @@ import numpy as np
 import faceswap_lab as lab
 from faceswap_lab.actors.cast import Take
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.runs.root import lab_root
+from faceswap_lab.files import lab_root
 from faceswap_lab.trust import export
 from faceswap_lab.verbs.evaluate.scores import ScoreRun
 from faceswap_lab.verbs.people import reopened

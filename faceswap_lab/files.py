@@ -26,6 +26,14 @@ VERSION = version("faceswap-lab")
 _CHUNK = 1 << 20
 
 
+def lab_root() -> Path:
+    """`FACESWAP_LAB_ROOT`, else the nearest folder from the current one upwards with `data_manifests/`, else the current folder."""
+    if named := os.environ.get("FACESWAP_LAB_ROOT"):
+        return Path(named).expanduser().resolve()
+    here = Path.cwd().resolve()
+    return next((folder for folder in (here, *here.parents) if (folder / "data_manifests").is_dir()), here)
+
+
 def cache_folder() -> Path:
     """Where weights and the head pack are kept: `FACESWAP_LAB_CACHE` ("~" is the home folder), else `XDG_CACHE_HOME/faceswap_lab`,
     else `~/.cache/faceswap_lab` where it exists, else the system's own place for caches. Makes nothing."""

@@ -11,6 +11,7 @@ import pytest
 import faceswap_lab as lab
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.actors.cast import Actor
+from faceswap_lab.actors.splits import seeds_of
 from faceswap_lab.cli.parser import parser
 from faceswap_lab.cli.parsing import Parser, UsageError
 from faceswap_lab.cli.recipe_flags import PREFIX, flag_of
@@ -192,10 +193,12 @@ def test_values_of_another_type_are_refused_in_both_forms(capsys: pytest.Capture
 
 
 def test_fields_that_are_checked_together_change_together() -> None:
-    fit = recipes.pack().with_(points__steps=10, points__again_from=4).points
-    assert (fit.steps, fit.again_from) == (10, 4)
-    with pytest.raises(ValueError, match="again_from"):
-        recipes.pack().with_(points__steps=10)
+    """The last 100 actors of a split: first and number agree only together."""
+    end = seeds_of("train").stop
+    sets = recipes.pack().with_(sets__first_train=end - 100, sets__num_train=100).sets
+    assert (sets.first_train, sets.num_train) == (end - 100, 100)
+    with pytest.raises(ValueError, match="split train"):
+        recipes.pack().with_(sets__first_train=end - 100)
 
 
 def test_a_whole_part_is_replaced_too() -> None:
@@ -276,8 +279,8 @@ def test_every_keyword_of_a_verb_is_on_the_command_line_and_the_reverse(name: st
 
 @pytest.mark.weights
 def test_a_keyword_goes_before_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(_: Any, __: str, recipe: str, *___: Any, **____: Any) -> None:
-        raise Asked(recipes.SwapRecipe(), {"text": recipe})
+    def stop(_: Any, __: str, recipe: recipes.SwapRecipe, *___: Any, **____: Any) -> None:
+        raise Asked(recipe, {})
 
     monkeypatch.setattr(swap_module.SwapRun, "start", stop)
     recipe = recipes.SwapRecipe().with_(stream__select="largest", stream__batch=3, preview=5)
@@ -285,7 +288,7 @@ def test_a_keyword_goes_before_the_recipe(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(Asked) as caught:
         lab.swap(take, source=Actor(7), recipe=recipe, select="all", every=2, colour="mean", engine="offline", preview=1)
     wanted = recipe.with_(stream__select="all", stream__every=2, stream__colour="mean", preview=1)
-    assert caught.value.options["text"] == to_json(wanted)
+    assert caught.value.recipe == wanted
     with pytest.raises(ValueError, match="every"):
         lab.swap(take, source=Actor(7), every=0)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from faceswap_lab.errors import RunError
+from faceswap_lab.files import lab_root
 from faceswap_lab.maintenance import doctor
 from faceswap_lab.runs import call, events, quota, working
 from faceswap_lab.runs import run as run_module
-from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 

@@ -116,6 +116,6 @@ def about(run: "Run") -> dict[str, Any]:
 
 def root() -> Path:
     """The lab that the commands work in."""
-    from faceswap_lab.runs.root import lab_root
+    from faceswap_lab.files import lab_root
 
     return lab_root()

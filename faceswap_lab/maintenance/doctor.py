@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Literal
 
 from faceswap_lab.errors import DeviceError, LabError
-from faceswap_lab.files import cache_folder
+from faceswap_lab.files import cache_folder, lab_root
 from faceswap_lab.maintenance.wheels import Wheel
 from faceswap_lab.runs.quota import VARIABLE as QUOTA
 from faceswap_lab.runs.quota import quota, size_of
 from faceswap_lab.runs.quota import size_text as size_text
-from faceswap_lab.runs.root import lab_root
 
 State = Literal["ok", "warning", "problem"]
 Mode = Literal["r", "w"]

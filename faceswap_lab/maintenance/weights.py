@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from faceswap_lab.errors import WeightsError
+from faceswap_lab.files import lab_root
 from faceswap_lab.models.weights import bundled, catalogue
 from faceswap_lab.models.weights import restricted as packs
-from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import audit
 
 

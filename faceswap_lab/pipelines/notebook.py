@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from faceswap_lab.errors import RunError
-from faceswap_lab.files import sha256_file
+from faceswap_lab.files import lab_root, sha256_file
 from faceswap_lab.models import data_files
 from faceswap_lab.runs.fields import near
-from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run, class_of
 from faceswap_lab.trust import audit
 

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, ClassVar
 
-from faceswap_lab.files import sha256_file
+from faceswap_lab.files import lab_root, sha256_file
 from faceswap_lab.pipelines.notebook import notebook_path, results_of, run_notebook
-from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 
 CALLS = ("train", "swap", "evaluate")

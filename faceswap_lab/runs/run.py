@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from faceswap_lab.errors import LabError, RunError
+from faceswap_lab.files import lab_root
 from faceswap_lab.runs import call
 from faceswap_lab.runs.index import Query, candidates
 from faceswap_lab.runs.record import Record, read_record, run_folders
-from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.working import RunWorker
 from faceswap_lab.trust import audit
 

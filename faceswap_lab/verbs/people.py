@@ -10,8 +10,8 @@ from faceswap_lab.actors.splits import check_trainable
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.faceset import Faceset, row_ranges
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
+from faceswap_lab.files import lab_root
 from faceswap_lab.models import data_files
-from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.admit import admit as admit_file
 from faceswap_lab.trust.consent.basis import Basis

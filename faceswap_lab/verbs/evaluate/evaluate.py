@@ -15,6 +15,7 @@ from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.faces.face import Faces, largest
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
+from faceswap_lab.files import lab_root
 from faceswap_lab.models import data_files, metrics
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.metrics import Score
@@ -22,7 +23,6 @@ from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.stream.probes import gallery_of
 from faceswap_lab.progress import Progress
-from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust.consent.gate import check_evaluate
 from faceswap_lab.verbs.evaluate.scores import PER_FRAME, SCORES, ScoreRun
 from faceswap_lab.verbs.people import Person, data_of, footage_of, record_of, subject_of

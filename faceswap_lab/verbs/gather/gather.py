@@ -18,10 +18,9 @@ from typing import Any
 
 from faceswap_lab.errors import ConsentError, LabError, MediaError
 from faceswap_lab.faces.footage import Clip
-from faceswap_lab.files import canonical, sha256_file, sha256_text
+from faceswap_lab.files import canonical, lab_root, sha256_file, sha256_text
 from faceswap_lab.models import data_files
 from faceswap_lab.progress import Progress
-from faceswap_lab.runs.root import lab_root
 from faceswap_lab.trust import admit
 from faceswap_lab.trust.admit import Refused
 from faceswap_lab.trust.consent.basis import Basis

@@ -9,7 +9,7 @@ import numpy as np
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
-from faceswap_lab.runs.root import lab_root
+from faceswap_lab.files import lab_root
 from faceswap_lab.trust import export
 from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.trust.marks.metadata import Lineage

@@ -12,12 +12,11 @@ from typing import Any
 
 from faceswap_lab import __version__
 from faceswap_lab.errors import RunError
-from faceswap_lab.files import sha256_file
+from faceswap_lab.files import lab_root, sha256_file
 from faceswap_lab.models import data_files
 from faceswap_lab.models.pack.pictures import PackSets
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
-from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.pack.scores import check_judges, score_pack
 from faceswap_lab.verbs.pack.stages import FILES, render_parts, train_networks

@@ -25,12 +25,11 @@ from faceswap_lab.actors.render.render import check_memory
 from faceswap_lab.actors.splits import check_seed, split_of
 from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import Image, write_still
-from faceswap_lab.files import canonical, sha256_file
+from faceswap_lab.files import canonical, lab_root, sha256_file
 from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import from_json, to_json
-from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import Permission, Subject
 from faceswap_lab.trust.export_dataset import MANIFEST

@@ -13,6 +13,7 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
+from faceswap_lab.files import lab_root
 from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.protocols import AnySwapper, Engine, Source
@@ -22,7 +23,6 @@ from faceswap_lab.models.stream.probes import source_of, turn_to_upright
 from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches, swap_frames
 from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.progress import Progress
-from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import check_swap
 from faceswap_lab.verbs.people import Person, check_person, data_of, footage_of, record_of, subject_of

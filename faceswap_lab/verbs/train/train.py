@@ -8,6 +8,7 @@ from time import perf_counter
 import torch
 
 from faceswap_lab.errors import LabError
+from faceswap_lab.files import lab_root
 from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.offline import OfflineEngine
@@ -21,7 +22,6 @@ from faceswap_lab.models.training.pair import Portraits, fresh_pair, train_pair
 from faceswap_lab.models.training.state import TrainState
 from faceswap_lab.models.training.stopping import stop_on_signals
 from faceswap_lab.progress import Progress
-from faceswap_lab.runs.root import lab_root
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import check_train
 from faceswap_lab.verbs.people import Person, check_learnable, check_person, data_of, learned_from, record_of, subject_of
