@@ -21,7 +21,7 @@ NOW = [path for path in TEXTS if path.name != "CHANGELOG.md"]
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)\s#]+)")
 PATH = re.compile(rf"(?<![\w/.~-])((?:{'|'.join(FOLDERS)})/[\w./-]*\w)")
 MODULE = re.compile(r"`([\w/]+\.(?:py|js|css))`")
-FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+(?:\.[a-z-]+)*")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OTHER_PROGRAMS = {"--no-deps"}
 
@@ -83,10 +83,16 @@ def parsers(outer: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]
                 yield from parsers(inner)
 
 
+def flags(command: argparse.ArgumentParser) -> list[str]:
+    """All of its flags; those of a recipe are added when help is asked for."""
+    command.format_help()
+    return [flag for action in command._actions for flag in action.option_strings]
+
+
 @texts
 def test_every_flag_that_is_named_exists(path: Path) -> None:
-    known = {flag for each in parsers(parser()) for action in each._actions for flag in action.option_strings} | OTHER_PROGRAMS
-    scripts = " ".join(script.read_text() for script in (ROOT / "benchmarks").glob("*.py"))
+    known = {flag for each in parsers(parser()) for flag in flags(each)} | OTHER_PROGRAMS
+    scripts = " ".join(each.read_text() for folder in ("benchmarks", "tests") for each in (ROOT / folder).glob("*.py"))
     assert not [flag for flag in FLAG.findall(path.read_text()) if flag not in known and f'"{flag}"' not in scripts]
 
 

@@ -57,6 +57,7 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPars
 
 
 def _command(parser: argparse.ArgumentParser) -> str:
+    parser.format_help()  # a verb adds the flags of its recipe when it is asked for help
     usage = parser.format_usage().removeprefix("usage: ").strip()
     rows = [_row(action) for action in parser._actions if not isinstance(action, argparse._HelpAction)]
     table = "\n".join(["| argument | meaning |", "|---|---|", *rows]) + "\n" if rows else ""

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 
-def pick(table: Shaped[Tensor, "n *rest"], rows: Int[Tensor, "*shape"]) -> Shaped[Tensor, "..."]:
+def pick(table: Shaped[Tensor, " n *rest"], rows: Int[Tensor, "*shape"]) -> Shaped[Tensor, "..."]:
     """`table[rows]`, for an index of any shape."""
     if rows.dim() == 1:
         return table.index_select(0, rows)
