@@ -225,7 +225,7 @@ def test_an_error_comes_as_itself_after_the_frames_before_it(
 @pytest.mark.parametrize(
     ("error", "remedy"),
     [
-        (RuntimeError("CUDA error: unspecified launch failure"), "nvidia-smi.*goes on from what was saved"),
+        (RuntimeError("CUDA error: unspecified launch failure"), "nvidia-smi.*resumes from what was saved"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "smaller batches"),
     ],
 )
