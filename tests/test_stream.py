@@ -339,6 +339,6 @@ def test_a_lost_face_is_detected_anew(takes: list[list[np.ndarray]], engine: Off
 
 def test_settings_that_make_no_stream_are_refused() -> None:
     for wrong in ({"batch": 0}, {"every": 0}, {"every": 61}):
-        with pytest.raises(ValueError, match="every is 1 to 60"):
+        with pytest.raises(ValueError, match="every 1 to 60"):
             replace(StreamConfig(), **wrong)
     assert replace(StreamConfig(), batch=8, every=5).batch_size == 10
