@@ -193,7 +193,7 @@ def test_weights_that_nobody_offers_can_only_be_accepted(pack: restricted.Pack, 
     monkeypatch.setattr(restricted, "PACKS", {"tiny": replace(pack, url="")})
     lines: list[str] = []
     weights.fetch(["tiny"], accept_licence=LICENCE, progress=lines.append)
-    assert "bring a file of your own" in lines[-1]
+    assert "provide your own file" in lines[-1]
     assert _actions(lab) == ["licence accepted"]
     restricted.require_accepted(pack.files.values())
 
