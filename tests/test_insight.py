@@ -296,7 +296,7 @@ def test_the_swapper_refuses_another_recognisers_embeddings(tmp_path: Path) -> N
     code = swapper.encode([source(512, "arcface")])
     assert np.linalg.norm(code[0]) == pytest.approx(1, abs=1e-5)
     for wrong in (source(128, "arcface"), source(512, "sface")):
-        with pytest.raises(WeightsError, match="embeddings that s was made for"):
+        with pytest.raises(WeightsError, match="embeddings that s was trained with"):
             swapper.encode([wrong])
     with pytest.raises(FaceError, match="with an embedding"):
         swapper.encode([Source(subject="x", frames=[], faces=[])])
@@ -548,7 +548,7 @@ def test_engines_and_swappers_have_names(folder: Path, tmp_path: Path) -> None:
             open_swapper(nonsense, CPU, engine)
     with pytest.raises(WeightsError, match="an ONNX file at"):
         open_swapper(f"inswapper:{tmp_path / 'none.onnx'}", CPU, engine)
-    with pytest.raises(WeightsError, match="marks the 468 points"):
+    with pytest.raises(WeightsError, match="with the 468 points"):
         check_points(engine, WarpSwapper())
     check_points(OfflineEngine(), WarpSwapper())
 
@@ -813,7 +813,7 @@ def test_a_swapper_that_the_engine_cannot_serve_is_refused_before_a_frame_is_rea
     monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
     target, source = Markers("actor:21", 60), Markers("actor:7", 200)
     monkeypatch.setattr(Markers, "__getitem__", lambda *_: pytest.fail("a frame was read"))
-    with pytest.raises(WeightsError, match="marks the 468 points"):
+    with pytest.raises(WeightsError, match="with the 468 points"):
         swap(target, source=source, swapper="warp", recipe=SwapRecipe(engine=f"insight:{folder}"), device="cpu")
 
 

@@ -313,7 +313,7 @@ def test_compare_takes_what_has_footage_and_refuses_the_rest() -> None:
     assert view.names == ["target", "swap"]
     with pytest.raises(ValueError, match="two footages"):
         compare(target=Painted())
-    with pytest.raises(TypeError, match="swap is no footage"):
+    with pytest.raises(TypeError, match="swap is not footage"):
         CompareView({"target": Painted(), "swap": Finished(film=3)})
     with pytest.raises(ValueError, match="has no frame"):
         compare(a=Painted(), b=Painted(count=0))

@@ -39,7 +39,7 @@ from faceswap_lab.faces.frame import (
     written_whole,
 )
 
-# Audio codecs that players support in .mp4; others would give a file that few can play.
+# Audio codecs that players support in .mp4; few can play files with others.
 _SOUND_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 _CONTAINER_KEYS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration"})
 # A keyframe at least every second, so that seeking to a frame decodes few others.
@@ -250,7 +250,7 @@ def _to_yuv(image: Image, coding: _Coding) -> Any:
 
 
 def _tracks(path: Path, at_s: float, *, lossless: bool, stack: ExitStack) -> "list[_Track]":
-    """All audio tracks of a file, closed by `stack`. MediaError if there is none or the output container cannot hold one."""
+    """All audio tracks of a file, closed by `stack`. MediaError if there is none or the output container does not support one."""
     with opened(path) as container:
         codecs = [getattr(stream.codec_context, "name", "an unknown codec") for stream in container.streams.audio]
     if not codecs:

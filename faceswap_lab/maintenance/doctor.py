@@ -110,19 +110,19 @@ def looked_at(name: str, look: Callable[[], Finding]) -> Finding:
         return look()
     except ImportError as error:
         said = _first_line(error)
-        return Finding(name=name, state="problem", found=f"cannot be looked at: {said}", remedy=_mend_import(said))
+        return Finding(name=name, state="problem", found=f"the check failed: {said}", remedy=_mend_import(said))
     except LabError as error:
         return Finding(name=name, state="problem", found=f"expected {error.expected}; got {error.got}", remedy=error.remedy)
     except OSError as error:
         remedy = "let this user read and write there, or set FACESWAP_LAB_ROOT and FACESWAP_LAB_CACHE to other folders"
-        return Finding(name=name, state="problem", found=f"cannot be looked at: {_first_line(error)}", remedy=remedy)
+        return Finding(name=name, state="problem", found=f"the check failed: {_first_line(error)}", remedy=remedy)
 
 
 # --- judging the observations ---------------------------------------------------------------------------------------------
 
 
 def judge_python(version: Sequence[int]) -> Finding:
-    """`version` as (major, minor, micro)."""
+    """`version` is (major, minor, micro)."""
     first, beyond = PYTHON
     said = ".".join(map(str, version))
     if first <= tuple(version[:2]) < beyond:
@@ -136,8 +136,8 @@ def judge_torch(seen: Hardware) -> Finding:
     build = f"the build for CUDA {seen.cuda}" if seen.cuda else "the CPU build"
     found = f"torch {seen.torch}, {build}"
     if seen.driver and not seen.cuda:
-        remedy = "there is an NVIDIA driver: to use its GPU, remove .venv and run `make setup EXTRA=gpu`"
-        return Finding(name="torch", state="warning", found=f"{found}, beside an NVIDIA driver", remedy=remedy)
+        remedy = "to use the GPU of the NVIDIA driver, remove .venv and run `make setup EXTRA=gpu`"
+        return Finding(name="torch", state="warning", found=f"{found}, with an NVIDIA driver installed", remedy=remedy)
     return Finding(name="torch", state="ok", found=found)
 
 
@@ -162,7 +162,7 @@ def judge_owner(name: str, package: str, owners: Sequence[str], *, extra: str = 
     """Exactly one distribution may provide the importable `package`; two overwrite each other's files."""
     if len(owners) == 1:
         return Finding(name=name, state="ok", found=f"{owners[0]}{extra}")
-    found = f"{len(owners)} distributions own {package}/: {', '.join(owners)}" if owners else f"nothing owns {package}/"
+    found = f"{len(owners)} distributions provide {package}/: {', '.join(owners)}" if owners else f"nothing provides {package}/"
     return Finding(name=name, state="problem", found=found, remedy=f"{REINSTALL}; install nothing else that provides {package}")
 
 
@@ -197,7 +197,7 @@ def judge_wheels(wheels: Sequence[Wheel]) -> Finding:
         state: State = "problem" if "torch" in _users(wrong) else "warning"
         return Finding(name="cuda wheels", state=state, found=found, remedy=remedy)
     found = ", ".join(dict.fromkeys(f"{wheel.name} {wheel.found}" for wheel in wheels))
-    return Finding(name="cuda wheels", state="ok", found=f"{found}, as {' and '.join(_users(wheels))} need them")
+    return Finding(name="cuda wheels", state="ok", found=f"{found}, as {' and '.join(_users(wheels))} require")
 
 
 def _users(wheels: Sequence[Wheel]) -> list[str]:
@@ -228,7 +228,7 @@ def judge_opencv(load: Callable[[], object]) -> Finding:
 
 
 def judge_codecs(has: Callable[[str, Mode], bool]) -> Finding:
-    """`has(name, mode)` says whether PyAV's FFmpeg has the codec; the modes are those of `CODECS`."""
+    """`has(name, mode)` tells whether PyAV's FFmpeg has the codec; the modes are those of `CODECS`."""
     what: dict[Mode, str] = {"r": "decoder", "w": "encoder"}
     lacking = [f"{name} {what[mode]}" for name, mode in CODECS if not has(name, mode)]
     if not lacking:
@@ -279,8 +279,8 @@ def judge_root(root: Path, *, writable: bool, free: int, runs: int, limit: int |
 def judge_audit(*, lines: int, bad_line: int | None, reason: str) -> Finding:
     """The result of `audit.verify`: the number of valid lines, and the first invalid one."""
     if bad_line is None:
-        return Finding(name="audit log", state="ok", found=f"{lines} lines, whole")
-    remedy = f"compare audit.jsonl with a backup; lines 1 to {lines} hold"
+        return Finding(name="audit log", state="ok", found=f"{lines} lines, intact")
+    remedy = f"compare audit.jsonl with a backup; lines 1 to {lines} are intact"
     return Finding(name="audit log", state="problem", found=f"line {bad_line}: {reason}", remedy=remedy)
 
 

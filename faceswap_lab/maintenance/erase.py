@@ -32,7 +32,7 @@ from faceswap_lab.verbs.library import FACES, NAMES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Original:
-    """A file that shows the person: its digest, the manifest row that lists it, and its path (None: not on this machine)."""
+    """A file that depicts the person: its digest, the manifest row that lists it, and its path (None: not on this machine)."""
 
     sha256: str
     entry: str
@@ -169,7 +169,7 @@ def _refuse_unknown(root: Path, who: str) -> None:
     raise ConsentError(
         expected="a person named in a manifest or a faceset",
         got=who,
-        remedy=f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(known[:10]) or 'none'}",
+        remedy=f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(known[:10]) or 'none'}",
     )
 
 

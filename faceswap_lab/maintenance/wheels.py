@@ -13,7 +13,7 @@ USERS: Mapping[str, tuple[str, ...]] = {"torch": (), "onnxruntime-gpu": ("cuda",
 """Distributions that run on CUDA, and the extras that list what they need for it."""
 
 _WHEELS = ("nvidia-", "cuda-")
-# The CUDA version a distribution was built for: these wheels tell it by their version, others by a suffix of their name.
+# The CUDA version a distribution was built for: the version of these wheels, a suffix of the name of others.
 _VERSIONED = ("cuda-toolkit", "nvidia-cuda-runtime")
 
 

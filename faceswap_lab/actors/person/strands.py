@@ -2,7 +2,7 @@
 
 A strand is a sequence of knots. Segments hidden behind the head are culled early, the rest are traversed one sample at a time, and
 the nearest strand per sample is found by an integer minimum, independent of write order: bit-identical on every run. A strand's
-rank belongs to it alone: how it is drawn does not depend on which other strands exist.
+rank is its own: how it is drawn does not depend on which other strands exist.
 """
 
 from collections.abc import Callable, Sequence

@@ -50,7 +50,7 @@ def read_checkpoint(path: Path, *, key: str, owner: str, where: torch.device | N
         saved = torch.load(content, map_location=where or torch.device("cpu"), weights_only=True)
         found, state, notes = saved["key"], saved["state"], json.loads(saved.get("notes", "{}"))
         if not isinstance(state, dict) or not isinstance(notes, dict):
-            raise TypeError("a state and notes that are no mappings")
+            raise TypeError("state or notes that are not mappings")
     # Damaged files make torch's reader fail anywhere: nine exception types were observed, including AssertionError.
     except Exception as error:
         raise RunError(
