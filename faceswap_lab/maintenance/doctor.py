@@ -314,9 +314,7 @@ def _to_get_a_gpu(seen: Hardware) -> str:
     if seen.driver and not seen.cuda:
         return "install the CUDA build: remove .venv and run `make setup EXTRA=gpu`"
     if seen.driver:
-        return (
-            "check with `nvidia-smi` that the driver detects the GPU and is new enough for this build; unset CUDA_VISIBLE_DEVICES"
-        )
+        return "check in `nvidia-smi` that the driver sees the GPU and is new enough for this build; unset CUDA_VISIBLE_DEVICES"
     return "use a machine with an NVIDIA GPU and its driver (a container must be started with `--gpus all`)"
 
 
