@@ -348,7 +348,7 @@ def test_a_device_that_was_asked_for_must_be_there(lab: Path, capsys: pytest.Cap
 def test_a_cut_log_and_an_unreadable_run_are_found(lab: Path) -> None:
     for seed in "78":
         Run.start(lab, "train", "{}", {"source": f"actor:{seed}"})
-    assert by_name(doctor.examine())["audit log"].found == "2 lines, whole"
+    assert by_name(doctor.examine())["audit log"].found == "2 lines, intact"
     log = audit.path_of(lab)
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(lines[0])

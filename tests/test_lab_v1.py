@@ -145,7 +145,7 @@ def test_the_list_and_the_log(lab: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_the_log_in_its_old_words_finds_what_was_made_of_a_person(lab: Path) -> None:
     found = erase.plan(lab, "synthetic:actor five")
     runs = {each.id: each.why for each in found.runs}
-    assert any("its notebook let in" in why for name, why in runs.items() if name.startswith("quickstart"))
+    assert any("its notebook admitted" in why for name, why in runs.items() if name.startswith("quickstart"))
     assert by_target(lab, "file").id in runs
     assert [left.file for left in found.exports] == ["exported.png"]
     assert found.exports[0].copies == (lab / "exported.png",)

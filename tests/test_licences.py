@@ -193,13 +193,13 @@ def test_weights_that_nobody_offers_can_only_be_accepted(pack: restricted.Pack, 
     monkeypatch.setattr(restricted, "PACKS", {"tiny": replace(pack, url="")})
     lines: list[str] = []
     weights.fetch(["tiny"], accept_licence=LICENCE, progress=lines.append)
-    assert "bring a file of your own" in lines[-1]
+    assert "provide your own file" in lines[-1]
     assert _actions(lab) == ["licence accepted"]
     restricted.require_accepted(pack.files.values())
 
 
 def test_a_licence_is_not_accepted_for_weights_that_have_none_to_accept(pack: restricted.Pack) -> None:
-    with pytest.raises(ValueError, match="none of these weights has a licence to be accepted"):
+    with pytest.raises(ValueError, match="none of these weights has a licence to accept"):
         weights.fetch([], accept_licence=LICENCE, progress=list)
     with pytest.raises(ValueError, match=r"no model is called 'huge'; there are .*tiny"):
         weights.fetch(["huge"], progress=list)

@@ -210,7 +210,7 @@ def test_ragged_input_is_refused() -> None:
     def render(block: object) -> str:
         return render_report(title="t", intro="i", sections=[Section(title="s", blocks=[block])])
 
-    with pytest.raises(ValueError, match="one label a row"):
+    with pytest.raises(ValueError, match="one label per row"):
         render(Comparison(columns={"a": [picture()]}, labels=["1", "2"], caption=""))
     with pytest.raises(ValueError, match="2 cells"):
         render(Table(header=["a", "b"], rows=[["1"]]))

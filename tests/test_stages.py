@@ -37,7 +37,7 @@ def test_items_come_in_order_like_those_of_a_loop(under_way: int) -> None:
 def test_no_items_and_no_stages() -> None:
     assert list(overlapped([], [Stage(name="a", work=double)])) == []
     assert list(overlapped(range(3), [])) == [0, 1, 2]
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="at least 1"):
         next(overlapped([], [], under_way=0))
 
 

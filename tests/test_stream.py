@@ -225,7 +225,7 @@ def test_an_error_comes_as_itself_after_the_frames_before_it(
 @pytest.mark.parametrize(
     ("error", "remedy"),
     [
-        (RuntimeError("CUDA error: unspecified launch failure"), "nvidia-smi.*goes on from what was saved"),
+        (RuntimeError("CUDA error: unspecified launch failure"), "nvidia-smi.*resumes from what was saved"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "smaller batches"),
     ],
 )
@@ -339,6 +339,6 @@ def test_a_lost_face_is_detected_anew(takes: list[list[np.ndarray]], engine: Off
 
 def test_settings_that_make_no_stream_are_refused() -> None:
     for wrong in ({"batch": 0}, {"every": 0}, {"every": 61}):
-        with pytest.raises(ValueError, match="every is 1 to 60"):
+        with pytest.raises(ValueError, match="every 1 to 60"):
             replace(StreamConfig(), **wrong)
     assert replace(StreamConfig(), batch=8, every=5).batch_size == 10

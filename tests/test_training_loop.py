@@ -352,7 +352,7 @@ def test_what_are_no_such_stacks_is_refused(tmp_path: Path, change: Callable[[Pa
     change(path)
     with pytest.raises(RunError) as caught:
         read_stacks(path, "test pictures", {"images", "points"})
-    for word in (*words, str(path), "makes it anew"):
+    for word in (*words, str(path), "recreates it"):
         assert word in str(caught.value)
 
 

@@ -147,7 +147,7 @@ def test_difference_is_the_mean_over_channels_and_symmetric() -> None:
     expected = np.array([[10, 0], [0, 255]], np.float32)
     np.testing.assert_array_equal(figures.difference(first, second), expected)
     np.testing.assert_array_equal(figures.difference(second, first), expected)
-    with pytest.raises(ValueError, match="do not compare"):
+    with pytest.raises(ValueError, match="cannot be compared"):
         figures.difference(first, np.zeros((3, 2, 3), np.uint8))
 
 
@@ -313,7 +313,7 @@ def test_compare_takes_what_has_footage_and_refuses_the_rest() -> None:
     assert view.names == ["target", "swap"]
     with pytest.raises(ValueError, match="two footages"):
         compare(target=Painted())
-    with pytest.raises(TypeError, match="swap is no footage"):
+    with pytest.raises(TypeError, match="swap is not footage"):
         CompareView({"target": Painted(), "swap": Finished(film=3)})
     with pytest.raises(ValueError, match="has no frame"):
         compare(a=Painted(), b=Painted(count=0))

@@ -214,7 +214,7 @@ def _to_srgb(path: Path, rgb: Pillow.Image, profile: bytes) -> Pillow.Image:
             return rgb
         return ImageCms.profileToProfile(rgb, source, ImageCms.createProfile("sRGB")) or rgb
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        log.warning("%s: its colour profile cannot be used (%s) and is ignored: the picture is taken as sRGB", path.name, error)
+        log.warning("%s: its colour profile cannot be used (%s) and is ignored: the picture is read as sRGB", path.name, error)
         return rgb
 
 

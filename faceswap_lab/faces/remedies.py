@@ -1,10 +1,10 @@
-"""Commands that an error message offers to make a file readable: they run when pasted into a shell, whatever the file is called."""
+"""Shell commands that error messages suggest to make a file readable, quoted safely whatever the file is called."""
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-# H.264 in 4:2:0 has even sides; a row or column at most is lost.
+# H.264 in 4:2:0 needs even sides; at most a row and a column are cropped.
 _EVEN = "crop=trunc(iw/2)*2:trunc(ih/2)*2"
 _H264 = ("-c:v", "libx264", "-crf", "14", "-pix_fmt", "yuv420p", "-c:a", "aac")
 DEINTERLACE = "bwdif=mode=send_frame"
@@ -13,13 +13,13 @@ SQUARE_PIXELS = "scale=round(iw*sar/2)*2:ih,setsar=1"
 
 
 def beside(path: Path, what: str, suffix: str) -> Path:
-    """A name for the outcome that is not the file's own: `clip.mov` becomes `clip-readable.mp4`."""
+    """An output path that differs from the input: `clip.mov` becomes `clip-readable.mp4`."""
     return path.with_name(f"{path.stem}-{what}{suffix}")
 
 
 def to_mp4(path: Path, *, filters: Sequence[str] = (), demux: Sequence[str] = (), what: str = "readable") -> str:
-    """The command that writes a file as 8-bit H.264 with AAC sound beside it. `filters` are applied in order, `demux` stand before
-    the input. Fields come before any scaling: bring `DEINTERLACE` first."""
+    """The command that converts a file to 8-bit H.264 with AAC audio beside it. `filters` are applied in order, `demux` options
+    precede the input. Interlaced fields must be merged before scaling: pass `DEINTERLACE` first."""
     words = [
         "ffmpeg",
         *demux,
@@ -34,16 +34,16 @@ def to_mp4(path: Path, *, filters: Sequence[str] = (), demux: Sequence[str] = ()
 
 
 def to_png(path: Path) -> str:
-    """The command that writes a still as 8-bit PNG beside it."""
+    """The command that converts a still to 8-bit PNG beside it."""
     return shlex.join(["ffmpeg", "-i", _operand(path), "-pix_fmt", "rgb24", _operand(beside(path, "8bit", ".png"))])
 
 
 def sound_to_aac(path: Path) -> str:
-    """The command that keeps the pictures and writes every sound track as AAC."""
+    """The command that copies the video stream and re-encodes all audio tracks as AAC."""
     words = ["-map", "0:v", "-map", "0:a", "-c:v", "copy", "-c:a", "aac"]
     return shlex.join(["ffmpeg", "-i", _operand(path), *words, _operand(beside(path, "aac", path.suffix or ".mp4"))])
 
 
 def _operand(path: Path) -> str:
-    """The file's path as FFmpeg takes it: a name that begins with a dash is no option, one with a colon no protocol."""
+    """The path as an FFmpeg operand: a leading dash is not parsed as an option, nor a colon as a protocol."""
     return str(path) if path.is_absolute() else f"./{path}"

@@ -39,7 +39,7 @@ from faceswap_lab.faces.frame import (
     written_whole,
 )
 
-# Audio codecs that players support in .mp4; others would give a file that few can play.
+# Audio codecs that players support in .mp4; few can play files with others.
 _SOUND_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 _CONTAINER_KEYS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration"})
 # A keyframe at least every second, so that seeking to a frame decodes few others.
@@ -59,21 +59,21 @@ def encode(
     lossless: bool = False,
     size: tuple[int, int] | None = None,
 ) -> Path:
-    """Writes frames, taken one by one, as H.264 in .mp4, or `lossless` as H.264 of RGB in .mkv, from which every value returns.
+    """Encodes a stream of frames as H.264 in .mp4 or, if `lossless`, as RGB H.264 in .mkv, which decodes to identical values.
 
-    Each frame is shown at its own `time_s`, counted from the first frame's: variable rates are kept (.mp4 to 6 microseconds; .mkv
-    exactly at a constant rate, else to the millisecond that Matroska holds). `fps` sets the clock's ticks and how long the last
-    frame lasts. Lossy colours are 4:2:0, coded by the matrix and range of `colour` and tagged so; what it leaves open is BT.709
-    limited range. An odd side grows by one repeated row or column.
-    `audio_from` gives its sound tracks, all of them with language and title, copied packet by packet without decoding, over the
-    frames' span of time; `audio_at_s` is where on that file's clock the first frame lies (None: at the frame's own time).
-    `size` is (height, width); by default the first frame's. Returns `path`, which appears only when it is whole.
+    Presentation times are the frames' `time_s` relative to the first frame: variable frame rates are kept (.mp4 to 6 microseconds;
+    .mkv exactly at a constant rate, else to Matroska's milliseconds). `fps` sets the time base and the last frame's duration.
+    Lossy colours are 4:2:0, coded and tagged with the matrix and range of `colour`; unspecified ones are BT.709, limited range.
+    Odd sides are padded by repeating a row or column.
+    All audio tracks of `audio_from` are stream-copied with language and title, over the time span of the frames; `audio_at_s` is
+    the time of the first frame on that file's clock (None: the frame's own time).
+    `size` is (height, width); by default the first frame's. Returns `path`, which is written atomically.
 
-    ValueError for frames of another size, times that do not rise, or fps not above 0. MediaError for no frames, a suffix that does
-    not fit, or sound that .mp4 cannot hold. StorageError if the system refuses the file.
+    ValueError for frames of another size, times that do not increase, or fps not above 0. MediaError for no frames, an unsuitable
+    suffix, or audio that .mp4 cannot contain. StorageError if the system refuses the file.
     """
     if not fps > 0:
-        raise ValueError(f"fps is above 0, got {fps}")
+        raise ValueError(f"fps must be above 0, got {fps}")
     checked = check_metadata(metadata or {})
     _check_suffix(path, lossless)
     remaining = iter(frames)
@@ -99,7 +99,7 @@ def _check_suffix(path: Path, lossless: bool) -> None:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """FFmpeg's errors as ours; it names the temporary file, they name `path`."""
+    """Converts FFmpeg errors, which name the temporary file, to LabErrors that name `path`."""
     try:
         yield
     except av.FFmpegError as error:
@@ -117,7 +117,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         return stills.read_metadata(path)
     with opened(path) as container:
         found = {str(key): str(value) for key, value in container.metadata.items()}
-    # Containers change the case of keys or drop unknown ones; the comment has all of ours.
+    # Containers change the case of keys or drop unknown ones; the comment contains all of ours.
     for key, value in found.items():
         if key.lower() == "comment" and (ours := metadata_from_json(value)) is not None:
             return ours
@@ -250,7 +250,7 @@ def _to_yuv(image: Image, coding: _Coding) -> Any:
 
 
 def _tracks(path: Path, at_s: float, *, lossless: bool, stack: ExitStack) -> "list[_Track]":
-    """All audio tracks of a file, closed by `stack`. MediaError if there is none or the output container cannot hold one."""
+    """All audio tracks of a file, closed by `stack`. MediaError if there is none or the output container does not support one."""
     with opened(path) as container:
         codecs = [getattr(stream.codec_context, "name", "an unknown codec") for stream in container.streams.audio]
     if not codecs:
@@ -260,7 +260,7 @@ def _tracks(path: Path, at_s: float, *, lossless: bool, stack: ExitStack) -> "li
             which = f" in sound track {number + 1} of {len(codecs)}" if len(codecs) > 1 else ""
             got = f"{path.name} with {codec}{which}"
             raise MediaError(
-                expected="sound that .mp4 holds (AAC, MP3, AC-3, …)", got=got, remedy=f"run {remedies.sound_to_aac(path)}"
+                expected="audio that .mp4 can contain (AAC, MP3, AC-3, …)", got=got, remedy=f"run {remedies.sound_to_aac(path)}"
             )
     tracks = [stack.enter_context(_Track(path, number, at_s, keep_early=not lossless)) for number in range(len(codecs))]
     # .mp4 cannot describe some codecs without a packet of theirs.

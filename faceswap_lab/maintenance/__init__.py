@@ -1,1 +1,1 @@
-"""Looking after a lab: the doctor, packages, weights on the disk, and erasing a person."""
+"""Maintaining a lab: diagnostics, packages, weights on disk, and erasing a person's data."""

@@ -1,7 +1,7 @@
-"""What this machine and this lab have, what they lack, and what to do about it: the question `faceswap-lab doctor`.
+"""Diagnostics of this machine and this lab, with a remedy for each problem: the command `faceswap-lab doctor`.
 
-Each `judge_*` is a pure function of what was seen, so that a test shows it a machine without a GPU or libGL. `examine` looks.
-Nothing is fetched, changed or written; no check needs the network.
+Each `judge_*` is a pure function of observations, so tests can simulate a machine without a GPU or libGL. `examine` makes the
+observations. Nothing is downloaded, changed or written; no check needs the network.
 """
 
 import importlib
@@ -26,7 +26,7 @@ State = Literal["ok", "warning", "problem"]
 Mode = Literal["r", "w"]
 
 PYTHON = ((3, 11), (3, 14))
-"""First version that serves, and first that does not: `requires-python` of the package."""
+"""First supported version, and first unsupported one: the package's `requires-python`."""
 
 CODECS: tuple[tuple[str, Mode], ...] = (
     ("h264", "r"),
@@ -36,15 +36,15 @@ CODECS: tuple[tuple[str, Mode], ...] = (
     ("aac", "r"),
     ("aac", "w"),
 )
-"""What clips are read with, runs are kept in and exports are written with; r decodes, w encodes."""
+"""Codecs for reading clips, storing runs and writing exports; r decodes, w encodes."""
 
 GIB = 2**30
 LITTLE_DISK, NO_DISK = 2 * GIB, GIB // 4
 LITTLE_MEMORY = 2 * GIB
-"""A quickstart keeps about 0.2 GiB on the disk; its process needs about 2 GiB of memory with torch loaded."""
+"""A quickstart stores about 0.2 GiB on disk; its process needs about 2 GiB of memory with torch loaded."""
 
 NEAR_QUOTA = 0.9
-"""Share of the quota from which on the doctor warns."""
+"""Fraction of the quota above which the doctor warns."""
 
 REINSTALL = "remove the folder .venv and run `make setup`"
 REINSTALL_GPU = "remove the folder .venv and run `make setup EXTRA=gpu`"
@@ -52,7 +52,7 @@ REINSTALL_GPU = "remove the folder .venv and run `make setup EXTRA=gpu`"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at. `remedy` is empty where there is nothing to do; `missing` marks absent weights or devices."""
+    """Result of one check. `remedy` is empty if there is nothing to do; `missing` marks absent weights or devices."""
 
     name: str
     state: State
@@ -63,7 +63,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """What torch was built for and what it sees. `devices` maps the name of each that can be picked to it in words."""
+    """What torch was built for and which devices it detects. `devices` maps the name of each usable device to a description."""
 
     torch: str
     cuda: str
@@ -72,15 +72,15 @@ class Hardware:
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """0 without problems (warnings are none), 4 if weights or a device that was asked for are missing, else 1."""
+    """0 without problems (warnings are not problems), 4 if weights or a requested device are missing, else 1."""
     problems = [finding for finding in findings if finding.state == "problem"]
     return 4 if any(finding.missing for finding in problems) else 1 if problems else 0
 
 
 def examine(device: str = "auto") -> list[Finding]:
-    """Look at everything; a check that cannot be made is itself a finding. `device` is the one that must be there.
+    """Runs all checks; a check that fails to run is itself a finding. `device` is the one that must be available.
 
-    Raises ValueError for a device's name that torch does not know.
+    Raises ValueError for a device name that torch does not know.
     """
     root = lab_root()
     checks: list[tuple[str, Callable[[], Finding]]] = [
@@ -104,44 +104,44 @@ def examine(device: str = "auto") -> list[Finding]:
 
 
 def looked_at(name: str, look: Callable[[], Finding]) -> Finding:
-    """What `look` finds; where it fails, that is the finding: with a LabError's own remedy, or with the library that is broken."""
+    """The finding of `look`; if it fails, the failure is the finding, with a LabError's remedy or that for a broken library."""
     try:
         return look()
     except ImportError as error:
         said = _first_line(error)
-        return Finding(name=name, state="problem", found=f"cannot be looked at: {said}", remedy=_mend_import(said))
+        return Finding(name=name, state="problem", found=f"the check failed: {said}", remedy=_mend_import(said))
     except LabError as error:
         return Finding(name=name, state="problem", found=f"expected {error.expected}; got {error.got}", remedy=error.remedy)
     except OSError as error:
         remedy = "let this user read and write there, or set FACESWAP_LAB_ROOT and FACESWAP_LAB_CACHE to other folders"
-        return Finding(name=name, state="problem", found=f"cannot be looked at: {_first_line(error)}", remedy=remedy)
+        return Finding(name=name, state="problem", found=f"the check failed: {_first_line(error)}", remedy=remedy)
 
 
-# --- judging what was seen ------------------------------------------------------------------------------------------------
+# --- judging the observations ---------------------------------------------------------------------------------------------
 
 
 def judge_python(version: Sequence[int]) -> Finding:
-    """`version` as (major, minor, micro)."""
+    """`version` is (major, minor, micro)."""
     first, beyond = PYTHON
     said = ".".join(map(str, version))
     if first <= tuple(version[:2]) < beyond:
         return Finding(name="python", state="ok", found=said)
-    remedy = f"make .venv anew with Python {_dotted(first)} or newer, below {_dotted(beyond)}: `make setup PYTHON=python3.12`"
+    remedy = f"recreate .venv with Python {_dotted(first)} or newer, below {_dotted(beyond)}: `make setup PYTHON=python3.12`"
     return Finding(name="python", state="problem", found=said, remedy=remedy)
 
 
 def judge_torch(seen: Hardware) -> Finding:
-    """A CPU build beside an NVIDIA driver, or a CUDA build that sees no GPU, is a warning."""
+    """A CPU build on a machine with an NVIDIA driver, or a CUDA build that detects no GPU, is a warning."""
     build = f"the build for CUDA {seen.cuda}" if seen.cuda else "the CPU build"
     found = f"torch {seen.torch}, {build}"
     if seen.driver and not seen.cuda:
-        remedy = "there is an NVIDIA driver: to use its GPU, remove .venv and run `make setup EXTRA=gpu`"
-        return Finding(name="torch", state="warning", found=f"{found}, beside an NVIDIA driver", remedy=remedy)
+        remedy = "to use the GPU of the NVIDIA driver, remove .venv and run `make setup EXTRA=gpu`"
+        return Finding(name="torch", state="warning", found=f"{found}, with an NVIDIA driver installed", remedy=remedy)
     return Finding(name="torch", state="ok", found=found)
 
 
 def judge_device(seen: Hardware, asked: str, refusal: DeviceError | None) -> Finding:
-    """`refusal` is why `asked` cannot be picked. Without a GPU everything runs, slowly: that is a warning and says so."""
+    """`refusal` is why `asked` cannot be used. Without a GPU everything runs, but slowly: a warning."""
     found = "; ".join(seen.devices.values())
     if refusal is not None:
         return Finding(
@@ -152,21 +152,21 @@ def judge_device(seen: Hardware, asked: str, refusal: DeviceError | None) -> Fin
             missing=True,
         )
     if list(seen.devices) == ["cpu"]:
-        remedy = f"nothing, if minutes for a small training are well; else {_to_get_a_gpu(seen)}"
+        remedy = f"nothing, if minutes for a small training are acceptable; else {_to_get_a_gpu(seen)}"
         return Finding(name="device", state="warning", found=f"{found}, no GPU", remedy=remedy)
     return Finding(name="device", state="ok", found=found)
 
 
 def judge_owner(name: str, package: str, owners: Sequence[str], *, extra: str = "") -> Finding:
-    """Exactly one distribution may own the importable `package`; two overwrite each other's files."""
+    """Exactly one distribution may provide the importable `package`; two overwrite each other's files."""
     if len(owners) == 1:
         return Finding(name=name, state="ok", found=f"{owners[0]}{extra}")
-    found = f"{len(owners)} distributions own {package}/: {', '.join(owners)}" if owners else f"nothing owns {package}/"
-    return Finding(name=name, state="problem", found=found, remedy=f"{REINSTALL}; install nothing else that brings {package}")
+    found = f"{len(owners)} distributions provide {package}/: {', '.join(owners)}" if owners else f"nothing provides {package}/"
+    return Finding(name=name, state="problem", found=found, remedy=f"{REINSTALL}; install nothing else that provides {package}")
 
 
 def judge_onnxruntime(owners: Sequence[str], providers: Sequence[str], *, gpu: bool, refusal: DeviceError | None = None) -> Finding:
-    """With a CUDA device (`gpu`) the providers should hold CUDA's; `refusal` is why no session starts there all the same."""
+    """With a CUDA device (`gpu`) the providers should include CUDA's; `refusal` is why a session still fails to start there."""
     finding = judge_owner("onnxruntime", "onnxruntime", owners, extra=f" with {', '.join(providers)}")
     if finding.state == "ok" and gpu and "CUDAExecutionProvider" not in providers:
         remedy = "for ONNX models on the GPU remove .venv and run `make setup EXTRA=gpu`"
@@ -179,24 +179,24 @@ def judge_onnxruntime(owners: Sequence[str], providers: Sequence[str], *, gpu: b
 
 
 def judge_wheels(wheels: Sequence[Wheel]) -> Finding:
-    """`wheels` are those that torch and onnxruntime name. What onnxruntime alone lacks is a warning: the system may have it."""
+    """`wheels`: those that torch and onnxruntime require. What only onnxruntime lacks is a warning: the system may provide it."""
     if not wheels:
-        return Finding(name="cuda wheels", state="ok", found="none needed: what is installed is built for the CPU")
+        return Finding(name="cuda wheels", state="ok", found="none needed: the installed builds are for the CPU")
     wrong = [wheel for wheel in wheels if not wheel.fits]
     builds = {user: sorted({wheel.cuda for wheel in wheels if wheel.user == user and wheel.cuda}) for user in _users(wheels)}
     if len({number for numbers in builds.values() for number in numbers}) > 1:
         found = "; ".join(f"{user} is built for CUDA {' and '.join(numbers)}" for user, numbers in builds.items())
-        remedy = f"take an onnxruntime-gpu that is built for torch's CUDA, or a torch for onnxruntime's: {REINSTALL_GPU}"
+        remedy = f"use an onnxruntime-gpu that is built for torch's CUDA, or a torch for onnxruntime's: {REINSTALL_GPU}"
         return Finding(name="cuda wheels", state="warning", found=found, remedy=remedy)
     if wrong:
         found = "; ".join(f"{wheel.user} needs {wheel.pinned}, there is {wheel.found or 'none'}" for wheel in wrong)
-        # torch's pins are exact, and what fits them fits onnxruntime; so they go last where both name one wheel.
+        # torch's pins are exact, and what satisfies them satisfies onnxruntime; so they take precedence where both name a wheel.
         pins = {wheel.name: wheel.pinned for wheel in sorted(wrong, key=lambda wheel: wheel.user == "torch")}
         remedy = f"run `pip install {' '.join(repr(pin) for pin in pins.values())}`, or {REINSTALL_GPU}"
         state: State = "problem" if "torch" in _users(wrong) else "warning"
         return Finding(name="cuda wheels", state=state, found=found, remedy=remedy)
     found = ", ".join(dict.fromkeys(f"{wheel.name} {wheel.found}" for wheel in wheels))
-    return Finding(name="cuda wheels", state="ok", found=f"{found}, as {' and '.join(_users(wheels))} need them")
+    return Finding(name="cuda wheels", state="ok", found=f"{found}, as {' and '.join(_users(wheels))} require")
 
 
 def _users(wheels: Sequence[Wheel]) -> list[str]:
@@ -204,7 +204,7 @@ def _users(wheels: Sequence[Wheel]) -> list[str]:
 
 
 def judge_insightface(version: str, packs: Mapping[str, str]) -> Finding:
-    """`version` is empty without the library; `packs` maps each restricted set of weights to its state. None of it is needed."""
+    """`version` is empty without the library; `packs` maps each restricted set of weights to its state. All of it is optional."""
     here = [f"{name} {state}" for name, state in packs.items() if state not in ("missing", "your own file")]
     if altered := [name for name, state in packs.items() if state == "altered"]:
         remedy = f"run `faceswap-lab models fetch {altered[0]}`, or remove its folder"
@@ -212,12 +212,12 @@ def judge_insightface(version: str, packs: Mapping[str, str]) -> Finding:
     if here and not version:
         remedy = "to use it: `pip install 'faceswap-lab[insight]'`"
         return Finding(name="insightface", state="warning", found=f"not installed, but {', '.join(here)}", remedy=remedy)
-    found = f"insightface {version}" if version else "not installed; the offline engine needs none"
+    found = f"insightface {version}" if version else "not installed; the offline engine does not need it"
     return Finding(name="insightface", state="ok", found=", ".join([found, *here]))
 
 
 def judge_opencv(load: Callable[[], object]) -> Finding:
-    """`load` imports cv2, which needs the system's libGL and GLib."""
+    """`load` imports cv2, which needs the system libraries libGL and GLib."""
     try:
         load()
     except ImportError as error:
@@ -227,12 +227,12 @@ def judge_opencv(load: Callable[[], object]) -> Finding:
 
 
 def judge_codecs(has: Callable[[str, Mode], bool]) -> Finding:
-    """`has(name, mode)` says whether PyAV's FFmpeg has the codec; the modes are those of `CODECS`."""
+    """`has(name, mode)` tells whether PyAV's FFmpeg has the codec; the modes are those of `CODECS`."""
     what: dict[Mode, str] = {"r": "decoder", "w": "encoder"}
     lacking = [f"{name} {what[mode]}" for name, mode in CODECS if not has(name, mode)]
     if not lacking:
         return Finding(name="codecs", state="ok", found=", ".join(f"{name} {what[mode]}" for name, mode in CODECS))
-    remedy = "install PyAV's own wheel, which brings them: `pip install --force-reinstall --only-binary=:all: av`"
+    remedy = "install PyAV's own wheel, which includes them: `pip install --force-reinstall --only-binary=:all: av`"
     return Finding(name="codecs", state="problem", found=f"no {', no '.join(lacking)}", remedy=remedy)
 
 
@@ -240,33 +240,33 @@ def judge_weights(states: Mapping[str, str]) -> Finding:
     """Name of each model to "ok", "missing" or "altered"."""
     wrong = {name: state for name, state in states.items() if state != "ok"}
     if not wrong:
-        return Finding(name="weights", state="ok", found=f"{', '.join(states)}, as their digests say")
+        return Finding(name="weights", state="ok", found=f"{', '.join(states)}, all digests verified")
     found = ", ".join(f"{name} {state}" for name, state in wrong.items())
     return Finding(name="weights", state="problem", found=found, remedy="run `faceswap-lab models fetch`", missing=True)
 
 
 def judge_head_pack(pack: Path, *, baked: bool, writable: bool) -> Finding:
-    """`writable` is about the folder that holds the pack, or would. An unbaked pack is baked by the first actor, in seconds."""
+    """`writable` refers to the folder that holds the pack, or would. An unbaked pack is baked for the first actor, in seconds."""
     if baked:
         return Finding(name="head pack", state="ok", found=str(pack))
     if writable:
-        return Finding(name="head pack", state="ok", found="not baked yet; the first actor that is drawn does so in seconds")
+        return Finding(name="head pack", state="ok", found="not baked yet; rendering the first actor does so in seconds")
     return Finding(
         name="head pack",
         state="problem",
-        found=f"not baked, and {pack.parent} cannot be written",
-        remedy="set FACESWAP_LAB_CACHE to a folder that can be written (then `faceswap-lab models fetch` anew)",
+        found=f"not baked, and {pack.parent} is not writable",
+        remedy="set FACESWAP_LAB_CACHE to a writable folder (then run `faceswap-lab models fetch` again)",
     )
 
 
 def judge_root(root: Path, *, writable: bool, free: int, runs: int, limit: int | None = None) -> Finding:
-    """`free` bytes on the root's disk, bytes that its `runs` take, and the quota that limits those (None: there is none)."""
+    """`free` bytes on the root's disk, bytes used by its `runs`, and the quota on those (None: no quota)."""
     allowed = f"no quota ({QUOTA} sets one)" if limit is None else f"quota {size_text(limit)}"
     found = f"{root}, {size_text(runs)} of runs, {allowed}, {size_text(free)} free"
     if not writable:
-        remedy = "set FACESWAP_LAB_ROOT to a folder that can be written"
-        return Finding(name="lab root", state="problem", found=f"{found}, cannot be written", remedy=remedy)
-    remedy = "make room: `faceswap-lab runs list` has sizes, `faceswap-lab runs prune --unfinished` lists what is half done"
+        remedy = "set FACESWAP_LAB_ROOT to a writable folder"
+        return Finding(name="lab root", state="problem", found=f"{found}, not writable", remedy=remedy)
+    remedy = "free space: `faceswap-lab runs list` shows sizes, `faceswap-lab runs prune --unfinished` lists unfinished runs"
     if limit is not None and runs > NEAR_QUOTA * limit:
         state: State = "problem" if runs > limit else "warning"
         return Finding(name="lab root", state=state, found=found, remedy=f"{remedy}; or raise {QUOTA}")
@@ -276,35 +276,35 @@ def judge_root(root: Path, *, writable: bool, free: int, runs: int, limit: int |
 
 
 def judge_audit(*, lines: int, bad_line: int | None, reason: str) -> Finding:
-    """The verdict of `audit.verify`: lines that hold, and the first that does not."""
+    """The result of `audit.verify`: the number of valid lines, and the first invalid one."""
     if bad_line is None:
-        return Finding(name="audit log", state="ok", found=f"{lines} lines, whole")
-    remedy = f"compare audit.jsonl with a backup; lines 1 to {lines} hold"
+        return Finding(name="audit log", state="ok", found=f"{lines} lines, intact")
+    remedy = f"compare audit.jsonl with a backup; lines 1 to {lines} are intact"
     return Finding(name="audit log", state="problem", found=f"line {bad_line}: {reason}", remedy=remedy)
 
 
 def judge_memory(available: int | None) -> Finding:
-    """Bytes that this process may still take; None where the system does not say."""
+    """Bytes that this process may still allocate; None if the system does not report it."""
     if available is None:
-        return Finding(name="memory", state="ok", found="this system does not say how much is available")
+        return Finding(name="memory", state="ok", found="this system does not report how much is available")
     found = f"{size_text(available)} available"
     if available < LITTLE_MEMORY:
-        remedy = f"close other programs or raise the container's limit: {size_text(LITTLE_MEMORY)} is what a quickstart takes"
+        remedy = f"close other programs or raise the container's limit: {size_text(LITTLE_MEMORY)} is what a quickstart needs"
         return Finding(name="memory", state="warning", found=found, remedy=remedy)
     return Finding(name="memory", state="ok", found=found)
 
 
 def judge_cores(cores: float, omp: str) -> Finding:
-    """Cores that this process may use (a container's quota can be a fraction) and the text of OMP_NUM_THREADS."""
+    """Cores available to this process (a container's quota can be fractional) and the value of OMP_NUM_THREADS."""
     number = f"{cores:g} core{'' if cores == 1 else 's'}"
     if not omp:
         return Finding(name="cores", state="ok", found=f"{number}, OMP_NUM_THREADS not set")
     found = f"{number}, OMP_NUM_THREADS={omp}"
     right = max(1, int(cores))
-    # OpenMP allows a list, one number a level of nesting; the first is what counts here.
+    # OpenMP allows a list, one number per nesting level; only the first matters here.
     first = omp.split(",")[0].strip()
     if not first.isdecimal() or not 1 <= int(first) <= right:
-        remedy = f"set OMP_NUM_THREADS={right}, or unset it: more threads than cores wait for each other"
+        remedy = f"set OMP_NUM_THREADS={right}, or unset it: more threads than cores slow each other down"
         return Finding(name="cores", state="warning", found=found, remedy=remedy)
     return Finding(name="cores", state="ok", found=found)
 
@@ -313,14 +313,14 @@ def _to_get_a_gpu(seen: Hardware) -> str:
     if seen.driver and not seen.cuda:
         return "install the CUDA build: remove .venv and run `make setup EXTRA=gpu`"
     if seen.driver:
-        return "ask `nvidia-smi` whether the driver sees the GPU and is new enough for this build, and unset CUDA_VISIBLE_DEVICES"
+        return "check in `nvidia-smi` that the driver sees the GPU and is new enough for this build; unset CUDA_VISIBLE_DEVICES"
     return "use a machine with an NVIDIA GPU and its driver (a container must be started with `--gpus all`)"
 
 
 def _mend_import(said: str) -> str:
     if any(library in said for library in ("libGL", "libgthread", "libglib", "libEGL")):
-        return "install the system's libraries: on Debian or Ubuntu `apt-get install libgl1 libglib2.0-0`"
-    return f"the installation is not whole: {REINSTALL}"
+        return "install the system libraries: on Debian or Ubuntu `apt-get install libgl1 libglib2.0-0`"
+    return f"the installation is incomplete: {REINSTALL}"
 
 
 def _first_line(error: Exception) -> str:
@@ -331,8 +331,8 @@ def _dotted(version: tuple[int, int]) -> str:
     return ".".join(map(str, version))
 
 
-# --- looking --------------------------------------------------------------------------------------------------------------
-# What needs torch or OpenCV is imported where it is used: a doctor must be able to speak when those are broken.
+# --- observing ------------------------------------------------------------------------------------------------------------
+# Whatever needs torch or OpenCV is imported locally: the doctor must work even when those are broken.
 
 
 def _hardware() -> Hardware:
@@ -364,7 +364,7 @@ def _refusal(name: str) -> DeviceError | None:
 
 
 def _owners(package: str) -> list[str]:
-    """Names of the installed distributions that bring the importable `package`."""
+    """Names of the installed distributions that provide the importable `package`."""
     return sorted(set(metadata.packages_distributions().get(package, ())))
 
 
@@ -439,13 +439,13 @@ def _audit_log(root: Path) -> Finding:
     from faceswap_lab.runs.run import Run
     from faceswap_lab.trust import audit
 
-    Run.survey(root).require_readable()  # which heads they saw, nobody knows
+    Run.survey(root).require_readable()  # the heads that unreadable runs recorded are unknown
     verdict = audit.verify(root, heads=Run.heads(root))
     return judge_audit(lines=verdict.count, bad_line=verdict.bad_line, reason=verdict.reason)
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest above it that exists: what would be asked for leave to make it."""
+    """The folder, or its nearest existing ancestor, whose permissions decide whether it can be created."""
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
@@ -455,7 +455,7 @@ def _writable(folder: Path) -> bool:
 
 
 def _memory() -> int | None:
-    """What the kernel says is available, or what a container's limit leaves of it; None outside Linux."""
+    """Available memory according to the kernel, or what a container's limit leaves of it; None outside Linux."""
     told = Path("/proc/meminfo")
     if not told.exists():
         return None
@@ -466,13 +466,13 @@ def _memory() -> int | None:
 
 
 def _cores() -> float:
-    """Cores that this process may be put on, or the container's quota if that is less."""
+    """Cores this process may be scheduled on, or the container's quota if that is lower."""
     allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     quota, _, period = _control_group("cpu.max").partition(" ")
     return min(allowed, int(quota) / int(period)) if quota.isdecimal() and period.isdecimal() else allowed
 
 
 def _control_group(name: str) -> str:
-    """A limit of the container that this runs in (control groups, version 2); empty where there is none."""
+    """A limit of the surrounding container (cgroups, version 2); empty if there is none."""
     place = Path("/sys/fs/cgroup") / name
     return place.read_text().strip() if place.is_file() else ""

@@ -1,12 +1,12 @@
-"""When a person takes their consent back: everything made from their pictures is found, listed and, when confirmed, removed.
+"""Withdrawal of consent: everything made from a person's pictures is found, listed and, once confirmed, removed.
 
-What is found, and by what:
-  files       by the manifests about the person, and by the faces that a hand named after them in a faceset
-  runs        by the digests of those files in a run's inputs; then whatever was made from such a run, to the end of the chain;
-              and executed notebooks that let one of the files in, by the audit log
-  exports     by the audit log's lines of what left; a copy inside the lab is found by its digest and goes too
-Originals are the owner's: they are listed and stay. Copies outside the lab are listed by name and digest, so that they can be
-called back.
+What is found, and how:
+  files       by the manifests about the person, and by faces manually named after them in a faceset
+  runs        by the digests of those files in a run's inputs; then everything derived from such a run, transitively; and
+              executed notebooks that admitted one of the files, by the audit log
+  exports     by the audit log's export lines; a copy inside the lab is found by its digest and removed too
+Originals belong to their owner: they are listed and retained. Copies outside the lab are listed by name and digest, so that they
+can be recalled.
 """
 
 import difflib
@@ -32,7 +32,7 @@ from faceswap_lab.verbs.library import FACES, NAMES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Original:
-    """A file of the person's own: its digest, the manifest row that lists it, and where it lies (None: not on this machine)."""
+    """A file that depicts the person: its digest, the manifest row that lists it, and its path (None: not on this machine)."""
 
     sha256: str
     entry: str
@@ -42,7 +42,7 @@ class Original:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """Something made from the person that was let out. `copies` are files inside the lab with that digest."""
+    """An export made from the person. `copies` are files inside the lab with that digest."""
 
     file: str
     sha256: str
@@ -52,7 +52,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal:
-    """What there is of a person. `unsaid` names what could not be looked through, and why."""
+    """All that was found of a person. `unsaid` names what could not be searched, and why."""
 
     subject: str
     manifests: tuple[str, ...]
@@ -63,13 +63,13 @@ class Withdrawal:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that the runs take."""
+        """Total size of the runs in bytes."""
         return sum(each.num_bytes for each in self.runs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purged:
-    """What was done: manifests now withdrawn, runs and copies removed, and what stays with the reason."""
+    """What was done: manifests now withdrawn, runs and copies removed, and what is retained, with the reason."""
 
     manifests: tuple[str, ...]
     runs: tuple[Weighed, ...]
@@ -78,10 +78,10 @@ class Purged:
 
 
 def plan(root: Path, subject: str) -> Withdrawal:
-    """Everything of `subject` (a manifest's name of them, letters' case aside) in this lab; nothing is changed.
+    """Everything made from `subject` (their name in a manifest, case-insensitive) in this lab; nothing is changed.
 
-    Raises ConsentError if no manifest and no faceset knows the person, RunError or ManifestError if a record cannot be read:
-    nobody knows what that one holds.
+    Raises ConsentError if no manifest or faceset names the person, RunError or ManifestError if a record cannot be read, since
+    it might concern the person.
     """
     who = " ".join(subject.split())
     all_runs = Run.survey(root).require_readable()
@@ -94,7 +94,7 @@ def plan(root: Path, subject: str) -> Withdrawal:
     why = _derived(all_runs, digests, log)
     by_id = {run.id: run for run in all_runs}
     found = [prune.weighed(by_id[name], reason) for name, reason in why.items()]
-    # What was made last goes first: a purge that is stopped leaves no run whose origin cannot be told.
+    # Newest first: an interrupted purge leaves no run whose provenance is lost.
     found.sort(key=lambda each: by_id[each.id].record.created, reverse=True)
     return Withdrawal(
         subject=who,
@@ -107,9 +107,9 @@ def plan(root: Path, subject: str) -> Withdrawal:
 
 
 def purge(root: Path, subject: str, *, today: date | None = None) -> Purged:
-    """Withdraw the consent, then remove what `plan` finds. From the first moment on the gate refuses all the person's files.
+    """Withdraws the consent, then removes what `plan` finds. From then on the gate refuses all files of the person.
 
-    A run that a process works on stays and is named: stop it and call again, as after any interruption. Raises as `plan`.
+    A run that a process is working on is retained and named: stop it and call again, as after any interruption. Raises as `plan`.
     """
     found = plan(root, subject)
     digests = [original.sha256 for original in found.originals]
@@ -118,15 +118,13 @@ def purge(root: Path, subject: str, *, today: date | None = None) -> Purged:
     gone, retained = [], []
     for each in found.runs:
         if _held_by_link(root, each):
-            retained.append(_with_reason(each, "its folder is a link to another place: remove what it points to by hand"))
+            retained.append(_with_reason(each, "its folder is a link to another place: remove what it points to manually"))
         elif prune.remove(root, each):
             gone.append(each)
         else:
-            retained.append(_with_reason(each, "a process works on it: stop it, then withdraw again"))
+            retained.append(_with_reason(each, "a process is working on it: stop it, then withdraw again"))
     for path in prune.leftovers(root):
-        prune.remove(
-            root, Weighed(id=path.name, path=path, num_bytes=prune.size_of(path), why="left by a removal that was stopped")
-        )
+        prune.remove(root, Weighed(id=path.name, path=path, num_bytes=prune.size_of(path), why="left by an interrupted removal"))
     event = {
         "action": "withdrawal purged",
         "subject": found.subject,
@@ -142,7 +140,7 @@ def purge(root: Path, subject: str, *, today: date | None = None) -> Purged:
 
 
 def _named(runs: Iterable[Run], who: str) -> set[str]:
-    """Digests of the files in which a faceset's hand-given names say that the person is seen."""
+    """Digests of the files that depict the person according to names given manually in a faceset."""
     digests: set[str] = set()
     for run in runs:
         if run.verb != "faceset" or not (run.path / NAMES).exists() or not run.has(FACES):
@@ -169,9 +167,9 @@ def _refuse_unknown(root: Path, who: str) -> None:
     known = sorted({manifest.subject for _, manifest, _ in read_manifests(root)})
     near = difflib.get_close_matches(who, known, n=3, cutoff=0.5)
     raise ConsentError(
-        expected="a person whom a manifest or a faceset names",
+        expected="a person named in a manifest or a faceset",
         got=who,
-        remedy=f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(known[:10]) or 'none'}",
+        remedy=f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(known[:10]) or 'none'}",
     )
 
 
@@ -179,7 +177,7 @@ def _original(root: Path, entry: Entry) -> Original:
     try:
         path: Path | None = locate(root, entry.uri)
     except ManifestError:
-        path = None  # a row about a file elsewhere
+        path = None  # the file is elsewhere
     if path is not None and not (path.is_file() and sha256_file(path) == entry.sha256):
         path = None
     return Original(sha256=entry.sha256, entry=entry.label, uri=entry.uri, path=path)
@@ -189,7 +187,7 @@ def _original(root: Path, entry: Entry) -> Original:
 
 
 def _derived(runs: list[Run], digests: dict[str, Entry], log: Iterable[audit.Entry]) -> dict[str, str]:
-    """Run id to why it counts: made from one of the files, let one in, or made from a run that counts."""
+    """Run id to the reason it is affected: made from one of the files, admitted one, or made from an affected run."""
     why: dict[str, str] = {}
     for run in runs:
         for digest, entry in digests.items():
@@ -199,7 +197,7 @@ def _derived(runs: list[Run], digests: dict[str, Entry], log: Iterable[audit.Ent
     for line in log:
         within, digest = audit.notebook_run(line.event), str(line.event.get("sha256", ""))
         if within in ids and digest in digests:
-            why.setdefault(str(within), f"its notebook let in {digests[digest].label}")
+            why.setdefault(str(within), f"its notebook admitted {digests[digest].label}")
     waiting = [run for run in runs if run.id in why]
     while waiting:
         parent = waiting.pop()
@@ -226,7 +224,7 @@ def _shows(event: dict[str, Any], digests: dict[str, Entry], runs: dict[str, str
 
 
 def _copies(root: Path, names: set[str]) -> list[tuple[Path, str]]:
-    """Files of these names below the root, outside run folders and hidden ones, with their digests."""
+    """Files with these names below the root, outside run folders and hidden folders, with their digests."""
     found = []
     for place, folders, files in os.walk(root):
         here = Path(place)
@@ -239,7 +237,7 @@ def _copies(root: Path, names: set[str]) -> list[tuple[Path, str]]:
 
 
 def _remove_copy(root: Path, path: Path, left: Left) -> bool:
-    """Remove a copy if it still is what was let out; logged first."""
+    """Removes a copy if it is still what was exported; logged first."""
     if not path.is_file() or sha256_file(path) != left.sha256:
         return False
     audit.append(root, {"action": "export removed", "file": path.name, "sha256": left.sha256})

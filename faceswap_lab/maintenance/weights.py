@@ -1,4 +1,4 @@
-"""Fetching weights: the free ones at a word, the restricted ones after their licence was accepted, which the audit log keeps."""
+"""Fetching weights: free ones on request, restricted ones once their licence is accepted, which the audit log records."""
 
 import getpass
 import os
@@ -16,17 +16,17 @@ from faceswap_lab.trust import audit
 def fetch(
     names: Sequence[str] = (), *, accept_licence: str | None = None, progress: Callable[[str], object] = print
 ) -> list[dict[str, Any]]:
-    """Bring weights in, those of the offline engine if no names are given; returns `listed()`.
+    """Fetches weights, those of the offline engine if no names are given; returns `listed()`.
 
-    `accept_licence` is the name of the licence of the restricted weights among `names`: with it, who accepted what and when is
-    logged before anything is fetched. Raises LicenceError, which shows the terms, without it; ValueError for unknown names.
+    `accept_licence` names the licence of the restricted weights among `names`: who accepted what and when is logged before
+    anything is fetched. Without it, raises LicenceError, which shows the terms; ValueError for unknown names.
     """
     unknown = [name for name in names if name not in catalogue.MODELS and name not in packs.PACKS]
     if unknown:
         raise ValueError(f"no model is called {unknown[0]!r}; there are {', '.join([*catalogue.MODELS, *packs.PACKS])}")
     restricted = [name for name in names if name in packs.PACKS]
     if accept_licence is not None and not restricted:
-        raise ValueError(f"none of these weights has a licence to be accepted; those that have are {', '.join(packs.PACKS)}")
+        raise ValueError(f"none of these weights has a licence to accept; those that have are {', '.join(packs.PACKS)}")
     for name in restricted:
         packs.check_acceptance(name, accept_licence)
     free = [name for name in names if name in catalogue.MODELS]
@@ -48,7 +48,7 @@ def _fetch_restricted(name: str, accept_licence: str | None, progress: Callable[
             who=_user(),
             when=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        # Logged first: weights that are here without a line in the log would look like smuggled ones.
+        # Logged first: there must be no restricted weights on disk without a log entry.
         audit.append(
             lab_root(),
             {
@@ -67,8 +67,8 @@ def _fetch_restricted(name: str, accept_licence: str | None, progress: Callable[
 
 
 def verify() -> None:
-    """Raise WeightsError for a missing or altered file of the offline engine or the shipped pack, or an altered one of a pack that
-    was fetched."""
+    """Raises WeightsError for a missing or altered file of the offline engine or the bundled pack, or an altered file of a fetched
+    pack."""
     bundled.path()
     for name in catalogue.MODELS:
         catalogue.path(name)
@@ -76,13 +76,13 @@ def verify() -> None:
         if packs.state(name) == "altered":
             raise WeightsError(
                 expected=f"the pack {name} as it was fetched",
-                got=f"other or missing files in {packs.folder_of(name)}",
+                got=f"different or missing files in {packs.folder_of(name)}",
                 remedy=f"run `faceswap-lab models fetch {name}`, or remove that folder",
             )
 
 
 def listed() -> list[dict[str, Any]]:
-    """All weights this lab knows, with state, task, licence and place; restricted ones say whether their licence was accepted."""
+    """All weights this lab knows, with state, task, licence and path; for restricted ones, whether their licence was accepted."""
     rows: list[dict[str, Any]] = []
     for status in catalogue.verify():
         card = catalogue.MODELS[status.name].card
@@ -111,5 +111,5 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):
-        # A container may run under a number that no password file names.
+        # A container may run under a uid without a passwd entry.
         return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"

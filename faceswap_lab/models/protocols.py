@@ -1,4 +1,4 @@
-"""What a face engine and a swapper are, and the batches that flow between them."""
+"""Protocols of face engines and swappers, and the batches they exchange."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from faceswap_lab.faces.frame import Frame, Image
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What is known of a set of weights. `subjects` is (source, target) for weights fitted to two people, empty for any face."""
+    """Metadata of a set of weights. `subjects` is (source, target) for weights fitted to two people, empty for any face."""
 
     name: str
     task: Literal["detect", "embed", "landmarks", "swap"]
@@ -28,28 +28,28 @@ class Card:
 
 @runtime_checkable
 class Engine(Protocol):
-    """Finds, marks and names faces on full RGB frames.
+    """Detection, landmarks and recognition on full RGB frames.
 
-    An engine inherits this class; what is not abstract here is what one without that ability answers.
+    Engines inherit from this class; its concrete methods are defaults for engines without that capability.
     """
 
     @property
     @abstractmethod
     def embedder(self) -> str:
-        """Name of the recogniser whose vectors `embed` gives."""
+        """Name of the recogniser used by `embed`."""
 
     @property
     @abstractmethod
     def point_set(self) -> PointSet | None:
-        """Which dense landmarks `landmarks` gives; None: it gives none."""
+        """The dense landmarks that `landmarks` returns; None if unsupported."""
 
     @property
     def record(self) -> str:
-        """What the engine is, for a run's key: the digests of its files, or nothing where the package pins them itself."""
+        """The engine's identity for a run's key: the digests of its files, or empty if the package pins them itself."""
         return ""
 
     def providers(self) -> dict[str, str]:
-        """Network to what onnxruntime runs it on; only networks that can run elsewhere than on the CPU. Loads them."""
+        """Network to its onnxruntime provider; only networks that are not limited to the CPU. Loads them."""
         return {}
 
     @abstractmethod
@@ -57,16 +57,16 @@ class Engine(Protocol):
         """All faces with boxes, five keypoints and scores, sorted by descending score."""
 
     def detect_all(self, frames: Sequence[Frame]) -> list[Faces]:
-        """What `detect` finds in each frame; an engine may look at several at once."""
+        """The results of `detect` for each frame; an engine may batch them."""
         return [self.detect(frame) for frame in frames]
 
     def upright_probability(self, frame: Frame, faces: Faces) -> Float[np.ndarray, " n"]:
-        """0..1, how surely each face stands upright; 1 from an engine that can't tell."""
+        """Probability (0..1) that each face is upright; 1 from an engine that can't tell."""
         return np.ones(len(faces), np.float32)
 
     @abstractmethod
     def landmarks(self, frame: Frame, faces: Faces) -> Faces:
-        """The same faces with dense landmarks. Raises WeightsError where `point_set` is None."""
+        """The same faces with dense landmarks. Raises WeightsError if `point_set` is None."""
 
     @abstractmethod
     def embed(self, frame: Frame, faces: Faces) -> Faces:
@@ -75,9 +75,9 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Crops:
-    """n aligned patches for networks: pixels 0..1 RGB on any device, matrices and indices on the host.
+    """n aligned crops as network input: RGB pixels 0..1 on any device, matrices and indices on the host.
 
-    `frame_to_crop` maps frame pixels to crop pixels (pixel centres at integers); `landmarks`, where present, are in crop pixels.
+    `frame_to_crop` maps frame pixels to crop pixels (pixel centres at integers); `landmarks`, if present, are in crop pixels.
     """
 
     pixels: Float[Tensor, "n 3 s s"]
@@ -101,7 +101,7 @@ class Crops:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Swapped:
-    """A swapper's answer: pixels like the crops', and a mask 0..1 of where they replace the target (None: the whole face)."""
+    """A swapper's output: pixels like the crops', and a mask 0..1 of where they replace the target (None: the whole face)."""
 
     pixels: Float[Tensor, "n 3 s s"]
     mask: Float[Tensor, "n 1 s s"] | None = None
@@ -109,7 +109,7 @@ class Swapped:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Source:
-    """One person to take a face from: who, and frames with one face each (landmarks and embeddings as the swapper's Needs say)."""
+    """A source person: name, and frames with one face each (with landmarks and embeddings as required by the swapper's Needs)."""
 
     subject: str
     frames: Sequence[Frame]
@@ -118,7 +118,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a swapper wants, read before anything is computed."""
+    """A swapper's input requirements, read before anything is computed."""
 
     template: str
     size: int
@@ -133,16 +133,16 @@ C = TypeVar("C")
 
 @runtime_checkable
 class Swapper(Protocol[C]):
-    """Puts sources' faces into crops. `encode` once per job, never per frame; C is opaque to the caller."""
+    """Draws sources' faces into crops. `encode` is called once per job, never per frame; C is opaque to the caller."""
 
     @property
     def card(self) -> Card:
-        """Where the weights come from and whom they are for."""
+        """Origin of the weights and the people they are for."""
         ...
 
     @property
     def needs(self) -> Needs:
-        """How crops and sources must be prepared."""
+        """Requirements on crops and sources."""
         ...
 
     def providers(self) -> dict[str, str]:
@@ -150,7 +150,7 @@ class Swapper(Protocol[C]):
         ...
 
     def encode(self, sources: Sequence[Source]) -> C:
-        """Whatever `__call__` needs to know of each source; row i of a batch takes `sources[which[i]]`."""
+        """Encodes whatever `__call__` needs of each source; row i of a batch uses `sources[which[i]]`."""
         ...
 
     def __call__(self, crops: Crops, codes: C, which: Int64[np.ndarray, " n"]) -> Swapped:

@@ -1,4 +1,4 @@
-"""Engines and swappers by the names that recipes and the command line use."""
+"""Engines and swappers by their names in recipes and on the command line."""
 
 from pathlib import Path
 
@@ -17,45 +17,45 @@ INSIGHT, INSWAPPER = "insight:", "inswapper:"
 def open_engine(name: str, device: torch.device) -> Engine:
     """`"offline"`, or `"insight:PACK"` with `actors_s`, a fetched pack's name or a folder.
 
-    The offline engine runs on the CPU wherever it is.
+    The offline engine always runs on the CPU.
 
     Raises WeightsError if the pack's folder cannot be used; ValueError for another name.
     """
     if name == "offline":
         return OfflineEngine()
     if not name.startswith(INSIGHT) or name == INSIGHT:
-        raise ValueError(f"no engine is called {name!r}; say offline, or insight: and a pack's folder or name")
+        raise ValueError(f"no engine is called {name!r}; use offline, or insight: and a pack's folder or name")
     engine = InsightEngine(_folder(name.removeprefix(INSIGHT)), device)
-    engine.pack  # noqa: B018 (read here, so that what is wrong with a pack shows before any work; networks load on first use)
+    engine.pack  # noqa: B018 (read here to report a bad pack before any work; networks load on first use)
     return engine
 
 
 def open_swapper(name: str, device: torch.device, engine: Engine) -> AnySwapper:
-    """`"inswapper:FILE"`, for the embeddings of `engine`. Raises WeightsError if the file is none, ValueError for another name."""
+    """`"inswapper:FILE"`, for the embeddings of `engine`. Raises WeightsError for another file, ValueError for another name."""
     return Inswapper.open(_file(name), device, embedder=engine.embedder)
 
 
 def swapper_record(name: str) -> str:
-    """What a swapper without a training run is, for a run's key: a file by its digest, "warp" by its name."""
+    """Identity of a swapper without a training run, for a run's key: a file's digest, or the name "warp"."""
     if not name.startswith(INSWAPPER):
         return name
     return f"{INSWAPPER}sha256:{onnx_inspect.inspect(_file(name)).sha256}"
 
 
 def check_points(engine: Engine, swapper: AnySwapper) -> None:
-    """Raise WeightsError if the swapper needs landmarks that the engine does not mark."""
+    """Raises WeightsError if the swapper needs landmarks that the engine does not provide."""
     wanted, given = swapper.needs.point_set, engine.point_set
     if wanted is not None and wanted != given:
         raise WeightsError(
-            expected=f"an engine that marks the {wanted} points that the swapper {swapper.card.name} needs",
-            got=f"one that marks {given or 'none'}",
+            expected=f"an engine with the {wanted} points that the swapper {swapper.card.name} needs",
+            got=f"one with {given or 'none'}",
             remedy="use engine='offline' with this swapper",
         )
 
 
 def _file(name: str) -> Path:
     if not name.startswith(INSWAPPER) or name == INSWAPPER:
-        raise ValueError(f"no swapper is called {name!r}; say warp, a train run's id, or inswapper: and an ONNX file")
+        raise ValueError(f"no swapper is called {name!r}; use warp, a train run's id, or inswapper: and an ONNX file")
     return Path(name.removeprefix(INSWAPPER)).expanduser()
 
 

@@ -1,1 +1,1 @@
-"""What a person looks at: widgets, figures and the report."""
+"""User interfaces: widgets, figures and the report."""

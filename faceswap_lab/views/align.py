@@ -1,6 +1,6 @@
-"""A footage's detected five points, to be dragged where they belong; what was moved is in `view.corrections`.
+"""Widget for correcting the five detected points of footage by dragging; the changes are in `view.corrections`.
 
-The browser proposes, Python decides: a drag is one message on pointer-up, and the points drawn are always those of the traits.
+Python holds the state: a drag sends one message on pointer-up, and the points drawn are always those of the traits.
 """
 
 import threading
@@ -21,24 +21,24 @@ from faceswap_lab.views.widget import PICTURE_BUDGET, Widget, script, style
 
 POINT_NAMES = ("right eye", "left eye", "nose tip", "right mouth corner", "left mouth corner")
 _MIDDLE = np.array([[-0.1, -0.1], [0.1, -0.1], [0.0, 0.02], [-0.08, 0.13], [0.08, 0.13]])
-"""Five points of a face that faces us, as shares of the frame's shorter side, about its centre."""
+"""Five points of a frontal face, relative to the frame's centre, as fractions of its shorter side."""
 _KEPT_FRAMES = 64
 
 
 @runtime_checkable
 class Detector(Protocol):
-    """Anything that finds faces, such as `models.engines.offline.OfflineEngine`."""
+    """Any face detector, such as `models.engines.offline.OfflineEngine`."""
 
     def detect(self, frame: Frame) -> Faces:
-        """All faces of a frame, the surest first."""
+        """All faces of a frame, sorted by descending score."""
         ...
 
 
 class AlignView(Widget):
-    """The five points of the surest face of each frame, in frame pixels (x, y), pixel centres at integers.
+    """The five points of the highest-scoring face of each frame, in frame pixels (x, y), pixel centres at integers.
 
-    Traits: `frame` (0 .. num_frames - 1), `points` (five [x, y] of the shown frame, empty where no face was found), `corrected`
-    (the frames that a hand has touched), `zoomed`. `corrections` holds the result. In the browser: drag a point, or focus it and
+    Traits: `frame` (0 .. num_frames - 1), `points` (five [x, y] of the shown frame, empty if no face was found), `corrected`
+    (the manually corrected frames), `zoomed`. `corrections` holds the result. In the browser: drag a point, or focus it and
     nudge it with the arrow keys (1 pixel; with Shift 5, with Alt 0.2).
     """
 
@@ -57,12 +57,12 @@ class AlignView(Widget):
 
     def __init__(self, footage: Footage, detect: Callable[[Frame], Faces], *, corrections: Corrections | None = None) -> None:
         if not len(footage):
-            raise ValueError("this footage has no frame")
+            raise ValueError("this footage has no frames")
         self._footage, self._detect = footage, detect
         self._frames: OrderedDict[int, Frame] = OrderedDict()
         self._found: dict[int, Faces] = {}
         self._history = [Corrections() if corrections is None else corrections]
-        # The browser's messages arrive on another thread while a cell runs: one change at a time.
+        # Messages from the browser arrive on another thread while a cell runs: one change at a time.
         self._changing = threading.RLock()
         super().__init__(num_frames=len(footage), fps=footage.fps, size=footage.size)
         self.on_msg(self._answer)
@@ -70,7 +70,7 @@ class AlignView(Widget):
 
     @property
     def corrections(self) -> Corrections:
-        """What a hand has changed so far, ready for `swap(..., corrections=...)`."""
+        """The manual corrections so far, for `swap(..., corrections=...)`."""
         return self._history[-1]
 
     def faces(self, index: int | None = None) -> Faces:
@@ -83,18 +83,18 @@ class AlignView(Widget):
             return self.corrections.apply(origin, found) if len(found) else self.corrections.added(origin, index)
 
     def move(self, point: int, x: float, y: float, *, index: int | None = None) -> None:
-        """Put one of the five points at (x, y), in frame pixels. Raises ValueError where the frame has no points."""
+        """Moves one of the five points to (x, y), in frame pixels. Raises ValueError if the frame has no points."""
         with self._changing:
             index = self.frame if index is None else index
             points = self._points(index)
             if not len(points):
-                raise ValueError(f"no face was found in frame {index}, so there is no point to move; place() puts five there")
+                raise ValueError(f"no face was found in frame {index}, so there is no point to move; place() adds five")
             height, width = self.size
             points[point] = min(max(float(x), 0.0), width - 1.0), min(max(float(y), 0.0), height - 1.0)
             self._change(self.corrections.with_points(self._footage.origin, index, points))
 
     def place(self, *, index: int | None = None) -> None:
-        """Put five points into a frame where no face was found: those of the nearest frame that has some, else in the middle."""
+        """Adds five points to a frame without a detected face: those of the nearest frame with points, else default ones."""
         with self._changing:
             index = self.frame if index is None else index
             known = [other for other in {*self._found, *self._corrected()} if len(self._points(other))]
@@ -106,19 +106,19 @@ class AlignView(Widget):
             self._change(self.corrections.with_points(self._footage.origin, index, points))
 
     def reset(self, *, index: int | None = None) -> None:
-        """Leave a frame (the shown one by default) to the detector again."""
+        """Restores the detected points of a frame (by default the shown one)."""
         with self._changing:
             self._change(self.corrections.without(self._footage.origin, self.frame if index is None else index))
 
     def undo(self) -> None:
-        """Take back the last change, in whichever frame it was; does nothing when there is none."""
+        """Undoes the last change, in any frame; does nothing if there is none."""
         with self._changing:
             if len(self._history) > 1:
                 self._history.pop()
             self._show()
 
     def picture(self, *, columns: int = 4) -> Image:
-        """A still picture: the shown frame and others spread over the footage, cut to the face, with the points drawn."""
+        """A still picture: the shown frame and others spread over the footage, cropped to the face, with the points drawn."""
         return figures.pixels(self.figure(columns=columns))
 
     def figure(self, *, columns: int = 4) -> figures.SelfShowing:
@@ -169,11 +169,11 @@ class AlignView(Widget):
             self.undoable = len(self._history) > 1
             self.corrected = self._corrected()
             self.points = [[float(x), float(y)] for x, y in self._points(self.frame)]
-            # The browser has drawn its own idea of a dragged point; were it refused, an unchanged trait would not be sent again.
+            # The browser has drawn the dragged point already; if the move is rejected, the unchanged trait would not be sent again.
             self.send_state("points")
 
     def _answer(self, _: object, content: Mapping[str, Any], buffers: object) -> None:
-        """From the browser: `{"want": index}`, `{"move": [index, point, x, y]}`, `{"place": index}`, `{"undo": true}`."""
+        """Handles browser messages: `{"want": index}`, `{"move": [index, point, x, y]}`, `{"place": index}`, `{"undo": true}`."""
         with self._changing:
             if "want" in content and 0 <= content["want"] < self.num_frames:
                 picture = images.jpeg(self._read(content["want"]).image, budget=PICTURE_BUDGET)
@@ -195,10 +195,10 @@ class AlignView(Widget):
 
 
 def align(footage: Footage, *, engine: Detector | None = None, corrections: Corrections | None = None) -> AlignView:
-    """Look at the detected points of `footage` and drag them right; `view.corrections` goes into `swap`.
+    """Shows the detected points of `footage` for correction by dragging; pass `view.corrections` to `swap`.
 
-    `engine` finds the faces, by default the offline engine (YuNet, on the CPU), whose weights load on first use. `corrections` of
-    an earlier session can be continued.
+    `engine` detects the faces, by default the offline engine (YuNet, on the CPU), whose weights load on first use. `corrections`
+    from an earlier session can be continued.
     """
     if not isinstance(footage, Footage):
         raise TypeError(f"align shows footage, such as a take or an admitted clip, got {type(footage).__name__}")

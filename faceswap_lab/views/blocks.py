@@ -1,4 +1,4 @@
-"""What a report page is made of: sections of typed blocks, plain data that `views.report` lays out."""
+"""The contents of a report page: sections of typed blocks, plain data that `views.report` renders."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ _LARGEST_CLIP = 24_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRow:
-    """One measure beside its floor (the target as it is) and its ceiling (the truth itself, under the same measure).
+    """One measure with its floor (the unmodified target) and its ceiling (the truth itself, under the same measure).
 
-    `note` says in plain words what the measure is and what it can't see. `low` and `high` bound `value` where an interval is known.
+    `note` explains the measure and its blind spots. `low` and `high` bound `value` if an interval is known.
     """
 
     name: str
@@ -32,9 +32,9 @@ class ScoreRow:
 
     @property
     def normalised(self) -> float | None:
-        """(value - floor) / (ceiling - floor): 0 is the untouched target, 1 the truth. None if an end is unknown or infinite.
+        """(value - floor) / (ceiling - floor): 0 is the unmodified target, 1 the truth. None if either end is unknown or infinite.
 
-        None, too, where the untouched target scores better than the truth: between such ends there is no way to go.
+        Also None if the unmodified target scores better than the truth: the ratio would be meaningless.
         """
         if self.floor is None or self.ceiling is None:
             return None
@@ -47,14 +47,14 @@ class ScoreRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paragraph:
-    """Plain text; blank lines part paragraphs."""
+    """Plain text; blank lines separate paragraphs."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Picture:
-    """An RGB picture with its caption; `alt` is what a screen reader says."""
+    """An RGB picture with its caption; `alt` is the text for screen readers."""
 
     image: AnyImage
     caption: str
@@ -64,7 +64,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Comparison:
-    """One row per frame, one column per name, and a heat map of where the two of `difference_of` differ (0..64 levels)."""
+    """One row per frame, one column per name, and a heat map of the difference of the two in `difference_of` (0..64 levels)."""
 
     columns: Mapping[str, Sequence[AnyImage]]
     labels: Sequence[str]
@@ -74,7 +74,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Drawing:
-    """A figure of `views.figures`, drawn as vectors that follow light and dark."""
+    """A figure from `views.figures`, as vector graphics that adapt to light and dark mode."""
 
     figure: Figure
     caption: str
@@ -83,7 +83,7 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Video:
-    """A small MP4 (H.264), embedded whole; ValueError above 24 MB, which no mail or browser takes kindly."""
+    """A small MP4 (H.264), fully embedded; ValueError above 24 MB, which mail programs and browsers handle badly."""
 
     data: bytes
     caption: str
@@ -91,7 +91,7 @@ class Video:
 
     def __post_init__(self) -> None:
         if len(self.data) > _LARGEST_CLIP:
-            raise ValueError(f"a clip of {len(self.data):,} bytes is too large to embed; the most is {_LARGEST_CLIP:,}")
+            raise ValueError(f"a clip of {len(self.data):,} bytes is too large to embed; the maximum is {_LARGEST_CLIP:,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Names and values: environment, hashes, recipe. Long values such as hashes wrap; `mono` sets them in a fixed-width face."""
+    """Names and values: environment, hashes, recipe. Long values such as hashes wrap; `mono` uses a monospaced font."""
 
     rows: Mapping[str, str]
     mono: bool = False
@@ -112,7 +112,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A plain table; columns of numbers are set right."""
+    """A plain table; numeric columns are right-aligned."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -121,14 +121,14 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Lines to type in a terminal, or any other text to be shown as it is."""
+    """Terminal commands, or any other preformatted text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyNumber:
-    """A figure for the head of the page: `KeyNumber(label="PSNR in the face", value="27.4 dB", detail="floor 15.0")`."""
+    """A key figure for the top of the page: `KeyNumber(label="PSNR in the face", value="27.4 dB", detail="floor 15.0")`."""
 
     label: str
     value: str
@@ -140,7 +140,7 @@ Block = Paragraph | Picture | Comparison | Drawing | Video | Scores | Facts | Ta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A heading and what stands under it; `folded` ones are closed until asked for, and open in print."""
+    """A heading with its blocks; `folded` sections are collapsed initially, and open in print."""
 
     title: str
     blocks: Sequence[Block] = field(default_factory=tuple)

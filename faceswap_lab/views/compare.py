@@ -1,6 +1,6 @@
-"""Several footages on top of each other: wipe, blink or side by side, frame by frame, with the scores beneath.
+"""Comparison of several footages: wipe, blink or side by side, frame by frame, with the scores below.
 
-All state lives in Python traits; the browser only asks for the pictures of the frame that it shows. Without a browser (papermill,
+All state is in Python traits; the browser only requests the pictures of the frame that it shows. Without a browser (papermill,
 nbconvert) the same object shows a still picture of a few frames.
 """
 
@@ -23,31 +23,31 @@ _JOINED = "  ·  "
 
 @runtime_checkable
 class Filmed(Protocol):
-    """Something that has footage without being it, such as a finished swap."""
+    """An object that provides footage, such as a finished swap."""
 
     def footage(self) -> Footage:
-        """What to show."""
+        """The footage to show."""
         ...
 
 
 @runtime_checkable
 class Scored(Protocol):
-    """Something that has scores, such as a finished evaluation: by name `{"value": ..., "floor": ..., "unit": ...}`."""
+    """An object that provides scores, such as a finished evaluation: by name `{"value": ..., "floor": ..., "unit": ...}`."""
 
     @property
     def scores(self) -> dict[str, dict[str, Any]]:
-        """Values by name."""
+        """Scores by name."""
         ...
 
 
 class CompareView(Widget):
-    """Footages of equal timing, compared in one place.
+    """Comparison of footages with equal timing.
 
     Traits: `frame` (0 .. num_frames - 1), `mode` ("wipe", "blink", "side-by-side"), `left` and `right` (names of the footages),
-    `position` (0..1, where the wipe's divider stands), `caption`. Keys in the browser: left and right arrow step a frame, Home and
-    End jump; on the divider the arrows move the divider.
+    `position` (0..1, the wipe's divider), `caption`. Keys in the browser: left and right arrow step by a frame, Home and End jump;
+    on the divider the arrows move it.
 
-    A still among clips is held; clips of unequal length are compared over the shortest. Raises ValueError without two footages.
+    A still among clips is repeated; clips of unequal length are compared over the shortest. Raises ValueError for fewer than two.
     """
 
     _esm = script("compare")
@@ -68,10 +68,10 @@ class CompareView(Widget):
         self, footages: Mapping[str, Footage | Filmed], *, caption: str = "", left: str | None = None, right: str | None = None
     ) -> None:
         if len(footages) < 2:
-            raise ValueError(f"a comparison needs two footages at least, got {list(footages)}")
+            raise ValueError(f"a comparison needs at least two footages, got {list(footages)}")
         self._footages: dict[str, Footage] = {name: _footage(name, value) for name, value in footages.items()}
         self._pictures: OrderedDict[tuple[str, int], bytes] = OrderedDict()
-        # The browser's messages arrive on another thread while a cell runs; decoders and the cache take one reader at a time.
+        # Messages from the browser arrive on another thread while a cell runs; decoders and the cache are not thread-safe.
         self._reading = threading.RLock()
         names = list(self._footages)
         clips = [len(footage) for footage in self._footages.values() if len(footage) > 1]
@@ -111,12 +111,12 @@ class CompareView(Widget):
             return self._pictures[key]
 
     def picture(self, *, rows: int = 3) -> Image:
-        """A still picture: `rows` frames spread over the clip, footages side by side, and a difference map where sizes agree."""
+        """A still picture: `rows` frames spread over the clip, footages side by side, and a difference map if sizes agree."""
         with self._reading:
             return figures.pixels(self.figure(rows=rows))
 
     def figure(self, *, rows: int = 3) -> figures.SelfShowing:
-        """`picture` as a matplotlib Figure. The map compares "swap" with "truth", else the left with the right footage."""
+        """`picture` as a matplotlib Figure. The map compares "swap" with "truth" if given, else left with right footage."""
         rows = min(rows, self.num_frames)
         indices = [round((row + 0.5) * self.num_frames / rows - 0.5) for row in range(rows)]
         columns = {name: [self._image(name, index) for index in indices] for name in self.names}
@@ -131,7 +131,7 @@ class CompareView(Widget):
             return footage[min(index, len(footage) - 1)].image
 
     def _answer(self, _: object, content: Mapping[str, Any], buffers: object) -> None:
-        """The browser asks `{"want": [name, index]}` and gets the picture back as a buffer, or why there is none."""
+        """Answers the browser's `{"want": [name, index]}` with the picture as a buffer, or with the error."""
         name, index = str(content["want"][0]), int(content["want"][1])
         if name not in self._footages or not 0 <= index < self.num_frames:
             return
@@ -147,10 +147,10 @@ class CompareView(Widget):
 
 
 def compare(*, scores: Scored | Mapping[str, float] | str | None = None, **footages: Footage | Filmed) -> CompareView:
-    """Show footages on top of each other: `compare(target=take, swap=result, truth=truth, scores=scores)`.
+    """Compares footages interactively: `compare(target=take, swap=result, truth=truth, scores=scores)`.
 
-    The wipe starts between the last two given: the swap and its truth, where there is one. `scores` are printed beneath: a finished
-    evaluation's with their floors, or numbers by name, or any line of text.
+    The wipe initially shows the last two arguments: the swap and its truth, if there is one. `scores` are shown below: those of a
+    finished evaluation with their floors, or numbers by name, or any line of text.
     """
     names = list(footages)
     left, right = (names[-2], names[-1]) if len(names) > 1 else (None, None)
@@ -175,7 +175,7 @@ def _score(name: str, score: Mapping[str, Any]) -> str:
 def _footage(name: str, value: object) -> Footage:
     found = value if isinstance(value, Footage) else value.footage() if isinstance(value, Filmed) else None
     if not isinstance(found, Footage):
-        raise TypeError(f"{name} is no footage: {type(value).__name__}")
+        raise TypeError(f"{name} is not footage: {type(value).__name__}")
     if not len(found):
-        raise ValueError(f"{name} has no frame")
+        raise ValueError(f"{name} has no frames")
     return found

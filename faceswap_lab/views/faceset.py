@@ -1,7 +1,7 @@
-"""A faceset to look at: a contact sheet by person, names to give, faces to leave out, and why the others went.
+"""Faceset browser: a contact sheet by person, naming people, excluding faces, and the reasons for dropped faces.
 
-Names and marks go into the run's folder at once (`verbs.library`), so the next `lab.faceset(name)` heeds them. Without a browser
-the same object shows a still picture.
+Names and marks are saved to the run's folder immediately (`verbs.library`), and used by the next `lab.faceset(name)`. Without a
+browser the same object shows a still picture.
 """
 
 import json
@@ -34,11 +34,11 @@ _MAX_IDENTITIES = 6
 
 
 class FacesetView(Widget):
-    """Faces of one person at a time, a page of 40. Click a face to leave it out or take it back; type a name to give it.
+    """Faces of one person at a time, 40 per page. Click a face to exclude or restore it; type a name to assign it.
 
     Traits: `person` (a label), `order` ("sharpness": the least sharp first; "pose": from the right profile to the left; "time"),
     `page`; `identities` lists label, name and count, `tiles` the shown faces with their crop's name, a note and whether
-    they are left out.
+    they are excluded.
     """
 
     _esm = script("faceset")
@@ -60,7 +60,7 @@ class FacesetView(Widget):
         self.run = run
         self._whole = library.whole_set(run)
         self._dropped = Counter(str(each["reason"]) for each in json.loads(run.artifact(library.DROPPED).read_bytes()))
-        # The browser's messages arrive on another thread while a cell runs: one change at a time.
+        # Messages from the browser arrive on another thread while a cell runs: one change at a time.
         self._changing = threading.RLock()
         super().__init__(person=next(iter(self._whole.identities)), namable=run.recipe(FacesetRecipe).identities == "many")
         self.on_msg(self._answer)
@@ -70,23 +70,23 @@ class FacesetView(Widget):
 
     @property
     def faceset(self) -> Faceset:
-        """The set as it stands now, with the names given and without what was left out."""
+        """The current set, with the assigned names and without excluded faces."""
         return library.faceset(self.run)
 
     def name(self, person: str, name: str) -> None:
-        """Give a person a name; an empty one takes it away. Errors as `library.name_person`."""
+        """Names a person; an empty name removes it. Errors as `library.name_person`."""
         with self._changing:
             library.name_person(self.run, person, name)
             self._show()
 
     def leave_out(self, *crops: str, restore: bool = False) -> None:
-        """Mark faces by their crops' names to be left out, or take the marks away."""
+        """Marks faces as excluded by their crops' names, or removes the marks."""
         with self._changing:
             library.leave_out(self.run, crops, restore=restore)
             self._show()
 
     def picture(self) -> Image:
-        """A still picture: each person's faces by sharpness, and why the others went."""
+        """A still picture: each person's faces by sharpness, and the reasons for dropped faces."""
         return figures.pixels(self.figure())
 
     def figure(self) -> figures.SelfShowing:
@@ -124,11 +124,11 @@ class FacesetView(Widget):
             self.num_pages = -(-whole.identities[self.person] // _PAGE)
             self.tiles = [{"crop": row.crop, "note": _note(row), "out": row.crop in marked} for row in self._shown()]
             went = sum(self._dropped.values())
-            self.caption = f"{len(whole)} faces kept, {went} not · {len(marked)} left out by hand · {whole.run}"
+            self.caption = f"{len(whole)} faces kept, {went} dropped · {len(marked)} excluded manually · {whole.run}"
             self.problem = ""
 
     def _answer(self, _: object, content: Mapping[str, Any], buffers: object) -> None:
-        """From the browser: `{"want": true}`, `{"mark": [crop, out]}`, `{"name": [person, text]}`."""
+        """Handles browser messages: `{"want": true}`, `{"mark": [crop, out]}`, `{"name": [person, text]}`."""
         with self._changing:
             if "want" in content:
                 shown = self._shown()
@@ -142,7 +142,7 @@ class FacesetView(Widget):
                     self.problem = str(error)
 
     def sprite(self, rows: Sequence[Row]) -> bytes:
-        """The rows' faces as one JPEG, ten to a line, each 96 pixels."""
+        """The rows' faces as one JPEG, ten per line, 96 pixels each."""
         return images.jpeg(mosaic([self._whole[row.number].image for row in rows], columns=_COLUMNS), budget=PICTURE_BUDGET)
 
     def __repr__(self) -> str:
@@ -150,15 +150,14 @@ class FacesetView(Widget):
 
 
 def browse(faceset: str | FacesetRun | Faceset) -> FacesetView:
-    """Look at a faceset, name its people and mark faces to be left out; by its name, its run or the set itself (the whole of
-    it)."""
+    """Browses a faceset, to name its people and exclude faces; given by name, by run or as a set (always shown in full)."""
     if isinstance(faceset, Faceset):
         return FacesetView(FacesetRun.open(faceset.run))
     return FacesetView(library.run_of(faceset) if isinstance(faceset, str) else faceset)
 
 
 def mosaic(pictures: Sequence[AnyImage], *, columns: int, tile: int = _TILE) -> AnyImage:
-    """Square pictures side by side, `columns` to a line, each `tile` pixels; empty places are white. ValueError for no picture."""
+    """Grid of square pictures, `columns` per line, `tile` pixels each; empty cells are white. ValueError for no pictures."""
     if not pictures:
         raise ValueError("a mosaic needs at least one picture")
     tiles = [images.fit_side(picture, tile) for picture in pictures]
@@ -170,12 +169,12 @@ def mosaic(pictures: Sequence[AnyImage], *, columns: int, tile: int = _TILE) -> 
 
 
 def contact_sheet(faceset: Faceset, dropped: Mapping[str, int]) -> figures.SelfShowing:
-    """Each person's faces, from the least sharp to the sharpest and evenly picked, over a bar for every reason that faces went for.
+    """Evenly sampled faces of each person, from least sharp to sharpest, above a bar chart of the reasons for dropped faces.
 
     ValueError for a set without faces.
     """
     if not len(faceset):
-        raise ValueError("this faceset has no face")
+        raise ValueError("this faceset has no faces")
     people = list(faceset.identities.items())[:_MAX_IDENTITIES]
     lines = 2 if len(people) <= 2 else 1
     cell, left, gap = 0.62, 1.35, 0.16
@@ -209,7 +208,7 @@ def _headline(faceset: Faceset) -> str:
 
 
 def _bars(axis: Axes, dropped: Mapping[str, int], kept: int) -> None:
-    """Kept faces and each reason as a bar with its number; the scale is the square root, so that a few are seen beside many."""
+    """Bars with the number of faces kept and dropped for each reason, on a square-root scale so that small numbers are visible."""
     rows = [("kept", kept), *sorted(dropped.items(), key=lambda each: -each[1])]
     colours = [SERIES[2], *[SERIES[1]] * len(dropped)]
     lengths = [float(np.sqrt(count)) for _, count in rows]

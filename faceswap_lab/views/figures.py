@@ -1,6 +1,6 @@
-"""Figures for notebooks, the report and the README: matplotlib's object interface only, so no display and no global state.
+"""Figures for notebooks, the report and the README, with matplotlib's object-oriented interface only: no display, no global state.
 
-One palette for all. `svg` swaps its colours for CSS variables, so that a figure inside the report follows light and dark.
+One palette for all. `svg` replaces its colours by CSS variables, so that figures in the report adapt to light and dark mode.
 """
 
 import io
@@ -22,7 +22,7 @@ from faceswap_lab.views.images import AnyImage
 
 PAPER, INK, MUTED, HAIRLINE = "#ffffff", "#1d2129", "#69707d", "#d9dce2"
 SERIES = ("#2b6a99", "#c2641d", "#3c8757", "#8a5a9e", "#a2473f")
-"""Five hues of equal weight, told apart by every common kind of colour vision when the lines are also labelled."""
+"""Five hues of equal weight, distinguishable with all common types of colour vision if the lines are also labelled."""
 
 _CSS_NAMES = {PAPER: "--paper", INK: "--ink", MUTED: "--muted", HAIRLINE: "--line"} | {
     colour: f"--series-{number}" for number, colour in enumerate(SERIES)
@@ -44,22 +44,22 @@ _DIFFERENCE_SCALE = 64.0
 
 
 class SelfShowing(Figure):
-    """A matplotlib Figure that shows itself in a notebook although pyplot was never imported."""
+    """A matplotlib Figure that is displayed in a notebook without pyplot."""
 
     def _repr_png_(self) -> bytes:
         return png(self)
 
 
 def difference(first: AnyImage, second: AnyImage) -> Float32[np.ndarray, "_ _"]:
-    """Mean absolute difference over the three channels, in levels 0..255. It sees colour and shape alike, and no identity."""
+    """Mean absolute difference over the three channels, in levels 0..255. Sensitive to colour and shape alike, not to identity."""
     if first.shape != second.shape:
-        raise ValueError(f"pictures of {first.shape[:2]} and {second.shape[:2]} pixels do not compare")
+        raise ValueError(f"pictures of {first.shape[:2]} and {second.shape[:2]} pixels cannot be compared")
     delta: Float32[np.ndarray, "_ _"] = np.abs(first.astype(np.float32) - second.astype(np.float32)).mean(axis=2)
     return delta
 
 
 def heat(delta: Float32[np.ndarray, "h w"]) -> Image:
-    """A difference in levels as colours, black at 0 to pale yellow at 64 and above: the same scale in every figure."""
+    """Heat map of a difference in levels, from black at 0 to pale yellow at 64 and above: the same scale in every figure."""
     coloured = colormaps["magma"](np.clip(delta / _DIFFERENCE_SCALE, 0, 1), bytes=True)
     return np.ascontiguousarray(coloured[..., :3])
 
@@ -85,14 +85,14 @@ def strip(frames: Sequence[Frame], labels: Sequence[str] = ()) -> SelfShowing:
 def comparison(
     columns: Mapping[str, Sequence[AnyImage]], *, labels: Sequence[str] = (), difference_of: tuple[str, str] | None = None
 ) -> SelfShowing:
-    """One row per frame, one column per name in `columns`, and a heat map of where the two of `difference_of` differ.
+    """One row per frame, one column per name in `columns`, and a heat map of the difference of the two in `difference_of`.
 
-    The heat map is scaled to a fixed 0..64 levels, the same in every figure: two figures compare, and a bad swap cannot hide
-    behind its own maximum.
+    The heat map has a fixed scale of 0..64 levels in every figure: figures are comparable, and a bad swap is not concealed by
+    normalisation to its own maximum.
     """
     counts = {len(pictures) for pictures in columns.values()}
     if len(counts) != 1 or counts == {0}:
-        raise ValueError(f"columns need the same number of pictures, one at least; got {sorted(counts)}")
+        raise ValueError(f"columns need the same number of pictures, at least one; got {sorted(counts)}")
     rows = counts.pop()
     height, width = next(iter(columns.values()))[0].shape[:2]
     names = list(columns) + (["difference"] if difference_of else [])
@@ -134,9 +134,9 @@ def _heat_key(figure: SelfShowing, top: Axes, bottom: Axes, heat: Any, names: tu
 
 
 def marked(frames: Sequence[Frame], points: Sequence[Float[np.ndarray, "_ 2"]], *, labels: Sequence[str]) -> SelfShowing:
-    """Frames side by side, cut to the face, its points (in frame pixels) drawn on each; a frame without points is shown whole."""
+    """Frames side by side, cropped to the face, with its points (in frame pixels) drawn; frames without points are not cropped."""
     if not frames or not len(frames) == len(points) == len(labels):
-        raise ValueError(f"{len(frames)} frames, {len(points)} sets of points and {len(labels)} labels do not go together")
+        raise ValueError(f"{len(frames)} frames, {len(points)} sets of points and {len(labels)} labels do not match")
     figure, axes = _grid(
         rows=1, columns=len(frames), cell_in=min(2.6, 9.0 / len(frames)), aspect=1.0, left_in=0.04, top_in=0.04, bottom_in=0.26
     )
@@ -174,21 +174,21 @@ def marked(frames: Sequence[Frame], points: Sequence[Float[np.ndarray, "_ 2"]], 
 
 @runtime_checkable
 class TrainingStep(Protocol):
-    """What `curve` reads of a training step."""
+    """The attributes of a training step that `curve` reads."""
 
     @property
     def number(self) -> int:
-        """How many steps are done."""
+        """Number of completed steps."""
         ...
 
     @property
     def losses(self) -> dict[str, float]:
-        """Mean losses since the step before."""
+        """Mean losses since the previous step."""
         ...
 
 
 def curve(steps: Sequence[TrainingStep], *, ylabel: str = "loss") -> SelfShowing:
-    """The losses of a training over its steps; see `lines`. A loss that some steps lack has gaps there."""
+    """The losses of a training over its steps; see `lines`. A loss missing at some steps has gaps there."""
     names = list(dict.fromkeys(name for step in steps for name in step.losses))
     return lines(
         [step.number for step in steps], {name: [step.losses.get(name, np.nan) for step in steps] for name in names}, ylabel=ylabel
@@ -198,9 +198,9 @@ def curve(steps: Sequence[TrainingStep], *, ylabel: str = "loss") -> SelfShowing
 def lines(
     steps: Sequence[int], losses: Mapping[str, Sequence[float]], *, ylabel: str = "loss", xlabel: str = "step"
 ) -> SelfShowing:
-    """Values over steps or frames, each line named at its end. The axis is logarithmic where values span more than tenfold."""
+    """Values over steps or frames, each line labelled at its end. The axis is logarithmic if values span more than tenfold."""
     if not steps or not losses or any(len(values) != len(steps) for values in losses.values()):
-        raise ValueError("each loss needs one value a step, and one step at least")
+        raise ValueError("each loss needs one value per step, and at least one step")
     with rc_context(_STYLE):
         figure = SelfShowing(figsize=(7.2, 2.7), dpi=_DPI)
         FigureCanvasAgg(figure)
@@ -227,7 +227,7 @@ def lines(
 
 
 def _name_lines(figure: Figure, axis: Axes, last_step: int, losses: Mapping[str, Sequence[float]]) -> None:
-    """Each line's name and last value to its right, moved apart where they would touch (13 points from centre to centre)."""
+    """Labels each line with name and last value at its right, shifted to avoid overlap (13 points between centres)."""
     ends = [(axis.transData.transform((last_step, values[-1]))[1] * 72 / _DPI, name, values[-1]) for name, values in losses.items()]
     colours = dict(zip(losses, _cycle(len(losses)), strict=True))
     lowest = -np.inf
@@ -262,7 +262,7 @@ def _grid(
     bottom_in: float,
     right_in: float = 0.04,
 ) -> tuple[SelfShowing, list[list[Axes]]]:
-    """Axes for pictures of one shape, laid out in inches so that every picture keeps its aspect and gaps are the same both ways."""
+    """Axes for pictures of one shape, laid out in inches so that aspect ratios are kept and gaps are equal in both directions."""
     gap, tall = 0.06, cell_in * aspect
     width = left_in + columns * cell_in + (columns - 1) * gap + right_in
     height = top_in + rows * tall + (rows - 1) * gap + bottom_in
@@ -296,7 +296,7 @@ def _show(axis: Axes, image: AnyImage) -> None:
 
 
 def pixels(figure: Figure) -> Image:
-    """`figure` drawn, as an RGB array at its own resolution."""
+    """`figure` rendered as an RGB array at its own resolution."""
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
@@ -308,7 +308,7 @@ def png(figure: Figure, *, budget: int | None = 600_000) -> bytes:
 
 
 def svg(figure: Figure) -> str:
-    """`figure` as an inline `<svg>` whose colours are the page's CSS variables and whose text is the page's own font."""
+    """`figure` as an inline `<svg>` with the page's CSS variables as colours and the page's font."""
     buffer = io.StringIO()
     with rc_context(_STYLE):
         figure.savefig(

@@ -1,4 +1,4 @@
-"""The image transport: RGB arrays to JPEG or PNG bytes and data URIs, within a budget of bytes."""
+"""Image encoding: RGB arrays to JPEG or PNG bytes and data URIs, within a budget of bytes."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image as Pillow
 
 AnyImage = UInt8[np.ndarray, "_ _ 3"]
-"""An RGB picture among others of other sizes: where `Image` stands twice in a signature, both have one size."""
+"""An RGB picture of any size: where `Image` occurs twice in a signature, both must have the same size."""
 
 Kind = Literal["jpeg", "png"]
 _QUALITIES = (90, 82, 72, 60)
@@ -17,7 +17,7 @@ _SMALLEST_SIDE = 32
 
 
 def fit_side(image: AnyImage, side: int) -> AnyImage:
-    """`image` with its longer side at most `side` pixels; never enlarged, aspect kept to the pixel."""
+    """`image` with its longer side at most `side` pixels; never enlarged, aspect ratio kept to the pixel."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
@@ -27,9 +27,9 @@ def fit_side(image: AnyImage, side: int) -> AnyImage:
 
 
 def jpeg(image: AnyImage, *, budget: int | None = None, side: int | None = None, quality: int = 88) -> bytes:
-    """A JPEG of an RGB array, 4:4:4 so that lips and irises keep their colour.
+    """A JPEG of an RGB array, 4:4:4 to preserve the colour of lips and irises.
 
-    With a `budget` in bytes, quality falls first and size second, until it fits; `side` caps the longer side in pixels.
+    With a `budget` in bytes, first quality and then size is reduced until it fits; `side` limits the longer side in pixels.
     Raises ValueError if not even a picture of 32 pixels fits.
     """
     small = image if side is None else fit_side(image, side)
@@ -44,7 +44,7 @@ def jpeg(image: AnyImage, *, budget: int | None = None, side: int | None = None,
 
 
 def png(image: AnyImage, *, budget: int | None = None, side: int | None = None) -> bytes:
-    """A PNG of an RGB array: exact without a `budget`; with one, 256 colours first and a smaller picture second, until it fits.
+    """A PNG of an RGB array: lossless without a `budget`; with one, first reduced to 256 colours, then in size until it fits.
 
     Raises ValueError if not even a picture of 32 pixels fits.
     """
@@ -66,12 +66,12 @@ def _smaller(image: AnyImage, budget: int | None) -> AnyImage:
 
 
 def base64_text(data: bytes) -> str:
-    """`data` as a notebook's output cell and a data URI carry it."""
+    """`data` as base64 text, for notebook outputs and data URIs."""
     return base64.b64encode(data).decode("ascii")
 
 
 def data_uri(data: bytes, mime: str) -> str:
-    """`data` inside the page itself: `data:image/png;base64,…`."""
+    """`data` as a URI for embedding: `data:image/png;base64,…`."""
     return f"data:{mime};base64,{base64_text(data)}"
 
 

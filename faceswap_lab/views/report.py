@@ -1,8 +1,8 @@
-"""One self-contained HTML page from plain data: pictures, clip, scores beside floor and ceiling, curves, hashes.
+"""One self-contained HTML page from plain data: pictures, clip, scores with floor and ceiling, curves, hashes.
 
-The page has no script and asks nothing of the network (its content policy forbids both), so it can be mailed, archived and printed.
-Whoever calls this has taken the pictures through the gate already: this module only lays out what it is given, by the templates
-`report.html` and `blocks.html`. Jinja escapes every text that it is given; only drawings and the style sheet go in as they are.
+The page has no scripts and makes no network requests (its content policy forbids both), so it can be mailed, archived and printed.
+Callers must have passed the pictures through the gate: this module only renders its input, with the templates `report.html` and
+`blocks.html`. Jinja escapes all text; only drawings and the style sheet are inserted unescaped.
 """
 
 import json
@@ -36,13 +36,13 @@ def render_report(
     notice: str = NOTICE,
     machine_notice: Mapping[str, object] | None = None,
 ) -> str:
-    """The page as text. It reaches the disk through `trust.export.export_file` only, which asks the gate, marks and logs.
+    """The page as text. It is written to disk only by `trust.export.export_file`, which consults the gate, marks and logs.
 
-    `notice` stands visibly at the top and the foot; the same and `machine_notice` (actors, run, version, ...) are JSON in
-    `<meta name="synthetic-media">`. Raises ValueError for an empty notice: no page leaves unmarked.
+    `notice` is displayed at the top and the bottom; it and `machine_notice` (actors, run, version, ...) are also JSON in
+    `<meta name="synthetic-media">`. Raises ValueError for an empty notice: no page is exported unmarked.
     """
     if not notice.strip():
-        raise ValueError("a report carries a notice that its media are synthetic")
+        raise ValueError("a report needs a notice that its media are synthetic")
     machine = {"synthetic": True, "notice": notice, "generator": "faceswap_lab", **(machine_notice or {})}
     anchors = _anchors([section.title for section in sections])
     return (
@@ -104,9 +104,9 @@ def _number(value: float, digits: int) -> str:
 
 
 def _comparison_rows(block: Comparison) -> Iterator[tuple[str, list[tuple[str, AnyImage]]]]:
-    """Of each row its label, and its pictures with what a screen reader says of them."""
+    """For each row its label, and its pictures with their text for screen readers."""
     if {len(pictures) for pictures in block.columns.values()} != {len(block.labels)}:
-        raise ValueError("a comparison needs one label a row and as many pictures in each column")
+        raise ValueError("a comparison needs one label per row and as many pictures in each column")
     for row, label in enumerate(block.labels):
         cells = [(f"{name}, {label}", pictures[row]) for name, pictures in block.columns.items()]
         if block.difference_of:
@@ -117,7 +117,7 @@ def _comparison_rows(block: Comparison) -> Iterator[tuple[str, list[tuple[str, A
 
 
 def _numeric_columns(block: Table) -> list[bool]:
-    """Which columns hold numbers alone; none in a table without rows."""
+    """Which columns are entirely numeric; none in a table without rows."""
     if any(len(row) != len(block.header) for row in block.rows):
         raise ValueError(f"each row needs {len(block.header)} cells, one for each of {', '.join(block.header)}")
     if not block.rows:
@@ -126,6 +126,6 @@ def _numeric_columns(block: Table) -> list[bool]:
 
 
 def _anchors(titles: Sequence[str]) -> list[str]:
-    """Ids made of letters and digits only, and different even where titles agree."""
+    """Ids of letters and digits only, unique even for equal titles."""
     plain = [re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "part" for title in titles]
     return [f"{name}-{number}" if plain.count(name) > 1 else name for number, name in enumerate(plain)]

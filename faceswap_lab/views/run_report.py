@@ -1,4 +1,4 @@
-"""`report`: what a set of runs found, as one self-contained page that leaves through the door."""
+"""`report`: the results of a set of runs, as one self-contained, exported page."""
 
 import json
 import math
@@ -38,34 +38,34 @@ from faceswap_lab.views.blocks import (
 )
 from faceswap_lab.views.report import render_report
 
-_INTRO = """One person's face on another's performance. Where both are synthetic actors the right answer is known to the pixel, and
-every score stands between two others: the floor, which is the target as it is, and the ceiling, which is the truth itself under
-the same measure."""
+_INTRO = """One person's face on another's performance. If both are synthetic actors, the correct result is known to the pixel, and
+every score is reported with two references: the floor, which is the unmodified target, and the ceiling, which is the truth itself
+under the same measure."""
 
 _NOTES = {
-    "psnr_face": """How far pixels are from the truth, where a perfect swap changes any. Blind to structure: a shift by one pixel
-        and a change of light can cost the same. The truth has no error, so there is no ceiling.""",
-    "ssim_face": """Whether local structure is that of the truth, on the same pixels. Blind to slow changes of colour; smoothness
-        pleases it.""",
-    "id_similarity": """Cosine, as a recogniser sees it, to the source's gallery. A perfect swap does not reach 1: the head, the
+    "psnr_face": """Pixel error against the truth, where a perfect swap changes pixels. Blind to structure: a shift by one pixel
+        and a lighting change can cost the same. The truth has no error, so there is no ceiling.""",
+    "ssim_face": """Similarity of local structure to the truth, on the same pixels. Blind to low-frequency colour changes; favours
+        smooth results.""",
+    "id_similarity": """Cosine of a recogniser's embeddings to the source's gallery. A perfect swap does not reach 1: the head, the
         hair and the ears are the target's.""",
-    "id_leak": """Cosine to the target's gallery. Actors look alike to it, so the truth leaks too.""",
-    "id_nearer_source": """Share of frames that are nearer the source's gallery than the target's. No threshold is needed, and none
-        would hold on actors.""",
-    "landmark_error": """Distance of the detector's five points from the rendered ones, as a share of the eyes' distance. The
+    "id_leak": """Cosine to the target's gallery. Actors look alike to the recogniser, so the truth leaks too.""",
+    "id_nearer_source": """Share of frames that are nearer to the source's gallery than to the target's. No threshold is needed, and
+        none would hold on actors.""",
+    "landmark_error": """Distance of the detector's five points from the rendered ones, relative to the inter-ocular distance. The
         detector is biased; the ceiling is its error on the truth.""",
-    "seam": """Contrast across the edge of the changed region beyond that of its surroundings, in levels a pixel. At or below
-        the truth's there is no seam; an unswapped face has an edge there too, so it is no floor. Blind to a wide, soft halo.""",
-    "spill": """Pixels that were changed and that a perfect swap leaves alone, as a share of those that it changes. The target has
-        none; the truth has some, specks and thin edges that are counted out of the region. Blind to how strong the change is.""",
-    "face_found": "Share of frames in which the detector finds a face at all.",
+    "seam": """Excess contrast across the edge of the changed region over its surroundings, in levels per pixel. No seam at or
+        below the truth's value; an unswapped face has an edge there too, so it is no floor. Blind to a wide, soft halo.""",
+    "spill": """Changed pixels that a perfect swap leaves alone, relative to those that it changes. The target has none; the truth
+        has some, specks and thin edges that are excluded from the region. Blind to how strong the change is.""",
+    "face_found": "Share of frames in which the detector finds a face.",
 }
 _TITLES = {
     "psnr_face": "PSNR in the face",
     "ssim_face": "SSIM in the face",
-    "id_similarity": "Likeness to source",
-    "id_leak": "Likeness to target",
-    "id_nearer_source": "Nearer the source",
+    "id_similarity": "Similarity to source",
+    "id_leak": "Similarity to target",
+    "id_nearer_source": "Nearer to source",
     "landmark_error": "Landmark error",
     "seam": "Seam",
     "spill": "Outside the face",
@@ -76,10 +76,10 @@ _NUM_STILLS = 4
 
 
 def report(*runs: Run, path: str | Path | None = None, title: str = "Face swap, measured") -> Path:
-    """Write one page about train, swap and evaluate runs: pictures, clip, scores, curves, environment, hashes.
+    """Writes one page about train, swap and evaluate runs: pictures, clip, scores, curves, environment, hashes.
 
-    `path` is by default `report.html` in the folder of the first swap run. The page leaves through the door: the gate is asked for
-    every swap it shows, it is marked and logged. Raises ValueError if there is no swap among the runs.
+    `path` is by default `report.html` in the folder of the first swap run. The page is an export: the gate is consulted for every
+    swap it shows, and it is marked and logged. Raises ValueError if there is no swap among the runs.
     """
     swaps = [run for run in runs if isinstance(run, SwapRun)]
     if not swaps:
@@ -100,7 +100,7 @@ def report(*runs: Run, path: str | Path | None = None, title: str = "Face swap, 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Shown:
-    """Footage that belongs together, frame by frame. Where a real person was anonymised the target is not shown."""
+    """Corresponding footage, frame by frame. If a real person was anonymised, the target is not shown."""
 
     target: Footage
     swap: Footage
@@ -127,7 +127,7 @@ def _swap_sections(swap: SwapRun, verdict: ScoreRun | None) -> Iterator[Section]
     blocks: list[Block] = [] if len(target) == 1 else [_clip(swap, shown)]
     blocks += [_stills(shown, verdict)]
     if missed := swap.summary["frames_without_face"]:
-        blocks += [Paragraph(text=f"No face was found in {len(missed)} frames, which are as they came: {missed[:20]}.")]
+        blocks += [Paragraph(text=f"No face was found in {len(missed)} frames, which are unchanged: {missed[:20]}.")]
     if verdict is not None:
         blocks += [_scores(verdict)]
         if "psnr_face" in verdict.summary["scores"]:
@@ -141,7 +141,7 @@ def _permission(swap: SwapRun) -> Permission:
 
 
 def _clip(swap: SwapRun, shown: _Shown) -> Video:
-    """Target, swap and truth side by side, as one small clip with the mark in it."""
+    """Target, swap and truth side by side, as one small clip with embedded mark."""
     names = list(shown.images(0))
 
     def frames() -> Iterator[Frame]:
@@ -158,7 +158,7 @@ def _clip(swap: SwapRun, shown: _Shown) -> Video:
 
 
 def _stills(shown: _Shown, verdict: Run | None) -> Block:
-    """The worst and the best frames by PSNR where truth is known; else frames spread evenly."""
+    """The worst to the best frames by PSNR if the truth is known; else evenly spaced frames."""
     count = len(shown.target)
     if count == 1:
         return Comparison(
@@ -172,10 +172,10 @@ def _stills(shown: _Shown, verdict: Run | None) -> Block:
         labels = [
             f"{word}\nframe {place}\n{values[place]:.1f} dB" for word, place in zip(("worst", "", "", "best"), places, strict=True)
         ]
-        caption = "Frames from the worst to the best by PSNR in the face; the worst first, because that is what a user will meet."
+        caption = "Frames from worst to best by PSNR in the face; the worst first, because users will notice it most."
     else:
         places = [int(place) for place in np.linspace(0, count - 1, _NUM_STILLS).round()]
-        labels, caption = [f"frame {place}" for place in places], "Frames spread evenly over the clip."
+        labels, caption = [f"frame {place}" for place in places], "Evenly spaced frames of the clip."
     rows = [shown.images(place) for place in places]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     difference = ("swap", "truth") if shown.truth is not None else None
@@ -235,9 +235,9 @@ def _key_numbers(verdicts: Sequence[ScoreRun]) -> list[KeyNumber]:
         value, floor = scores[name]["value"], scores[name]["floor"]
         return KeyNumber(label=_TITLES[name], value=f"{value:.{digits}f}{unit}", detail=f"floor {floor:.{digits}f}{unit}")
 
-    share = KeyNumber(label="Nearer the source", value=f"{scores['id_nearer_source']['value']:.0%}", detail="of frames")
+    share = KeyNumber(label="Nearer to source", value=f"{scores['id_nearer_source']['value']:.0%}", detail="of frames")
     ratio = KeyNumber(
-        label="Landmark error", value=f"{hardest.summary['landmark_error_ratio']:.2f} ×", detail="that of truth, same detector"
+        label="Landmark error", value=f"{hardest.summary['landmark_error_ratio']:.2f} ×", detail="that of the truth, same detector"
     )
     return [one("psnr_face", " dB"), one("ssim_face"), share, ratio]
 
@@ -252,14 +252,14 @@ def _training(run: TrainRun) -> Section:
     }
     figure = figures.lines(steps, curves, ylabel="picture loss")
     facts = {
-        "Learned": run.summary["supervision"],
+        "Supervision": run.summary["supervision"],
         "Steps": str(run.summary["steps"]),
         "Pictures": ", ".join(str(count) for count in run.summary["num_pictures"]),
         "Device": run.summary["device"],
         "Seconds": ", ".join(f"{name} {value:.0f}" for name, value in run.summary["seconds"].items()),
     }
     drawing = Drawing(
-        figure=figure, caption="A loss says how training went, not how good a swap is.", alt="Training loss over steps"
+        figure=figure, caption="A loss shows how training went, not how good a swap is.", alt="Training loss over steps"
     )
     return Section(title="Training", blocks=[drawing, Facts(rows=facts)])
 
@@ -273,7 +273,7 @@ def _record(runs: Sequence[Run]) -> Section:
         rows = {"run": run.id, "key": run.key, "code": run.record.code, "created": run.record.created}
         hidden = {"target"} if isinstance(run, SwapRun) and _permission(run).anonymises else set()
         rows |= {f"input: {name}": "withheld" if name in hidden else value for name, value in run.inputs.items() if value}
-        rows |= {f"made: {name}": f"sha256:{digest}" for name, digest in run.record.artifacts.items()}
+        rows |= {f"output: {name}": f"sha256:{digest}" for name, digest in run.record.artifacts.items()}
         blocks += [Facts(rows=rows, mono=True)]
         if isinstance(run, TrainRun):
             blocks += [Command(text=json.dumps(run.record.recipe, indent=1))]

@@ -1,4 +1,4 @@
-"""Contact sheets of actors: many people in one condition, one person in many, and one picture with all that is known of it."""
+"""Contact sheets of actors: many people in one condition, one person in many, and one picture with all its ground truth."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _LENSES_DEG = (14.0, 20.0, 28.0, 40.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sheet:
-    """One picture made of many, with what it shows in a line. Shows itself in a notebook."""
+    """A grid of pictures with a one-line caption. Displayed in notebooks."""
 
     image: AnyImage
     caption: str
@@ -56,7 +56,7 @@ def cast_sheet(seeds: Iterable[int], *, side: int = 128, columns: int = 10) -> S
 
 
 def conditions_sheet(actor: Actor, num: int = 40, *, side: int = 128, columns: int = 10, seed: int = 0) -> Sheet:
-    """One person in many conditions: pose and expression drawn at random, every kind of light, four lenses."""
+    """One person in many conditions: random pose and expression, every type of light, four lenses."""
     pictures = []
     for number in range(num):
         light, fov = LIGHTS[number % len(LIGHTS)], _LENSES_DEG[number // len(LIGHTS) % len(_LENSES_DEG)]
@@ -67,7 +67,7 @@ def conditions_sheet(actor: Actor, num: int = 40, *, side: int = 128, columns: i
 
 
 def truth_sheet(rendered: Rendered, *, columns: int = 3) -> Sheet:
-    """A picture beside its labels, normals, depth, albedo and 68 landmarks (green where they are seen, red where hidden)."""
+    """A picture with its labels, normals, depth, albedo and 68 landmarks (green if visible, red if hidden)."""
     maps = rendered.maps
     near = np.isfinite(rendered.depth)
     depth = np.zeros_like(rendered.depth, dtype=np.float32)
@@ -88,7 +88,7 @@ def truth_sheet(rendered: Rendered, *, columns: int = 3) -> Sheet:
 
 
 def _with_points(image: Image, points: np.ndarray, visible: np.ndarray) -> Image:
-    """Points drawn to a quarter of a pixel."""
+    """Points drawn with quarter-pixel accuracy."""
     marked = image.copy()
     for (x, y), seen in zip(points, visible, strict=True):
         colour = (90, 230, 120) if seen else (235, 80, 80)

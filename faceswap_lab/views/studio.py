@@ -1,6 +1,6 @@
-"""An actor before the camera: cast, pose, expression, light and lens on sliders, and a take to film.
+"""An actor in a virtual studio: sliders for cast, pose, expression, light and lens, and a take to film.
 
-Moving a slider renders again in the kernel (about a tenth of a second). Without a browser the same object shows its picture.
+Moving a slider re-renders in the kernel (about a tenth of a second). Without a browser the same object shows its picture.
 """
 
 import math
@@ -28,17 +28,17 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = {
     "sneer": {"noseSneerLeft": 1.0, "noseSneerRight": 1.0},
     "eyes shut": {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0},
 }
-"""Sliders of the face: name to the actions at full strength. Where two move one action, the sum is cut at 1."""
+"""Expression sliders: name to the actions at full strength. If two move the same action, the sum is clipped to 1."""
 
 _SHOWN = 384
 _LABEL = {"description_width": "84px"}
 
 
 class StudioView(ipywidgets.HBox):  # type: ignore[misc]
-    """The actor of a seed, as `view` says; `set(yaw=30, smile=0.8, light="side")` moves sliders by name, degrees for angles.
+    """The actor of a seed, rendered as in `view`; `set(yaw=30, smile=0.8, light="side")` moves sliders by name, angles in degrees.
 
-    `rendered` is picture and ground truth of what is shown, `take` what the film button would film. Raises ValueError for a slider
-    that does not exist; values beyond a slider's ends are cut by it.
+    `rendered` is the shown picture with ground truth, `take` what the film button would film. Raises ValueError for an unknown
+    slider; values are clipped to a slider's range.
     """
 
     def __init__(self, actor: Actor, *, side: int = _SHOWN) -> None:
@@ -58,12 +58,12 @@ class StudioView(ipywidgets.HBox):  # type: ignore[misc]
 
     @property
     def actor(self) -> Actor:
-        """Who stands before the camera."""
+        """The selected actor."""
         return Actor(int(self.controls["actor"].value))
 
     @property
     def view(self) -> View:
-        """Pose, expression, camera and light of the sliders."""
+        """Pose, expression, camera and light from the sliders."""
         at = {name: control.value for name, control in self.controls.items()}
         actions = _actions({name: at[name] for name in EXPRESSIONS})
         actions |= _gaze(at["look aside"], at["look up"])
@@ -84,20 +84,20 @@ class StudioView(ipywidgets.HBox):  # type: ignore[misc]
 
     @property
     def rendered(self) -> Rendered:
-        """Picture and ground truth of what is shown."""
+        """The shown picture with its ground truth."""
         assert self._rendered is not None, "drawn by the constructor"
         return self._rendered
 
     @property
     def take(self) -> Take:
-        """What would be filmed: this actor in this light through this lens, in the performance chosen."""
+        """What would be filmed: this actor with this light and lens, in the selected performance."""
         kind: Kind = self.controls["performance"].value
         seconds, light = float(self.controls["seconds"].value), self.controls["light"].value
         seed, fov = int(self.controls["light seed"].value), float(self.controls["lens"].value)
         return self.actor.perform(kind, seconds=seconds, seed=seed, light=light, fov_deg=fov)
 
     def set(self, **values: float | str) -> None:
-        """Move controls by name, spaces written as `_`: `set(mouth_open=0.5, light="back")`."""
+        """Sets controls by name, with `_` for spaces: `set(mouth_open=0.5, light="back")`."""
         for name, value in values.items():
             known = name.replace("_", " ")
             if known not in self.controls:
@@ -105,7 +105,7 @@ class StudioView(ipywidgets.HBox):  # type: ignore[misc]
             self.controls[known].value = value
 
     def picture(self) -> Image:
-        """What is shown, `side` pixels square."""
+        """The shown picture, `side` pixels square."""
         return self.rendered.image
 
     def _draw(self, _: object = None) -> None:
@@ -124,7 +124,7 @@ class StudioView(ipywidgets.HBox):  # type: ignore[misc]
             self._film.disabled = False
 
     def _desk(self) -> ipywidgets.HBox:
-        """The controls in their groups, beside each other where there is room."""
+        """The controls in groups, side by side if there is room."""
         groups = {
             "Cast": ["actor"],
             "Pose": ["yaw", "pitch", "roll", "look aside", "look up"],
@@ -141,7 +141,7 @@ class StudioView(ipywidgets.HBox):  # type: ignore[misc]
         return ipywidgets.HBox([left, right], layout=ipywidgets.Layout(flex_flow="row wrap", grid_gap="4px 24px"))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, and beside it a still picture for those who read the notebook without a kernel."""
+        """The widget, and a still picture for viewing the notebook without a kernel."""
         shown = super()._repr_mimebundle_(**kwargs)
         still = images.base64_text(images.png(self.picture(), budget=400_000))
         return {**shown, "image/png": still, "text/plain": repr(self)}
@@ -151,7 +151,7 @@ class StudioView(ipywidgets.HBox):  # type: ignore[misc]
 
 
 def studio(actor: Actor, *, side: int = _SHOWN) -> StudioView:
-    """An actor before the camera, on sliders; `side` is the picture's side in pixels."""
+    """An actor in the studio, with sliders; `side` is the picture's side in pixels."""
     return StudioView(actor, side=side)
 
 

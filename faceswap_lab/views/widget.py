@@ -1,4 +1,4 @@
-"""What all widgets share: their files in the browser, and the still picture for those who read a notebook without a kernel."""
+"""Base of all widgets: loading their browser files, and a still picture for viewing a notebook without a kernel."""
 
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,16 @@ from faceswap_lab.faces.frame import Image
 from faceswap_lab.views import images
 
 PICTURE_BUDGET = 500_000
-"""Bytes of one picture that goes to the browser or into the notebook's file."""
+"""Maximum bytes of a picture sent to the browser or stored in the notebook."""
 
 _STATIC = Path(__file__).parent / "static"
 
 
 class Widget(anywidget.AnyWidget):
-    """A widget that also shows itself as a still picture, `picture()`, to papermill, nbconvert and GitHub."""
+    """A widget with a still picture, `picture()`, for papermill, nbconvert and GitHub."""
 
     def picture(self) -> Image:
-        """A still picture of what the widget shows."""
+        """A still picture of the widget's contents."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
@@ -29,12 +29,12 @@ class Widget(anywidget.AnyWidget):
 
 
 def script(name: str) -> str:
-    """The ES module of a widget: one common beginning, then its own file."""
+    """The ES module of a widget: the common file, then its own."""
     return _joined(name, ".js")
 
 
 def style(name: str) -> str:
-    """The style sheet of a widget, whose outermost node has the classes `fl-widget` and `fl-<name>`."""
+    """The style sheet of a widget, whose root element has the classes `fl-widget` and `fl-<name>`."""
     return _joined(name, ".css")
 
 

@@ -19,7 +19,7 @@ class Cut:
     """One person's haircut. Lengths in metres, on top of the head and at its sides; unitless values are about 0..1.
 
     `volume_m` is the thickness of the hair layer; `lift` how upright it leaves the scalp; `curl_m` and `curls_per_m` the radius
-    and density of curls; `clump` how far tips gather into locks; `frizz` how far single hairs stray; `part_x_m` where it is parted;
+    and density of curls; `clump` how far tips gather into locks; `frizz` how far single hairs stray; `part_x_m` the parting;
     `hang_z` the height on the template at which hanging hair ends; `fringe` whether front hair falls over the forehead.
     """
 

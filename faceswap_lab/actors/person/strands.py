@@ -2,7 +2,7 @@
 
 A strand is a sequence of knots. Segments hidden behind the head are culled early, the rest are traversed one sample at a time, and
 the nearest strand per sample is found by an integer minimum, independent of write order: bit-identical on every run. A strand's
-rank belongs to it alone: how it is drawn does not depend on which other strands exist.
+rank is its own: how it is drawn does not depend on which other strands exist.
 """
 
 from collections.abc import Callable, Sequence
@@ -143,7 +143,7 @@ def place_on_head(
     neck: Float[Tensor, " 3"],
     follow: Callable[[Tensor], Tensor],
 ) -> Lines:
-    """Rotates strands with the head about the neck; low ones follow the shoulders, by `follow` of their height (0..1)."""
+    """Rotates strands with the head about the neck; low knots follow the shoulders instead. `follow` maps height to 0..1 (head)."""
     offset = strands.knots - neck
     share = follow(offset[..., 2])[..., None]
     points = (offset @ turn.T) * share + (offset @ base.T) * (1 - share) + neck
@@ -159,12 +159,12 @@ def draw_strands(
     sample_m: float,
     balls: Sequence[tuple[Float[Tensor, " 3"], float]] = (),
 ) -> StrandSamples:
-    """The nearest hair at each sample where one is in front of `z_buffer` (flat, row by row, inf where nothing is).
+    """The nearest hair at each sample where one is in front of `z_buffer` (flat, row-major, inf where empty).
 
-    `project` gives continuous sample coordinates and depth of points; `sample_m` is the width of a sample at the head, which says
-    how many samples wide a hair is: one at least, towards its tip. With `balls`, middles and radii that surely lie inside the
-    head, hairs are left out early behind them and deep under others. What is left out does not depend on `z_buffer`: another
-    face in front must not change the hair beside it.
+    `project` returns continuous sample coordinates and depth of points; `sample_m` is the width of a sample at the head, which
+    determines the width of hairs in samples: at least one, and one towards the tip. `balls` are centres and radii of spheres
+    inside the head; with them, hairs behind the spheres or deep under other hairs are culled early. Culling does not depend on
+    `z_buffer`: another face in front must not change the hair beside it.
     """
     strands = lines.strands
     knots = strands.knots.shape[1]
@@ -248,7 +248,7 @@ def _walk(place: Float[Tensor, "m 3"], first: Tensor, wide: Tensor, width: int, 
 def _nearest(
     walked: Sequence[_Walk], segments: Sequence[Tensor], z_buffer: Float[Tensor, " pixels"]
 ) -> tuple[Int[Tensor, " p"], Float[Tensor, " p"], Int[Tensor, " p"]]:
-    """The pixels where a hair is in front of `z_buffer`, and where the nearest one is hit: share along its segment, and segment."""
+    """The pixels where a hair is in front of `z_buffer`; the fraction along the segment of the nearest hair, and the segment."""
     buffer = torch.full_like(z_buffer, torch.iinfo(torch.int64).max, dtype=torch.int64)
     count, kept = 0, []
     for (cell, share, segment, deep), of_walk in zip(walked, segments, strict=True):

@@ -216,7 +216,7 @@ def sample_traits(seed: int) -> Traits:
     )
 
 
-# Each of these takes the next numbers of `draw`: their order is part of what a seed means.
+# Each of these consumes the next numbers of `draw`: their order determines the person of a seed.
 
 
 def _sample_shape(draw: np.random.Generator, is_male: bool) -> dict[str, float]:

@@ -1,1 +1,1 @@
-"""What finds, marks and names faces."""
+"""Face engines: detection, landmarks and recognition."""

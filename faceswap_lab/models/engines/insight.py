@@ -1,8 +1,8 @@
-"""insightface's networks behind our protocol, from a folder of ONNX files: the only module that imports that library.
+"""insightface's networks behind the `Engine` protocol, from a folder of ONNX files: the only module that imports that library.
 
-Its own classes prepare the pictures and read the answers, so that a pack means here what it means there. What they do wrong stays
-outside: the loader downloads silently, crashes on a swapper and takes the first of two detectors; a misspelt field is None. Here
-the folder is read first and refused if anything in it is unclear, and sessions are made by `device.onnx_session`.
+Its own classes preprocess images and decode outputs, so that a pack gives the same results here. Its loader is not used: it
+downloads silently, crashes on a swapper, takes the first of two detectors, and a misspelt field is None. Instead, the folder is
+inspected first and rejected if anything in it is ambiguous, and sessions are created by `device.onnx_session`.
 """
 
 import importlib
@@ -31,7 +31,7 @@ from faceswap_lab.models.weights import onnx_inspect, restricted
 from faceswap_lab.models.weights.onnx_inspect import Graph
 
 SEARCH_SIZES = ((128, 128), (640, 640))
-"""Width and height that insightface searches a frame at: small for faces that fill it, large for the others."""
+"""Widths and heights at which insightface searches a frame: small for faces that fill it, large for the others."""
 
 _EXTRA = "install it: `pip install 'faceswap-lab[insight]'` (beside onnxruntime-gpu: `pip install --no-deps 'insightface>=2.1'`)"
 _POINTS: Mapping[str, PointSet] = MappingProxyType({"landmark_2d_106": 106, "landmark_3d_68": 68})
@@ -39,45 +39,45 @@ _POINTS: Mapping[str, PointSet] = MappingProxyType({"landmark_2d_106": 106, "lan
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class InsightPack:
-    """A folder of networks by what they are for, in insightface's names: detection, recognition, landmark_2d_106, ..."""
+    """The networks of a folder by task, in insightface's names: detection, recognition, landmark_2d_106, ..."""
 
     folder: Path
     networks: Mapping[str, Graph]
 
     @property
     def point_set(self) -> PointSet | None:
-        """Which landmarks it can mark: 106 where it has both."""
+        """The landmarks it predicts: 106 if it has both sets."""
         return next((points for task, points in _POINTS.items() if task in self.networks), None)
 
     @property
     def embedder(self) -> str:
-        """Name of the recogniser: its file's and the beginning of its digest, for two files of one name don't compare."""
+        """Name of the recogniser: its file name and the start of its digest, as files with the same name may not be comparable."""
         graph = self.networks["recognition"]
         return f"{graph.path.stem}-{graph.sha256[:12]}"
 
     @property
     def digest(self) -> str:
-        """What the whole pack is, for a run's record."""
+        """Digest of the entire pack, for a run's record."""
         return " ".join(f"{task}:{graph.sha256[:16]}" for task, graph in sorted(self.networks.items()))
 
 
 def open_pack(folder: Path) -> InsightPack:
-    """Read every ONNX file of a folder and tell what it is for. Nothing is run.
+    """Reads every ONNX file of a folder and determines its task, without running it.
 
-    Raises WeightsError for a folder without detector or recogniser, with two networks for one task, or with a file that is none of
-    insightface's kinds; LicenceError for files that are known to be restricted while nobody accepted their licence.
+    Raises WeightsError for a folder without detector or recogniser, with two networks for one task, or with a file that is not an
+    insightface network; LicenceError for files known to be restricted whose licence was not accepted.
     """
     if not folder.is_dir():
         raise WeightsError(
             expected=f"a folder with an insightface pack at {folder}",
             got="no such folder",
-            remedy="give the folder that holds the ONNX files, or use the engine `offline`",
+            remedy="pass the folder with the ONNX files, or use the engine `offline`",
         )
     if (folder / "manifest.json").exists():
         raise WeightsError(
             expected=f"a pack of plain ONNX files in {folder}",
             got="one with a manifest.json, insightface's newer layout",
-            remedy="copy its ONNX files into a folder of their own, if their licence permits it",
+            remedy="copy its ONNX files into a separate folder, if their licence permits it",
         )
     networks: dict[str, Graph] = {}
     for path in sorted(folder.glob("*.onnx")):
@@ -87,24 +87,24 @@ def open_pack(folder: Path) -> InsightPack:
             raise WeightsError(
                 expected=f"one {task} network in {folder}",
                 got=f"{networks[task].path.name} and {path.name}",
-                remedy="take one of them out of the folder",
+                remedy="remove one of them from the folder",
             )
         networks[task] = graph
     if lacking := {"detection", "recognition"} - networks.keys():
         raise WeightsError(
             expected=f"a detector and a recogniser in {folder}",
             got=f"no {' and no '.join(sorted(lacking))} among {[graph.path.name for graph in networks.values()]}",
-            remedy="give the folder of a whole pack, or use the engine `offline`",
+            remedy="pass the folder of a complete pack, or use the engine `offline`",
         )
     restricted.require_accepted(graph.sha256 for graph in networks.values())
     return InsightPack(folder=folder, networks=MappingProxyType(networks))
 
 
 def task_of(graph: Graph) -> str:
-    """What insightface's router would take a network for, checked further. Raises WeightsError if it is nothing clear."""
+    """The task that insightface's router infers, with further checks. Raises WeightsError if it is ambiguous."""
     first, outputs = graph.inputs[0] if graph.inputs else None, graph.outputs
     if first is None or first.open_shape or not first.fits(None, 3, None, None):
-        raise onnx_inspect.refusal(graph.path, "a network that takes pictures (n, 3, h, w)", f"inputs {_shapes(graph.inputs)}")
+        raise onnx_inspect.refusal(graph.path, "a network with image input (n, 3, h, w)", f"inputs {_shapes(graph.inputs)}")
     height, width = first.shape[2:]
     if len(graph.inputs) == 2 and graph.inputs[1].fits(None, None) and len(outputs) == 1:
         return "swap"
@@ -132,7 +132,7 @@ def task_of(graph: Graph) -> str:
 
 
 def _check_detector(graph: Graph) -> None:
-    """SCRFD with five keypoints: scores, boxes and points (1, 4, 10 values) of 3 strides, or of 5."""
+    """SCRFD with five keypoints: scores, boxes and points (1, 4, 10 values) for 3 or 5 strides."""
     number = len(graph.outputs)
     if number not in (9, 15):
         raise onnx_inspect.refusal(graph.path, "SCRFD with keypoints: 9 or 15 outputs", f"{number} outputs")
@@ -149,11 +149,11 @@ def _shapes(ports: Any) -> str:
 
 
 class InsightEngine(Engine):
-    """An engine over a pack's folder. The folder is read and weights are loaded on first use.
+    """An engine from a pack's folder. The folder is read and weights are loaded on first use.
 
-    `score_threshold` (0..1) and `search_sizes` are insightface's defaults, and so are all answers: boxes and points as its
-    `FaceAnalysis` gives them, embeddings of its alignment, scaled to unit length. At most `detect_batch` frames are looked at in
-    one run, where the file allows it; None: as many as pay on the device.
+    `score_threshold` (0..1) and `search_sizes` default to insightface's, and so do all results: boxes and points as by its
+    `FaceAnalysis`, embeddings with its alignment, normalised to unit length. At most `detect_batch` frames are processed in one
+    run, if the file allows it; None: a number that is efficient on the device.
     """
 
     def __init__(
@@ -173,17 +173,17 @@ class InsightEngine(Engine):
 
     @cached_property
     def pack(self) -> InsightPack:
-        """What is in the folder."""
+        """The contents of the folder."""
         return open_pack(self._folder)
 
     @property
     def embedder(self) -> str:
-        """Name of the recogniser whose vectors `embed` gives."""
+        """Name of the recogniser used by `embed`."""
         return self.pack.embedder
 
     @property
     def point_set(self) -> PointSet | None:
-        """Which dense landmarks `landmarks` gives; None: the pack has none."""
+        """The dense landmarks that `landmarks` returns; None: the pack has none."""
         return self.pack.point_set
 
     @property
@@ -192,7 +192,7 @@ class InsightEngine(Engine):
         return self.pack.digest
 
     def providers(self) -> dict[str, str]:
-        """What each network runs on, as onnxruntime says. Loads them."""
+        """The provider of each network as reported by onnxruntime. Loads them."""
         loaded = {"detection": self._detector, "recognition": self._recogniser}
         if self.point_set is not None:
             loaded["landmarks"] = self._marker
@@ -200,19 +200,19 @@ class InsightEngine(Engine):
 
     @property
     def detects_batches(self) -> bool:
-        """Whether `detect_all` runs several frames at once. Loads the detector."""
+        """Whether `detect_all` batches frames. Loads the detector."""
         return self._batch_detector is not None
 
     def detect(self, frame: Frame) -> Faces:
-        """All faces with boxes, five keypoints and scores, the surest first."""
+        """All faces with boxes, five keypoints and scores, sorted by descending score."""
         if self._is_too_narrow(frame):
             return Faces.none()
-        with devices.running("a detector that takes pictures of the sizes it is searched with"):
+        with devices.running("a detector that accepts the search sizes"):
             rows, points = self._detector.detect(cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
         return _faces(frame, rows, points)
 
     def detect_all(self, frames: Sequence[Frame]) -> list[Faces]:
-        """What `detect` finds in each frame; several in one run where the file allows it and it pays, else one by one."""
+        """The results of `detect` for each frame; batched if the file allows it and it is faster, else one by one."""
         detector = self._batch_detector if len(frames) > 1 else None
         if detector is None:
             return [self.detect(frame) for frame in frames]
@@ -223,12 +223,12 @@ class InsightEngine(Engine):
         return answers
 
     def _is_too_narrow(self, frame: Frame) -> bool:
-        """A frame that has not one row at the smallest size searched: insightface raises."""
+        """Whether the frame has less than one row at the smallest search size: insightface raises."""
         smallest = min(min(size) for size in self._detector.input_sizes)
         return bool(min(frame.size) * smallest < max(frame.size))
 
     def landmarks(self, frame: Frame, faces: Faces) -> Faces:
-        """The same faces with the pack's 106 points, else its 68 (x and y of a 3-D fit). WeightsError if it has neither."""
+        """The same faces with the pack's 106 points, else its 68 (x and y of a 3D fit). WeightsError if it has neither."""
         number = self.point_set
         if number is None:
             raise WeightsError(
@@ -241,13 +241,13 @@ class InsightEngine(Engine):
         picture = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
         marker, face = self._marker, _insightface("app.common").Face
         points = np.zeros((len(faces), number, 2), np.float32)
-        with devices.running("a landmark network that takes crops of 192 pixels"):
+        with devices.running("a landmark network that accepts crops of 192 pixels"):
             for row, box in enumerate(faces.boxes):
                 points[row] = marker.get(picture, face(bbox=box))[:, :2]
         return replace(faces, landmarks=points, point_set=number, visible=None)
 
     def embed(self, frame: Frame, faces: Faces) -> Faces:
-        """The same faces with unit vectors, from crops on ArcFace's template as insightface cuts them: bilinear, black outside."""
+        """The same faces with unit embeddings, from insightface's crops on ArcFace's template: bilinear, black outside."""
         picture = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
         size = int(self._recogniser.input_size[0])
         matrices = [align.frame_to_crop(points, template="arcface", size=112) * (size / 112) for points in faces.keypoints]
@@ -255,19 +255,19 @@ class InsightEngine(Engine):
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not (np.isfinite(lengths).all() and (lengths > 0).all()):
             raise WeightsError(
-                expected=f"vectors with a direction from {self.embedder}", got="zeros or NaN", remedy="use another pack"
+                expected=f"non-zero, finite embeddings from {self.embedder}", got="zeros or NaN", remedy="use another pack"
             )
         return replace(faces, embeddings=vectors / lengths, embedder=self.embedder)
 
     def _vectors(self, patches: list[np.ndarray]) -> Float[np.ndarray, "n d"]:
-        """The recogniser's answers, at once where the file allows a batch."""
+        """The recogniser's outputs, batched if the file allows it."""
         port = self.pack.networks["recognition"]
         width = (port.outputs[0].shape or (0,))[-1] or 0
         if not patches:
             return np.zeros((0, width), np.float32)
         step = len(patches) if port.inputs[0].shape[0] is None else 1
         recogniser = self._recogniser
-        with devices.running("a recogniser that takes its own crops"):
+        with devices.running("a recogniser that accepts crops of its input size"):
             rows = [recogniser.get_feat(patches[start : start + step]) for start in range(0, len(patches), step)]
         return np.concatenate(rows).astype(np.float32)
 
@@ -283,7 +283,7 @@ class InsightEngine(Engine):
 
     @cached_property
     def _batch_detector(self) -> BatchDetector | None:
-        """None where frames are looked at one by one; so they are if the file fixes its batch, or only says that it does not."""
+        """None if frames are processed one by one: the file fixes its batch size, or only claims that it does not."""
         if self._detect_batch == 1 or not leaves_batch_open(self.pack.networks["detection"]):
             return None
         made = BatchDetector(self._detector, self._detect_batch)
@@ -302,12 +302,12 @@ class InsightEngine(Engine):
     @cached_property
     def _recogniser(self) -> Any:
         graph = self.pack.networks["recognition"]
-        with _tried(graph, "a recogniser that gives one vector a face"):
+        with _tried(graph, "a recogniser that returns one vector per face"):
             made = _insightface("model_zoo.arcface_onnx").ArcFaceONNX(str(graph.path), self._session(graph))
             width, height = made.input_size
             found = made.get_feat(np.zeros((height, width, 3), np.uint8))
             if found.ndim != 2 or len(found) != 1:
-                raise ValueError(f"an answer of shape {found.shape}")
+                raise ValueError(f"an output of shape {found.shape}")
         return made
 
     def _session(self, graph: Graph) -> onnxruntime.InferenceSession:
@@ -325,7 +325,7 @@ def _faces(frame: Frame, rows: Float[np.ndarray, "k 5"], points: Float[np.ndarra
 
 @contextmanager
 def _tried(graph: Graph, expected: str) -> Iterator[None]:
-    """Around loading a network and running it on black: a file may leave its outputs' shapes open, or say one and give another."""
+    """Wraps loading a network and running it on black: its output shapes may be dynamic, or differ from those declared."""
     try:
         with devices.running(f"{expected} from {graph.path}"):
             yield
@@ -334,7 +334,7 @@ def _tried(graph: Graph, expected: str) -> Iterator[None]:
 
 
 def check_installed() -> None:
-    """Raise WeightsError that names the extra if the library insightface is not installed."""
+    """Raises WeightsError that names the extra if the library insightface is not installed."""
     _insightface("app.common")
 
 

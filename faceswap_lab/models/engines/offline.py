@@ -1,4 +1,4 @@
-"""The offline engine: free weights that run on any CPU. YuNet finds faces, MediaPipe's mesh marks 468 points, SFace names them."""
+"""The offline engine: free weights that run on any CPU. YuNet detects, MediaPipe's mesh gives 468 landmarks, SFace embeddings."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -24,10 +24,10 @@ _UPRIGHT_LOGIT = 14.0
 
 
 class OfflineEngine(Engine):
-    """The engine that runs on any CPU. Weights load on first use; one engine serves one thread.
+    """The engine that runs on any CPU. Weights load on first use; not thread-safe.
 
-    `score_threshold` (0..1) is YuNet's. A frame is searched with its long side at most `search_side` pixels; YuNet was made for
-    faces of about 10 to 300 pixels, so where nothing is found it looks again at half that size for faces that fill the frame.
+    `score_threshold` (0..1) is YuNet's. A frame is searched with its long side at most `search_side` pixels; YuNet was trained on
+    faces of about 10 to 300 pixels, so if nothing is found, half that size is searched for faces that fill the frame.
     """
 
     embedder = "sface-2021dec-int8"
@@ -38,9 +38,9 @@ class OfflineEngine(Engine):
         self._search_side = search_side
 
     def detect(self, frame: Frame) -> Faces:
-        """All faces with boxes, five keypoints and scores, the surest first.
+        """All faces with boxes, five keypoints and scores, sorted by descending score.
 
-        On synthetic actors the keypoints are about 11 % of the inter-ocular distance off: mouth corners too high and wide.
+        On synthetic actors the keypoint error is about 11 % of the inter-ocular distance: mouth corners are too high and wide.
         """
         long_side = max(frame.size)
         first = min(max(long_side, 160), self._search_side)
@@ -56,23 +56,23 @@ class OfflineEngine(Engine):
         )
 
     def landmarks(self, frame: Frame, faces: Faces) -> Faces:
-        """The same faces with 468 points. `visible` is False for all points of a face that the network itself does not believe in.
+        """The same faces with 468 points. `visible` is False for all points of a face that the mesh network itself rejects.
 
-        Two looks, as MediaPipe's tracker does: the first at the detector's box, the second at the box of the points found.
+        Two passes, as in MediaPipe's tracker: the first on the detector's box, the second on the box of the points found.
         """
         points, logits = self._dense(frame, faces)
         return replace(faces, landmarks=points, visible=np.repeat(logits[:, None] > 0, 468, axis=1), point_set=468)
 
     def upright_probability(self, frame: Frame, faces: Faces) -> Float[np.ndarray, " n"]:
-        """0..1, how surely the mesh's network sees an upright face in each.
+        """The mesh network's probability (0..1) that each is an upright face.
 
-        On six actors its logit was 19 to 28 for upright faces and below 8 for those that lay or stood on their heads, where the
-        detector's scores hardly differed.
+        On six actors its logit was 19 to 28 for upright faces and below 8 for sideways or upside-down ones, while the detector's
+        scores hardly differed.
         """
         return np.asarray(1 / (1 + np.exp((_UPRIGHT_LOGIT - self._dense(frame, faces)[1]) / 2)), np.float32)
 
     def _dense(self, frame: Frame, faces: Faces) -> tuple[Float[np.ndarray, "n 468 2"], Float[np.ndarray, " n"]]:
-        """The points, and the network's logit of a face in the region looked at."""
+        """The points, and the network's face logit for the region."""
         points, logits = np.zeros((len(faces), 468, 2), np.float32), np.zeros(len(faces), np.float32)
         for row in range(len(faces)):
             x1, y1, x2, y2 = faces.boxes[row]
@@ -84,7 +84,7 @@ class OfflineEngine(Engine):
         return points, logits
 
     def embed(self, frame: Frame, faces: Faces) -> Faces:
-        """The same faces with unit vectors of 128 values, from RGB crops of 112 pixels fitted to ArcFace's template."""
+        """The same faces with unit embeddings of 128 values, from RGB crops of 112 pixels aligned to ArcFace's template."""
         vectors = np.zeros((len(faces), 128), np.float32)
         for row in range(len(faces)):
             matrix = align.frame_to_crop(faces.keypoints[row], template="arcface", size=112)
@@ -94,7 +94,7 @@ class OfflineEngine(Engine):
         return replace(faces, embeddings=vectors, embedder=self.embedder)
 
     def mesh(self, image: Image, frame_to_patch: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "468 3"]:
-        """The network's answer for one region: x, y and depth (smaller is nearer) in pixels of its 192-pixel patch."""
+        """The network's output for one region: x, y and depth (smaller is nearer) in pixels of its 192-pixel patch."""
         patch = align.crop(image, frame_to_patch, _MESH_SIZE)
         self._facemesh.setInput(patch.transpose(2, 0, 1)[None].astype(np.float32) / 255)
         return np.asarray(self._facemesh.forward("conv2d_21"), np.float32).reshape(468, 3)
@@ -122,7 +122,7 @@ class OfflineEngine(Engine):
     def _yunet(self) -> "cv2.FaceDetectorYN":
         weights = str(catalogue.path("yunet-2023mar-int8"))
         level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns of a target that it sets itself
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns about a target that it sets itself
         try:
             return cv2.FaceDetectorYN.create(weights, "", (160, 160), self._score_threshold, 0.3, 5000)
         finally:
@@ -134,7 +134,7 @@ class OfflineEngine(Engine):
 
     @cached_property
     def _sface(self) -> onnxruntime.InferenceSession:
-        """The file lists its weights as graph inputs too, which onnxruntime and OpenCV 5 refuse: only `data` is one."""
+        """The file also lists its weights as graph inputs, which onnxruntime and OpenCV 5 reject: only `data` is one."""
         model = onnx.load(catalogue.path("sface-2021dec-int8"))
         data = [value for value in model.graph.input if value.name == "data"]
         del model.graph.input[:]
@@ -143,11 +143,11 @@ class OfflineEngine(Engine):
 
 
 def mesh_region(around: Float[np.ndarray, "p 2"], eyes: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "2 3"]:
-    """frame_to_patch of MediaPipe's region: the points' box in axes along the eye line, square on its long side, enlarged."""
+    """frame_to_patch of MediaPipe's region: the points' box aligned with the eye line, made square by its long side, enlarged."""
     across = (eyes[1] - eyes[0]).astype(np.float64)
     if (length := float(np.linalg.norm(across))) < 1e-3:
         raise FaceError(
-            expected="two eyes apart", got="both at one point", remedy="drop this detection, or correct its points by hand"
+            expected="two distinct eyes", got="both at one point", remedy="drop this detection, or correct its points manually"
         )
     (cos, sin) = across / length
     rotate = np.array([[cos, sin], [-sin, cos]])
@@ -159,9 +159,9 @@ def mesh_region(around: Float[np.ndarray, "p 2"], eyes: Float[np.ndarray, "2 2"]
 
 
 def refined_keypoints(faces: Faces) -> Faces:
-    """The same faces with the five keypoints read off the 468-point mesh: middles of the eye corners, nose tip, mouth corners.
+    """The same faces with five keypoints derived from the 468-point mesh: midpoints of the eye corners, nose tip, mouth corners.
 
-    On synthetic actors of every pose these are 8 % of the inter-ocular distance off, where the detector's are 14 %.
+    On synthetic actors in all poses their error is 8 % of the inter-ocular distance, the detector's is 14 %.
     ValueError without 468 landmarks.
     """
     if faces.landmarks is None or faces.point_set != 468:

@@ -1,7 +1,7 @@
-"""SCRFD on several frames in one run. insightface's class takes one at a time; the arithmetic before and after the run is its own.
+"""Batched SCRFD. insightface's class takes one frame at a time; pre- and postprocessing are the same here.
 
-Two things make a file fit: a batch axis that it leaves open, and outputs that keep that axis (n, anchors, values), which
-insightface calls batched. Outputs without it (anchors, values) would mix the frames up.
+A file qualifies if its batch axis is dynamic and its outputs keep that axis (n, anchors, values), which insightface calls
+batched. Outputs without it (anchors, values) would mix up the frames.
 """
 
 from collections.abc import Sequence
@@ -17,24 +17,24 @@ from faceswap_lab.models import device as devices
 from faceswap_lab.models.weights.onnx_inspect import Graph
 
 ON_CPU, ELSEWHERE = 1, 16
-"""Frames in a run. On two cores a batch cost 0 to 25 % more time than one by one: its layers leave the cache. A GPU waits between
-single frames; at 640 pixels a side each frame takes 5 MB before the first layer."""
+"""Frames per run. On two cores batches took 0 to 25 % more time than single frames: activations exceed the cache. A GPU idles
+between single frames; at 640 pixels a side each frame takes 5 MB before the first layer."""
 
 _ALIKE = 1e-3
-"""By how much of its largest value an output may differ between one frame alone and the same in a batch."""
+"""Tolerance between the output for a single frame and the same frame in a batch, as a fraction of its largest value."""
 
 Found = tuple[Float32[np.ndarray, "k 5"], Float32[np.ndarray, "k 5 2"]]
-"""Of one frame: boxes with scores, the surest first, and their keypoints, in the frame's pixels."""
+"""For one frame: boxes with scores, in descending order, and their keypoints, in frame pixels."""
 
 
 def leaves_batch_open(graph: Graph) -> bool:
-    """Whether the file says that it takes any number of frames, and keeps them apart."""
+    """Whether the file declares a dynamic batch size, and outputs that keep the batch axis."""
     ports = (graph.inputs[0], *graph.outputs)
     return all(port.shape[:1] == (None,) for port in ports) and all(len(port.shape) == 3 for port in graph.outputs)
 
 
 class BatchDetector:
-    """Runs an insightface `SCRFD` (loaded and prepared) on up to `most` frames at once; the answers are those of its `detect`."""
+    """Runs an insightface `SCRFD` (loaded and prepared) on up to `most` frames at once; results equal those of its `detect`."""
 
     def __init__(self, detector: Any, most: int = ELSEWHERE) -> None:
         self._detector, self._most = detector, most
@@ -42,7 +42,7 @@ class BatchDetector:
         self._anchors: dict[tuple[int, int], list[Float32[np.ndarray, "k 2"]]] = {}
 
     def keeps_frames_apart(self) -> bool:
-        """Whether two frames in a run get what each gets alone: a file may say that it takes a batch, and be made for one."""
+        """Whether two frames in a run give the same as each alone: a file may declare a dynamic batch, yet be made for one."""
         width, height = min(self._detector.input_sizes)
         noise = np.random.default_rng(0).normal(size=(2, 3, height, width)).astype(np.float32)
         alone = [self._run(picture[None]) for picture in noise]
@@ -57,7 +57,7 @@ class BatchDetector:
         return True
 
     def detect(self, frames: Sequence[Frame]) -> list[Found]:
-        """What is found in each frame; they may differ in size."""
+        """Detections in each frame; sizes may differ."""
         found: list[Found] = []
         for start in range(0, len(frames), self._most):
             found += self._detect(frames[start : start + self._most])
@@ -68,7 +68,7 @@ class BatchDetector:
         points: list[list[np.ndarray]] = [[] for _ in frames]
         for size in self._detector.input_sizes:
             fitted, scales = zip(*(_fitted(frame.image, size) for frame in frames), strict=True)
-            # The channels are in order already, and all have one mean.
+            # The channels are in the right order already, and share one mean.
             mean, scale = self._detector.input_mean, 1 / self._detector.input_std
             outputs = self._run(cv2.dnn.blobFromImages(list(fitted), scale, size, (mean, mean, mean)))
             for number, factor in enumerate(scales):
@@ -78,12 +78,12 @@ class BatchDetector:
         return [self._chosen(np.concatenate(row), np.concatenate(point)) for row, point in zip(rows, points, strict=True)]
 
     def _run(self, blob: Float32[np.ndarray, "n 3 h w"]) -> list[np.ndarray]:
-        with devices.running("a detector that takes several pictures of the sizes it is searched with"):
+        with devices.running("a detector that accepts batches of the search sizes"):
             outputs: list[np.ndarray] = self._detector.session.run(self._detector.output_names, {self._detector.input_name: blob})
         return outputs
 
     def _read(self, outputs: Sequence[np.ndarray], size: tuple[int, int], factor: float) -> Found:
-        """One frame's answers at one size, in its own pixels, the surest first."""
+        """One frame's detections at one size, in its own pixels, in descending order of score."""
         rows, points = [], []
         number = len(self._strides)
         for place, (stride, anchors) in enumerate(zip(self._strides, self._anchors_of(size), strict=True)):
@@ -97,13 +97,13 @@ class BatchDetector:
         return row[order], point[order]
 
     def _chosen(self, rows: Float[np.ndarray, "m 5"], points: Float[np.ndarray, "m 5 2"]) -> Found:
-        """One box where several lie on one face, of all sizes together."""
+        """Non-maximum suppression over all sizes together."""
         order = np.argsort(-rows[:, 4], kind="stable")
         kept = order[self._detector.nms(rows[order])]
         return rows[kept], points[kept]
 
     def _anchors_of(self, size: tuple[int, int]) -> list[Float32[np.ndarray, "k 2"]]:
-        """Of each stride the anchors' places, row by row, several at one place."""
+        """Anchor positions of each stride, row by row, several per position."""
         if size not in self._anchors:
             each = self._detector._num_anchors
             width, height = size
@@ -113,7 +113,7 @@ class BatchDetector:
 
 
 def _fitted(image: Image, size: tuple[int, int]) -> tuple[UInt8[np.ndarray, "rows columns 3"], float]:
-    """The image in the top left corner of a black one of `size` (width, height), as large as fits, and by how much it shrank."""
+    """The image resized to fit the top left corner of a black one of `size` (width, height), and the scale factor."""
     height, width = image.shape[:2]
     if height / width > size[1] / size[0]:
         fitted = (int(size[1] / (height / width)), size[1])

@@ -1,1 +1,1 @@
-"""How the pack `actors_s` is made: pictures, three networks and their ONNX files."""
+"""Training and export of the pack `actors_s`: pictures, three networks and their ONNX files."""

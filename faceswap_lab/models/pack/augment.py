@@ -1,5 +1,5 @@
-"""Crops that the pack's landmarks and embedder learn from: cut as insightface cuts them, from boxes and points a little off, and
-then spoilt as footage is: light, colour, blur, noise, compression, other backgrounds, things in front.
+"""Training crops for the pack's landmarks and embedder: cut as by insightface, from jittered boxes and points, then augmented with
+footage-like degradations: light, colour, blur, noise, compression, other backgrounds, occluders.
 """
 
 import math
@@ -18,13 +18,13 @@ MARGIN = 1.5
 
 
 def require_trainable(pictures: PackPictures) -> None:
-    """Raise SplitError if a test person is among the pictures."""
+    """Raises SplitError if the pictures include a person of the test split."""
     for seed in set(pictures.identity.tolist()):
         check_trainable(seed)
 
 
 def box_to_crop(box: Float[np.ndarray, " 4"], size: int) -> Float[np.ndarray, "2 3"]:
-    """insightface's map from picture to crop for landmarks: the box's centre to the crop's, and no turn."""
+    """insightface's transform from picture to landmark crop: the box's centre to the crop's, without rotation."""
     width, height = float(box[2] - box[0]), float(box[3] - box[1])
     scale = size / (max(width, height) * MARGIN)
     x, y = float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
@@ -34,7 +34,7 @@ def box_to_crop(box: Float[np.ndarray, " 4"], size: int) -> Float[np.ndarray, "2
 def moved_about(
     matrix: Float[np.ndarray, "2 3"], size: int, random: Random, *, turn: float, scale: float, shift: float, mirror: bool
 ) -> Float[np.ndarray, "2 3"]:
-    """The map with a turn (radians), a scale (factor) and a shift (pixels of the crop) about the crop's centre, or mirrored."""
+    """The transform with a rotation (radians) and scale about the crop's centre, a random shift (crop pixels), or mirrored."""
     cos, sin = scale * math.cos(turn), scale * math.sin(turn)
     linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1.0 if mirror else 1.0, 1.0])
     centre = np.full(2, (size - 1) / 2)
@@ -45,7 +45,7 @@ def moved_about(
 def cut(
     pictures: PackPictures, row: int, matrix: Float[np.ndarray, "2 3"], size: int, random: Random
 ) -> UInt8[np.ndarray, "s s 3"]:
-    """The crop with what footage shows around a face: the picture's own background or another, and any edge beyond it."""
+    """The crop with the picture's own background or another, and a random border mode beyond the picture."""
     edge = (cv2.BORDER_CONSTANT, cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101)[random.integers(4)]
     colour = tuple(int(value) for value in random.integers(0, 256, 3)) if random.random() < 0.5 else (0, 0, 0)
     image = np.asarray(pictures.images[row])
@@ -58,14 +58,14 @@ def cut(
 
 
 def value_noise(size: int, random: Random) -> UInt8[np.ndarray, "s s 3"]:
-    """Soft blotches of colour, coarse or fine."""
+    """Smooth value noise in colour, coarse or fine."""
     cells = int(2 ** random.uniform(1, 5.5))
     base = random.uniform(0, 255, 3) + random.normal(0, random.uniform(5, 60), (cells, cells, 3))
     return np.asarray(cv2.resize(np.clip(base, 0, 255).astype(np.uint8), (size, size), interpolation=cv2.INTER_LINEAR))
 
 
 def degrade(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarray, "s s 3"]:
-    """The crop in other light and colours, perhaps grey, coarse, blurred, noisy or compressed."""
+    """The crop with random lighting and colours, possibly grey, low-resolution, blurred, noisy or compressed."""
     if random.random() < 0.9:
         crop = _lit(crop, random)
     if random.random() < 0.1:
@@ -89,7 +89,7 @@ def degrade(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarra
 
 
 def occlude(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarray, "s s 3"]:
-    """The crop with a flat or blotchy thing before up to a quarter of it."""
+    """The crop with a flat or noisy occluder over up to a quarter of it."""
     size = crop.shape[0]
     width, height = (round(size * side) for side in random.uniform(0.1, 0.45, 2))
     x, y = int(random.integers(0, size - width)), int(random.integers(0, size - height))
@@ -103,7 +103,7 @@ def occlude(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarra
 
 
 def _lit(crop: np.ndarray, random: Random) -> np.ndarray:
-    """Gamma, contrast, brightness and a tint of each channel, by a table."""
+    """Gamma, contrast, brightness and a per-channel tint, by a lookup table."""
     level = np.linspace(0, 1, 256)[:, None] ** np.exp(random.normal(0, 0.3))
     level = (level - 0.5) * random.uniform(0.6, 1.35) + 0.5 + random.normal(0, 0.08)
     table = level * np.exp(random.normal(0, 0.08, 3))
@@ -111,7 +111,7 @@ def _lit(crop: np.ndarray, random: Random) -> np.ndarray:
 
 
 def _smeared(crop: np.ndarray, random: Random) -> np.ndarray:
-    """Motion along a line."""
+    """Linear motion blur."""
     length = int(random.integers(3, max(4, crop.shape[0] // 14)))
     kernel = np.zeros((length, length), np.float32)
     angle, middle = random.uniform(0, math.pi), (length - 1) / 2
@@ -122,7 +122,7 @@ def _smeared(crop: np.ndarray, random: Random) -> np.ndarray:
 
 
 def _noisy(crop: np.ndarray, random: Random) -> np.ndarray:
-    """Grain of one strength, from a store of numbers: drawing fresh ones would take longer than all the rest."""
+    """Grain of one strength, from precomputed noise: drawing new numbers would take longer than everything else."""
     size, store = crop.shape[0], _grain()
     start = int(random.integers(0, len(store) - crop.size))
     grain = store[start : start + crop.size].reshape(crop.shape) * np.float32(random.uniform(2, 18))

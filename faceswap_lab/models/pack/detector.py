@@ -1,4 +1,4 @@
-"""Training the detector on canvases, and writing it as the ONNX file that insightface reads."""
+"""Training the detector on canvases, and exporting it as an ONNX file that insightface can load."""
 
 import copy
 from collections.abc import Iterator
@@ -22,16 +22,15 @@ from faceswap_lab.models.training.state import TrainState
 from faceswap_lab.models.training.stopping import Stop, never
 
 MEAN, SCALE = 127.5, 128.0
-"""What insightface takes from each value, and divides it by, before a detector sees it."""
+"""insightface's input normalisation for detectors: mean and divisor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorTraining:
-    """Canvases are `size` pixels square, a multiple of 32; `box_weight` and `points_weight` count against the score's loss.
+    """Canvases are `size` pixels square, a multiple of 32; `box_weight` and `points_weight` are relative to the score loss.
 
-    In the last `polish_share` of the training the five points count `polish_points_weight`: they are learnt last.
-    `strictness` is taken from the logits of all scores when the network is written: chosen on pictures of the split "val", so that
-    insightface's threshold of 0.5 suits.
+    In the last `polish_share` of training the weight of the five points is `polish_points_weight`: they converge last.
+    `strictness` is subtracted from all score logits on export: tuned on the split "val" for insightface's threshold of 0.5.
     """
 
     fit: TrainConfig = field(
@@ -52,19 +51,19 @@ class DetectorTraining:
             raise ValueError(f"polish_share must be within 0..1, got {self.polish_share}")
 
     def points_weight_at(self, progress: float) -> float:
-        """The weight of the five points when `progress` of the training is done, 0..1."""
+        """The weight of the five points at `progress` (0..1) of training."""
         return self.points_weight if progress < 1 - self.polish_share else self.polish_points_weight
 
 
 def fresh_detector(config: DetectorTraining) -> TrainState[Detector]:
-    """A Detector to be trained."""
+    """An untrained Detector."""
     return TrainState.fresh(partial(Detector, config.net), config.fit)
 
 
 def train_detector(
     state: TrainState[Detector], pictures: PackPictures, config: DetectorTraining, stop: Stop = never
 ) -> Iterator[Step]:
-    """Train a Detector: see `loop.train`. Raises SplitError for pictures of test people."""
+    """Trains a Detector: see `loop.train`. Raises SplitError for pictures of the test split."""
     require_trainable(pictures)
     anchors = anchors_of(config.size, config.size)
 
@@ -81,7 +80,7 @@ def train_detector(
 
 
 def blob_of(images: list[np.ndarray]) -> Tensor:
-    """RGB pictures of one size as the network takes them."""
+    """RGB pictures of one size as network input."""
     return blob(np.stack(images), mean=MEAN, scale=SCALE)
 
 
@@ -99,8 +98,8 @@ def truth_of(canvases: list[Canvas]) -> Truth:
 
 
 def export_detector(net: Detector, path: Path, *, strictness: float = 0.0) -> Path:
-    """Write the network as ONNX in insightface's layout: any height and width in multiples of 32, any batch; three scores, three
-    boxes, three sets of points, each (batch, anchors, values)."""
+    """Exports the network as ONNX in insightface's layout: any height and width in multiples of 32, any batch; three scores,
+    three boxes, three sets of points, each (batch, anchors, values)."""
     net = copy.deepcopy(net).eval()
     for head in net.heads:
         assert isinstance(head, Head)

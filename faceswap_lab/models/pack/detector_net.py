@@ -1,7 +1,7 @@
-"""A small face detector of SCRFD's shape: for strides 8, 16 and 32 and two anchors a cell, a score, a box and five points.
+"""A small SCRFD-style face detector: for strides 8, 16 and 32 with two anchors per cell, a score, a box and five points.
 
-Boxes are four distances and points five offsets from the anchor, in strides; the anchor of cell (row, column) lies at pixel
-(stride * column, stride * row), for that is how insightface reads them. The layers are separable convolutions throughout.
+Boxes are four distances and points five offsets from the anchor, in strides; the anchor of cell (row, column) is at pixel
+(stride * column, stride * row), as insightface decodes them. All layers are separable convolutions.
 """
 
 import math
@@ -16,7 +16,7 @@ from faceswap_lab.models.pack.layers import convolution
 
 STRIDES = (8, 16, 32)
 ANCHOR_SIZES = ((16.0, 32.0), (64.0, 128.0), (256.0, 512.0))
-"""Side in pixels of the faces that each stride's two anchors are for."""
+"""Face sizes (side in pixels) of each stride's two anchors."""
 
 _REACH, _MAX_CELLS, _OCTAVES = 0.22, 1.5, 0.75
 _PRIOR = 0.02
@@ -24,7 +24,7 @@ _PRIOR = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorConfig:
-    """Channels: of the first layer, of the maps of strides 4, 8, 16 and 32, and of the pyramid that the heads read."""
+    """Channels: of the first layer, of the feature maps with strides 4, 8, 16 and 32, and of the feature pyramid."""
 
     stem: int = 16
     widths: tuple[int, int, int, int] = (32, 64, 160, 224)
@@ -37,7 +37,7 @@ def _separable(channels_in: int, channels_out: int, stride: int = 1, kernel: int
 
 
 class Head(nn.Module):
-    """One stride's answers: maps of 2 scores, 8 distances, 20 offsets."""
+    """One stride's outputs: maps of 2 scores, 8 distances, 20 offsets."""
 
     def __init__(self, channels: int, sizes: tuple[float, float], stride: int) -> None:
         super().__init__()
@@ -56,15 +56,15 @@ class Head(nn.Module):
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Maps of logits, distances and offsets."""
         x = self.inner(x_BCHW)
-        # A distance is the anchor's half side times a factor: never negative, and the same task for every size.
+        # A distance is the anchor's half side times a factor: never negative, and scale-invariant.
         boxes = self.box(x).clamp(-3.0, 3.0).exp() * self.box_unit
         return self.score(x), boxes, self.points(x) * self.point_unit
 
 
 class Detector(nn.Module):
-    """`net(pictures)` gives logits, boxes and points of all anchors together, boxes and points in strides.
+    """`net(pictures)` returns logits, boxes and points of all anchors, boxes and points in strides.
 
-    The pictures' sides must be multiples of 32. Anchors come by stride, row, column and size.
+    Both sides must be multiples of 32. Anchors are ordered by stride, row, column and size.
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -104,13 +104,13 @@ class Detector(nn.Module):
 
 
 def rows(maps_BCHW: Tensor, values: int) -> Float[Tensor, "b a v"]:
-    """Maps of two anchors as rows, in insightface's order: by row, column and anchor."""
+    """Flattens maps of two anchors to rows, in insightface's order: by row, column and anchor."""
     return maps_BCHW.permute(0, 2, 3, 1).reshape(len(maps_BCHW), -1, values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Anchors:
-    """Every anchor of one picture size: where (pixels), the stride, and the side of the faces that it is for."""
+    """All anchors for one picture size: position (pixels), stride, and face size (side)."""
 
     place: Float[Tensor, "a 2"]
     stride: Float[Tensor, " a"]
@@ -118,7 +118,7 @@ class Anchors:
 
 
 def anchors_of(height: int, width: int) -> Anchors:
-    """The anchors of a picture in the order of the network's answers."""
+    """The anchors of a picture in the order of the network's outputs."""
     places, strides, sides = [], [], []
     for stride, sizes in zip(STRIDES, ANCHOR_SIZES, strict=True):
         y, x = torch.meshgrid(torch.arange(height // stride), torch.arange(width // stride), indexing="ij")
@@ -131,7 +131,7 @@ def anchors_of(height: int, width: int) -> Anchors:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Truth:
-    """The faces of a batch, padded to one number: boxes and points in pixels, which rows are faces, which are to be ignored."""
+    """The faces of a batch, padded to equal length: boxes and points in pixels; masks of real faces and of faces to ignore."""
 
     boxes: Float[Tensor, "b k 4"]
     points: Float[Tensor, "b k 10"]
@@ -141,17 +141,17 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Assigned:
-    """What each anchor has to say: `face` is the row of its face, or -1; `quiet` anchors count neither way."""
+    """The training target of each anchor: `face` is the row of its face, or -1; `quiet` anchors are excluded from the loss."""
 
     face: Tensor
     quiet: Bool[Tensor, "b a"]
 
 
 def assign(truth: Truth, anchors: Anchors) -> Assigned:
-    """Give each face to the anchors of its size near its middle; of several faces an anchor takes the smallest.
+    """Assigns each face to the anchors of its size near its centre; of several faces an anchor takes the smallest.
 
-    A face's size is within three quarters of an octave of the anchor's, and the anchor within a fifth of its side of its middle,
-    or a cell and a half, whichever is less; the nearest anchor always. Anchors around these, and all in ignored faces, are quiet.
+    The face size must be within three quarters of an octave of the anchor's, and the anchor within a fifth of the face's side, or a
+    cell and a half if less, of its centre; the nearest anchor always is. Anchors around these, and all in ignored faces, are quiet.
     """
     low, high = truth.boxes[..., :2], truth.boxes[..., 2:]
     middle, side = (low + high) / 2, (high - low).clamp_min(1).prod(-1).sqrt()
@@ -180,9 +180,9 @@ def boxes_at(anchors: Anchors, distances: Float[Tensor, "*b a 4"]) -> Float[Tens
 def losses(
     answer: tuple[Float[Tensor, "b a"], Float[Tensor, "b a 4"], Float[Tensor, "b a 10"]], truth: Truth, anchors: Anchors
 ) -> dict[str, Tensor]:
-    """Means over what counts: "score" (quality focal), "box" (1 - DIoU), "points" (smooth L1 in shares of the face's side).
+    """Mean losses: "score" (quality focal), "box" (1 - DIoU), "points" (smooth L1 relative to the face's side).
 
-    A face's score is to be (1 + IoU) / 2 of the box that the anchor gives, so that one half is where a face is as likely as none.
+    The target score of a face is (1 + IoU) / 2 of the predicted box, so that at 0.5 a face is as likely as not.
     """
     logits, distances, offsets = answer
     assigned = assign(truth, anchors)
@@ -207,7 +207,7 @@ def losses(
 
 
 def _iou_and_distance(one: Float[Tensor, "n 4"], other: Float[Tensor, "n 4"]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """Overlap over union, and the middles' squared distance over the squared diagonal of both together (Zheng et al. 2020)."""
+    """IoU, and the squared distance of the centres over the squared diagonal of the enclosing box (Zheng et al. 2020)."""
     low, high = torch.maximum(one[:, :2], other[:, :2]), torch.minimum(one[:, 2:], other[:, 2:])
     both = (high - low).clamp_min(0).prod(1)
     union = (one[:, 2:] - one[:, :2]).prod(1) + (other[:, 2:] - other[:, :2]).prod(1) - both

@@ -1,8 +1,8 @@
-"""Canvases that a detector learns from: pictures of actors laid on varied backgrounds, with whatever a detector must not fall for.
+"""Training canvases for a detector: pictures of actors composited onto varied backgrounds, with hard negatives.
 
-Each canvas is a function of the pictures and a seed. It holds no face, one or several, of 12 to about 280 pixels, turned, mirrored,
-partly outside, beside heads without faces; then light, colour, blur, noise and compression change, and some of it is black as where
-insightface fills its square up.
+Each canvas is a function of the pictures and a seed. It contains zero or more faces of 12 to about 280 pixels, rotated, mirrored,
+partly outside, beside heads without faces; then light, colour, blur, noise and compression are augmented, and part of it may be
+black like insightface's padding.
 """
 
 import math
@@ -24,7 +24,7 @@ _MIRRORED5 = [1, 0, 2, 4, 3]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Canvas:
-    """A square RGB picture and its faces: boxes and five points in pixels. Faces with `ignored` are to be neither found nor not."""
+    """A square RGB picture and its faces: boxes and five points in pixels. Faces with `ignored` are excluded from the loss."""
 
     image: Image
     boxes: Float[np.ndarray, "k 4"]
@@ -34,7 +34,7 @@ class Canvas:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Scene:
-    """A canvas in the making."""
+    """A canvas under construction."""
 
     image: np.ndarray
     boxes: list[np.ndarray]
@@ -67,14 +67,14 @@ def make_canvas(pictures: PackPictures, seed: int, size: int) -> Canvas:
 
 
 def empty_canvas(seed: int, size: int) -> Image:
-    """A square picture without any face: noise of all scales and shapes."""
+    """A square picture without any face: noise of all scales, and shapes."""
     draw = np.random.default_rng([97, seed])
     image = _clouds(draw, size)
     return _developed(np.maximum(_shapes(image, draw) if seed % 2 else image, 1), draw)
 
 
 def _ignored(boxes: Float[np.ndarray, "k 4"], image: Image) -> Bool[np.ndarray, " k"]:
-    """Faces mostly outside the canvas or under its black band, and specks."""
+    """Mask of faces that are mostly outside the canvas or under its black band, or tiny."""
     size = image.shape[0]
     found = np.zeros(len(boxes), bool)
     for k, box in enumerate(boxes):
@@ -85,12 +85,12 @@ def _ignored(boxes: Float[np.ndarray, "k 4"], image: Image) -> Bool[np.ndarray, 
     return found
 
 
-# --- laying faces down --------------------------------------------------------------------------------------------------------
+# --- placing faces ------------------------------------------------------------------------------------------------------------
 
 
 def _place_face(scene: _Scene, pictures: PackPictures, draw: Random, *, whole: bool) -> None:
-    """Lay one picture on the canvas: its actor alone, or the square as it is; with `whole` it fills the canvas. If it would hide a
-    face that is there, it is left out."""
+    """Composites one picture onto the canvas: its actor alone or the entire square; with `whole` it fills the canvas. Skipped if it
+    would hide an existing face."""
     row = int(draw.integers(len(pictures)))
     size = scene.image.shape[0]
     box = pictures.boxes[row]
@@ -120,7 +120,7 @@ def _place_face(scene: _Scene, pictures: PackPictures, draw: Random, *, whole: b
 
 
 def _placement(box: np.ndarray, scale: float, size: int, draw: Random, *, whole: bool) -> Float[np.ndarray, "2 3"]:
-    """From the picture to the canvas: scale, turn, perhaps mirror, and put the face's middle somewhere inside."""
+    """Transform from picture to canvas: scale, rotate, possibly mirror, and centre the face at a random position."""
     spread = 0.45 if draw.random() < 0.15 else 0.16
     angle = float(np.clip(draw.normal(0, spread), -0.9, 0.9)) * (0.4 if whole else 1)
     stretch = float(np.exp(draw.normal(0, 0.05)))
@@ -136,7 +136,7 @@ def _placement(box: np.ndarray, scale: float, size: int, draw: Random, *, whole:
 
 
 def _moved(pictures: PackPictures, row: int, matrix: np.ndarray, size: int, draw: Random) -> tuple[np.ndarray, np.ndarray]:
-    """The picture on the canvas, and 0..1 where it is. Half of what shrinks does so without smoothing, as insightface does it."""
+    """The picture warped to the canvas, and its coverage 0..1. Half of the minified ones are not antialiased, as in insightface."""
     image = np.asarray(pictures.images[row])
     matrix = np.asarray(matrix, np.float64)
     scale = math.sqrt(abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]))
@@ -160,14 +160,14 @@ def _moved_mask(pictures: PackPictures, row: int, matrix: np.ndarray, size: int)
 
 
 def _shrunk(matrix: np.ndarray, times: float) -> np.ndarray:
-    """The same placement for a picture `times` smaller; pixel centres at integers."""
+    """The same transform for a picture `times` smaller; pixel centres at integers."""
     linear = matrix[:, :2] * times
     shift = matrix[:, 2] + matrix[:, :2] @ np.full(2, (times - 1) / 2)
     return np.concatenate([linear, shift[:, None]], 1)
 
 
 def _hides(boxes: list[np.ndarray], cover: np.ndarray, placed: np.ndarray) -> bool:
-    """Whether more than a quarter of a face that is there would be covered, or the two boxes would nearly be one."""
+    """Whether more than a quarter of an existing face would be covered, or two boxes would nearly coincide."""
     size = cover.shape[0]
     for box in boxes:
         x1, y1, x2, y2 = np.clip(np.round(box), 0, size).astype(int)
@@ -192,12 +192,12 @@ def _blend(image: np.ndarray, picture: np.ndarray, cover: np.ndarray) -> None:
 
 
 def _fill(image: np.ndarray, picture: np.ndarray, cover: np.ndarray, pictures: PackPictures, draw: Random) -> None:
-    """The picture as the whole canvas. What it leaves free repeats its edges, or is something else."""
+    """Fills the canvas with the picture; beyond it, its edges are replicated, or another background is used."""
     image[:] = picture if draw.random() < 0.6 else _background(pictures, draw, image.shape[0])
     _blend(image, picture, cover)
 
 
-# --- what is no face ----------------------------------------------------------------------------------------------------------
+# --- backgrounds and distractors ----------------------------------------------------------------------------------------------
 
 
 def _background(pictures: PackPictures, draw: Random, size: int) -> np.ndarray:
@@ -212,7 +212,7 @@ def _background(pictures: PackPictures, draw: Random, size: int) -> np.ndarray:
 
 
 def _backdrop(pictures: PackPictures, draw: Random, size: int) -> np.ndarray:
-    """A piece of a picture beside the face, or of hair, neck or clothes, enlarged."""
+    """An enlarged patch of a picture beside the face, or of hair, neck or clothes."""
     row = int(draw.integers(len(pictures)))
     image, box = np.asarray(pictures.images[row]), pictures.boxes[row]
     side = image.shape[0]
@@ -224,7 +224,7 @@ def _backdrop(pictures: PackPictures, draw: Random, size: int) -> np.ndarray:
 
 
 def _clouds(draw: Random, size: int) -> np.ndarray:
-    """Noise of several scales in related colours: walls, leaves, cloth, sky."""
+    """Multi-scale noise in related colours: resembles walls, leaves, cloth, sky."""
     base, spread = draw.uniform(20, 235) + draw.normal(0, 30, 3), draw.uniform(5, 70)
     grey = float(draw.uniform(0.2, 1.0))
     total = np.zeros((size, size, 3), np.float32)
@@ -239,7 +239,7 @@ def _clouds(draw: Random, size: int) -> np.ndarray:
 
 
 def _shapes(image: np.ndarray, draw: Random) -> np.ndarray:
-    """Straight lines, grids, discs and ovals, some with two dark spots and a bar."""
+    """Straight lines, grids, discs and ovals, some with two dark spots and a bar like a face."""
     size = image.shape[0]
     image = np.ascontiguousarray(image)
     for _ in range(int(draw.integers(2, 25))):
@@ -272,7 +272,7 @@ def _oval(image: np.ndarray, place: tuple[int, int], half: float, colour: tuple[
 
 
 def _distract(scene: _Scene, pictures: PackPictures, draw: Random) -> None:
-    """A head without its face: the face's place holds something else of the picture, or is wiped, or is in pieces."""
+    """A head whose face region is replaced by its mean colour or by noise, shuffled, or reduced to a few pixels."""
     row = int(draw.integers(len(pictures)))
     size = scene.image.shape[0]
     box = pictures.boxes[row]
@@ -301,7 +301,7 @@ def _distract(scene: _Scene, pictures: PackPictures, draw: Random) -> None:
 
 
 def _jumbled(face: np.ndarray, draw: Random) -> np.ndarray:
-    """The face's parts in other places."""
+    """The face's parts, shuffled and randomly mirrored."""
     height, width = face.shape[0] // 3, face.shape[1] // 3
     out = face.copy()
     cells = [(row * height, column * width) for row in range(3) for column in range(3)]
@@ -311,11 +311,11 @@ def _jumbled(face: np.ndarray, draw: Random) -> np.ndarray:
     return out
 
 
-# --- what happens to the picture ----------------------------------------------------------------------------------------------
+# --- degradation --------------------------------------------------------------------------------------------------------------
 
 
 def _cover_some(image: np.ndarray, boxes: Float[np.ndarray, "k 4"], draw: Random) -> None:
-    """Something flat over up to a third of a face."""
+    """Flat occluders over up to a third of a face."""
     for box in boxes:
         if draw.random() > 0.12:
             continue
@@ -328,7 +328,7 @@ def _cover_some(image: np.ndarray, boxes: Float[np.ndarray, "k 4"], draw: Random
 
 
 def _band(image: np.ndarray, boxes: Float[np.ndarray, "k 4"], draw: Random) -> Image:
-    """Black below or to the right, as where a picture does not fill insightface's square."""
+    """A black band at the bottom or right, like insightface's padding to a square."""
     image = np.maximum(image, 1)
     if draw.random() < 0.35:
         share = draw.uniform(0.5, 0.95)
@@ -341,7 +341,7 @@ def _band(image: np.ndarray, boxes: Float[np.ndarray, "k 4"], draw: Random) -> I
 
 
 def _developed(image: np.ndarray, draw: Random) -> Image:
-    """Light, colour, blur, noise and compression."""
+    """Augments light, colour, blur, noise and compression."""
     black = (image == 0).all(2)
     light: Any = image.astype(np.float32) / 255
     if draw.random() < 0.8:

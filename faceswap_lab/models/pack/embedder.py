@@ -1,7 +1,7 @@
-"""The pack's embedder: 128 values of a 112-pixel crop on ArcFace's template, learnt to tell actors apart.
+"""The pack's embedder: 128 values from a 112-pixel crop on ArcFace's template, trained to distinguish actors.
 
-The loss is CosFace's (Wang et al. 2018): the cosine to one's own person must win by a margin. Borders of the crop and the
-background are often replaced, so that neither hat, hair nor wall tells who it is.
+The loss is CosFace's (Wang et al. 2018): the cosine to the correct person must exceed others by a margin. Crop borders and the
+background are often replaced, so that hats, hair and walls do not reveal the identity.
 """
 
 import copy
@@ -30,14 +30,14 @@ from faceswap_lab.models.training.stopping import Stop, never
 
 SIZE, NUM_VALUES = 112, 128
 MEAN, SCALE = 127.5, 127.5
-"""What insightface takes from each value, and divides it by, before a recogniser sees it."""
+"""insightface's input normalisation for recognisers: mean and divisor."""
 
 _SHARPNESS, _MARGIN = 24.0, 0.3
 _MARGIN_FULL_AT = 0.25
 
 
 class _Block(nn.Module):
-    """Two convolutions around a skip."""
+    """Two convolutions with a residual connection."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class _Block(nn.Module):
 
 
 class EmbedNet(nn.Module):
-    """Crops of 112 pixels, normalised as insightface does it, to 128 values whose direction is the person."""
+    """Crops of 112 pixels, normalised as by insightface, to 128 values whose direction encodes the person."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class EmbedNet(nn.Module):
 
 
 class Recogniser(nn.Module):
-    """The embedder with one direction for each person of the training."""
+    """The embedder with a class vector for each training person."""
 
     def __init__(self, num_identities: int) -> None:
         super().__init__()
@@ -80,14 +80,14 @@ class Recogniser(nn.Module):
 
 
 def fresh_embedder(pictures: PackPictures, config: TrainConfig) -> TrainState[Recogniser]:
-    """A Recogniser of the people in `pictures`, to be trained."""
+    """An untrained Recogniser of the people in `pictures`."""
     return TrainState.fresh(partial(Recogniser, len(np.unique(pictures.identity))), config)
 
 
 def train_embedder(
     state: TrainState[Recogniser], pictures: PackPictures, config: TrainConfig, stop: Stop = never
 ) -> Iterator[Step]:
-    """Train a Recogniser: see `loop.train`. Raises SplitError for pictures of test people."""
+    """Trains a Recogniser: see `loop.train`. Raises SplitError for pictures of the test split."""
     require_trainable(pictures)
     person = np.unique(pictures.identity, return_inverse=True)[1]
     matrices = _matrices(pictures)
@@ -106,14 +106,14 @@ def train_embedder(
 
 
 def margin_loss(cosines: Float[Tensor, "b p"], person: Int[Tensor, " b"], margin: float) -> dict[str, Tensor]:
-    """CosFace's loss, and `wrong`, the share of pictures that are nearer to somebody else."""
+    """CosFace's loss, and `wrong`, the fraction of misclassified pictures."""
     less = functional.one_hot(person, cosines.shape[1]) * margin
     loss = functional.cross_entropy(_SHARPNESS * (cosines - less), person)
     return {"loss": loss, "wrong": (cosines.detach().argmax(1) != person).float().mean()}
 
 
 def _matrices(pictures: PackPictures) -> Float[np.ndarray, "n 2 3"]:
-    """Onto ArcFace's template, from the true five points."""
+    """Transforms to ArcFace's template, from the true five points."""
     return np.stack([align.frame_to_crop(points, template="arcface", size=SIZE) for points in pictures.keypoints5])
 
 
@@ -128,7 +128,7 @@ def _sample(pictures: PackPictures, row: int, matrix: Float[np.ndarray, "2 3"], 
 
 
 def _framed(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarray, "s s 3"]:
-    """Something else along each edge, up to a sixth of the crop deep."""
+    """Replaces each border, up to a sixth of the crop wide."""
     left, top, right, bottom = (int(value) for value in random.integers(0, SIZE // 6, 4))
     out = value_noise(SIZE, random)
     inside = np.s_[top : SIZE - bottom, left : SIZE - right]
@@ -141,7 +141,7 @@ def _framed(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityScore:
-    """How well cosines tell pairs of one person from pairs of two: area under the curve, and the means' distance in deviations."""
+    """Verification performance of the cosine: area under the ROC curve, and d' (distance of the means in standard deviations)."""
 
     auc: float
     d_prime: float
@@ -152,7 +152,7 @@ class IdentityScore:
 def score_embedder(
     net: EmbedNet, pictures: PackPictures, *, off: float = 0.02, degraded: bool = False, seed: int = 0
 ) -> IdentityScore:
-    """The score of a network on crops that are turned, scaled and shifted by about `off` against the true points."""
+    """The score of a network on crops that are rotated, scaled and shifted by about `off` from the true points."""
     random = np.random.default_rng([95, seed])
     crops = []
     for row, matrix in enumerate(_matrices(pictures)):
@@ -168,7 +168,7 @@ def score_embedder(
 
 
 def identity_score(vectors: Float[np.ndarray, "n d"], identity: Int[np.ndarray, " n"]) -> IdentityScore:
-    """The score of unit vectors over all pairs. Raises ValueError unless there are pairs of both kinds."""
+    """The score of unit vectors over all pairs. Raises ValueError unless there are pairs of both kinds, same and different."""
     first, second = np.triu_indices(len(vectors), 1)
     same = identity[first] == identity[second]
     if same.all() or not same.any():
@@ -182,7 +182,7 @@ def identity_score(vectors: Float[np.ndarray, "n d"], identity: Int[np.ndarray, 
 
 
 def export_embedder(net: EmbedNet, path: Path) -> Path:
-    """Write the network as ONNX in insightface's layout: `input.1` (n, 3, 112, 112) to `embedding` (n, 128), not scaled."""
+    """Exports the network as ONNX in insightface's layout: `input.1` (n, 3, 112, 112) to `embedding` (n, 128), not normalised."""
     net, graph = copy.deepcopy(net).eval(), OnnxGraph()
     x = graph.sequence("input.1", net.stem)
     for down, block in ((net.middle, net.middle_block), (net.coarse, net.coarse_block)):

@@ -1,7 +1,7 @@
-"""The pack's landmark network: 106 points on the crop of 192 pixels that insightface takes, learnt on actors.
+"""The pack's landmark network: 106 points on insightface's crop of 192 pixels, trained on actors.
 
-Every cell of a 12 x 12 map says for each point where it is from here and how sure it is; the answer is the mean by sureness. So a
-point is read off wherever the picture shows it best, and few pictures teach it more than a dense layer would learn from them.
+Every cell of a 12 x 12 map votes for each point with an offset and a confidence; the output is the confidence-weighted mean. So
+each point is located from wherever it shows best, and the network learns more from few pictures than with a dense layer.
 """
 
 import copy
@@ -32,15 +32,15 @@ from faceswap_lab.models.training.stopping import Stop, never
 
 SIZE, NUM_POINTS = 192, 106
 MEAN, SCALE = 127.5, 128.0
-"""What insightface takes from each value, and divides it by, before a landmark network sees it."""
+"""insightface's input normalisation for landmark networks: mean and divisor."""
 
 _CELLS = 12
 _CONTOUR, _CONTOUR_WEIGHT = 33, 0.5
-"""The first points are the face's edge, which hair and shadow hide: they count half."""
+"""The first points are the face's contour, which hair and shadow hide: half the weight."""
 
 
 class PointsNet(nn.Module):
-    """Crops of 192 pixels, normalised as insightface does it, to 212 values: x and y of each point, -1..1 over the crop."""
+    """Crops of 192 pixels, normalised as by insightface, to 212 values: x and y of each point, -1..1 over the crop."""
 
     grid: Tensor
 
@@ -61,7 +61,7 @@ class PointsNet(nn.Module):
         return self.from_half(functional.avg_pool2d(x_BCHW, 2))
 
     def from_half(self, x_BCHW: Float[Tensor, "b 3 96 96"]) -> Float[Tensor, "b 212"]:
-        """The same from crops of half the side, which is all that the network looks at."""
+        """The same from crops of half the side: the resolution at which the network works."""
         middle = self.middle(self.fine(x_BCHW))
         wide = functional.interpolate(self.coarse(middle), scale_factor=2.0, mode="nearest")
         found = self.joined(middle + wide)
@@ -73,12 +73,12 @@ class PointsNet(nn.Module):
 
 @lru_cache(maxsize=1)
 def mirrored_106() -> Int[np.ndarray, " 106"]:
-    """The number of each point's mirror image, from where the points lie on the template head, which is symmetric."""
+    """Index of each point's mirror image, from the positions of the points on the symmetric template head."""
     rig = load_rig()
     corners, weights = landmark_table(rig, NUM_POINTS)
     place = (rig.template[corners] * weights[..., None]).sum(1).double().numpy()
     distance = np.linalg.norm(place[:, None] * np.array([-1, 1, 1]) - place, axis=2)
-    # The middle of an eye and its pupil are one place: among equals, those that are as far apart in number as their like.
+    # An eye's centre and its pupil coincide: ties are broken by the squared index differences.
     number = np.arange(NUM_POINTS)
     return np.asarray(linear_sum_assignment(distance + 1e-9 * (number[:, None] - number) ** 2)[1])
 
@@ -93,12 +93,12 @@ class _Batch:
 
 
 def fresh_points(config: TrainConfig) -> TrainState[PointsNet]:
-    """A PointsNet to be trained."""
+    """An untrained PointsNet."""
     return TrainState.fresh(PointsNet, config)
 
 
 def train_points(state: TrainState[PointsNet], pictures: PackPictures, config: TrainConfig, stop: Stop = never) -> Iterator[Step]:
-    """Train a PointsNet: see `loop.train`. Raises SplitError for pictures of test people."""
+    """Trains a PointsNet: see `loop.train`. Raises SplitError for pictures of the test split."""
     require_trainable(pictures)
 
     def losses(net: PointsNet, context: StepContext) -> dict[str, Tensor]:
@@ -111,7 +111,7 @@ def train_points(state: TrainState[PointsNet], pictures: PackPictures, config: T
 
 
 def wing(found: Float[Tensor, "b 106 2"], wanted: Float[Tensor, "b 106 2"]) -> Float[Tensor, ""]:
-    """Wing loss (Feng et al. 2018) of distances in pixels of the crop: logarithmic up to 8 pixels, then linear."""
+    """Wing loss (Feng et al. 2018) of distances in crop pixels: logarithmic up to 8 pixels, then linear."""
     reach, bend = 8.0, 1.5
     gap = (found - wanted).abs()
     shift = reach - reach * math.log(1 + reach / bend)
@@ -146,8 +146,8 @@ def _sample(pictures: PackPictures, row: int, random: Random) -> tuple[np.ndarra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointScore:
-    """Mean error over faces and points as a share of the eyes' distance in space: all points, without the contour, and the median
-    face. `failed` is the share of faces beyond 0.08."""
+    """Mean error over faces and points relative to the 3D inter-ocular distance: all points, without the contour, and of the median
+    face. `failed` is the fraction of faces above 0.08."""
 
     mean: float
     inner: float
@@ -156,7 +156,7 @@ class PointScore:
 
 
 def score_points(net: PointsNet, pictures: PackPictures, *, off: float = 0.03, degraded: bool = False, seed: int = 0) -> PointScore:
-    """How far a network's points are from the truth, on crops whose boxes are shifted and scaled by about `off` of their side."""
+    """Landmark error of a network on crops whose boxes are shifted and scaled by about `off` of their side."""
     random = np.random.default_rng([94, seed])
     found = []
     for row in range(len(pictures)):
@@ -180,14 +180,14 @@ def score_points(net: PointsNet, pictures: PackPictures, *, off: float = 0.03, d
 
 
 def point_errors(found: Float[np.ndarray, "n 106 2"], pictures: PackPictures) -> Float[np.ndarray, "n 106"]:
-    """Distances from the truth as shares of the eyes' distance in space: that in the picture over the cosine of the yaw."""
+    """Errors relative to the 3D inter-ocular distance, which is the image distance divided by the cosine of the yaw."""
     eyes = pictures.keypoints5[:, :2].astype(np.float64)
     apart = np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=1) / np.cos(pictures.poses[:, 0])
     return np.asarray(np.linalg.norm(found - pictures.points106, axis=2) / apart[:, None])
 
 
 def export_points(net: PointsNet, path: Path) -> Path:
-    """Write the network as ONNX in insightface's layout: `data` (n, 3, 192, 192) to `fc1` (n, 212)."""
+    """Exports the network as ONNX in insightface's layout: `data` (n, 3, 192, 192) to `fc1` (n, 212)."""
     net, graph = copy.deepcopy(net).eval(), OnnxGraph()
     half = graph.op("AveragePool", "data", kernel_shape=[2, 2], strides=[2, 2])
     middle = graph.sequence(graph.sequence(half, net.fine), net.middle)

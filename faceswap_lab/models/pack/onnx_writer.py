@@ -1,6 +1,6 @@
-"""Writing a network as ONNX by hand: convolutions with their normalisation folded in, and little else.
+"""A minimal ONNX writer: convolutions with folded normalisation, and little else.
 
-torch's own exporters need a package more or are on their way out, and insightface looks at the names of the first nodes.
+torch's own exporters need another package or are deprecated, and insightface examines the names of the first nodes.
 """
 
 import os
@@ -18,25 +18,25 @@ Shape = Sequence[int | str | None]
 
 
 class OnnxGraph:
-    """Collects nodes and constants; each method adds to it and returns the name of what it makes."""
+    """Collects nodes and constants; each method adds to it and returns the name of its output."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
 
     def constant(self, value: np.ndarray) -> str:
-        """An array as it is."""
+        """Adds an array as a constant."""
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), f"c{len(self._constants)}"))
         return str(self._constants[-1].name)
 
     def op(self, kind: str, *inputs: str, out: str = "", **attributes: Any) -> str:
-        """One operation, with a name that insightface takes for no normalisation."""
+        """Adds one operation, with a name that insightface does not mistake for a normalisation."""
         name = out or f"v{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, list(inputs), [name], name=f"node{len(self._nodes)}", **attributes))
         return name
 
     def layer(self, x: str, layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | nn.BatchNorm1d | None = None) -> str:
-        """A convolution or a dense layer, with the normalisation after it folded in (as it is in evaluation)."""
+        """A convolution or dense layer, with the following normalisation folded in (in evaluation mode)."""
         weight = layer.weight.detach().double()
         bias = torch.zeros(len(weight), dtype=torch.float64) if layer.bias is None else layer.bias.detach().double()
         if norm is not None:
@@ -58,9 +58,9 @@ class OnnxGraph:
         )
 
     def sequence(self, x: str, layers: nn.Module) -> str:
-        """A tree of `nn.Sequential` of convolutions, dense layers, normalisations right after these, ReLU, PReLU and flattening.
+        """Nested `nn.Sequential` of convolutions, dense layers, normalisations directly after these, ReLU, PReLU and flattening.
 
-        Raises TypeError for anything else: nothing is left out in silence.
+        Raises TypeError for anything else: nothing is omitted silently.
         """
         assert isinstance(layers, nn.Sequential)
         todo = list(layers)
@@ -83,16 +83,16 @@ class OnnxGraph:
             elif isinstance(layer, nn.Flatten):
                 x = self.op("Flatten", x)
             elif not isinstance(layer, nn.Dropout | nn.Identity):
-                raise TypeError(f"{type(layer).__name__} cannot be written")
+                raise TypeError(f"{type(layer).__name__} cannot be exported")
         return x
 
     def doubled(self, x: str) -> str:
-        """Twice as high and wide, each value four times."""
+        """Nearest-neighbour upsampling by two."""
         scales = self.constant(np.array([1, 1, 2, 2], np.float32))
         return self.op("Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
 
     def save(self, path: Path, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> Path:
-        """Write the file, whole or not at all. The same network gives the same bytes."""
+        """Writes the file atomically. The same network gives the same bytes."""
         ports = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in side.items()] for side in (inputs, outputs)]
         graph = helper.make_graph(self._nodes, path.stem, ports[0], ports[1], self._constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="faceswap_lab")

@@ -1,7 +1,7 @@
-"""The pictures that the pack of actors learns from: one face each, with everything that is true of it.
+"""The training pictures of the pack of actors: one face each, with ground truth.
 
-A face's box holds the 106 points and two places at the hairline, above the eyes: `boxes_of`. It follows every shift, scale and turn
-of the points, so that a cut or turned picture needs no box of its own.
+A face's box encloses the 106 points and two points at the hairline, above the eyes: `boxes_of`. It is derived from the points, so
+a cropped or rotated picture needs no stored box.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from faceswap_lab.actors.splits import Split, split_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackSets:
-    """Which pictures the pack learns from: `num_train` actors from seed `first_train` and `num_val` from `first_val`.
+    """The pictures for training the pack: `num_train` actors from seed `first_train` and `num_val` from `first_val`.
 
-    There are `num_views` of each, `size` pixels square; `per_part` actors are stored in one file.
+    `num_views` of each, `size` pixels square; `per_part` actors are stored per file.
 
-    The first seeds lie far from the actors that notebooks and examples use, so that none of those is known to the pack.
+    The default seeds are far from the actors in notebooks and examples, so that the pack has seen none of those.
     """
 
     first_train: int = 100_000
@@ -45,7 +45,7 @@ class PackSets:
         return range(first, first + number)
 
     def parts(self) -> dict[str, range]:
-        """Names of the files that hold the pictures, and the actors in each."""
+        """Names of the files with the pictures, and the actors in each."""
         found = {}
         for split in ("val", "train"):
             seeds = self.seeds(split)
@@ -55,16 +55,16 @@ class PackSets:
 
 
 _HAIRLINE = 0.8
-"""How far above the eyes the hairline is taken to be, as a share of the way from the mouth to the eyes."""
+"""Assumed height of the hairline above the eyes, as a fraction of the distance from the mouth to the eyes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PackPictures:
-    """Pictures of actors of one split, one face each; arrays may be read from disk as they are asked for.
+    """Pictures of actors of one split, one face each; arrays may be memory-mapped.
 
-    `images` are RGB; `masks` are 255 where the actor is and 0 where the background is; `identity` is the actor's seed; points,
-    `boxes` (x1 y1 x2 y2, as `boxes_of` has them) are pixels of the picture; `poses` are yaw, pitch and roll in radians;
-    `occluded` tells glasses, a hat or something held in front.
+    `images` are RGB; `masks` are 255 for the actor and 0 for the background; `identity` is the actor's seed; points and `boxes`
+    (x1 y1 x2 y2, by `boxes_of`) are in picture pixels; `poses` are yaw, pitch and roll in radians; `occluded` marks glasses, a hat
+    or something held in front.
     """
 
     images: UInt8[np.ndarray, "n h w 3"]

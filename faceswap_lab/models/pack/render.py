@@ -1,7 +1,7 @@
-"""Pictures of actors for the pack: every pose to sixty degrees, expressions, lights, some with glasses, hats or a hand.
+"""Renders pictures of actors for the pack: all poses up to sixty degrees, expressions, lights, some with glasses, hats or a hand.
 
-A picture is a function of the actor's seed and its number alone. The first five of eight views show the actor bare; of the others
-those of two actors in five wear something. A part of a set is one file (`training.samples`): JPEG of quality 95, masks of one bit,
+A picture is a function of the actor's seed and its number alone. In the first five of eight views actors wear nothing; in the
+others, two actors in five wear something. A part of a set is one file (`training.samples`): JPEG of quality 95, 1-bit masks,
 points as numbers.
 """
 
@@ -32,7 +32,7 @@ from faceswap_lab.models.training.samples import read_stacks, write_stacks
 from faceswap_lab.models.training.stopping import Stop, never, until
 
 NUM_BARE = 5
-"""So many first views of each actor wear nothing."""
+"""Number of leading views in which each actor wears nothing."""
 
 _MAX_YAW, _MAX_PITCH = 1.05, 0.45
 _WEARS: tuple[Wears, ...] = ("glasses", "sunglasses", "hat", "cap", "headscarf")
@@ -47,10 +47,10 @@ _STACKS = frozenset({"jpeg", "lengths", "masks", "identity", "points106", "keypo
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelledView:
-    """One picture: RGB, where the actor is (255), points in pixels, yaw, pitch and roll, and whether something is before the face.
+    """One picture: RGB, mask of the actor (255), points in pixels, yaw, pitch and roll, and whether the face is occluded.
 
-    `interocular` is the distance between the eyes in pixels, measured in space, so that turning does not change it; `scene` is
-    what was drawn.
+    `interocular` is the distance between the eyes in pixels, measured in 3D, so that rotation does not change it; `scene` is what
+    was rendered.
     """
 
     image: Image
@@ -64,7 +64,7 @@ class LabelledView:
 
 
 def render_views(seed: int, numbers: Sequence[int], size: int) -> Iterator[LabelledView]:
-    """The pictures of these numbers of one actor, `size` pixels square."""
+    """The pictures with these numbers of one actor, `size` pixels square."""
     for number in numbers:
         yield _labelled_view(seed, number, size)
 
@@ -73,7 +73,7 @@ def _labelled_view(seed: int, number: int, size: int) -> LabelledView:
     wears, view = _wears(seed, number), view_of(seed, number)
     figure = build_figure(seed, texture_rows(size), "cpu", wears)
     rendered = render(figure, view, size=size)
-    # Hair alone may hide a face as well; here only what is put on or held up counts.
+    # Hair may occlude a face too, but only worn or held objects count here.
     occluded = wears not in ("none", "hat", "cap") or view.prop is not None
     points106, interocular = _measured(rendered.scene)
     return LabelledView(
@@ -89,7 +89,7 @@ def _labelled_view(seed: int, number: int, size: int) -> LabelledView:
 
 
 def view_of(seed: int, number: int) -> View:
-    """Pose, expression, light and camera of a picture: two in five turn evenly to both sides, the others mostly face the camera."""
+    """Pose, expression, light and camera of a picture: two in five with uniform yaw, the others mostly facing the camera."""
     draw = np.random.default_rng([91, seed, number])
     held = _HELD[int(draw.choice(len(_HELD), p=_HELD_ODDS))]
     view = Performance(kind="range", seed=seed, prop=held).view(number, 0.0)
@@ -106,7 +106,7 @@ def _wears(seed: int, number: int) -> Wears:
 
 
 def _measured(scene: Scene) -> tuple[Float[np.ndarray, "106 2"], float]:
-    """The 106 points, without their visibility, for which all would have to be drawn again, and the distance between the eyes."""
+    """The 106 points and the distance between the eyes; no visibility, which would require rendering again."""
     rig = load_rig()
     posed = pose(rig, scene.figure, scene.view)
     corners, weights = landmark_table(rig, 106)
@@ -121,7 +121,7 @@ def _measured(scene: Scene) -> tuple[Float[np.ndarray, "106 2"], float]:
 
 
 def make_part(path: Path, seeds: Sequence[int], num_views: int, size: int, stop: Stop = never) -> None:
-    """Render `num_views` pictures of each actor into one file, atomically. The same call writes the same bytes.
+    """Renders `num_views` pictures of each actor into one file, atomically. The same call writes the same bytes.
 
     Raises KeyboardInterrupt, and writes nothing, when `stop()` becomes true.
     """
@@ -140,7 +140,7 @@ def make_part(path: Path, seeds: Sequence[int], num_views: int, size: int, stop:
 
 
 def _small(labelled: LabelledView) -> dict[str, np.ndarray]:
-    """What is kept of a picture: its figure's textures would fill the memory."""
+    """The parts of a picture to keep: its figure's textures would fill the memory."""
     return {
         "jpeg": _encode(labelled.image),
         "masks": np.packbits(labelled.mask.reshape(-1) > 0),
@@ -158,9 +158,9 @@ def _encode(image: Image) -> UInt8[np.ndarray, " n"]:
 
 
 def read_parts(paths: Sequence[Path], split: Split, scratch: Path) -> PackPictures:
-    """The pictures of these files, decoded into two files in the folder `scratch`, from which they are read as they are asked for.
+    """The pictures of these files, decoded into two memory-mapped files in the folder `scratch`.
 
-    What lies in `scratch` already is used again. Raises RunError for a file that is no part of a set.
+    Existing files in `scratch` are reused. Raises RunError for a file that is not part of a set.
     """
     read = [read_stacks(path, KIND, _STACKS) for path in paths]
     parts, size = [stacks for stacks, _ in read], int(read[0][1]["size"])
@@ -193,7 +193,7 @@ def _stored(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _decoded(parts: list[dict[str, np.ndarray]], stem: Path, number: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """All pictures and masks, in files of the right names once they are whole."""
+    """All pictures and masks, in files that get their final names once complete."""
     places = {"images": (number, size, size, 3), "masks": (number, size, size)}
     files = {name: stem.with_name(f"{stem.name}-{name}.npy") for name in places}
     fresh = {

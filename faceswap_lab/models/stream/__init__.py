@@ -1,1 +1,1 @@
-"""Frames in, swapped frames out: canvases, overlapped stages, the swap of a clip."""
+"""Streaming swap: canvases, overlapped stages, and the swap of a clip."""

@@ -1,14 +1,14 @@
-"""A swapped crop in the target's colours: what the two back ends of a canvas share.
+"""Colour matching of a swapped crop to the target, shared by both canvas back ends.
 
-Statistics are taken of each crop alone, where its mask lets it be seen. Nothing is smoothed over frames, for a batch stands alone
-(see `models.stream.swap_frames`): the colours are as steady in time as the mask and the two pictures are.
+Statistics are computed per crop, weighted by its mask. There is no temporal smoothing, as batches are independent (see
+`models.stream.swap_frames`): the colours are as stable over time as the mask and the two pictures.
 
-Off by default. Four pairs of actors, 12 frames each, PSNR in dB where a perfect swap changes pixels, against the truth that keeps
-the source's skin and the one that takes the target's (`benchmarks/colour.py`; its README has SSIM and flicker too):
+Off by default. Four pairs of actors, 12 frames each, PSNR in dB where a perfect swap changes pixels, against the truth with the
+source's skin tone / the target's (`benchmarks/colour.py`; its README has SSIM and flicker too):
 
     swapper                                none           mean           reinhard
     pair, trained on truth                 28.0 / 14.6    15.5 / 23.7    14.8 / 24.5
-    warp, which sees to light itself       14.7 / 19.2    14.7 / 19.2    14.6 / 18.8
+    warp, which adapts to light itself     14.7 / 19.2    14.7 / 19.2    14.6 / 18.8
     truth under another light              17.0 / 16.1    17.0 / 22.4    16.8 / 23.2
 """
 
@@ -23,22 +23,22 @@ from faceswap_lab.faces import blend
 from faceswap_lab.models.protocols import Crops, Swapped
 
 Colour = Literal["none", "mean", "reinhard"]
-"""How a swapped crop's colours are brought to the target's: not at all; their mean in CIELAB (others call it avg-color); mean and
-spread in CIELAB (Reinhard's colour transfer, rct)."""
+"""How a swapped crop's colours are matched to the target's: not at all; mean in CIELAB (also called avg-color); mean and standard
+deviation in CIELAB (Reinhard's colour transfer, rct)."""
 
-# OpenCV's constants: the host's half is cv2.cvtColor, and both halves must agree within a level. The conversions stay ours because
-# OpenCV and scikit-image work on the host only, where they would wait for the device, and kornia, a large dependency for two
+# OpenCV's constants: the host back end uses cv2.cvtColor, and both must agree within a level. The conversions are our own because
+# OpenCV and scikit-image run on the host only, which would require synchronisation, and kornia, a large dependency for two
 # functions, has another white point.
 _TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _WHITE = (0.950456, 1.0, 1.088754)
 EMPTY = 1e-3
-"""Sum of a mask's pixels up to which it shows nothing."""
+"""Sum of a mask's pixels up to which it counts as empty."""
 
 
 def seen_part(crops: Crops, swapped: Swapped) -> Float32[np.ndarray, "s s"] | None:
-    """Where a crop is face, for a swapper that gives no mask: its template's ellipse. None where the swapper says it, or nobody.
+    """The face region of a crop for a swapper without masks: its template's ellipse. None if there is a mask, or no ellipse.
 
-    Only there its colours are taken and changed: the background that such a swapper draws is right as it is.
+    Colours are measured and changed only there: the background drawn by such a swapper is right already.
     """
     if swapped.mask is not None or crops.template not in blend.ELLIPSES:
         return None
@@ -48,7 +48,7 @@ def seen_part(crops: Crops, swapped: Swapped) -> Float32[np.ndarray, "s s"] | No
 def match(
     pixels: Float[Tensor, "n 3 s s"], reference: Float[Tensor, "n 3 s s"], masks: Float[Tensor, "n 1 s s"], colour: Colour
 ) -> Float[Tensor, "n 3 s s"]:
-    """`blend.match_colour` in torch, for n crops (0..1) at once and without waiting for the device.
+    """`blend.match_colour` in torch, batched over n crops (0..1) and without synchronisation.
 
     A crop whose mask is empty keeps its colours.
     """
@@ -78,7 +78,7 @@ def to_lab(rgb: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n 3 s s"]:
 
 
 def to_rgb(lab: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n 3 s s"]:
-    """sRGB 0..1 of CIELAB, what lies outside clipped."""
+    """sRGB 0..1 of CIELAB, clipped to the gamut."""
     light, red, yellow = lab.unbind(1)
     y = (light + 16) / 116
     bent = torch.stack([y + red / 500, y, y - yellow / 200], 1)

@@ -1,7 +1,7 @@
-"""A batch of frames on a GPU: crops are cut and pasted there, for all faces at once, and pixels cross to the host only at the end.
+"""A batch of frames on a GPU: crops are cut and pasted there, for all faces at once; only the results are copied to the host.
 
-The arithmetic is `align.warp`'s and `blend.paste_into`'s, in torch: the same samples, filters and roundings, so that the two back
-ends agree within a level on anything but noise (OpenCV places samples in its own fixed steps). It runs on any device, the CPU too.
+The arithmetic is that of `align.warp` and `blend.paste_into`, in torch: the same samples, filters and rounding, so that both back
+ends agree within a level except on noise (OpenCV quantises sample positions). It runs on any device, including the CPU.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from faceswap_lab.models.stream import colour_match as colours
 from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.stream.host_canvas import border_window
 
-# Beyond the region that is read: what a cubic filter reaches.
+# Margin around a region for the support of a cubic filter.
 _MARGIN = 3
 
 
@@ -37,9 +37,9 @@ class _Box:
 
 
 class DeviceCanvas:
-    """Frames of one size on `device`. Methods as `canvas.HostCanvas`'s; the caller's frames are never changed.
+    """Frames of one size on `device`. Methods as in `HostCanvas`; the caller's frames are never changed.
 
-    Nothing but `frames` waits for the device. NaN in a swapper's pixels is therefore found only there (ValueError).
+    Only `frames` synchronises with the device, so NaN in a swapper's pixels is detected only there (ValueError).
     """
 
     def __init__(self, frames: Sequence[Frame], device: torch.device) -> None:
@@ -51,7 +51,7 @@ class DeviceCanvas:
         self._is_bad = torch.zeros((), dtype=torch.bool, device=device)
 
     def cut(self, faces: Faces, *, template: str, size: int) -> Crops:
-        """One crop a face, in the order of `faces`, on the device; matrices, indices and landmarks stay on the host."""
+        """One crop per face, in the order of `faces`, on the device; matrices, indices and landmarks stay on the host."""
         matrices = np.zeros((len(faces), 2, 3), np.float64)
         for row in range(len(faces)):
             matrices[row] = align.frame_to_crop(faces.keypoints[row], template=template, size=size)
@@ -73,7 +73,7 @@ class DeviceCanvas:
         )
 
     def match(self, crops: Crops, swapped: Swapped, colour: Colour) -> Swapped:
-        """The same answer in the colours of the crops it was drawn from; NaN stays NaN."""
+        """The same output, colour-matched to its input crops; NaN is preserved."""
         if colour == "none" or not len(crops):
             return swapped
         masks, part = self._masks(swapped), colours.seen_part(crops, swapped)
@@ -85,7 +85,7 @@ class DeviceCanvas:
         return replace(swapped, pixels=pixels + alpha * (matched - pixels))
 
     def paste(self, crops: Crops, swapped: Swapped) -> None:
-        """Lay each swapped crop over its frame through its mask, faded out towards the crop's border."""
+        """Blends each swapped crop into its frame by its mask, feathered at the crop's border."""
         pixels = swapped.pixels.detach().float().clamp(0, 1)
         self._is_bad |= torch.isnan(pixels.sum())
         levels = pixels.mul(255).round()
@@ -102,9 +102,9 @@ class DeviceCanvas:
                 self._composite(self._place[int(crops.frame_index[row])], *item)
 
     def frames(self) -> Iterator[Frame]:
-        """The frames as they now are, in order."""
+        """The current frames, in order."""
         if bool(self._is_bad):
-            raise ValueError("the swapper's pixels hold NaN")
+            raise ValueError("the swapper's pixels contain NaN")
         for place, frame in enumerate(self._given):
             yield replace(frame, image=self._pixels[place].cpu().numpy().copy()) if place in self._changed else frame
 
@@ -113,14 +113,14 @@ class DeviceCanvas:
     def _crops(
         self, places: Sequence[int], matrices: Float64[np.ndarray, "n 2 3"], size: int, samples: int
     ) -> Float[Tensor, "n 3 s s"]:
-        """Crops whose pixels are each the mean of `samples` x `samples` reads of the frame."""
+        """Crops whose pixels are each the mean of `samples` x `samples` samples of the frame."""
         boxes = [self._box(align.invert(matrix), size) for matrix in matrices]
         height, width = (max(getattr(box, name) for box in boxes) + 2 * _MARGIN for name in ("height", "width"))
         regions, to_region = [], np.zeros((len(boxes), 2, 3), np.float64)
         for row, (place, box, matrix) in enumerate(zip(places, boxes, matrices, strict=True)):
             part = self._pixels[place, box.top : box.top + box.height, box.left : box.left + box.width].permute(2, 0, 1).float()
             after = (width - box.width - _MARGIN, height - box.height - _MARGIN)
-            # The frame's edge goes on; what was added beside an inner edge is not read.
+            # The frame's edge is replicated; padding at an edge inside the frame is not sampled.
             regions.append(functional.pad(part[None], (_MARGIN, after[0], _MARGIN, after[1]), mode="replicate"))
             fine = matrix * samples
             fine[:, 2] += (samples - 1) / 2
@@ -143,7 +143,7 @@ class DeviceCanvas:
         rows: Sequence[int],
         samples: int,
     ) -> Iterator[tuple[_Box, Tensor, Tensor]]:
-        """For each row its box in the frame, the patch there and how much of it counts; `samples` as `_samples` gives them."""
+        """For each row its box in the frame, the patch there and its alpha; `samples` as returned by `_samples`."""
         if not rows:
             return
         size = levels.shape[-1]
@@ -155,7 +155,7 @@ class DeviceCanvas:
         for number, (row, box) in enumerate(zip(rows, boxes, strict=True)):
             to_crop[number] = align.invert(back[row])
             to_crop[number, :, 2] += to_crop[number, :, :2] @ [box.left, box.top]
-            # `most` samples a pixel each way, spread evenly over it.
+            # `most` evenly spaced samples per pixel and axis.
             to_crop[number, :, 2] -= to_crop[number, :, :2] @ np.full(2, (most - 1) / 2 / most)
             to_crop[number, :, :2] /= most
         points = self._points(to_crop, height * most, width * most)
@@ -173,7 +173,7 @@ class DeviceCanvas:
             yield box, foreground[number, :, : box.height, : box.width], alpha[number, :, : box.height, : box.width]
 
     def _masks(self, swapped: Swapped) -> Float[Tensor, "n 1 s s"]:
-        """How much of each crop is seen: what the swapper says, faded out towards the border."""
+        """The blend mask of each crop: the swapper's, feathered at the border."""
         number, size = len(swapped.pixels), swapped.pixels.shape[-1]
         border = self._sent(border_window(size).copy())[None, None].expand(number, 1, size, size)
         return border if swapped.mask is None else border * swapped.mask.detach().float().clamp(0, 1)
@@ -187,7 +187,7 @@ class DeviceCanvas:
     # --- places ---------------------------------------------------------------------------------------------------------------
 
     def _box(self, crop_to_frame: Float64[np.ndarray, "2 3"], size: int) -> _Box:
-        """The part of the frame that a crop of `size` covers, with the reach of a filter; at least one pixel."""
+        """The part of the frame covered by a crop of `size`, plus the filter support; at least one pixel."""
         corners = np.array([(-1.0, -1.0), (size, -1), (-1, size), (size, size)])
         points = align.transform_points(crop_to_frame, corners)
         low, high = np.floor(points.min(0)).astype(int) - _MARGIN, np.ceil(points.max(0)).astype(int) + 1 + _MARGIN
@@ -202,7 +202,7 @@ class DeviceCanvas:
         return bool((points.max(0) > -1).all() and (points.min(0) < limit).all())
 
     def _points(self, matrices: Float64[np.ndarray, "n 2 3"], height: int, width: int) -> Float[Tensor, "n h w 2"]:
-        """Where each pixel of n pictures of one size goes. Numbers are small, so single precision holds them to 1/1000 pixel."""
+        """Maps the pixel grid of n pictures of one size. Coordinates are small, so single precision is accurate to 1/1000 pixel."""
         on_device = self._sent(matrices.astype(np.float32))
         x = torch.arange(width, device=self._device, dtype=torch.float32)
         y = torch.arange(height, device=self._device, dtype=torch.float32)
@@ -218,8 +218,8 @@ class DeviceCanvas:
 
 
 def _levels(read: Float[Tensor, "n c h w"], samples: int) -> Float[Tensor, "n c hh ww"]:
-    """Whole levels, the mean of `samples` x `samples` reads each, rounded where and as OpenCV rounds: four bytes' halves upwards,
-    all others' to even."""
+    """Integer levels, the mean of `samples` x `samples` samples each, rounded like OpenCV: halves upwards for 2 x 2 samples, else
+    to even."""
     if samples == 1:
         return read.round()
     mean = functional.avg_pool2d(read.round(), samples)
@@ -227,7 +227,7 @@ def _levels(read: Float[Tensor, "n c h w"], samples: int) -> Float[Tensor, "n c 
 
 
 def _samples(crop_to_frame: Float64[np.ndarray, "2 3"]) -> int:
-    """How many samples a pixel of the frame takes of a crop each way; 0 where the crop is enlarged instead."""
+    """Samples of the crop per frame pixel and axis; 0 if the crop is magnified."""
     scale = align.scale_of(crop_to_frame)
     return max(1, round(1 / scale)) if scale < SHRINKS else 0
 
@@ -235,7 +235,7 @@ def _samples(crop_to_frame: Float64[np.ndarray, "2 3"]) -> int:
 def _read(
     pictures: Float[Tensor, "n c h w"], points: Float[Tensor, "n hh ww 2"], mode: str, padding: str
 ) -> Float[Tensor, "n c hh ww"]:
-    """`pictures` at `points` (x, y), pixel centres at integers."""
+    """`pictures` sampled at `points` (x, y), pixel centres at integers."""
     height, width = pictures.shape[-2:]
     grid = torch.stack([points[..., 0] * (2 / (width - 1)) - 1, points[..., 1] * (2 / (height - 1)) - 1], dim=-1)
     return functional.grid_sample(pictures, grid, mode=mode, padding_mode=padding, align_corners=True)

@@ -1,4 +1,4 @@
-"""A batch of frames where their pixels live. Here: on the host, with OpenCV, inside each face's region only."""
+"""A batch of frames in host memory, cut and pasted with OpenCV, within each face's region only."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,13 +15,13 @@ from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models.protocols import Crops, Swapped
 from faceswap_lab.models.stream.colour_match import EMPTY, Colour, seen_part
 
-_NAN = "the swapper's pixels hold NaN"
+_NAN = "the swapper's pixels contain NaN"
 
 
 class HostCanvas:
-    """Frames in host memory. `cut` takes aligned faces out, `paste` puts them back, `frames` hands the result on.
+    """Frames in host memory. `cut` extracts aligned faces, `paste` blends them back, `frames` returns the result.
 
-    Frames are copied before the first face is pasted into them, unless the caller gives them away with `owned`.
+    Frames are copied before the first paste, unless the caller passes ownership with `owned`.
     """
 
     def __init__(self, frames: Sequence[Frame], *, owned: bool = False) -> None:
@@ -30,7 +30,7 @@ class HostCanvas:
         self._owned = {place for place, frame in enumerate(self._frames) if owned and frame.image.flags.writeable}
 
     def cut(self, faces: Faces, *, template: str, size: int) -> Crops:
-        """One crop a face, in the order of `faces`; `faces.frame_index` holds the frames' own numbers."""
+        """One crop per face, in the order of `faces`; `faces.frame_index` holds the `index` of the frames."""
         matrices = np.zeros((len(faces), 2, 3), np.float64)
         pixels = np.zeros((len(faces), size, size, 3), np.uint8)
         for i in range(len(faces)):
@@ -40,7 +40,7 @@ class HostCanvas:
         if faces.landmarks is not None:
             landmarks = np.stack([align.transform_points(m, p) for m, p in zip(matrices, faces.landmarks, strict=True)])
         return Crops(
-            # In numpy: torch would wake its threads for a millisecond's work, and wait for them on a busy machine.
+            # In numpy: torch would wake its thread pool for a millisecond of work, and wait for it on a busy machine.
             pixels=torch.from_numpy(np.divide(pixels, 255, dtype=np.float32)).permute(0, 3, 1, 2),
             frame_to_crop=matrices,
             frame_index=faces.frame_index.astype(np.int64),
@@ -49,9 +49,9 @@ class HostCanvas:
         )
 
     def match(self, crops: Crops, swapped: Swapped, colour: Colour) -> Swapped:
-        """The same answer in the colours of the crops it was drawn from; the crops are as `cut` gave them. ValueError for NaN.
+        """The same output, colour-matched to its input crops, which are as returned by `cut`. ValueError for NaN.
 
-        One whose mask is empty keeps its own, and so does what lies around the face where the swapper gives no mask.
+        Crops with an empty mask are unchanged, and so are the surroundings of the face if the swapper has no mask.
         """
         if colour == "none":
             return swapped
@@ -69,7 +69,7 @@ class HostCanvas:
         return replace(swapped, pixels=torch.from_numpy(out))
 
     def paste(self, crops: Crops, swapped: Swapped) -> None:
-        """Lay each swapped crop over its frame through its mask, faded out towards the crop's border. ValueError for NaN."""
+        """Blends each swapped crop into its frame by its mask, feathered at the crop's border. ValueError for NaN."""
         levels = _levels(swapped)
         for i, mask in enumerate(_masks(swapped, levels.shape[1])):
             blend.paste_into(self._own_image(int(crops.frame_index[i])), levels[i], mask, crops.frame_to_crop[i])
@@ -83,7 +83,7 @@ class HostCanvas:
         return self._frames[place].image
 
     def frames(self) -> Iterator[Frame]:
-        """The frames as they now are, in order."""
+        """The current frames, in order."""
         yield from self._frames
 
     def _frame_of(self, index: int) -> Frame:
@@ -91,7 +91,7 @@ class HostCanvas:
 
 
 def _masks(swapped: Swapped, size: int) -> Iterator[Float32[np.ndarray, "s s"]]:
-    """How much of each crop is seen: what the swapper says, faded out towards the border."""
+    """The blend mask of each crop: the swapper's, feathered at the border."""
     border = border_window(size)
     if swapped.mask is None:
         yield from (border for _ in range(len(swapped.pixels)))
@@ -101,7 +101,7 @@ def _masks(swapped: Swapped, size: int) -> Iterator[Float32[np.ndarray, "s s"]]:
 
 
 def _levels(swapped: Swapped) -> UInt8[np.ndarray, "n s s 3"]:
-    """A swapper's pixels as levels. From another device they come rounded, one byte a value."""
+    """A swapper's pixels as levels. They are rounded before the transfer from another device, one byte per value."""
     pixels = swapped.pixels.detach()
     if pixels.device.type != "cpu":
         pixels = pixels.float().clamp(0, 1)
@@ -116,7 +116,7 @@ def _levels(swapped: Swapped) -> UInt8[np.ndarray, "n s s 3"]:
         values = values.clip(0, 1)
     levels = np.empty((len(values), *values.shape[2:], 3), np.uint8)
     for picture, planes in zip(levels, values, strict=True):
-        # OpenCV rounds half to even and stops at 0 and 255, as rint and clip would, in one pass.
+        # OpenCV rounds half to even and saturates at 0 and 255, like rint and clip, in one pass.
         contiguous = [np.ascontiguousarray(plane) for plane in planes]
         cv2.merge([cv2.multiply(plane, 255.0, dtype=cv2.CV_8U) for plane in contiguous], dst=picture)  # type: ignore[call-overload]
     return levels
@@ -124,7 +124,7 @@ def _levels(swapped: Swapped) -> UInt8[np.ndarray, "n s s 3"]:
 
 @lru_cache(maxsize=8)
 def border_window(side: int) -> Float32[np.ndarray, "side side"]:
-    """(side, side) float32: 0 on the outermost pixels, 1 from 6 % of the side inwards: a crop never ends in an edge."""
+    """(side, side) float32: 0 on the outermost pixels, 1 from 6 % of the side inwards, so that a crop never ends in an edge."""
     distance = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
     ramp = np.clip(distance / max(1.0, 0.06 * side), 0, 1).astype(np.float32)
     window: np.ndarray = np.minimum.outer(ramp, ramp)

@@ -1,4 +1,4 @@
-"""Looks at footage before a swap: whether it lies on its side, and what a source looks like."""
+"""Probing footage before a swap: its orientation, and the appearance of a source."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,10 +15,10 @@ _SURER = 0.03
 
 
 def turn_to_upright(footage: Footage, engine: Engine, *, num_frames: int = 5) -> int | None:
-    """By how many degrees clockwise (90, 180, 270) the pictures must be turned for faces to stand upright; None if they seem to.
+    """Clockwise rotation in degrees (90, 180, 270) that makes faces upright; None if they seem to be.
 
-    Looks at frames spread evenly; the turn whose faces are surest in all wins. Detectors also find large faces that lie or stand on
-    their heads and take their points for an upright face's (YuNet on actors: .93 upright, .63 to .90 turned), so the mesh is asked.
+    Tests evenly spaced frames; the rotation with the highest total confidence wins. Detectors also find large sideways or
+    upside-down faces as if they were upright (YuNet on actors: .93 upright, .63 to .90 rotated), so the mesh network is used too.
     """
     places = _spread(footage, num_frames)
     sure = dict.fromkeys((0, 90, 180, 270), 0.0)
@@ -32,19 +32,19 @@ def turn_to_upright(footage: Footage, engine: Engine, *, num_frames: int = 5) ->
 
 
 def _spread(footage: Footage, num_frames: int) -> list[int]:
-    """At most so many frames, spread evenly from the first to the last."""
+    """Indices of at most `num_frames` evenly spaced frames, from first to last."""
     places = np.linspace(0, len(footage) - 1, min(num_frames, len(footage))).round().astype(int)
     return [int(place) for place in np.unique(places)]
 
 
 def _sureness(frame: Frame, engine: Engine) -> float:
-    """How sure the engine is of an upright face in the frame: the detector's score times the upright probability; 0 without."""
+    """Confidence in an upright face in the frame: detector score times upright probability; 0 without a face."""
     found = engine.detect(frame)
     return float((found.scores * engine.upright_probability(frame, found)).max(initial=0.0))
 
 
 def source_of(footage: Footage, engine: Engine, *, num_frames: int = 5, dense: bool = True) -> Source:
-    """A Source from frames spread evenly over `footage`, one face each; frames without a face are left out."""
+    """A Source from evenly spaced frames of `footage`, one face each; frames without a face are skipped."""
     frames: list[Frame] = []
     faces: list[Faces] = []
     for place in _spread(footage, num_frames):
@@ -57,7 +57,7 @@ def source_of(footage: Footage, engine: Engine, *, num_frames: int = 5, dense: b
 
 
 def gallery_of(footage: Footage, engine: Engine, *, num_frames: int = 8) -> np.ndarray:
-    """(n, d) unit embeddings of the largest face in frames spread evenly over `footage`."""
+    """(n, d) unit embeddings of the largest face in evenly spaced frames of `footage`."""
     source: Source = source_of(footage, engine, num_frames=num_frames, dense=False)
     rows: Sequence[Faces] = [engine.embed(frame, face) for frame, face in zip(source.frames, source.faces, strict=True)]
     if not rows:

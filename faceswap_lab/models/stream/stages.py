@@ -1,6 +1,6 @@
-"""Work in stages, each in a thread of its own: order is kept, a bounded number of items is under way, the first error stops all.
+"""A pipeline of stages, one thread each: order is kept, the number of items in flight is bounded, the first error stops all.
 
-Threads suffice because what the stages call (OpenCV, onnxruntime, torch, FFmpeg) lets go of Python's lock while it works.
+Threads suffice because what the stages call (OpenCV, onnxruntime, torch, FFmpeg) releases the GIL.
 """
 
 from collections import deque
@@ -11,12 +11,12 @@ from time import perf_counter
 from typing import Any
 
 FIRST = "read"
-"""The name under which the time of the source is counted."""
+"""The name under which the source's time is recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What is done to each item, and the name under which its time is counted."""
+    """A function applied to each item, and the name under which its time is recorded."""
 
     name: str
     work: Callable[[Any], Any]
@@ -31,11 +31,11 @@ _END = object()
 
 
 class _StopError(Exception):
-    """Nobody wants the result any more."""
+    """The result is no longer needed."""
 
 
 class _Line:
-    """The pipes between the threads, under one lock: items are few and large."""
+    """The queues between the threads, under one lock: items are few and large."""
 
     def __init__(self, num_pipes: int, under_way: int) -> None:
         self._changed = Condition()
@@ -81,14 +81,14 @@ class _Line:
 def overlapped(
     source: Iterable[Any], stages: Sequence[Stage], *, under_way: int = 4, spent: dict[str, float] | None = None
 ) -> Iterator[Any]:
-    """Each item of `source` after all `stages`, in order, while the stages work on the items that follow.
+    """Each item of `source` after all `stages`, in order, while the stages process the following items.
 
-    At most `under_way` items exist at once, the one that was yielded last among them. An error of any stage, KeyboardInterrupt too,
-    is raised as itself after the items before it were yielded. When the caller stops early (an error, `close`), each thread ends
-    with the item it is at. Busy seconds are added to `spent` by stage; the source's as "read".
+    At most `under_way` items exist at once, including the one yielded last. An exception in any stage, including KeyboardInterrupt,
+    is re-raised unchanged after the preceding items were yielded. When the caller stops early (an error, `close`), each thread
+    finishes its current item. Busy seconds are added to `spent` by stage; the source's as "read".
     """
     if under_way < 1:
-        raise ValueError(f"at least one item is under way, got {under_way}")
+        raise ValueError(f"under_way must be at least 1, got {under_way}")
     times: dict[str, float] = {} if spent is None else spent
     line = _Line(len(stages) + 1, under_way)
     threads = [Thread(target=_read, args=(line, source, times), name=FIRST, daemon=True)]
@@ -101,7 +101,7 @@ def overlapped(
             if isinstance(item, _Failure):
                 raise item.error
             yield item
-            del item  # the next one may take its memory
+            del item  # frees its memory for the next one
             line.free_slot()
     finally:
         line.stop()
@@ -127,7 +127,7 @@ def _read(line: _Line, source: Iterable[Any], times: dict[str, float]) -> None:
         _fail(line, 0, error)
     finally:
         if isinstance(iterator, Iterator) and hasattr(iterator, "close"):
-            iterator.close()  # files are closed by the thread that read them
+            iterator.close()  # files must be closed by the thread that read them
 
 
 def _work(line: _Line, number: int, stage: Stage, times: dict[str, float]) -> None:

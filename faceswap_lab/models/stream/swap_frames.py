@@ -1,7 +1,7 @@
-"""Frames in, swapped frames out, in order: read, find, swap and paste at the same time, a batch each.
+"""The streaming swap of frames in order: read, find, swap and paste run concurrently, each on another batch.
 
-Convention: a batch stands alone. Nothing that is found, followed or computed in one reaches into the next, so a stream that is
-begun anew at a batch's first frame gives to the bit what it would have given.
+Convention: batches are independent. Nothing detected, tracked or computed in one affects the next, so a stream restarted at the
+first frame of a batch gives bit-identical results.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,19 +27,19 @@ from faceswap_lab.models.stream.stages import Stage, overlapped
 T = TypeVar("T")
 
 _BATCHES_UNDER_WAY = 4
-# More faces than this in a batch are swapped and pasted part by part: a crowd's crops would fill the memory.
+# More faces than this in a batch are swapped and pasted in parts: a crowd's crops would fill the memory.
 _FACES_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
-    """`batch` frames go through a stage together; `select` says which faces of a frame are swapped.
+    """`batch` frames pass through a stage together; `select` determines which faces of a frame are swapped.
 
-    The detector looks at every `every`-th frame; between, faces are followed by optical flow, and detected anew when they are lost.
-    A face that appears between is found up to `every - 1` frames late. At 1 each frame is looked at.
+    The detector runs on every `every`-th frame; in between, faces are tracked by optical flow, and detected again when lost.
+    A face that appears in between is found up to `every - 1` frames late. At 1 the detector runs on each frame.
 
-    `colour` brings each swapped crop to its target's colours before it is pasted: right for a swapper that does not
-    follow the target's light, wrong where the source's own tone of skin is wanted (figures in `models.stream.colour_match`).
+    `colour` matches each swapped crop's colours to the target's before pasting: right for a swapper that does not follow the
+    target's light, wrong if the source's skin tone should be kept (figures in `models.stream.colour_match`).
     """
 
     batch: int = 8
@@ -49,17 +49,17 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         if self.batch < 1 or not 1 <= self.every <= 60:
-            raise ValueError(f"a batch has at least 1 frame, and every is 1 to 60, got {self.batch} and {self.every}")
+            raise ValueError(f"batch must be at least 1 and every 1 to 60, got {self.batch} and {self.every}")
 
     @property
     def batch_size(self) -> int:
-        """Frames in a batch: the least multiple of `every` that holds `batch`."""
+        """Frames per batch: the smallest multiple of `every` that is at least `batch`."""
         return -(-self.batch // self.every) * self.every
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SwappedFrame:
-    """A finished frame, the faces that were replaced in it (none: the frame is as it came), and how many others were left."""
+    """A finished frame, the faces replaced in it (none: the frame is unchanged), and the number of others left."""
 
     frame: Frame
     faces: Faces
@@ -68,7 +68,7 @@ class SwappedFrame:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Batch:
-    """What the stages hand on to each other."""
+    """What the stages pass to each other."""
 
     frames: list[Frame]
     found: list[tuple[Faces, int]] = field(default_factory=list)
@@ -98,12 +98,12 @@ def swap_frames(
 ) -> Iterator[SwappedFrame]:
     """The frames `start` to `stop` of `footage` in order, the selected faces replaced by source 0 of `codes`.
 
-    `start` is a multiple of `config.batch_size` where the result is to equal an unbroken stream's. The stages' busy seconds are
-    added to `spent`: read, find, swap, colour (where it is matched), paste. An error in any of them, or an interrupt, stops all and
-    is raised as itself after the frames before it; closing the iterator stops them too.
+    `start` must be a multiple of `config.batch_size` for results equal to an uninterrupted stream. The stages' busy seconds are
+    added to `spent`: read, find, swap, colour (if matched), paste. An error in any of them, or an interrupt, stops all and is
+    re-raised unchanged after the preceding frames; closing the iterator stops them too.
     """
     finder = _Finder(engine=engine, swapper=swapper, config=config, corrections=corrections, origin=footage.origin)
-    # A video's frames are decoded for this reader alone; a still is kept by its clip, and an actor's frames by the take.
+    # A video's frames are decoded for this reader alone; a still is cached by its clip, and an actor's frames by the take.
     owned = isinstance(footage, Clip | Excerpt) and len(footage) > 1
     painter = _Painter(swapper=swapper, codes=codes, colour=config.colour, device=device, owned=owned)
     source = (_Batch(frames=frames) for frames in batches(footage.frames(start, stop), config.batch_size))
@@ -123,7 +123,7 @@ def swap_frames(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Painter:
-    """Swaps the faces of a batch, matches their colours and pastes them: a stage each. `owned` frames may be painted on."""
+    """Swaps the faces of a batch, matches their colours and pastes them: one stage each. `owned` frames may be modified."""
 
     swapper: AnySwapper
     codes: Any
@@ -165,7 +165,7 @@ class _Painter:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Finder:
-    """Finds the faces of a batch that will be swapped, with what the swapper needs of them."""
+    """Finds the faces of a batch to be swapped, with the landmarks that the swapper needs."""
 
     engine: Engine
     swapper: AnySwapper
@@ -174,15 +174,15 @@ class _Finder:
     origin: str
 
     def fill(self, batch: _Batch) -> _Batch:
-        """The batch with what is found in it."""
+        """The batch with its faces filled in."""
         batch.found = self.find(batch.frames)
         return batch
 
     def find(self, frames: Sequence[Frame]) -> list[tuple[Faces, int]]:
-        """For each frame the chosen faces, and how many others there are."""
+        """For each frame the selected faces, and the number of others."""
         answers: list[tuple[Faces, int]] = []
         taken, num_left = Faces.none(), 0
-        # What is looked at in any case, at once; where a face is lost between, that frame alone.
+        # Scheduled detections are batched; where tracking loses a face, that frame is detected alone.
         found = self.engine.detect_all(frames[:: self.config.every])
         for place, frame in enumerate(frames):
             followed = None
@@ -202,19 +202,19 @@ class _Finder:
         return taken, len(found) - len(taken)
 
     def _followed(self, before: Frame, frame: Frame, taken: Faces) -> tuple[Faces, Faces] | None:
-        """The faces of the frame before, in this one, plain and made ready; None if one of them is lost."""
+        """The previous frame's faces tracked into this one, as tracked and as prepared for the swapper; None if one is lost."""
         if not len(taken):
             return taken, self._ready(frame, taken)
         moved, sure = follow(before.image, frame.image, taken, index=frame.index)
         if not sure.all():
             return None
         ready = self._ready(frame, moved)
-        # A mesh that does not believe in its own points says that there is no face where the flow has led.
+        # If the mesh network rejects its own points, there is no face where the optical flow has led.
         if ready.visible is not None and not ready.visible.any(axis=1).all():
             return None
         return moved, ready
 
     def _ready(self, frame: Frame, taken: Faces) -> Faces:
-        """A hand's corrections win; where nothing is found, the face that a hand put there is taken."""
+        """Manual corrections take precedence; where nothing is found, a manually added face is used."""
         chosen = self.corrections.apply(self.origin, taken) if len(taken) else self.corrections.added(self.origin, frame.index)
         return self.engine.landmarks(frame, chosen) if self.swapper.needs.point_set and len(chosen) else chosen

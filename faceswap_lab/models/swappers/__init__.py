@@ -1,1 +1,1 @@
-"""What draws faces: the trained pair, the warp, and files of the inswapper kind."""
+"""Swappers: the trained pair, the warp, and ONNX files of INSwapper's type."""

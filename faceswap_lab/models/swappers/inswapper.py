@@ -1,6 +1,6 @@
-"""Swappers of INSwapper's shape from an ONNX file: a crop and the source's embedding in, the swapped crop out.
+"""INSwapper-type swappers from an ONNX file: from a crop and the source's embedding to the swapped crop.
 
-The file needs onnxruntime only. Sides, batch and the map from embeddings to the network's own space are read from it.
+Needs only onnxruntime. Crop size, batch size and the map from embeddings to the network's latent space are read from the file.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ _TYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 class Inswapper:
-    """Implements `protocols.Swapper`; codes are (number of sources, d) vectors of unit length in the network's space.
+    """Implements `protocols.Swapper`; codes are (number of sources, d) unit vectors in the network's latent space.
 
-    `embedder` names the recogniser whose embeddings the file was trained with; the file itself does not say. The network gives no
-    mask: the whole crop is pasted, faded out at its border.
+    `embedder` names the recogniser whose embeddings the file was trained with; the file itself does not record it. The network
+    predicts no mask: the whole crop is pasted, feathered at its border.
     """
 
     def __init__(self, graph: Graph, session: onnxruntime.InferenceSession, embedder: str) -> None:
@@ -41,24 +41,24 @@ class Inswapper:
             source="an ONNX file of INSwapper's shape",
             sha256=graph.sha256,
         )
-        # Either side may fix the batch, and a file that fixes it at more than one could not take the last, smaller batch.
+        # Inputs or outputs may fix the batch size; a file that fixes it above one could not process the last, smaller batch.
         fixed = [port for port in (*graph.inputs, *graph.outputs) if port.shape[:1] not in ((), (None,))]
         template = "arcface" if size % 112 == 0 else "arcface-128"
         self.needs = Needs(template=template, size=size, source="embedding", embedder=embedder, max_batch=1 if fixed else None)
 
     @classmethod
     def open(cls, path: Path, device: torch.device, *, embedder: str) -> "Inswapper":
-        """Read, check and load a file. Raises WeightsError for any other, LicenceError for one whose licence nobody accepted."""
+        """Reads, checks and loads a file. Raises WeightsError for any other file, LicenceError if its licence was not accepted."""
         graph = check(onnx_inspect.inspect(path))
         restricted.require_accepted([graph.sha256])
         return cls(graph, devices.onnx_session(path, device), embedder)
 
     def providers(self) -> dict[str, str]:
-        """What the network runs on, as onnxruntime says."""
+        """The network's provider as reported by onnxruntime."""
         return devices.providers(swap=self._session)
 
     def encode(self, sources: Sequence[Source]) -> Float32[np.ndarray, "n d"]:
-        """The mean direction of each source's embeddings, taken through the file's map. FaceError for a source without any."""
+        """Each source's mean embedding direction, mapped by the file's matrix. FaceError for a source without embeddings."""
         codes = np.zeros((len(sources), self._to_latent.shape[0]), np.float32)
         for row, source in enumerate(sources):
             vectors = [faces.embeddings[0] for faces in source.faces if len(faces) and faces.embeddings is not None]
@@ -75,7 +75,7 @@ class Inswapper:
         return codes
 
     def __call__(self, crops: Crops, codes: Float32[np.ndarray, "m d"], which: Int64[np.ndarray, " n"]) -> Swapped:
-        """Each crop redrawn as the person its code names, on the device of the crops' pixels; no mask."""
+        """Each crop redrawn as the person of its code, on the device of the crops' pixels; no mask."""
         step = self.needs.max_batch or max(1, len(crops))
         drawn = [
             self._draw(crops.pixels[start : start + step], codes[which[start : start + step]])
@@ -85,7 +85,7 @@ class Inswapper:
         return Swapped(pixels=pixels.clamp(0, 1))
 
     def _draw(self, pixels: Float[Tensor, "n 3 s s"], latents: Float32[np.ndarray, "n d"]) -> Float[Tensor, "n 3 s s"]:
-        """One run. Tensors are bound where they lie, so that pixels on a GPU stay there."""
+        """One inference run. Tensors are bound in place, so that pixels on a GPU stay there."""
         picture, code = self._graph.inputs
         there = pixels if pixels.device.type in ("cpu", "cuda") else pixels.cpu()
         given = there.to(_TYPES[picture.dtype]).contiguous()
@@ -97,8 +97,8 @@ class Inswapper:
         output = self._graph.outputs[0]
         binding.bind_output(output.name, *place, np.dtype(output.dtype), tuple(answer.shape), answer.data_ptr())
         if given.is_cuda:
-            torch.cuda.current_stream(given.device).synchronize()  # onnxruntime has a stream of its own
-        with devices.running(f"{self.card.name} to give crops of {self.needs.size} pixels"):
+            torch.cuda.current_stream(given.device).synchronize()  # onnxruntime uses its own stream
+        with devices.running(f"{self.card.name} to return crops of {self.needs.size} pixels"):
             self._session.run_with_iobinding(binding)
             binding.synchronize_outputs()
         return answer.to(device=pixels.device, dtype=pixels.dtype)
@@ -108,14 +108,14 @@ class Inswapper:
         if names != {self.needs.embedder} or width != self._to_latent.shape[0]:
             wanted = f"{self._to_latent.shape[0]} values of {self.needs.embedder}"
             raise WeightsError(
-                expected=f"embeddings that {self.card.name} was made for, {wanted}",
+                expected=f"embeddings that {self.card.name} was trained with, {wanted}",
                 got=f"{width} values of {', '.join(map(str, names))}",
                 remedy="choose the engine with the recogniser that this swapper was trained with",
             )
 
 
 def check(graph: Graph) -> Graph:
-    """The same graph if it is of INSwapper's shape. Raises WeightsError, saying what is not, before anything is run."""
+    """Returns the graph if it is of INSwapper's type. Raises WeightsError with the mismatch, before anything is run."""
     if len(graph.inputs) != 2 or len(graph.outputs) != 1:
         raise onnx_inspect.refusal(graph.path, "a swapper: two inputs, one output", f"{len(graph.inputs)} and {len(graph.outputs)}")
     (picture, code), (answer,) = graph.inputs, graph.outputs
@@ -130,19 +130,19 @@ def check(graph: Graph) -> Graph:
         )
     if not answer.fits(None, 3, size, size):
         raise onnx_inspect.refusal(
-            graph.path, f"answers as large as the crops, {size} pixels a side", f"{answer.name} {list(answer.shape)}"
+            graph.path, f"outputs as large as the crops, {size} pixels a side", f"{answer.name} {list(answer.shape)}"
         )
     for port in (picture, code, answer):
         if port.shape[:1] not in ((), (None,), (1,)):
             raise onnx_inspect.refusal(graph.path, "a batch of one, or of any number", f"one of {port.shape[0]} in {port.name}")
     width = len(_identity_map(graph))
     if not code.fits(None, width):
-        raise onnx_inspect.refusal(graph.path, f"codes of {width} values, as its map gives", f"{code.name} {list(code.shape)}")
+        raise onnx_inspect.refusal(graph.path, f"codes of {width} values, as its map returns", f"{code.name} {list(code.shape)}")
     return graph
 
 
 def _identity_map(graph: Graph) -> Float32[np.ndarray, "d d"]:
-    """The map from embeddings to codes: by INSwapper's habit the last initializer, square."""
+    """The matrix from embeddings to codes: by INSwapper's convention the last initializer, square."""
     last = graph.last
     if last is None or last.ndim != 2 or last.shape[0] != last.shape[1] or last.dtype.kind != "f" or not np.isfinite(last).all():
         got = "none" if last is None else f"{last.dtype}{list(last.shape)}"

@@ -1,4 +1,4 @@
-"""MediaPipe's mesh of 468 face points: its triangles, a mean head in space, and what follows for one face's points."""
+"""MediaPipe's mesh of 468 face points: its triangles, a 3D mean head, and the view direction and depth of a face's points."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Topology:
-    """Triangles that turn from x towards y when the face is seen from the front, two rings of points, and a mean head.
+    """Triangles, oriented from x towards y in frontal view, two rings of points, and a mean head.
 
     `triangles` cover the face without holes: the last 46 close the eyes and the mouth. `shape` is the mean head, centred and of
     unit norm, in MediaPipe's axes: x to the picture's right, y down, z away from the camera.
@@ -25,7 +25,7 @@ class Topology:
 
 @cache
 def topology() -> Topology:
-    """The package's own data (`docs/make_mesh468.py` makes it), read once."""
+    """The package's own data (made by `docs/make_mesh468.py`), read once."""
     stored = json.loads(files("faceswap_lab.models.swappers").joinpath("mesh468.json").read_text("ascii"))
     shape, skin = np.array(stored["shape_thousandths"]) / 1000, np.array(stored["triangles"])
     rings = boundary_rings(skin)
@@ -38,7 +38,7 @@ def topology() -> Topology:
 
 
 def boundary_rings(triangles: Int[np.ndarray, "t 3"]) -> list[list[int]]:
-    """The closed lines of edges that belong to one triangle only, each as its points in order."""
+    """The closed loops of boundary edges, each as its points in order."""
     edges = {(int(a), int(b)) for row in triangles for a, b in zip(row, np.roll(row, -1), strict=True)}
     following = dict(edge for edge in edges if edge[::-1] not in edges)
     rings = []
@@ -51,16 +51,16 @@ def boundary_rings(triangles: Int[np.ndarray, "t 3"]) -> list[list[int]]:
 
 
 def area(corners: Float[np.ndarray, "t 3 2"]) -> Float[np.ndarray, " t"]:
-    """Signed area of triangles; positive where the corners turn from x towards y."""
+    """Signed area of triangles; positive if oriented from x towards y."""
     one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     return np.asarray((one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]) / 2)
 
 
 def line_of_sight(points: Float[np.ndarray, "468 2"]) -> Float[np.ndarray, " 3"]:
-    """The direction in which the camera looks, as a unit vector in the mean head's space: (0, 0, 1) from the front.
+    """The camera's viewing direction as a unit vector in the mean head's space: (0, 0, 1) from the front.
 
-    From the least-squares affine camera of the mean head onto `points`, its rows made orthogonal. Roll does not enter. The third
-    axis is known only up to the fit of one mean head to every face: good for choosing and ordering, not for measuring a pose.
+    From the least-squares affine camera from the mean head to `points`, its rows orthogonalised. Independent of roll. Accuracy is
+    limited by fitting one mean head to every face: good for selection and ordering, not for measuring a pose.
     """
     fit = np.linalg.lstsq(topology().shape, points - points.mean(axis=0), rcond=None)[0].T
     across = fit[0] / np.linalg.norm(fit[0])
@@ -69,14 +69,14 @@ def line_of_sight(points: Float[np.ndarray, "468 2"]) -> Float[np.ndarray, " 3"]
 
 
 def depth(points: Float[np.ndarray, "468 2"]) -> Float[np.ndarray, " 468"]:
-    """How far each point lies from the camera, relative to the face's centre, in units of the mean head."""
+    """Depth of each point from the camera, relative to the face's centre, in units of the mean head."""
     return np.asarray(topology().shape @ line_of_sight(points))
 
 
 def _strip(ring: list[int], shape: Float[np.ndarray, "468 3"]) -> Int[np.ndarray, "t 3"]:
-    """A hole with an upper and a lower rim, closed by a zigzag between them from its corner on the picture's left.
+    """Triangulates a hole by a strip between its upper and lower rim, from its corner on the picture's left.
 
-    The ring runs as its triangles outside do, so the triangles inside run against it.
+    The ring has the orientation of the triangles outside, so the triangles inside are opposed to it.
     """
     start = int(shape[ring, 0].argmin())
     turned = ring[start:] + ring[:start]

@@ -1,4 +1,4 @@
-"""The swapper that was trained on two people: it draws either in the other's performance, and refuses everybody else."""
+"""The swapper trained on two people: it draws either one in the other's performance, and refuses anyone else."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ class PairSwapper:
         return [self.card.subjects.index(source.subject) for source in sources]
 
     def __call__(self, crops: Crops, codes: list[int], which: Int64[np.ndarray, " n"]) -> Swapped:
-        """Each crop redrawn as the person its code names, on the device of the crops' pixels."""
+        """Each crop redrawn as the person of its code, on the device of the crops' pixels."""
         drawn = torch.zeros(len(crops), 4, self.needs.size, self.needs.size, device=crops.pixels.device)
         people = np.array([codes[row] for row in which], dtype=np.int64)
         with torch.inference_mode():
@@ -53,16 +53,16 @@ class PairSwapper:
         return Swapped(pixels=drawn[:, :3], mask=drawn[:, 3:])
 
     def save(self, path: Path) -> None:
-        """Write weights, network config and card as one safetensors file. WeightsError if a weight is not finite."""
+        """Writes weights, network config and card as one safetensors file. WeightsError if a weight is not finite."""
         about = {"card": json.dumps(asdict(self.card)), "net": json.dumps(asdict(self._net.config))}
         tensors = {name: tensor.contiguous().cpu() for name, tensor in self._net.state_dict().items()}
         _require_finite(path, tensors)
-        # As bytes and not by safetensors' own writer, whose error for a full disk is no OSError.
+        # As bytes, since safetensors' own writer does not raise OSError on a full disk.
         path.write_bytes(save(tensors, metadata=about))
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> "PairSwapper":
-        """Read what `save` wrote. Raises WeightsError for any other file, and for weights that are not finite."""
+        """Reads the output of `save`. Raises WeightsError for any other file, and for weights that are not finite."""
         try:
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
@@ -89,5 +89,5 @@ def _require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
         raise WeightsError(
             expected=f"finite weights in {path}",
             got=f"NaN or infinity in {len(wrong)} of {len(tensors)} tensors, {wrong[0]} among them",
-            remedy="train the pair again, at a lower learning rate (recipe.train.learning_rate) if it was training that made them",
+            remedy="train the pair again, at a lower learning rate (recipe.train.learning_rate) if they came from training",
         )

@@ -1,4 +1,4 @@
-"""The pair network: one encoder that both people share, one decoder for each."""
+"""The pair network: an encoder shared by both people, one decoder for each."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,13 +11,13 @@ from torch.nn import functional
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairNetConfig:
-    """`size` is the crop's side in pixels, a multiple of 16; `width` is how many channels the widest feature map has.
+    """`size` is the crop's side in pixels, a multiple of 16; `width` is the number of channels of the widest feature map.
     `code` is the length of the bottleneck.
 
-    `skips` hands the encoder's feature maps to the decoders past the bottleneck. With truth to learn from that brings pose,
-    light and edges through sharply; without it the network would only learn to copy its input.
-    `normalise` brings each input picture to one mean and contrast before the encoder. Without truth this is what keeps skin tone
-    out of the code: else the encoder stores it and the other decoder renders it as light.
+    `skips` adds skip connections from the encoder to the decoders. With supervision by truth they preserve pose, light and edges
+    sharply; without truth the network would only learn to copy its input.
+    `normalise` normalises mean and contrast of each input picture. Without truth this keeps skin tone out of the code: else the
+    encoder stores it and the other decoder renders it as light.
     """
 
     size: int = 96
@@ -46,7 +46,7 @@ class _Residual(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A picture to feature maps of half, a quarter, an eighth and a sixteenth its side, and through a dense bottleneck."""
+    """From a picture to feature maps of 1/2, 1/4, 1/8 and 1/16 of its side, the last through a dense bottleneck."""
 
     def __init__(self, config: PairNetConfig) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Encoder(nn.Module):
         self.normalise = config.normalise
 
     def forward(self, x_BCHW: Float[Tensor, "b 3 s s"]) -> list[Tensor]:
-        """Pixels 0..1 to feature maps, the finest first; the last has been through the bottleneck and forgot where pixels were."""
+        """From pixels 0..1 to feature maps, finest first; the last has passed the bottleneck, which discards spatial layout."""
         x = normalised(x_BCHW) if self.normalise else x_BCHW
         maps = [x]
         for step in self.down:
@@ -70,7 +70,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Feature maps to a picture and the mask of where it replaces the target, both 0..1."""
+    """From feature maps to a picture and the mask of where it replaces the target, both 0..1."""
 
     def __init__(self, config: PairNetConfig) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Decoder(nn.Module):
         self.out = _conv(config.width // 2, 4)
 
     def forward(self, maps: list[Tensor]) -> Float[Tensor, "b 4 s s"]:
-        """Feature maps, the finest first, to RGB and mask, 0..1."""
+        """From feature maps, finest first, to RGB and mask, 0..1."""
         x = maps[-1]
         for level, (up, mix) in enumerate(zip(self.up, self.mix, strict=True)):
             x = functional.pixel_shuffle(up(x), 2)
@@ -105,17 +105,17 @@ class PairNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
 
     def forward(self, x_BCHW: Float[Tensor, "b 3 s s"], person: int) -> Float[Tensor, "b 4 s s"]:
-        """`person` as x's face, 0..1."""
+        """x with `person`'s face, 0..1."""
         drawn: Tensor = self.decoders[person](self.encoder(x_BCHW.contiguous(memory_format=torch.channels_last)))
         return drawn
 
 
 def _widths(config: PairNetConfig) -> list[int]:
-    """Channels of the encoder's feature maps, the finest first."""
+    """Channels of the encoder's feature maps, finest first."""
     return [factor * config.width for factor in (1, 2, 4, 6)]
 
 
 def normalised(x_BCHW: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
-    """Each picture brought to mean 0.5 and standard deviation 0.2 over all its pixels and channels."""
+    """Each picture normalised to mean 0.5 and standard deviation 0.2 over all its pixels and channels."""
     mean = x_BCHW.mean((1, 2, 3), keepdim=True)
     return (x_BCHW - mean) / (x_BCHW.std((1, 2, 3), keepdim=True) + 1e-4) * 0.2 + 0.5

@@ -1,8 +1,8 @@
-"""The baseline that needs no training: a source's face, warped along the mesh onto the target's points, in the target's light.
+"""The baseline without training: a source's face, warped by the mesh onto the target's points and relit to match the target.
 
-What it can do: put the skin, brows, eyes, nose and lips of any photographed person onto any target, today. What it cannot: the face
-keeps the *target's* shape, gaze and silhouette, because a texture follows the target's mesh; a side that the source never showed is
-smeared; the source's own skin tone and light give way to the target's; hair or hands over the target's face are painted over.
+It transfers the skin, brows, eyes, nose and lips of any photographed person to any target. Limitations: the face keeps the
+*target's* shape, gaze and silhouette, because the texture follows the target's mesh; a side that the source never showed is
+smeared; skin tone and light become the target's; hair or hands over the target's face are painted over.
 """
 
 from collections.abc import Sequence
@@ -21,16 +21,16 @@ from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
 from faceswap_lab.models.swappers import mesh468
 
 _SOURCE_SIZE = 512
-_THINNEST = 0.25  # pixels: thinner triangles turn their back, or would carry a pixel beside them far away
-_INSET = 0.02  # of the crop's side: the source's outline brings its background along
+_THINNEST = 0.25  # pixels: thinner triangles are back-facing, or would displace neighbouring pixels far away
+_INSET = 0.02  # of the crop's side: the source's outline includes some of its background
 _CONTRAST = 0.4
 _FEATHER = 0.07  # of the crop's side
-_OPEN_MORE = 0.06  # of the eye distance: a mouth that much wider open than the source's shows its own inside
+_OPEN_MORE = 0.06  # of the eye distance: a mouth open that much wider than the source's keeps its own interior
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class View:
-    """One picture of a source: an upright patch of its face, the 468 points in it, and the pose and opening that choose it."""
+    """One picture of a source: an upright patch of its face, the 468 points in it, and the pose and openings to select it by."""
 
     patch: UInt8[np.ndarray, "s s 3"]
     points: Float[np.ndarray, "468 2"]
@@ -40,7 +40,7 @@ class View:
 
 
 class WarpSwapper:
-    """Implements `protocols.Swapper`; codes are, for each source, its `View`s. For every crop the view nearest in pose is taken."""
+    """Implements `protocols.Swapper`; codes are, for each source, its `View`s. For every crop the view nearest in pose is used."""
 
     card: ClassVar[Card] = Card(
         name="warp",
@@ -56,7 +56,7 @@ class WarpSwapper:
         return {}
 
     def encode(self, sources: Sequence[Source]) -> tuple[tuple[View, ...], ...]:
-        """Views of every source: of each frame its first face, where it has 468 points. Raises FaceError if there is none."""
+        """Views of every source: the first face of each frame, if it has 468 points. Raises FaceError if there is none."""
         codes = []
         for source in sources:
             views = tuple(
@@ -76,7 +76,7 @@ class WarpSwapper:
     def __call__(self, crops: Crops, codes: tuple[tuple[View, ...], ...], which: Int64[np.ndarray, " n"]) -> Swapped:
         """Pixels 0..1 and mask of every crop, on the crops' device; the work is done on the CPU, crop by crop.
 
-        Raises FaceError if the crops carry no 468 landmarks.
+        Raises FaceError if the crops do not have 468 landmarks.
         """
         if crops.landmarks is None or crops.landmarks.shape[1:] != (468, 2):
             raise FaceError(expected="crops with 468 landmarks", got="none", remedy="pass the faces through Engine.landmarks first")
@@ -96,7 +96,7 @@ class WarpSwapper:
 def swap_one(
     target: Float32[np.ndarray, "s s 3"], points: Float[np.ndarray, "468 2"], views: Sequence[View]
 ) -> tuple[Float32[np.ndarray, "s s 3"], Float32[np.ndarray, "s s"]]:
-    """One crop (levels 0..255) with the best view's face on its `points`, and the mask 0..1 of where it counts."""
+    """One crop (levels 0..255) with the best view's face on its `points`, and its blend mask 0..1."""
     size = target.shape[0]
     view = _nearest_view(points, views)
     to_source, covered = backward_map(points, view.points, size)
@@ -110,10 +110,10 @@ def swap_one(
 def backward_map(
     points: Float[np.ndarray, "468 2"], source_points: Float[np.ndarray, "468 2"], size: int
 ) -> tuple[Float32[np.ndarray, "s s 2"], Bool[np.ndarray, "s s"]]:
-    """For every target pixel where to look in the source, and whether a front-facing triangle of the mesh covers it.
+    """For every target pixel its position in the source, and whether a front-facing triangle of the mesh covers it.
 
-    Affine within each triangle. Triangles are drawn from far to near, by the depth that a camera fitted to the points gives,
-    so that a nose turned over a cheek hides it. Pixels that no triangle covers follow the affine map of the whole face.
+    Piecewise affine. Triangles are drawn back to front, by depth from a camera fitted to the points, so that in a turned face the
+    nose hides the cheek. Pixels not covered by a triangle follow the affine map of the whole face.
     """
     triangles = mesh468.topology().triangles
     corners = points[triangles].astype(np.float64)
@@ -164,7 +164,7 @@ def _nearest_view(points: Float[np.ndarray, "468 2"], views: Sequence[View]) -> 
 
 
 def _openings(points: Float[np.ndarray, "468 2"]) -> tuple[float, float]:
-    """Opening of the mouth and mean opening of the eyes, over the distance between the eyes' outer corners."""
+    """Opening of the mouth and mean opening of the eyes, relative to the distance between the eyes' outer corners."""
     unit = float(np.linalg.norm(points[263] - points[33])) + 1e-6
     mouth = float(np.linalg.norm(points[14] - points[13]))
     eyes = float(np.linalg.norm(points[159] - points[145]) + np.linalg.norm(points[386] - points[374])) / 2
@@ -186,7 +186,7 @@ def _mask(points: Float[np.ndarray, "468 2"], covered: Bool[np.ndarray, "s s"]) 
 def _in_light_of(
     target: Float32[np.ndarray, "s s 3"], warped: Float32[np.ndarray, "s s 3"], mask: Float32[np.ndarray, "s s"]
 ) -> Float32[np.ndarray, "s s 3"]:
-    """The target's exposure and tone, part of its contrast (all of it would turn freckles black), then its shading."""
+    """Matches the target's exposure and tone, part of its contrast (all of it would turn freckles black), then its shading."""
     exposed = blend.match_light(warped, target, mask, sigma=float(target.shape[0]))
     inside = (mask > 0.5).astype(np.uint8)
     mean, spread = (statistic.ravel() for statistic in cv2.meanStdDev(exposed, mask=inside))
@@ -197,7 +197,7 @@ def _in_light_of(
 
 
 def _own_mouth(points: Float[np.ndarray, "468 2"], view: View, size: int) -> Float32[np.ndarray, "s s"]:
-    """1 where the target's own mouth stays: inside its lips when it is open notably wider than the source's, else nowhere."""
+    """1 where the target's mouth is kept: inside its lips if it is open notably wider than the source's, else nowhere."""
     inside = np.zeros((size, size), np.float32)
     if _openings(points)[0] > view.mouth + _OPEN_MORE:
         cv2.fillPoly(inside, [np.round(points[mesh468.topology().inner_lips] * 16).astype(np.int32)], 1.0, shift=4)

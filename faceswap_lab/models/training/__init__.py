@@ -1,1 +1,1 @@
-"""One loop for every network, and what the pair brings to it."""
+"""One training loop for every network, and the pair's batches and losses."""

@@ -1,4 +1,4 @@
-"""How a network is trained: numbers that any recipe sets, and the learning rate's schedule."""
+"""Training hyperparameters common to all recipes, and the learning rate schedule."""
 
 import math
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ Schedule = Literal["cosine", "constant"]
 class TrainConfig:
     """`steps` of `batch` samples each, with AdamW.
 
-    The learning rate rises in a straight line over `warmup` steps to `learning_rate`. With the schedule "cosine" it then falls
-    along half a cosine to `final_share` of that; "constant" leaves it there. Gradients longer than `clip` are cut to it.
-    `weight_decay` shrinks matrices and kernels, and with `decay_vectors` biases and the gains of norms as well; `beta2` is AdamW's.
-    `ema` is the decay of the running average of the weights, which is what is used in the end.
-    `precision` "auto" multiplies in bfloat16 where the device does so natively, else in float32; weights and losses are float32.
+    The learning rate increases linearly over `warmup` steps to `learning_rate`. With the schedule "cosine" it then decays along
+    half a cosine to `final_share` of that; "constant" keeps it. Gradients are clipped to the norm `clip`.
+    `weight_decay` applies to matrices and kernels, with `decay_vectors` also to biases and norm gains; `beta2` is AdamW's.
+    `ema` is the decay of the moving average of the weights, which is the final result.
+    `precision` "auto" multiplies in bfloat16 if the device supports it natively, else in float32; weights and losses are float32.
     """
 
     steps: int
@@ -48,7 +48,7 @@ class TrainConfig:
 
     @property
     def samples_per_step(self) -> int:
-        """How many samples go through the network in a step."""
+        """Samples processed per step."""
         return self.batch
 
     def learning_rate_at(self, step: int) -> float:
@@ -62,11 +62,11 @@ class TrainConfig:
 
 
 def precision_on(device: torch.device, config: TrainConfig) -> str:
-    """What the config's precision comes to on `device`. A CPU without bfloat16 arithmetic would emulate it, far slower."""
+    """Resolves the config's precision for `device`. A CPU without bfloat16 arithmetic would emulate it, far more slowly."""
     if config.precision != "auto":
         return config.precision
     if device.type == "cpu":
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # no public question exists
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # there is no public API
     else:
         native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16" if native else "fp32"

@@ -1,6 +1,6 @@
-"""The one training loop: a recipe brings a network, samples and a loss; schedule, averages, reports and stops are here.
+"""The training loop: a recipe provides a network, samples and a loss; schedule, averaging, reports and stopping are here.
 
-A training is an iterator of Steps. The state is consistent at each, so that it can be kept there and go on, bit for bit on a CPU.
+A training is an iterator of Steps. The state is consistent at each, so it can be saved there and resumed, bit-identically on a CPU.
 """
 
 import math
@@ -21,7 +21,7 @@ from faceswap_lab.models.training.stopping import Stop, never
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Step:
-    """`number` steps are done; `losses` are means since the last Step, as is `samples_per_s`."""
+    """`number` is the count of completed steps; `losses` and `samples_per_s` are means since the last Step."""
 
     number: int
     losses: dict[str, float]
@@ -36,9 +36,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StepContext:
-    """What a loss may know of its step: `step` are done before it, of which `progress` is the share, 0..1.
+    """The context of a loss: `step` counts the steps completed before it; `progress` is that as a fraction of the total, 0..1.
 
-    `generator` is the state's own and moves on as it is drawn from; `numpy_generator` depends on the seed and the step alone.
+    `generator` is the state's own and advances with each draw; `numpy_generator` depends on the seed and the step alone.
     """
 
     step: int
@@ -49,23 +49,23 @@ class StepContext:
     precision: str
 
     def numpy_generator(self) -> np.random.Generator:
-        """The random numbers of this step, the same whenever they are asked for."""
+        """A random generator for this step, identical on every access."""
         return np.random.default_rng([self.seed, self.step])
 
     def autocast(self) -> torch.autocast:
-        """For the network's forward pass: products in the config's precision. Losses are taken outside of it."""
+        """For the network's forward pass: products in the config's precision. Losses are computed outside of it."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
 Losses = Callable[[N, StepContext], dict[str, Tensor]]
-"""The losses of one step, which draws its own samples. `loss` is minimised; the others are reported beside it."""
+"""The losses of one step, which draws its own samples. `loss` is minimised; the others are only reported."""
 
 
 def train(state: TrainState[N], losses: Losses[N], config: TrainConfig, stop: Stop = never) -> Iterator[Step]:
-    """Train until `config.steps`, yielding every `report_every` steps and at the end. The state is consistent at each yield.
+    """Trains until `config.steps`, yielding every `report_every` steps and at the end. The state is consistent at each yield.
 
-    When `stop()` becomes true, the step at work is the last one: it is yielded, whatever its number, and the training ends early.
-    Raises RunError if it diverges. Sums stay on the device between Steps: only for a Step does the host wait for them.
+    When `stop()` becomes true, the current step is the last: it is yielded, whatever its number, and training ends early.
+    Raises RunError if it diverges. Sums stay on the device between Steps: the host synchronises only for a Step.
     """
     precision = precision_on(state.device, config)
     state.net.train()
@@ -97,7 +97,7 @@ def _one_step(state: TrainState[N], losses: Losses[N], config: TrainConfig, prec
     parts = losses(state.net, context)
     state.optimiser.zero_grad(set_to_none=True)
     parts["loss"].backward()  # type: ignore[no-untyped-call]
-    # Seen without: gradients of 30 to 50 times their usual length around steps 100 and 550, and losses that doubled.
+    # Without clipping, gradient norms were 30 to 50 times the usual around steps 100 and 550, and losses doubled.
     torch.nn.utils.clip_grad_norm_(state.net.parameters(), config.clip)
     state.optimiser.step()
     state.average.update_parameters(state.net)
@@ -115,9 +115,9 @@ def _report(number: int, sums: dict[str, Tensor], since: int, config: TrainConfi
 
 @dataclass(slots=True, kw_only=True)
 class Session(Generic[N]):
-    """One attempt at a training: it reports each Step, and keeps the state every `keep_every` steps and when it is stopped.
+    """One training attempt: reports each Step, and saves the state every `keep_every` steps and when stopped.
 
-    `keep` writes the state; `kept` is the step whose state was written last, or that the attempt began with.
+    `keep` writes the state; `kept` is the step of the last saved state, or the one that the attempt began with.
     """
 
     state: TrainState[N]
@@ -129,7 +129,7 @@ class Session(Generic[N]):
         self.kept = self.state.step
 
     def run(self, training: Callable[[Stop], Iterator[Step]], report: Callable[[Step], None], stop: Stop) -> None:
-        """Train until the end or until `stop()`. Raises KeyboardInterrupt, with the state kept, if it was stopped."""
+        """Trains until the end or until `stop()`. Raises KeyboardInterrupt, with the state saved, if it was stopped."""
         for step in training(stop):
             report(step)
             if step.number - self.kept >= self.keep_every:

@@ -1,4 +1,4 @@
-"""Training losses on pictures 0..1. Scores that people read are in metrics.py."""
+"""Training losses on pictures 0..1. Reported metrics are in metrics.py."""
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ def _gaussian(sigma: float, radius: int, like: Tensor) -> Tensor:
 
 
 def _blur(x_BCHW: Tensor, kernel: Tensor) -> Tensor:
-    """Separable Gaussian with zero padding: two passes cost 2k instead of k^2 products a pixel."""
+    """Separable Gaussian with zero padding: two passes cost 2k instead of k^2 products per pixel."""
     channels, radius = x_BCHW.shape[1], len(kernel) // 2
     across = kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
     down = kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
@@ -38,8 +38,8 @@ def picture_loss(
     face_B1HW: Float[Tensor, "b 1 h w"],
     focus_B1HW: Float[Tensor, "b 1 h w"],
 ) -> Float[Tensor, ""]:
-    """3 x L1 + 0.5 x (1 - SSIM). The face counts 1.0, its surroundings 0.15 (they steady the light and are pasted over), and
-    eyes and mouth 1.0 more: they are a fifteenth of the crop and most of what a person looks at."""
+    """3 x L1 + 0.5 x (1 - SSIM). The face has weight 1.0, its surroundings 0.15 (they stabilise the light and are masked
+    out in the paste), and eyes and mouth 1.0 more: a fifteenth of the crop, but perceptually dominant."""
     weight = 0.15 + 0.85 * face_B1HW + focus_B1HW
     l1 = ((drawn_BCHW - wanted_BCHW).abs() * weight).mean()
     dissimilarity = ((1 - ssim_map(drawn_BCHW, wanted_BCHW)) * weight).mean()

@@ -1,4 +1,4 @@
-"""What the pair brings to the training loop: two people's crops, their batches, and the losses of both decoders."""
+"""Training of the pair: two people's crops, their batches, and the losses of both decoders."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,10 +19,10 @@ from faceswap_lab.models.training.stopping import Stop, never
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairTraining(TrainConfig):
-    """How long and how: `batch` pictures for each decoder a step; the rest is as in TrainConfig.
+    """Hyperparameters: `batch` pictures for each decoder per step; the rest is as in TrainConfig.
 
-    `self_share` of a supervised batch is the person's own pictures, so that a decoder also knows its owner's face; the mask's loss
-    counts `mask_weight` against the picture's.
+    `self_share` is the fraction of the person's own pictures in a supervised batch, so that a decoder also learns its own person's
+    face; `mask_weight` is the weight of the mask loss relative to the picture loss.
     """
 
     steps: int = 900
@@ -40,7 +40,7 @@ class PairTraining(TrainConfig):
 
     @property
     def samples_per_step(self) -> int:
-        """Pictures through either decoder."""
+        """Pictures through both decoders together."""
         return 2 * self.batch
 
 
@@ -75,14 +75,14 @@ class Portraits:
 
 
 def fresh_pair(net: PairNetConfig, config: PairTraining, device: torch.device) -> TrainState[PairNet]:
-    """A PairNet to be trained."""
+    """An untrained PairNet."""
     return TrainState.fresh(partial(PairNet, net), config, device)
 
 
 def train_pair(
     state: TrainState[PairNet], people: tuple[Portraits, Portraits], config: PairTraining, stop: Stop = never
 ) -> Iterator[Step]:
-    """Train a PairNet on two people's crops, the first drawn by decoder 0: see `loop.train`."""
+    """Trains a PairNet on two people's crops, the first drawn by decoder 0: see `loop.train`."""
     people = (people[0].to(state.device), people[1].to(state.device))
 
     def losses(net: PairNet, context: StepContext) -> dict[str, Tensor]:
@@ -100,7 +100,7 @@ def train_pair(
 
 
 def _batch(portraits: Portraits, config: PairTraining, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Input, wanted picture and masks, 0..1, moved about together; without truth the input is also warped."""
+    """Input, target picture and masks, 0..1, with the same random transform; without truth the input is also warped."""
 
     def pick(count: int, *stacks: Tensor) -> Tensor:
         rows = torch.randint(len(stacks[0]), (count,), generator=random).to(stacks[0].device)
@@ -117,7 +117,7 @@ def _batch(portraits: Portraits, config: PairTraining, random: torch.Generator) 
 
 
 def _moved(x_BCHW: Tensor, random: torch.Generator) -> Tensor:
-    """A small random turn, scale and shift, for detectors are never quite sure. Never mirrored: that would be another person."""
+    """A small random rotation, scale and shift, as detections jitter. Never mirrored: that would be another person."""
     b = len(x_BCHW)
     angle, scale = torch.randn(b, generator=random) * 0.06, 1 + torch.randn(b, generator=random) * 0.04
     shift = torch.randn(b, 2, generator=random) * 0.03
@@ -128,7 +128,7 @@ def _moved(x_BCHW: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _warped(x_BCHW: Float[Tensor, "b 3 s s"], random: torch.Generator) -> Float[Tensor, "b 3 s s"]:
-    """Random smooth displacement (a 5 x 5 lattice, 3 % of the side): what keeps the unsupervised network from copying."""
+    """Random smooth displacement (a 5 x 5 lattice, 3 % of the side), which keeps the unsupervised network from copying."""
     b, _, s, _ = x_BCHW.shape
     lattice = (torch.randn(b, 2, 5, 5, generator=random) * 0.06).to(x_BCHW.device)
     offset = functional.interpolate(lattice, (s, s), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)

@@ -1,7 +1,7 @@
-"""Stacks of pictures with their truth as one file: arrays by name in safetensors, beside a small JSON header.
+"""Stacks of pictures with their truth in one file: named arrays in safetensors, with a small JSON header.
 
-Crops of a pair's training and parts of the pack's pictures are such files. The same stacks give the same bytes. Rendered samples
-that leave the lab are tar shards instead (`actors.shards`), whose members other programs read.
+Used for the crops of a pair's training and for the pack's pictures. The same stacks give the same bytes. Rendered samples for use
+outside the lab are tar shards instead (`actors.shards`), which other programs can read.
 """
 
 import json
@@ -17,22 +17,22 @@ from faceswap_lab.errors import RunError
 from faceswap_lab.files import canonical
 
 FORMAT = 1
-"""Version of the header. A reader refuses another."""
+"""Version of the header. Readers reject any other."""
 
 _HEADER = "faceswap_lab"
 
 
 def write_stacks(path: Path, kind: str, stacks: Mapping[str, np.ndarray], about: Mapping[str, Any] | None = None) -> None:
-    """Write arrays, and JSON values `about` them, to `path`, which the caller renames into place. OSError if the disk is full."""
-    # One key: safetensors writes several in no certain order.
+    """Writes arrays and JSON metadata `about` to `path`, which the caller renames into place. OSError if the disk is full."""
+    # A single key, because safetensors writes several in unspecified order.
     header = canonical({"format": FORMAT, "kind": kind, "about": dict(about or {})})
     contiguous = {name: np.ascontiguousarray(stack) for name, stack in stacks.items()}
-    # As bytes and not by safetensors' own writer, whose error for a full disk is no OSError.
+    # As bytes, since safetensors' own writer does not raise OSError on a full disk.
     path.write_bytes(save(contiguous, metadata={_HEADER: header}))
 
 
 def read_stacks(path: Path, kind: str, required: Set[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and what is said about them.
+    """The arrays and their metadata.
 
     Raises RunError for a file that is damaged, of another kind or format, or without one of the `required` arrays.
     """
@@ -49,6 +49,6 @@ def read_stacks(path: Path, kind: str, required: Set[str]) -> tuple[dict[str, np
         raise RunError(
             expected=f"{kind} (format {FORMAT}) in {path}",
             got=str(error)[:200] or type(error).__name__,
-            remedy="remove the file: the same call makes it anew",
+            remedy="remove the file: the same call recreates it",
         ) from error
     return stacks, about

@@ -1,4 +1,4 @@
-"""What a training is at a step: everything that the next step depends on, and no more."""
+"""The state of a training at a step: exactly what the next step depends on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,36 +11,36 @@ from torch.optim.swa_utils import AveragedModel
 from faceswap_lab.errors import RunError
 from faceswap_lab.models.training.config import TrainConfig
 
-DIVERGED = "lower the learning rate (recipe.train.learning_rate) and train again: that is a new run"
+DIVERGED = "lower the learning rate (recipe.train.learning_rate) and train again, as a new run"
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 N = TypeVar("N", bound=nn.Module)
 
 
 class RunningAverage(AveragedModel):
-    """An exponential moving average of a network's weights that begins at its first weights; buffers are the network's own.
+    """An exponential moving average of a network's weights, starting at the initial weights; buffers are the network's own.
 
-    After n steps it keeps n / (n + 9) of itself, at most `decay`: a constant decay would hold the first, random weights for long.
+    After n steps the decay is n / (n + 9), at most `decay`: a constant one would retain the random initial weights for long.
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         super().__init__(net, multi_avg_fn=self._mix)
         self.decay = decay
-        # AveragedModel takes the weights of its first update as they are; here the initial ones are the first that count.
+        # AveragedModel copies the weights at its first update; here the initial weights are the first to be averaged.
         self.n_averaged.fill_(1)
         self.requires_grad_(False).eval()
 
     def _mix(self, means: Tensors, values: Tensors, _: Tensor | int) -> None:
-        # The count that is handed over lies on the weights' device, where asking for it would wait for the GPU.
+        # The count passed as an argument is on the weights' device: reading it would synchronise with the GPU.
         count = int(self.n_averaged)
         torch._foreach_lerp_(means, values, 1 - min(self.decay, count / (count + 9)))
 
 
 @dataclass(slots=True, kw_only=True)
 class TrainState(Generic[N]):
-    """Network, running average of its weights, optimiser, random numbers, and the count of steps.
+    """Network, moving average of its weights, optimiser, random generator, and step count.
 
-    `step` is the position in the data too: what a step sees comes of `generator`, or of the config's seed and `step` alone.
+    `step` is also the position in the data: a step's samples depend on `generator`, or on the config's seed and `step` alone.
     """
 
     net: N
@@ -51,35 +51,35 @@ class TrainState(Generic[N]):
 
     @classmethod
     def fresh(cls, make: Callable[[], N], config: TrainConfig, device: torch.device | None = None) -> "TrainState[N]":
-        """The network that `make` gives, with weights drawn from the config's seed, on `device` (default: the CPU)."""
+        """The network from `make`, with weights initialised from the config's seed, on `device` (default: the CPU)."""
         device = device or torch.device("cpu")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             net = make()
         net.to(device)
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-        # Random numbers come from the host even when pixels live on a GPU: one small generator whose state is easily kept.
+        # Random numbers are drawn on the host even if pixels are on a GPU: one small generator whose state is easy to save.
         generator = torch.Generator().manual_seed(config.seed + 1)
         average = RunningAverage(net, config.ema)
         return cls(net=net, average=average, optimiser=_optimiser(net, config, device), generator=generator)
 
     @property
     def averaged(self) -> N:
-        """The network with averaged weights, which is what a training is for."""
+        """The network with averaged weights, the result of training."""
         return cast(N, self.average.module)
 
     @property
     def device(self) -> torch.device:
-        """Where the network lives."""
+        """The network's device."""
         return next(self.net.parameters()).device
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and numbers only, so that it can be read back with `weights_only`."""
+        """Only tensors and numbers, so that it can be loaded with `weights_only`."""
         parts = {name: getattr(self, name).state_dict() for name in ("net", "average", "optimiser")}
         return parts | {"random": self.generator.get_state(), "step": self.step}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on from `saved`. Raises RunError if it was made with another network, is incomplete, or holds NaN or infinity."""
+        """Restores `saved`. Raises RunError if it is of another network, incomplete, or contains NaN or infinity."""
         try:
             require_finite(saved)
             for name in ("net", "average", "optimiser"):
@@ -95,7 +95,7 @@ class TrainState(Generic[N]):
 
 
 def require_finite(saved: dict[str, Any]) -> None:
-    """Raise RunError if a weight, its running average or the optimiser's memory of it is NaN or infinite."""
+    """Raises RunError if a weight, its moving average or its optimiser state is NaN or infinite."""
     parts = {part: saved[part] for part in ("net", "average")}
     slots = saved["optimiser"]["state"].items()
     parts["optimiser"] = {f"{number}.{name}": value for number, slot in slots for name, value in slot.items()}
@@ -123,6 +123,6 @@ def _optimiser(net: nn.Module, config: TrainConfig, device: torch.device) -> tor
         lr=config.learning_rate,
         betas=(0.9, config.beta2),
         weight_decay=config.weight_decay,
-        # MPS has no fused AdamW; the fused one halves the optimiser's share of a step elsewhere.
+        # MPS has no fused AdamW; elsewhere the fused one halves the optimiser's share of a step.
         fused=device.type != "mps",
     )

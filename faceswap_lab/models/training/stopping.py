@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop: it ends after the step at work, where its state is consistent, not in the middle of one."""
+"""Graceful stop on signals: training ends after the current step, where its state is consistent, not in the middle of one."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 Stop = Callable[[], bool]
-"""Whether to stop; asked after every step."""
+"""Whether to stop; called after every step."""
 
 T = TypeVar("T")
 
@@ -15,12 +15,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def never() -> bool:
-    """A training that goes on to its end."""
+    """Never stops: training runs to its end."""
     return False
 
 
 def until(stop: Stop, items: Iterable[T]) -> Iterator[T]:
-    """The items, each made only if there is still no reason to stop. Raises KeyboardInterrupt at the first that is not."""
+    """The items, each produced only if `stop()` is still false. Raises KeyboardInterrupt once it is true."""
     making = iter(items)
     while not stop():
         try:
@@ -32,11 +32,11 @@ def until(stop: Stop, items: Iterable[T]) -> Iterator[T]:
 
 @contextmanager
 def stop_on_signals(tell: Callable[[], None] = lambda: None) -> Iterator[Stop]:
-    """Gives what says whether Ctrl-C (SIGINT) or SIGTERM came within the block; `tell` is called when the first one comes.
+    """Yields a function that tells whether SIGINT (Ctrl-C) or SIGTERM arrived in the block; `tell` is called on the first one.
 
-    A block that ends well in spite of a signal ends with KeyboardInterrupt; the second signal raises it where it finds the program.
-    The handlers before are restored at the end. Python hears signals in its main thread only: elsewhere nothing is changed, and
-    neither is a signal that the process was started to ignore.
+    A block that completes despite a signal ends with KeyboardInterrupt; a second signal raises it immediately. Previous handlers
+    are restored at the end. Python handles signals in its main thread only: elsewhere nothing is changed, nor are signals that the
+    process was started to ignore.
     """
     asked = False
 
@@ -51,10 +51,10 @@ def stop_on_signals(tell: Callable[[], None] = lambda: None) -> Iterator[Stop]:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 before = signal.getsignal(number)
-                # None is a handler that something other than Python installed, and that Python could not restore.
+                # None is a handler not installed from Python, which Python could not restore.
                 if before not in (signal.SIG_IGN, None):
                     signal.signal(number, handle)
                     handlers.callback(signal.signal, number, before)
         yield lambda: asked
-    if asked:  # and the block has not heard of it: a signal is never lost
+    if asked:  # and the block did not act on it: a signal is never lost
         raise KeyboardInterrupt

@@ -1,1 +1,1 @@
-"""What is loaded, from where, and under which licence."""
+"""Weights: files, sources and licences."""

@@ -1,6 +1,6 @@
-"""The pack that comes with the package: three small networks trained here, on actors, which no licence restricts.
+"""The pack bundled with the package: three small networks trained here, on actors, without licence restrictions.
 
-`card.json` beside them holds the recipe, the scores, and the digest of each file, which is checked before anything is run.
+`card.json` beside them has the recipe, the scores, and the digest of each file, which is verified before anything is run.
 """
 
 import json
@@ -15,7 +15,7 @@ NAME = "actors_s"
 
 
 def folder() -> Path:
-    """Where its files lie."""
+    """The folder of its files."""
     return Path(str(files("faceswap_lab.models.weights").joinpath(NAME)))
 
 
@@ -27,19 +27,17 @@ def card() -> dict[str, Any]:
         if not found["files"]:
             raise ValueError("no files")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(expected=f"the pack's card at {place}", got=str(error), remedy="install the package anew") from error
+        raise WeightsError(expected=f"the pack's card at {place}", got=str(error), remedy="reinstall the package") from error
     return found
 
 
 def state() -> State:
-    """Whether its files are those on its card."""
+    """Whether its files match its card."""
     return state_of({folder() / name: about["sha256"] for name, about in card()["files"].items()})
 
 
 def path() -> Path:
-    """The folder, its files checked. Raises WeightsError if one is missing or is not the one on the card."""
+    """The folder, with its files verified. Raises WeightsError if one is missing or does not match the card."""
     if (found := state()) != "ok":
-        raise WeightsError(
-            expected=f"the files of {NAME} as its card has them", got=f"{found} in {folder()}", remedy="install anew"
-        )
+        raise WeightsError(expected=f"the files of {NAME} as listed on its card", got=f"{found} in {folder()}", remedy="reinstall")
     return folder()

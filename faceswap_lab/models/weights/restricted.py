@@ -1,7 +1,7 @@
-"""Weights that a licence restricts: what they are, what their licence says, who accepted it, and how they are fetched after that.
+"""Weights with restrictive licences: their cards and terms, who accepted them, and fetching them afterwards.
 
-None of these is shipped, and none is fetched or run before somebody on this machine has accepted its licence by name. What was
-accepted is kept beside the weights; `maintenance.weights` writes it to the audit log as well.
+None of these is shipped, and none is fetched or run before someone on this machine has accepted its licence by name. Acceptances
+are stored beside the weights; `maintenance.weights` also writes them to the audit log.
 """
 
 import hashlib
@@ -30,9 +30,9 @@ _TIMEOUT_S = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
-    """Restricted weights. `files` are names and sha256 of what is in it, `card.sha256` is that of the archive at `url`.
+    """Restricted weights. `files` maps the names of its files to their sha256, `card.sha256` is that of the archive at `url`.
 
-    Without a `url` it is fetched from nowhere: accepting its licence lets a file of one's own be used.
+    Without a `url` it cannot be fetched: accepting its licence permits using one's own file.
     """
 
     card: Card
@@ -63,7 +63,7 @@ _TERMS = (
     "See https://github.com/deepinsight/insightface#license"
 )
 
-# Digests as several independent projects pin them (they agree); the archive's is also published with the release.
+# Digests as pinned by several independent projects (they agree); the archive's is also published with the release.
 _PACKS = (
     Pack(
         card=Card(
@@ -108,12 +108,12 @@ PACKS: Mapping[str, Pack] = MappingProxyType({pack.card.name: pack for pack in _
 
 
 def folder_of(name: str) -> Path:
-    """Where the files of pack `name` lie once fetched."""
+    """The folder of pack `name` once fetched."""
     return catalogue.weights_folder() / "packs" / name
 
 
 def path(name: str) -> Path:
-    """The folder of a fetched pack. Raises LicenceError if nobody accepted its licence, WeightsError if it was not fetched."""
+    """The folder of a fetched pack. Raises LicenceError if its licence was not accepted, WeightsError if it was not fetched."""
     check_acceptance(name, None)
     place = folder_of(name)
     if not place.is_dir():
@@ -124,7 +124,7 @@ def path(name: str) -> Path:
 
 
 def state(name: str) -> str:
-    """ "ok", "missing" or "altered" of a pack's files, each hashed anew; "your own file" for what is fetched from nowhere."""
+    """State of a pack's files, hashed again: "ok", "missing" or "altered"; "your own file" if it cannot be fetched."""
     pack = _pack(name)
     if not pack.url:
         return "your own file"
@@ -135,7 +135,7 @@ def state(name: str) -> str:
 
 
 def accepted(name: str) -> Acceptance | None:
-    """The acceptance on record that still holds: for this licence and these very weights. None if there is none."""
+    """The recorded acceptance that is still valid: for this licence and exactly these weights. None if there is none."""
     pack, place = _pack(name), _record(name)
     if not place.is_file():
         return None
@@ -145,13 +145,13 @@ def accepted(name: str) -> Acceptance | None:
         raise WeightsError(
             expected=f"a readable acceptance in {place}",
             got=" ".join(str(error).split())[:200],
-            remedy="delete that file and accept the licence anew",
+            remedy="delete that file and accept the licence again",
         ) from error
     return found if (found.licence, found.sha256) == (pack.card.licence, pack.card.sha256) else None
 
 
 def check_acceptance(name: str, licence: str | None) -> None:
-    """Raise LicenceError, with the terms, unless `licence` names the licence of `name` or it was accepted before."""
+    """Raises LicenceError, with the terms, unless `licence` names the licence of `name` or it was accepted before."""
     if licence is None and accepted(name) is not None:
         return
     if licence is None or licence.strip().casefold() != _pack(name).card.licence.casefold():
@@ -159,32 +159,32 @@ def check_acceptance(name: str, licence: str | None) -> None:
 
 
 def accept(acceptance: Acceptance) -> None:
-    """Keep an acceptance beside the weights."""
+    """Stores an acceptance beside the weights."""
     catalogue.write(_record(acceptance.name), json.dumps(asdict(acceptance), indent=1).encode())
 
 
 def require_accepted(digests: Iterable[str]) -> None:
-    """Raise LicenceError if any of these files, wherever it lies, is known to be restricted and nobody accepted its licence."""
+    """Raises LicenceError if any of these files, wherever stored, is known to be restricted and its licence was not accepted."""
     for pack in PACKS.values():
         if not set(pack.files.values()).isdisjoint(digests) and accepted(pack.card.name) is None:
             raise _refused(pack, "none")
 
 
 def licence_of(sha256: str) -> str:
-    """The licence of a file by its digest, or that it is not known here."""
+    """The licence of a file by its digest, or a text saying that it is unknown."""
     known = {digest: pack.card.licence for pack in PACKS.values() for digest in pack.files.values()}
     return known.get(sha256, "unknown: a file of your own")
 
 
 def fetch(name: str, *, progress: Callable[[str], object] = print) -> Path:
-    """Bring an accepted pack into its folder, all of it or nothing; what is there and intact stays. Returns the folder.
+    """Fetches an accepted pack into its folder, atomically, unless it is there and intact. Returns the folder.
 
-    Raises LicenceError without an acceptance on record, WeightsError if the archive cannot be had or is not the one on the card.
+    Raises LicenceError without a recorded acceptance, WeightsError if the archive cannot be fetched or does not match the card.
     """
     pack = _pack(name)
     check_acceptance(name, None)
     if not pack.url:
-        progress(f"{name}: {pack.card.source}; bring a file of your own (sha256 {pack.card.sha256})")
+        progress(f"{name}: {pack.card.source}; provide your own file (sha256 {pack.card.sha256})")
         return folder_of(name)
     if state(name) == "ok":
         progress(f"{name}: already there")
@@ -203,7 +203,7 @@ def fetch(name: str, *, progress: Callable[[str], object] = print) -> Path:
 
 
 def _download(pack: Pack, archive: Path) -> None:
-    """At most the expected number of bytes, hashed on the way."""
+    """Downloads at most the expected number of bytes, and checks their hash."""
     digest, left = hashlib.sha256(), pack.num_bytes
     try:
         with urllib.request.urlopen(pack.url, timeout=_TIMEOUT_S) as answer, archive.open("wb") as file:  # noqa: S310 (our own URLs)
@@ -220,12 +220,12 @@ def _download(pack: Pack, archive: Path) -> None:
         raise WeightsError(
             expected=f"{pack.num_bytes} bytes with sha256 {pack.card.sha256} from {pack.url}",
             got=got,
-            remedy="fetch again; if it stays so, the file was changed at its source: do not use it",
+            remedy="fetch again; if it still differs, the file was changed at its source: do not use it",
         )
 
 
 def _unpack(pack: Pack, archive: Path, folder: Path) -> None:
-    """The card's files and no others, by their bare names: an archive cannot write outside the folder."""
+    """Extracts only the card's files, by their base names: an archive cannot write outside the folder."""
     folder.mkdir()
     with zipfile.ZipFile(archive) as members:
         places = {Path(name).name: name for name in members.namelist()}
@@ -249,9 +249,9 @@ def _record(name: str) -> Path:
 def _refused(pack: Pack, got: str) -> LicenceError:
     name = pack.card.name
     return LicenceError(
-        expected=f"that somebody accepts the licence {pack.card.licence!r} of {name}: {pack.terms}",
+        expected=f"acceptance of the licence {pack.card.licence!r} of {name}: {pack.terms}",
         got=got,
-        remedy=f"if it permits what you do, run `faceswap-lab models fetch {name} --accept-licence {pack.card.licence!r}`; "
+        remedy=f"if it permits your use, run `faceswap-lab models fetch {name} --accept-licence {pack.card.licence!r}`; "
         f"else use {pack.instead}",
     )
 

@@ -1,4 +1,4 @@
-// Five draggable points over a frame: SVG in frame pixels, so that a point's coordinates need no conversion but the screen's own.
+// Five draggable points over a frame, as SVG in frame pixels: coordinates need only the screen's own conversion.
 
 const SVG = "http://www.w3.org/2000/svg";
 const CACHE = 40;
@@ -15,7 +15,7 @@ function render({ model, el }) {
   const last = model.get("num_frames") - 1;
   const pointNames = model.get("point_names");
 
-  // A pixel's centre is at its integer coordinates, so the picture begins half a pixel before zero.
+  // Pixel centres are at integer coordinates, so the picture starts at -0.5.
   const picture = shape("image", { x: -0.5, y: -0.5, width, height, preserveAspectRatio: "none" });
   const lines = shape("path", { class: "fa-lines" });
   const handles = pointNames.map((name, number) => {
@@ -50,7 +50,7 @@ function render({ model, el }) {
   const urls = new Map();
   let asked = null;
   let held = null; // while dragging: which point, its offset under the pointer, where it is now
-  let view = null; // the shown part of the frame; it stands still during a drag
+  let view = null; // the shown part of the frame; fixed during a drag
 
   const receive = (message, buffers) => {
     if (message.picture === undefined) return;
@@ -97,7 +97,7 @@ function render({ model, el }) {
     paint();
   }
 
-  // Drawn at once, decided in Python: the points trait comes back with what was kept.
+  // Drawn immediately, but Python decides: the points trait returns with the accepted position.
   function commit(frame, number, x, y) {
     const points = model.get("points").map((point, i) => (i === number ? [x, y] : point));
     model.set("points", points);
@@ -155,7 +155,7 @@ function render({ model, el }) {
     svg.classList.toggle("fa-late", !url);
     const corrected = model.get("corrected");
     const found = model.get("points").length > 0;
-    note.textContent = !found ? "no face found in this frame" : corrected.includes(frame) ? "corrected by hand" : "as detected";
+    note.textContent = !found ? "no face found in this frame" : corrected.includes(frame) ? "corrected manually" : "as detected";
     if (corrected.length) note.textContent += ` · ${corrected.length} frame${corrected.length > 1 ? "s" : ""} corrected`;
     undo.disabled = !model.get("undoable");
     place.hidden = found;
@@ -174,7 +174,7 @@ function render({ model, el }) {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     const number = handles.indexOf(event.target.closest(".fa-point"));
     if (!way || event.ctrlKey || event.metaKey) return;
-    event.stopPropagation(); // else JupyterLab moves to another cell
+    event.stopPropagation(); // otherwise JupyterLab selects another cell
     if (number < 0) return;
     event.preventDefault();
     const stride = event.shiftKey ? 5 : event.altKey ? 0.2 : 1;

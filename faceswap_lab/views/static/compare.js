@@ -1,4 +1,4 @@
-// Wipe, blink and side by side over frames that the kernel sends on demand. No dependencies, no network.
+// Wipe, blink and side-by-side comparison of frames that the kernel sends on demand. No dependencies, no network.
 
 const CACHE = 60;
 const BLINK_MS = 700;
@@ -9,7 +9,7 @@ const MODES = [
   ["side-by-side", "Side by side"],
 ];
 
-// Asks for one picture at a time and always for the newest that is still wanted, so that a fast scrub never queues stale frames.
+// Requests one picture at a time, always the most recently wanted, so that fast scrubbing never queues stale frames.
 class Pictures {
   constructor(model, onPicture) {
     this.model = model;
@@ -94,7 +94,7 @@ function render({ model, el }) {
   });
   const toolbar = element("div", { class: "fl-bar" }, [
     left,
-    element("div", { class: "fl-modes", role: "group", "aria-label": "Way of comparing" }, modes),
+    element("div", { class: "fl-modes", role: "group", "aria-label": "Comparison mode" }, modes),
     right,
   ]);
 
@@ -116,7 +116,7 @@ function render({ model, el }) {
   const root = element("div", { class: "fl-widget fl-compare", role: "group", "aria-label": `Comparison of ${names.join(", ")}` }, [
     toolbar, stage, timeline, caption,
   ]);
-  // Small frames are enlarged to be looked at, tall ones kept on the screen.
+  // Small frames are enlarged, tall ones limited to the screen.
   root.style.setProperty("--fl-aspect", `${width} / ${height}`);
   root.style.setProperty("--fl-width", `${Math.round(Math.min(Math.max(width, 512), 760, (640 * width) / height))}px`);
   el.append(root);
@@ -206,7 +206,7 @@ function render({ model, el }) {
     }[event.key];
     if (!act) return;
     event.preventDefault();
-    event.stopPropagation(); // else JupyterLab moves to another cell
+    event.stopPropagation(); // otherwise JupyterLab selects another cell
     act();
   });
 

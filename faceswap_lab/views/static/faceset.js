@@ -1,11 +1,11 @@
-// A page of faces as one picture cut into buttons: click to leave a face out, type to name a person. Python keeps what was said.
+// A page of faces as buttons sharing one sprite image: click to exclude a face, type to name a person. Python stores the state.
 
 function render({ model, el }) {
   const columns = model.get("columns");
   const person = element("select", { "aria-label": "Person" });
   const name = element("input", { type: "text", placeholder: "name this person", "aria-label": "Name", maxlength: "200" });
   const order = element("select", { "aria-label": "Order" }, model.get("orders").map((each) => element("option", { value: each, text: `by ${each}` })));
-  const back = element("button", { type: "button", text: "‹", "aria-label": "Page before" });
+  const back = element("button", { type: "button", text: "‹", "aria-label": "Previous page" });
   const readout = element("output", { class: "fs-readout" });
   const on = element("button", { type: "button", text: "›", "aria-label": "Next page" });
   const bar = element("div", { class: "fs-bar" }, [person, name, order, element("span", { class: "fs-space" }), back, readout, on]);
@@ -16,10 +16,10 @@ function render({ model, el }) {
   el.append(root);
 
   let url = null;
-  let shown = ""; // the crops that `url` shows
+  let shown = ""; // the crops in the sprite image at `url`
 
   const key = () => model.get("tiles").map((tile) => tile.crop).join();
-  name.hidden = !model.get("namable"); // a set of one person bears its manifest's name
+  name.hidden = !model.get("namable"); // a set of one person has its manifest's name
   const receive = (message, buffers) => {
     if (message.page === undefined) return;
     if (url) URL.revokeObjectURL(url);
@@ -33,7 +33,7 @@ function render({ model, el }) {
     const lines = Math.max(1, Math.ceil(tiles.length / columns));
     const fresh = shown === key();
     grid.replaceChildren(...tiles.map((tile, number) => {
-      const face = element("button", { type: "button", class: "fs-face", title: tile.note, "aria-pressed": String(tile.out), "aria-label": tile.out ? "left out" : "kept" });
+      const face = element("button", { type: "button", class: "fs-face", title: tile.note, "aria-pressed": String(tile.out), "aria-label": tile.out ? "excluded" : "kept" });
       if (fresh && url) {
         face.style.backgroundImage = `url(${url})`;
         face.style.backgroundSize = `${columns * 100}% ${lines * 100}%`;
@@ -73,7 +73,7 @@ function render({ model, el }) {
   order.addEventListener("change", () => set("order", order.value));
   back.addEventListener("click", () => set("page", model.get("page") - 1));
   on.addEventListener("click", () => set("page", model.get("page") + 1));
-  name.addEventListener("keydown", (event) => event.stopPropagation()); // else JupyterLab takes letters for commands
+  name.addEventListener("keydown", (event) => event.stopPropagation()); // otherwise JupyterLab interprets letters as commands
   name.addEventListener("change", () => model.send({ name: [model.get("person"), name.value] }));
   grid.addEventListener("pointerleave", () => { note.textContent = model.get("problem") || model.get("caption"); });
 

@@ -1,6 +1,6 @@
-// What every widget begins with; its own file follows in the same module.
+// Common to all widgets; the widget's own file follows in the same module.
 
-// A node of the page: `text` is its content, everything else an attribute.
+// Creates a DOM element: `text` is its content, everything else an attribute.
 function element(tag, attributes = {}, children = []) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
