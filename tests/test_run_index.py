@@ -196,7 +196,7 @@ def test_the_log_is_still_compared_with_the_runs_that_can_be_read(lab: Path, cap
     log = audit.path_of(lab)
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
     assert command_line.main(["audit", "verify", "--json"]) == 1
-    assert "tail is cut" in json.loads(capsys.readouterr().out)["finding"]
+    assert "log was truncated" in json.loads(capsys.readouterr().out)["finding"]
 
 
 # --- two processes ------------------------------------------------------------------------------------------------------------
