@@ -161,7 +161,7 @@ def test_the_lock_is_held_until_the_run_is_out_of_the_way(tmp_path: Path, monkey
     run, rename = made(tmp_path, done=False), Path.rename
 
     def while_renaming(path: Path, to: Path) -> Path:
-        with pytest.raises(RunError, match="works on it"), run:
+        with pytest.raises(RunError, match="working on it"), run:
             pass
         return rename(path, to)
 
