@@ -285,7 +285,7 @@ def _set_aside(root: Path, each: Weighed) -> Path | None:
         # The head stored in the run is lost: this later one is kept, or truncation of the log could go unnoticed.
         write_whole(root / "runs" / HEAD, canonical(asdict(line.head)))
         if sys.platform == "win32":
-            # Windows cannot rename a folder with open files: the lock is closed first; if another process takes it, the rename fails.
+            # Windows cannot rename a folder with open files: the lock is closed first; if another process takes it, this fails.
             lock.close()
         with _removing(each.path):
             each.path.rename(gone)
