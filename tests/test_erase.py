@@ -207,7 +207,7 @@ def test_a_run_at_work_stays_and_is_named(tmp_path: Path) -> None:
     assert worker.stdout is not None
     worker.stdout.readline()
     done = erase.purge(tmp_path, "Jane Doe", today=DAY)
-    assert [each.id for each in done.retained if "working on it" in each.why] == [run.id]
+    assert [each.id for each in done.retained if "works on it" in each.why] == [run.id]
     worker.communicate(b"\n")
     assert [each.id for each in erase.purge(tmp_path, "Jane Doe", today=DAY).runs] == [run.id]
     assert not Run.find(tmp_path)
