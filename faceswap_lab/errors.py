@@ -90,7 +90,7 @@ class DeviceError(LabError):
 
 
 class ConsentError(LabError):
-    """The gate refuses: nobody with the right to do so agreed to this use."""
+    """The gate refuses: nobody entitled to do so agreed to this use."""
 
 
 class ManifestError(ConsentError):

@@ -32,7 +32,7 @@ def failure_of(error: BaseException, command: str) -> Failure:
     if isinstance(error, KeyboardInterrupt):
         again = "repeat the command: what was done is saved, and it resumes from there"
         return Failure(kind="KeyboardInterrupt", expected="the command's end", got="stopped", remedy=again, code=STOPPED)
-    expected = f"values that `{command}` can work with" if isinstance(error, ValueError) else "no error of this kind"
+    expected = f"valid values for `{command}`" if isinstance(error, ValueError) else "no error of this kind"
     remedy = f"see `{command} --help`" if isinstance(error, ValueError) else "this is a bug in the lab: please report it"
     return Failure(kind=type(error).__name__, expected=expected, got=str(error), remedy=remedy, code=_code(error))
 

@@ -111,7 +111,7 @@ def prune(root: Path, *, unfinished: bool = False, older_than_days: float | None
 
 
 def _leftovers_in(run: Run) -> Iterator[Weighed]:
-    """Temporary files of killed writers; valid only while no process is working on the run."""
+    """Temporary files of killed writers. Call it only for a run without a working process, whose files are in use."""
     for pattern in (".run.json.*.tmp", "events/.*.tmp", "artifacts/**/.*"):
         for path in sorted(run.path.glob(pattern)):
             if path.is_file():

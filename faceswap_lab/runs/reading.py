@@ -27,7 +27,7 @@ class RunReader:
             raise RunError(
                 expected=f"a run of {self.VERB}",
                 got=f"{self.record.id}, a run of {self.record.verb}",
-                remedy=f"give the Run of a {self.VERB}",
+                remedy=f"pass a run of {self.VERB}",
             )
         self._ledger = Ledger(self.path)
 

@@ -62,7 +62,7 @@ class Run(RunWorker):
             raise RunError(
                 expected=f"a run of {cls.VERB}",
                 got=f"{folder.name}, a run of {record.verb}",
-                remedy=f"give the Run of a {cls.VERB}",
+                remedy=f"pass a run of {cls.VERB}",
             )
         return kind(folder, record)
 

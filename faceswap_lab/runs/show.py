@@ -31,7 +31,7 @@ def run_html(record: Record, artifacts: list[str]) -> str:
 
 
 def _scores(scores: object) -> str:
-    """An evaluation's scores, each between its floor and its ceiling."""
+    """An evaluation's scores, with floor and ceiling."""
     if not isinstance(scores, dict):
         return ""
     head = "<tr><th style='text-align:left'>score</th><th>floor</th><th>value</th><th>ceiling</th></tr>"

@@ -48,12 +48,12 @@ class Permission:
 
     @property
     def real_source(self) -> bool:
-        """Whether a real person gives the face."""
+        """Whether the source is a real person."""
         return any(not entry.synthetic for entry in self.source)
 
     @property
     def real_target(self) -> bool:
-        """Whether a real person is changed."""
+        """Whether the target is a real person."""
         return any(not entry.synthetic for entry in self.target)
 
     @property

@@ -209,7 +209,7 @@ def manifest_files(root: Path) -> dict[str, Path]:
 
 
 def read_manifest(path: Path) -> tuple[Manifest, list[Entry]]:
-    """One manifest and its rows. Raises `ManifestError` naming file, line and remedy at the first fault."""
+    """One manifest and its rows. Raises `ManifestError` with file, line and remedy at the first error."""
     text = read_text(path)
     if len(text) > MAX_TOML:
         raise _fault(path, None, f"{len(text)} characters; at most {MAX_TOML}", "list files in the csv")

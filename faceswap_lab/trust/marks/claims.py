@@ -41,7 +41,7 @@ class Claim:
 
     @property
     def real_source(self) -> str:
-        """Who gives the face in a file made by this tool, if that is a real person."""
+        """The source of a swap made by this tool, if that is a real person; else empty."""
         source = self.mark.get("source")
         subject = str(source.get("subject", "")) if isinstance(source, dict) else ""
         return "" if subject.split(":")[0] in ("actor", "synthetic") else subject

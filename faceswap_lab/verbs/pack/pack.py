@@ -65,7 +65,7 @@ def pack_of(run: Run) -> Path:
         raise RunError(
             expected="a finished run that trained a pack",
             got=f"{run.id} ({run.record.status})",
-            remedy="give the Run that lab.train(lab.recipes.pack()) returned",
+            remedy="pass the Run returned by lab.train(lab.recipes.pack())",
         )
     for name in FILES.values():
         run.artifact(f"{FOLDER}/{name}")
