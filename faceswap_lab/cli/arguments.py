@@ -116,7 +116,7 @@ def about(run: "Run") -> dict[str, Any]:
 
 
 def root() -> Path:
-    """The root folder of the lab that the commands work in."""
+    """The lab that the commands work in."""
     from faceswap_lab.runs.root import lab_root
 
     return lab_root()

@@ -1,11 +1,11 @@
-"""The root folder of a lab, with its manifests, audit log and run folders."""
+"""Where the lab keeps its records: manifests, the audit log, run folders."""
 
 import os
 from pathlib import Path
 
 
 def lab_root() -> Path:
-    """`FACESWAP_LAB_ROOT`, else the current folder or its nearest parent with `data_manifests/`, else the current folder."""
+    """`FACESWAP_LAB_ROOT`, else the nearest folder from the current one upwards with `data_manifests/`, else the current folder."""
     if named := os.environ.get("FACESWAP_LAB_ROOT"):
         return Path(named).expanduser().resolve()
     here = Path.cwd().resolve()
