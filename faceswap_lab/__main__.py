@@ -1,9 +1,9 @@
-"""The command line's entry: parse, call, print. Commands live in `cli`, work in the verbs that they call.
+"""Entry point of the command line: parse, call, print. Commands live in `cli`, the work in the verbs they call.
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 refused (consent, licence, a test person to train on), 4 missing (weights, device),
 130 stopped and saved.
 
-Standard output carries the answer and nothing else; what a command says while it works goes to standard error.
+Standard output carries only the answer; anything printed while a command works goes to standard error.
 """
 
 import argparse
@@ -21,17 +21,17 @@ from faceswap_lab.errors import LabError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. A line that cannot be read leaves with SystemExit 2, as argparse does."""
+    """Run one command; returns the exit code. A command line that cannot be parsed raises SystemExit(2), as in argparse."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
         options = parser().parse_args(words)
     except (UsageError, OSError, KeyboardInterrupt) as error:
-        # A recipe's file is looked into already here: it decides which flags there are.
+        # The recipe file is read while parsing already: it decides which flags there are.
         code = _fail(error, "faceswap-lab", as_json="--json" in words)
         if isinstance(error, UsageError):
             raise
         return code
-    # Before the command runs: one may answer in JSON always, and its errors are for people all the same.
+    # Read before the command runs: a command may force JSON for its answer, and its errors should stay readable.
     as_json = options.json
     try:
         answer = _called(options)
@@ -60,7 +60,7 @@ def _fail(error: BaseException, name: str, *, as_json: bool) -> int:
 
 
 def _quietly(write: Callable[[], None]) -> None:
-    """Write; a reader that has had enough (`| head -1`) is no error. Nothing more reaches it, not even when Python ends."""
+    """Write, tolerating a closed pipe (`| head -1`). Standard output is then discarded, also the flush at Python's exit."""
     try:
         write()
     except BrokenPipeError:

@@ -1,21 +1,21 @@
-"""Everything that goes wrong, as one tree.
+"""The exception hierarchy.
 
     LabError
-    ├── FaceError        no face, too many faces, points that make no face
+    ├── FaceError        no face, too many faces, points that do not form a face
     ├── MediaError       a picture or clip that cannot be read or written
     ├── WeightsError     weights missing, altered, or not what they should be
-    │   └── LicenceError     weights whose licence nobody here has accepted
-    ├── DeviceError      a device that was asked for and is not there
+    │   └── LicenceError     weights whose licence has not been accepted here
+    ├── DeviceError      a requested device that is not available
     ├── ConsentError     the gate refuses: no entry, expired, or a use nobody agreed to
     │   └── ManifestError    the record of who agreed to what cannot be trusted
-    ├── SplitError       a test person that training code asked for
+    ├── SplitError       a test person requested by training code
     ├── ProvenanceError  the audit log or a mark does not verify
-    ├── RunError         a run folder that is torn, of another format, or of another recipe
-    └── StorageError     a disk that is full, or a file that the system keeps from us
+    ├── RunError         a run folder that is incomplete, of another format, or of another recipe
+    └── StorageError     a full disk, or a file that the system denies access to
 
-Each carries three parts: what was expected, what was got, and what to do about it. They pickle, because workers send them home.
-Wrong arguments raise `ValueError` or `TypeError`; `assert` is for our own invariants.
-What the system says of files (`OSError`) becomes a StorageError where they are written, through `storing`, and at the command line.
+Each has three parts: what was expected, what was got, and what to do about it. They pickle, so that workers can return them.
+Wrong arguments raise `ValueError` or `TypeError`; `assert` is for internal invariants.
+An `OSError` becomes a StorageError where files are written, through `storing`, and at the command line.
 """
 
 import errno
@@ -24,21 +24,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _ROOM = (
-    "free some space there (`faceswap-lab runs prune --unfinished` lists what may go), or set FACESWAP_LAB_ROOT to a folder on "
-    "another disk; then the same call goes on"
+    "free some space there (`faceswap-lab runs prune --unfinished` lists what can go), or set FACESWAP_LAB_ROOT to a folder on "
+    "another disk; then repeat the call to resume"
 )
 _LEAVE = (
-    "let this user write there, or set FACESWAP_LAB_ROOT (runs and manifests) or FACESWAP_LAB_CACHE (weights and head pack) to a "
-    "folder that can be written"
+    "give this user write access, or set FACESWAP_LAB_ROOT (runs and manifests) or FACESWAP_LAB_CACHE (weights and head pack) to a "
+    "writable folder"
 )
 _PLACE = (
-    "check the path, and that each folder on it is a folder; FACESWAP_LAB_ROOT (runs and manifests) and FACESWAP_LAB_CACHE "
-    "(weights and head pack) choose others"
+    "check the path, and that each parent of it is a folder; FACESWAP_LAB_ROOT (runs and manifests) and FACESWAP_LAB_CACHE "
+    "(weights and head pack) set other locations"
 )
 _REMEDIES = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
-    errno.EFBIG: "raise the limit of a file's size (`ulimit -f`), or use a disk that takes larger ones; then the same call goes on",
+    errno.EFBIG: "raise the file size limit (`ulimit -f`), or use a disk that allows larger files; then repeat the call to resume",
     errno.EACCES: _LEAVE,
     errno.EPERM: _LEAVE,
     errno.EROFS: _LEAVE,
@@ -47,13 +47,13 @@ _REMEDIES = {
     errno.ENOTDIR: _PLACE,
     errno.EISDIR: _PLACE,
     errno.EEXIST: _PLACE,
-    errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
-    errno.EIO: "the disk may be failing: save what is on it, and use another",
+    errno.EMFILE: "raise the limit on open files (`ulimit -n`)",
+    errno.EIO: "the disk may be failing: back up what is on it, and use another",
 }
 
 
 class LabError(Exception):
-    """Something the user can act on: `expected`, `got` and `remedy` are plain sentences without a full stop."""
+    """An error the user can act on: `expected`, `got` and `remedy` are plain phrases without a full stop."""
 
     def __init__(self, *, expected: str, got: str, remedy: str) -> None:
         super().__init__(f"expected {expected}; got {got}; {remedy}")
@@ -70,7 +70,7 @@ def _rebuild(kind: type[LabError], expected: str, got: str, remedy: str) -> LabE
 
 
 class FaceError(LabError):
-    """No face where one is needed, or points that do not make a face."""
+    """No face where one is needed, or points that do not form a face."""
 
 
 class MediaError(LabError):
@@ -82,15 +82,15 @@ class WeightsError(LabError):
 
 
 class LicenceError(WeightsError):
-    """Weights that are restricted by a licence which nobody here has accepted."""
+    """Weights restricted by a licence that has not been accepted here."""
 
 
 class DeviceError(LabError):
-    """A device that was asked for and is not there."""
+    """A requested device that is not available."""
 
 
 class ConsentError(LabError):
-    """The gate refuses: nobody with the right to do so agreed to this use."""
+    """The gate refuses: nobody entitled to do so agreed to this use."""
 
 
 class ManifestError(ConsentError):
@@ -98,7 +98,7 @@ class ManifestError(ConsentError):
 
 
 class SplitError(LabError):
-    """Training code asked for a person who is kept for testing."""
+    """Training code requested a person reserved for testing."""
 
 
 class ProvenanceError(LabError):
@@ -106,27 +106,27 @@ class ProvenanceError(LabError):
 
 
 class RunError(LabError):
-    """A run folder that is torn, locked, of another format, or of another recipe."""
+    """A run folder that is incomplete, locked, of another format, or of another recipe."""
 
 
 class StorageError(LabError):
-    """A disk that is full or read-only, or a file or folder that the system keeps from us."""
+    """A disk that is full or read-only, or a file or folder that the system denies access to."""
 
 
 def storage_error(error: OSError, path: Path | None = None) -> StorageError:
-    """What the system said, in three parts. `path` is what was at work if the error names no file itself."""
+    """An OSError in three parts. `path` is the file in use, for errors that name no file themselves."""
     place = error.filename if isinstance(error.filename, str) else path
     said = error.strerror or str(error) or type(error).__name__
     return StorageError(
-        expected=f"the system's leave to use {place or 'a file'}",
+        expected=f"access to {place or 'a file'}",
         got=said,
-        remedy=_REMEDIES.get(error.errno or 0, "mend what the system says, then make the same call again"),
+        remedy=_REMEDIES.get(error.errno or 0, "fix the reported cause, then repeat the call"),
     )
 
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Turns the system's refusals into StorageError about `path`. A lock that another process holds comes through as it is."""
+    """Turns an OSError into a StorageError about `path`. BlockingIOError (another process holds the lock) passes unchanged."""
     try:
         yield
     except BlockingIOError:

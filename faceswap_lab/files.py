@@ -1,4 +1,4 @@
-"""Files as records: canonical JSON, digests, atomic writes, one writer at a time; and the user's cache folder."""
+"""File primitives: canonical JSON, digests, atomic writes, exclusive locks; and the user's cache folder."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ else:
     import fcntl
 
 VERSION = version("faceswap-lab")
-"""This package's version. Asked of the installation: the top of the package imports every layer, and no layer imports it."""
+"""This package's version, from the installed metadata: no layer may import the package's `__init__`, which imports them all."""
 
 _CHUNK = 1 << 20
 
@@ -36,18 +36,18 @@ def lab_root() -> Path:
 
 def cache_folder() -> Path:
     """Where weights and the head pack are kept: `FACESWAP_LAB_CACHE` ("~" is the home folder), else `XDG_CACHE_HOME/faceswap_lab`,
-    else `~/.cache/faceswap_lab` where it exists, else the system's own place for caches. Makes nothing."""
+    else `~/.cache/faceswap_lab` if it exists, else the platform's cache folder. Creates nothing."""
     if own := os.environ.get("FACESWAP_LAB_CACHE"):
         return Path(own).expanduser()
     if shared := os.environ.get("XDG_CACHE_HOME"):
         return Path(shared) / "faceswap_lab"
-    # Versions before 0.2 had it there on every system.
+    # Versions before 0.2 used it on every platform.
     before = Path.home() / ".cache" / "faceswap_lab"
     return before if before.is_dir() else platformdirs.user_cache_path("faceswap_lab", appauthor=False)
 
 
 def canonical(value: Any) -> str:
-    """One JSON text for one value: sorted keys, no spaces, no NaN. What is hashed and chained is always in this form."""
+    """The one JSON text of a value: sorted keys, no spaces, no NaN. Whatever is hashed or chained is in this form."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -66,9 +66,9 @@ def sha256_file(path: Path) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write through a temporary file in the same folder, so that a reader (or a kill) sees the old text or the new, never half.
+    """Atomic write through a temporary file in the same folder: readers see the old text or the new, even after a kill.
 
-    Raises StorageError if the system refuses; nothing is left then.
+    Raises StorageError on an OSError; no temporary file is left then.
     """
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,11 +82,11 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Flush a finished file to the disk and rename it; both lie on the same file system. StorageError if the system refuses."""
+    """Flush a finished file to disk and rename it; both paths must be on one file system. StorageError on an OSError."""
     with storing(path):
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
-        # mkstemp makes files for the owner alone; what is put in place gets the rights any new file would have.
+        # mkstemp creates files readable by the owner only; the final file gets the default mode of a new file.
         if sys.platform != "win32":
             temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
@@ -94,7 +94,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut, where the system lets folders be flushed."""
+    """Make a rename in `folder` survive a power cut, on systems where folders can be flushed."""
     if sys.platform != "win32":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -103,14 +103,14 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-# The library filelock was weighed (4.2), and these twenty lines stay. Its `FileLock` locks a second file, which its fall-back for
-# disks without flock leaves behind when a process dies; what is locked here is the file that is written, and no other. Its
-# `lock_descriptor` would do that, but on Windows it locks a file's first byte, which bars readers of the audit log meanwhile, and
-# it waits by asking again and again, so that of many processes that append to one log the same may lose for long.
+# Why not the library filelock (4.2 was considered): its `FileLock` locks a second file, which its fall-back for disks without flock
+# leaves behind when a process dies; here the written file itself is locked. Its `lock_descriptor` would do that, but on Windows it
+# locks the file's first byte, which blocks readers of the audit log meanwhile, and it waits by polling, so that one of many
+# processes appending to one log can starve.
 def acquire(path: Path, *, wait: bool = True) -> IO[bytes]:
-    """Open `path` for appending and reading under an exclusive lock; closing it, or the process's end, lets go.
+    """Open `path` for appending and reading under an exclusive lock, released when it is closed or the process ends.
 
-    Raises `BlockingIOError` if another holds the lock and `wait` is false, StorageError if the system refuses the file.
+    Raises `BlockingIOError` if another process holds the lock and `wait` is false, StorageError on any other OSError.
     """
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ def acquire(path: Path, *, wait: bool = True) -> IO[bytes]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[IO[bytes]]:
-    """The file, open and locked, for the length of a `with` block."""
+    """The file, open and locked for the duration of a `with` block."""
     with acquire(path) as file:
         yield file
 
@@ -139,7 +139,7 @@ def _umask() -> int:
 if sys.platform == "win32":
 
     def _lock(file: IO[bytes], *, wait: bool) -> None:
-        # Windows locks byte ranges against readers too, so the locked byte lies far behind any content.
+        # Windows locks byte ranges against readers too, so the locked byte is far beyond any content.
         position = file.tell()
         file.seek(1 << 40)
         try:

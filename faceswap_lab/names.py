@@ -1,13 +1,13 @@
-"""Names of people, compared as people read them."""
+"""Comparing names of people regardless of case and Unicode form."""
 
 import unicodedata
 
 
 def folded(name: str) -> str:
-    """A name without what does not tell people apart: letters' case, and how Unicode spells them (NFKC, then case folding)."""
+    """A name normalised for comparison: NFKC, then case folding, then NFKC again."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def same_name(one: str, other: str) -> bool:
-    """Whether two names mean one person."""
+    """Whether two names denote the same person."""
     return folded(one) == folded(other)

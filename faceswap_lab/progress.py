@@ -1,4 +1,4 @@
-"""One line that says how far a verb is. It shows only after two seconds: quick things stay silent."""
+"""A progress line for verbs. It appears only after two seconds, so that quick operations print nothing."""
 
 import shutil
 import sys
@@ -9,15 +9,15 @@ from tqdm import tqdm
 
 _SILENT_S = 2.0
 _REDRAW_S, _LINE_S = 0.5, 10.0
-"""Seconds between two states of a bar that is drawn in place, and between two lines of a pipe or a log."""
+"""Seconds between two updates of a bar drawn in place, and between two lines in a pipe or a log."""
 
 _FORMAT = "{desc}: {percentage:3.0f}% |{bar:12}| {n_fmt}/{total_fmt}{unit}, {rate_noinv_fmt}, {remaining} left{postfix}"
 
 
 class Progress:
-    """A bar on standard error, in a notebook on standard output (Jupyter paints the other red).
+    """A bar on standard error, or on standard output in a notebook (Jupyter shows standard error in red).
 
-    Where nothing can be drawn in place (a pipe, a log of CI) it is a plain line every ten seconds, and one when all is done.
+    Without a terminal (a pipe, a CI log) it prints a plain line every ten seconds, and one at the end.
     """
 
     def __init__(self, label: str, total: int, *, unit: str) -> None:
@@ -27,7 +27,7 @@ class Progress:
         self._bar: tqdm | None = _bar(self) if self._stream.isatty() or _in_notebook() else None
 
     def update(self, done: int, note: str = "") -> None:
-        """`done` of the total are done; `note` is added at the end of the line."""
+        """Set the number `done` of the total; `note` is appended to the line."""
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
@@ -51,7 +51,7 @@ class Progress:
 
 
 class _Bar(tqdm):  # type: ignore[misc]  # tqdm has no types
-    """tqdm's bar without its watching thread and its lock between processes: neither survives a fork."""
+    """tqdm's bar without its monitor thread and its interprocess lock: neither survives a fork."""
 
     monitor_interval = 0
 
@@ -68,7 +68,7 @@ def _bar(line: Progress) -> tqdm:
         delay=_SILENT_S,
         mininterval=_REDRAW_S,
         bar_format=_FORMAT,
-        # A terminal that does not say how large it is has 80 columns and 24 rows.
+        # A terminal of unknown size is taken as 80 columns by 24 rows.
         ncols=min(120, shutil.get_terminal_size().columns),
         nrows=24,
     )

@@ -16,14 +16,14 @@
 # %% [markdown]
 # # Quickstart: one swap, measured against the true answer
 #
-# Two people who do not exist, a performance, and a network that learns to put the one's face on the other. Because both are
-# rendered, the right answer is known to the pixel: every score below stands between a floor (nothing was swapped) and a ceiling
+# Two people who do not exist, a performance, and a network that learns to put the face of one on the other. Because both are
+# rendered, the correct result is known for every pixel: each score below is shown with a floor (nothing was swapped) and a ceiling
 # (the truth itself). About seven minutes on two CPU cores; less on a GPU.
 
 # %% tags=["parameters"]
 recipe: str = "quickstart"  # "quickstart", or "smoke": everything runs in seconds and nothing is learned
-device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"; what really ran is in the summary
-folder: str = "."  # where the clips, the picture and the report go
+device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"; the device actually used is in the summary
+folder: str = "."  # output folder of the clip, the picture and the report
 
 # %%
 from pathlib import Path
@@ -36,7 +36,7 @@ plan = lab.recipes.plan(recipe)
 out = Path(folder)
 
 # %% [markdown]
-# ## Who
+# ## The people
 # An actor is a seed. The hero's face goes on the double's performance.
 
 # %%
@@ -47,8 +47,8 @@ hero
 double
 
 # %% [markdown]
-# ## The performance, and the right answer
-# `recast` blends the hero's face into the double's head, vertex by vertex, in the same frames: what a perfect swap looks like.
+# ## The performance and its ground truth
+# `recast` blends the hero's face into the double's head, vertex by vertex, in the same frames: this is the perfect swap.
 
 # %%
 take = double.perform("speech", seconds=plan.seconds, size=plan.size, seed=3)
@@ -57,7 +57,7 @@ lab.compare(target=take, truth=truth)
 
 # %% [markdown]
 # ## What the detector sees
-# Every crop hangs on five points. Drag one that is wrong; `view.corrections` goes into the swap.
+# Every crop is aligned by five points. Drag any that is wrong; `view.corrections` is passed to the swap.
 
 # %%
 view = lab.align(take)
@@ -65,7 +65,7 @@ view
 
 # %% [markdown]
 # ## Train
-# On other frames than those that are scored: another performance, other light, other cameras.
+# On frames other than those that are scored: another performance, other lighting, other cameras.
 
 # %%
 trained = lab.train(plan.pair, source=hero, target=double, device=device)
@@ -83,7 +83,7 @@ scores
 lab.compare(target=take, swap=result, truth=truth, scores=scores)
 
 # %% [markdown]
-# ## The other way round
+# ## The opposite direction
 # One direction is always harder, and that is the one to report.
 
 # %%
@@ -94,7 +94,7 @@ lab.compare(target=back_take, swap=back, truth=back_take.recast(double), scores=
 
 # %% [markdown]
 # ## A real photograph
-# A portrait in the public domain (NASA). Its manifest entry allows one use: to replace the face by that of somebody who does not
+# A portrait in the public domain (NASA). Its manifest entry allows one use: replacing the face with that of somebody who does not
 # exist. `warp` needs no training.
 
 # %%
@@ -103,8 +103,8 @@ anonymous = lab.swap(photo, source=hero, swapper="warp", device=device)
 lab.compare(photograph=photo, anonymous=anonymous)
 
 # %% [markdown]
-# ## What leaves
-# `export` is the only way out: the gate is asked again, the file says what it is, and the audit log says that it left.
+# ## Export
+# `export` is the only way out: the gate checks again, the file is marked as synthetic, and the export is recorded in the audit log.
 
 # %%
 clip = result.export(out / "swap.mp4")

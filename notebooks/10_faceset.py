@@ -16,19 +16,19 @@
 # %% [markdown]
 # # Is my material good enough to train on?
 #
-# Give files and folders with a record of who is seen and on what ground. Every face is found, aligned, measured and sorted out: the
-# blurred, the tiny, the cut off, other people, and whatever shows the same thing twice. Each that goes is listed with its reason.
-# What is left is split so that no two neighbours of a clip land on both sides. About ten frames a second on one CPU core; without
-# material of your own, two synthetic actors stand in: two minutes.
+# Give files and folders, and state who is depicted and on what basis. Every face is detected, aligned and measured; blurred, tiny
+# and cropped faces, other people and near-duplicates are dropped, each listed with the reason. The rest is split so that no two
+# neighbouring frames of a clip end up in different splits. About ten frames per second on one CPU core; without material of your
+# own, two synthetic actors stand in: two minutes.
 
 # %% tags=["parameters"]
-recipe: str = "faceset"  # "faceset", or "smoke": a handful of frames, for a test that everything runs
-name: str = "mine"  # what the set is called
-paths: str = ""  # files and folders, one a line; empty: clips and stills of actors, rendered into `folder`
-who: str = ""  # who is seen in files that have no manifest entry yet: "Jane Doe"
+recipe: str = "faceset"  # "faceset", or "smoke": a handful of frames, to test that everything runs
+name: str = "mine"  # the name of the set
+paths: str = ""  # files and folders, one per line; empty: clips and stills of actors, rendered into `folder`
+who: str = ""  # who is depicted in files that have no manifest entry yet: "Jane Doe"
 basis: str = ""  # why this is allowed: "consent: form signed on 3 May 2026", "licence: CC-BY-4.0, J. Doe"
 identities: str = "one"  # "one": only the person named; "many": everybody, to be named below
-folder: str = "."  # where the stand-in material goes
+folder: str = "."  # output folder of the stand-in material
 
 # %%
 from dataclasses import replace
@@ -43,8 +43,8 @@ stand_in = not files
 
 # %% [markdown]
 # ## Material
-# The stand-in is what a real shoot looks like: a clip of the person, some photographs, a blurred one, one from too far away, and a
-# friend who walked into the picture.
+# The stand-in imitates a real shoot: clips of the person, some photographs, a blurred one, one from too far away, and a friend who
+# walked into the picture.
 
 # %%
 if stand_in:
@@ -56,7 +56,7 @@ if stand_in:
 
 # %% [markdown]
 # ## Gather
-# Nothing is opened before its record is found or declared. A stopped search goes on where it was.
+# No file is opened before its consent record is found or declared. If interrupted, the same call resumes.
 
 # %%
 run = lab.gather(settings, *files, who=who or None, basis=basis or None)
@@ -64,15 +64,15 @@ run
 
 # %% [markdown]
 # ## Look
-# Least sharp first. Click a face to leave it out; with several people, type who it is. Both are kept with the set.
+# Least sharp first. Click a face to leave it out; with several people, type a name for each. Both are stored with the set.
 
 # %%
 view = lab.browse(run)
 view
 
 # %% [markdown]
-# ## The set as it stands
-# `faceset["train"]` goes into `lab.train(source=…)`, and `lab.faceset(name)` finds it again tomorrow.
+# ## The resulting set
+# Pass `faceset["train"]` to `lab.train(source=…)`; `lab.faceset(name)` opens the set again later.
 
 # %%
 faceset = lab.faceset(run)
@@ -80,15 +80,15 @@ faceset
 
 # %% [markdown]
 # ## Is it good enough?
-# The quickstart trains on 160 different views of each person, half of them turned up to 45 degrees and more, at 96 pixels a crop.
+# The quickstart trains on 160 different views of each person, half of them turned up to 45 degrees and more, in 96-pixel crops.
 
 # %%
 turned = [row.yaw_deg for row in faceset.rows]
 small = sum(row.side < 96 for row in faceset.rows)
 advice = [
     f"{len(faceset)} different faces, the quickstart has 160",
-    f"heads turned from {min(turned):.0f} to {max(turned):.0f} degrees; what is not in the material, a network has to guess",
-    f"{small} of {len(faceset)} faces are smaller than 96 pixels in their picture: a crop of that size shows them enlarged",
+    f"heads turned from {min(turned):.0f} to {max(turned):.0f} degrees; a network has to guess what the material does not show",
+    f"{small} of {len(faceset)} faces are smaller than 96 pixels in their picture: a crop of that size enlarges them",
     *run.summary["doubts"],
 ]
 print("\n".join(advice))

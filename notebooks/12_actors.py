@@ -14,10 +14,10 @@
 # ---
 
 # %% [markdown]
-# # Actors: people of whom everything is known
+# # Actors: synthetic people with complete ground truth
 #
-# Nobody in this notebook exists. An actor is a seed: the same number is the same person everywhere, and what the renderer knows of
-# a picture (the true swap, landmarks, pose, expression, depth, labels) is the ground truth that everything else is measured
+# Nobody in this notebook exists. An actor is a seed: the same number is the same person everywhere, and what the renderer knows
+# about a picture (the true swap, landmarks, pose, expression, depth, labels) is the ground truth that everything else is measured
 # against. About two minutes on two CPU cores.
 
 # %% tags=["parameters"]
@@ -39,7 +39,8 @@ sheets.cast_sheet(range(num), side=side)
 
 # %% [markdown]
 # ## One person in forty conditions
-# What a recogniser must see through: pose, expression, light and lens. Compare the two pages: the one varies who, the other how.
+# What a recogniser must be invariant to: pose, expression, lighting and lens. Compare the two sheets: one varies the identity, the
+# other the conditions.
 
 # %%
 hero = lab.actor(7)
@@ -47,8 +48,8 @@ sheets.conditions_sheet(hero, num, side=side)
 
 # %% [markdown]
 # ## The studio
-# Cast, pose, light and film an actor. In JupyterLab every slider draws anew; without a kernel this is a picture.
-# `stage.set(yaw=30, smile=0.8, light="side")` does by name what the sliders do.
+# Choose, pose, light and film an actor. In JupyterLab every slider renders again; without a kernel this is a static picture.
+# `stage.set(yaw=30, smile=0.8, light="side")` sets the same values by name.
 
 # %%
 stage = lab.studio(hero, side=160 if small else 384)
@@ -56,7 +57,7 @@ stage.set(yaw=22, smile=0.5, light="side")
 stage
 
 # %% [markdown]
-# ## What is known of a picture
+# ## Ground truth of a picture
 # Everything here is rendered, not estimated: it is what estimators are scored against.
 
 # %%
@@ -72,7 +73,7 @@ print(", ".join(f"{name} {value:.2f}" for name, value in strongest))
 
 # %% [markdown]
 # ## The true swap
-# The same performance by another face: the right answer of a face swap, to the pixel, in the tone of either skin.
+# The same performance with another face: the correct result of a face swap for every pixel, in either person's skin tone.
 
 # %%
 lab.compare(target=take, source_tone=take.recast(hero), target_tone=take.recast(hero, tone="target"))

@@ -215,7 +215,7 @@ def test_a_training_that_diverges_keeps_its_last_good_state(
         patch.setattr(train_module, "train_pair", poisoning)
         with pytest.raises(RunError, match="finite numbers in the training state at step 4"):
             train(recipe, source=hero, target=double, device="cpu")
-    assert "is its state at step 2" in capsys.readouterr().err
+    assert "keeps its state at step 2" in capsys.readouterr().err
     resumed = train(recipe, source=hero, target=double, device="cpu")
     assert resumed.events("resumed")[-1]["step"] == 2
     assert resumed.finished
@@ -240,4 +240,4 @@ def _weights_of_another_run(run: Run, hero: Actor, double: Actor) -> None:
     (run.path / "run.json").write_text(json.dumps(record))
     with pytest.raises(WeightsError, match=other.id) as refused:
         swap(take, source=hero, swapper=TrainRun(run.path), device="cpu")
-    in_three_parts(refused.value, "by their card")
+    in_three_parts(refused.value, "according to their card")

@@ -189,10 +189,10 @@ def test_a_listed_file_is_asked_too(tmp_path: Path) -> None:
         listed.write_text(text)
     assert (entry := find_entry(tmp_path, sha256_file(path))) is not None
     assert (entry.subject, entry.synthetic) == ("Ann", False)
-    with pytest.raises(ConsentError, match="says of itself"):
+    with pytest.raises(ConsentError, match="whose metadata says"):
         admit(path, root=tmp_path, today=DAY)
     (refused,) = admit_all([path], root=tmp_path, today=DAY)[1]
-    assert "says of itself" in str(refused.error)
+    assert "whose metadata says" in str(refused.error)
 
 
 def test_among_many_files_only_the_synthetic_one_stays_out(tmp_path: Path) -> None:
@@ -201,10 +201,10 @@ def test_among_many_files_only_the_synthetic_one_stays_out(tmp_path: Path) -> No
     allowed, refused = admit_all([path, photo], root=tmp_path, today=DAY, **AS_ANN)  # type: ignore[arg-type]
     assert [clip.path for clip in allowed] == [photo]
     assert [each.path for each in refused] == [path]
-    assert "declare it as what it is" in refused[0].error.remedy
+    assert "declare it as synthetic" in refused[0].error.remedy
     assert find_entry(tmp_path, refused[0].sha256) is None
     (only,) = admit_all([path], root=tmp_path, today=DAY, **AS_ANN)[1]  # type: ignore[arg-type]
-    assert "says of itself" in str(only.error)
+    assert "whose metadata says" in str(only.error)
     as_it_is, none = admit_all([path], root=tmp_path, today=DAY, **AS_NOBODY)  # type: ignore[arg-type]
     assert [clip.path for clip in as_it_is] == [path]
     assert not none

@@ -87,7 +87,7 @@ def test_an_entry_stands_or_says_why_not(tmp_path: Path, extra: str, day: date, 
         ('subject = "Jane Doe"', 'subject = ""', 2, "subject"),
         ('subject = "Jane Doe"', 'subject = " "', 2, "subject"),
         ('kind = "consent"', 'kind = "synthetic"', None, "synthetic"),
-        ("[consent]", "[consent]\nexpires = 2026-05-02", 6, "expires lies before"),
+        ("[consent]", "[consent]\nexpires = 2026-05-02", 6, "expires is before"),
         ("[consent]", "[consent]\nwithdrawn = false", 7, "withdrawn"),
         ("[consent]", "[consent]\npartner = []", 7, "partner"),
         ('kind = "consent"', "kind =", None, "line 7"),
@@ -123,8 +123,8 @@ def test_a_picture_that_is_free_is_no_person_that_agreed(tmp_path: Path, kind: s
         (f"uri,sha256\n,{SHA}\n", 2, "empty"),
         (f"uri,sha256\na,{SHA.upper()}G\n", 2, "64 hex digits"),
         (f"uri,sha256\na,{SHA}0\n", 2, "64 hex digits"),
-        (f"uri,sha256\na,{SHA}\nb,{SHA}\n", 3, "stands in line 2"),
-        (f"uri,sha256\na,{SHA}\na,{'cd' * 32}\n", 3, "stands in line 2"),
+        (f"uri,sha256\na,{SHA}\nb,{SHA}\n", 3, "already in line 2"),
+        (f"uri,sha256\na,{SHA}\na,{'cd' * 32}\n", 3, "already in line 2"),
         (f"uri,sha256\n../a,{SHA}\n", 2, "leaves its folder"),
         (f"uri,sha256\n/etc/a,{SHA}\n", 2, "relative"),
         (f"uri,sha256,split\na,{SHA},held-out\n", 2, "none of train, val, test"),
@@ -326,7 +326,7 @@ def test_a_byte_order_mark_capitals_and_a_blank_last_line_are_read(tmp_path: Pat
 
 def test_capitals_are_no_second_file(tmp_path: Path) -> None:
     put(tmp_path, rows=f"uri,sha256\na.mp4,{SHA}\nb.mp4,{SHA.upper()}\n")
-    with pytest.raises(ManifestError, match="stands in line 2 already"):
+    with pytest.raises(ManifestError, match="is already in line 2"):
         find_entry(tmp_path, SHA)
 
 

@@ -354,7 +354,7 @@ def test_a_cut_log_and_an_unreadable_run_are_found(lab: Path) -> None:
     log.write_bytes(lines[0])
     cut = by_name(doctor.examine())["audit log"]
     assert cut.state == "problem"
-    assert "tail is cut" in cut.found
+    assert "log was truncated" in cut.found
     next((lab / "runs").glob("train-*/run.json")).write_text("{")
     torn = by_name(doctor.examine())["audit log"]
     assert "run.json" in torn.found

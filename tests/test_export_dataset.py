@@ -183,14 +183,14 @@ def test_only_an_empty_folder_or_an_older_export_is_replaced(run: Run, tmp_path:
     run.export(out)
     assert files(out) == files(run.path / "artifacts")
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(MediaError, match="something else"):
+    with pytest.raises(MediaError, match="contains other files"):
         run.export(out)
     assert (out / "notes.txt").exists()
     (tmp_path / "file").write_text("mine")
     with pytest.raises(MediaError, match="another file"):
         run.export(tmp_path / "file")
     (tmp_path / "link").symlink_to(out)
-    with pytest.raises(MediaError, match="something else"):
+    with pytest.raises(MediaError, match="contains other files"):
         run.export(tmp_path / "link")
     with pytest.raises(ValueError, match="as a folder"):
         run.export(tmp_path / "shards.tar")

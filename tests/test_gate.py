@@ -133,7 +133,7 @@ def test_the_remedy_of_a_missing_use_says_the_very_line(tmp_path: Path) -> None:
     check_swap(ann, ACTOR, root=tmp_path, today=DAY)
 
     freed = entry(tmp_path, "bob", "Bob", ["train"], kind="public domain")
-    with pytest.raises(ConsentError, match='frees the picture only; if Bob agrees, write kind = "consent"'):
+    with pytest.raises(ConsentError, match='clears the picture only; if Bob agrees, write kind = "consent"'):
         check_swap(freed, ACTOR, root=tmp_path, today=DAY)
 
 

@@ -139,7 +139,7 @@ def test_the_list_and_the_log(lab: Path, capsys: pytest.CaptureFixture[str]) -> 
     lines = (lab / "audit.jsonl").read_text().splitlines(keepends=True)
     (lab / "audit.jsonl").write_text("".join(lines[:-1]))
     assert command_line.main(["audit", "verify", "--json"]) == 1
-    assert "the tail is cut" in json.loads(capsys.readouterr().out)["finding"]
+    assert "the log was truncated" in json.loads(capsys.readouterr().out)["finding"]
 
 
 def test_the_log_in_its_old_words_finds_what_was_made_of_a_person(lab: Path) -> None:

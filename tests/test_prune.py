@@ -80,7 +80,7 @@ def test_a_log_cut_behind_the_removal_of_the_last_run_is_found(tmp_path: Path) -
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     verdict = audit.verify(tmp_path, heads=Run.heads(tmp_path))
     assert not verdict.whole
-    assert "tail is cut" in verdict.reason
+    assert "log was truncated" in verdict.reason
 
 
 def test_age_counts_from_the_last_work_and_narrows_unfinished(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_the_lock_is_held_until_the_run_is_out_of_the_way(tmp_path: Path, monkey
     run, rename = made(tmp_path, done=False), Path.rename
 
     def while_renaming(path: Path, to: Path) -> Path:
-        with pytest.raises(RunError, match="works on it"), run:
+        with pytest.raises(RunError, match="working on it"), run:
             pass
         return rename(path, to)
 

@@ -196,7 +196,7 @@ def test_the_log_is_still_compared_with_the_runs_that_can_be_read(lab: Path, cap
     log = audit.path_of(lab)
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
     assert command_line.main(["audit", "verify", "--json"]) == 1
-    assert "tail is cut" in json.loads(capsys.readouterr().out)["finding"]
+    assert "log was truncated" in json.loads(capsys.readouterr().out)["finding"]
 
 
 # --- two processes ------------------------------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def test_processes_that_make_one_call_get_one_run(tmp_path: Path) -> None:
         assert len(set(ids)) == 1, ids
         assert len(Run.find(tmp_path)) == attempt + 1
         assert told.count("finished") >= 1
-        assert set(told) <= {"finished", "a process that works on it", "a finished run"}, told
+        assert set(told) <= {"finished", "a process that is working on it", "a finished run"}, told
         assert Run.open(ids[0], tmp_path).finished
     assert [entry.event["action"] for entry in audit.read(tmp_path)].count("train started") == 2
 

@@ -56,14 +56,14 @@ def hidden(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (errno.ENOSPC, ("No space left", "free some space", "FACESWAP_LAB_ROOT", "goes on")),
+        (errno.ENOSPC, ("No space left", "free some space", "FACESWAP_LAB_ROOT", "to resume")),
         (errno.EDQUOT, ("free some space",)),
-        (errno.EROFS, ("Read-only", "let this user write", "FACESWAP_LAB_CACHE")),
-        (errno.EACCES, ("Permission denied", "let this user write")),
+        (errno.EROFS, ("Read-only", "give this user write access", "FACESWAP_LAB_CACHE")),
+        (errno.EACCES, ("Permission denied", "give this user write access")),
         (errno.ENAMETOOLONG, ("shorter",)),
         (errno.ENOENT, ("check the path",)),
         (errno.EFBIG, ("ulimit -f",)),
-        (errno.ESTALE, ("mend what the system says",)),
+        (errno.ESTALE, ("fix the reported cause",)),
     ],
 )
 def test_what_the_system_says_comes_in_three_parts(number: int, words: tuple[str, ...]) -> None:
@@ -122,7 +122,7 @@ def fails_and_goes_on(root: Path, fill: Callable[[], object], free: Callable[[],
         (out / name).unlink()
     with pytest.raises(StorageError) as caught:
         _write_twice(run, fill)
-    in_three_parts(caught.value, "goes on")
+    in_three_parts(caught.value, "to resume")
     assert not hidden(run.path)
     with pytest.raises(StorageError):
         audit.append(root, {"action": "x", "long": "y" * 20_000})
@@ -274,7 +274,7 @@ def test_a_read_only_disk(disk: Disk, monkeypatch: pytest.MonkeyPatch, capsys: p
     ):
         with pytest.raises(StorageError) as caught:
             work()
-        in_three_parts(caught.value, "Read-only", "let this user write")
+        in_three_parts(caught.value, "Read-only", "give this user write access")
     assert command_line.main(["audit", "verify"]) == 0, "what only reads, works"
     assert command_line.main(["runs", "list"]) == 0
     assert run.id in capsys.readouterr().out

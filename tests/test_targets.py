@@ -119,7 +119,7 @@ def test_several_faces(root: Path, tmp_path: Path, faces: list[Image], capsys: p
     clip = brought(tmp_path, image)
     one = swap(clip, source=HERO, swapper="warp", recipe=RECIPE, device="cpu")
     assert (one.summary["num_faces"], one.summary["num_faces_left"]) == (1, 1)
-    assert "1 faces beside the largest are as they came" in capsys.readouterr().err
+    assert "1 faces other than the largest are unchanged" in capsys.readouterr().err
     both = SwapRecipe(num_source_frames=1, stream=StreamConfig(select="all"))
     two = swap(clip, source=HERO, swapper="warp", recipe=both, device="cpu")
     assert (two.summary["num_faces"], two.summary["num_faces_left"]) == (2, 0)

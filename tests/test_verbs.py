@@ -199,7 +199,7 @@ def test_the_truth_is_rendered_where_it_is_known_or_left_out(result: Run, traine
     alone = evaluate(result, truth=None)
     assert "ssim_face" in given.scores
     assert "ssim_face" not in alone.scores
-    with pytest.raises(ValueError, match="tone='target' is of the truth that is rendered here"):
+    with pytest.raises(ValueError, match="tone='target' applies to truth='auto' only"):
         evaluate(result, truth=None, tone="target")
     words = ["evaluate", result.id, "--json"]
     for more, run in (((), given), (("--tone", "target"), evaluate(result, tone="target")), (("--truth", "none"), alone)):

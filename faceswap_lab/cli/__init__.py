@@ -1,1 +1,1 @@
-"""The command line, a module for each command or noun: how it is written, and what it calls."""
+"""The command line, with a module for each command or noun: its arguments, and what it calls."""

@@ -1,4 +1,4 @@
-"""What a command answers: JSON for programs, tables for people; in colour where there is a terminal, plain text elsewhere."""
+"""Output of a command: JSON for programs, tables for people; coloured on a terminal, plain text elsewhere."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ Answer = dict[str, Any] | list[dict[str, Any]]
 
 
 def write(answer: Answer, *, as_json: bool, readable: Callable[[Any], str] | None = None) -> None:
-    """Write an answer to standard output and flush it. `readable` is a command's own form for people, in place of the usual one."""
+    """Write an answer to standard output and flush it. `readable` is a command's own formatter, in place of the default table."""
     if as_json:
         print(json.dumps(answer), flush=True)
     elif readable is not None:
@@ -21,7 +21,7 @@ def write(answer: Answer, *, as_json: bool, readable: Callable[[Any], str] | Non
 
 
 def plain(answer: Answer) -> str:
-    """Names and values in two columns, or rows as a table; what is empty is left out."""
+    """Names and values in two columns, or rows as a table; empty values are omitted."""
     if isinstance(answer, list):
         return _table(answer)
     return "\n".join(f"{name:<22} {_short(name, value)}" for name, value in _said(answer).items())
@@ -32,7 +32,7 @@ def _said(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """Rows under their names, in columns; the last is not padded."""
+    """Rows in columns with a header; the last column is not padded."""
     if not rows:
         return "nothing"
     lines = [_names(rows), *_cells(rows)]
@@ -67,7 +67,7 @@ def _is_rows(value: Any) -> bool:
 
 
 def _write_coloured(answer: Answer) -> None:
-    """The same content through rich; whatever is in a cell is text, never markup."""
+    """The same content through rich; cells are text, never markup."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -100,7 +100,7 @@ def _rich_table(rows: list[dict[str, Any]], title: str | None = None) -> Any:
 
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", header_style="bold cyan", pad_edge=False)
     for number, name in enumerate(_names(rows)):
-        # A long path breaks into lines rather than losing its end; the first column is a name or an id, to be copied.
+        # Long paths wrap instead of being truncated; the first column is a name or an id to copy, and never wraps.
         table.add_column(Text(name), overflow="fold", no_wrap=number == 0)
     for cells in _cells(rows):
         table.add_row(*map(Text, cells))

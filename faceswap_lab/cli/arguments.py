@@ -1,4 +1,4 @@
-"""How commands are added, how people are written, and how a file is declared; what several commands need."""
+"""Shared by several commands: adding commands, parsing people, and the flags that declare a file."""
 
 import argparse
 import re
@@ -17,7 +17,7 @@ _ACTOR = re.compile(r"actor:(?P<seed>[0-9]+)(?:/(?P<kind>[a-z][a-z-]*)(?::(?P<nu
 
 
 def add_group(commands: Any, name: str, text: str) -> Any:
-    """A noun, to which its commands are added."""
+    """A noun, with subparsers for its commands."""
     return commands.add_parser(name, help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
 
 
@@ -30,9 +30,9 @@ def add_command(
     verb: bool = False,
     readable: Callable[[Any], str] | None = None,
 ) -> Parser:
-    """A command, with the `examples` that its help ends with: whole lines that can be typed.
+    """A command, with `examples` for the end of its help: complete command lines.
 
-    `readable` writes its answer for people, where the usual table does not serve.
+    `readable` formats its answer for people, if the default table is not suitable.
     """
     parser: Parser = commands.add_parser(
         name,
@@ -44,7 +44,7 @@ def add_command(
     parser.add_argument("--json", action="store_true", help="print one JSON value")
     if verb:
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-        parser.add_argument("--force", action="store_true", help="a new run even if an identical one is finished")
+        parser.add_argument("--force", action="store_true", help="start a new run even if an identical one is finished")
     parser.set_defaults(command=command, command_name=parser.prog, readable=readable)
     return parser
 
@@ -52,7 +52,7 @@ def add_command(
 def person(text: str, declared: dict[str, Any] | None = None) -> "Person":
     """`actor:7`, `actor:7/speech:3`, `faceset:cast/person-2`, or a file that has a manifest entry or is `declared` here.
 
-    Raises ValueError for a text that begins like an actor's and is none, and for a declaration of what is no file.
+    Raises ValueError for a malformed actor, and for a declaration of anything but a file.
     """
     from faceswap_lab.actors.cast import Actor
     from faceswap_lab.verbs.people import admit
@@ -61,7 +61,7 @@ def person(text: str, declared: dict[str, Any] | None = None) -> "Person":
         return admit(text, **declared or {})
     if declared:
         remedy = "leave them out, or name a file"
-        raise ArgumentValueError(expected="a file, whom --who, --basis and --uses are about", got=text, remedy=remedy)
+        raise ArgumentValueError(expected="a file for --who, --basis and --uses to describe", got=text, remedy=remedy)
     if text.startswith("faceset:"):
         from faceswap_lab.verbs.library import faceset
 
@@ -76,31 +76,32 @@ def person(text: str, declared: dict[str, Any] | None = None) -> "Person":
 
 
 def is_file(text: str) -> bool:
-    """Whether the text names a file, and neither an actor nor a faceset."""
+    """Whether the text names a file, not an actor or a faceset."""
     return not text.startswith(("actor:", "faceset:"))
 
 
 def add_declaration(parser: Parser, whose: str, *, uses: str, required: bool = False) -> None:
-    """Flags that say who is seen in a file and why it may be used; `whose` file, and what it is declared for by default."""
+    """Flags that declare who is depicted in a file and why it may be used; `whose` names the file, `uses` the default uses."""
     group = parser.add_argument_group(f"declaration of {whose} without a manifest entry")
-    group.add_argument("--who", required=required, help="who is seen")
+    group.add_argument("--who", required=required, help="who is depicted")
     group.add_argument(
         "--basis", required=required, help='why this is allowed: "public domain (NASA)", "consent: signed 2026-03-01"'
     )
-    group.add_argument("--uses", metavar="A,B", help=f"what for, with commas; default: {uses}")
-    group.add_argument("--expires", metavar="DAY", help="until when a consent or licence holds, that day included: 2028-05-02")
+    group.add_argument("--uses", metavar="A,B", help=f"allowed uses, comma-separated; default: {uses}")
+    group.add_argument("--expires", metavar="DAY", help="last day on which the consent or licence is valid: 2028-05-02")
     group.add_argument(
         "--partner", action="append", metavar="NAME", help="another real person whose face may be swapped with theirs; repeatable"
     )
 
 
 def declaration(options: argparse.Namespace, uses: Sequence[str]) -> dict[str, Any]:
-    """What `admit` and `gather` are told of who is seen and on what basis; nothing if nothing was said. `uses` is the default."""
+    """Arguments of `admit` and `gather` that declare who is depicted and on what basis; empty if none were given. `uses` is the
+    default."""
     given = [name for name in ("who", "basis", "uses", "expires", "partner") if getattr(options, name)]
     if not given:
         return {}
     if (options.expires or options.partner) and not options.basis:
-        remedy = 'say which with --basis "consent: …"'
+        remedy = 'state it with --basis "consent: …"'
         raise ArgumentValueError(expected="--expires and --partner as terms of a consent", got="no --basis", remedy=remedy)
     terms = [f"; expires {options.expires}"] if options.expires else []
     terms += [f"; partners {', '.join(options.partner)}"] if options.partner else []
@@ -110,7 +111,7 @@ def declaration(options: argparse.Namespace, uses: Sequence[str]) -> dict[str, A
 
 
 def about(run: "Run") -> dict[str, Any]:
-    """What every verb answers of the run that it made."""
+    """The answer of every verb about its run."""
     return {"run": run.id, "folder": str(run.path), **run.summary}
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong, as three lines for people or as JSON for programs, and the exit code that it ends with."""
+"""Errors as three lines for people or as JSON for programs, and their exit codes."""
 
 import json
 import sys
@@ -8,12 +8,12 @@ from faceswap_lab.cli.parsing import ArgumentValueError, UsageError
 from faceswap_lab.errors import ConsentError, DeviceError, LabError, LicenceError, SplitError, WeightsError, storage_error
 
 DONE, FAILED, USAGE, REFUSED, MISSING, STOPPED = 0, 1, 2, 3, 4, 130
-"""Exit codes: refused is consent, licence or a test person to train on; missing is weights or a device; stopped is saved."""
+"""Exit codes: refused (consent, licence, a test person to train on), missing (weights, a device), stopped (and saved)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """An error in parts: what kind it is, what was expected, what was got and what to do; `code` is what the process ends with."""
+    """An error in parts: its kind, what was expected, what was got and what to do; `code` is the exit code of the process."""
 
     kind: str
     expected: str
@@ -23,22 +23,22 @@ class Failure:
 
 
 def failure_of(error: BaseException, command: str) -> Failure:
-    """What `command` says and ends with for an error. What is no LabError says in one sentence what is wrong."""
+    """The message and exit code of `command` for an error. Errors that are not LabErrors have their text as `got`."""
     if isinstance(error, OSError):
         error = storage_error(error)
     if isinstance(error, LabError | UsageError | ArgumentValueError):
         kind = type(error).__name__ if isinstance(error, LabError) else "UsageError"
         return Failure(kind=kind, expected=error.expected, got=error.got, remedy=error.remedy, code=_code(error))
     if isinstance(error, KeyboardInterrupt):
-        again = "give the same command again: what was done is saved, and it goes on from there"
+        again = "repeat the command: what was done is saved, and it resumes from there"
         return Failure(kind="KeyboardInterrupt", expected="the command's end", got="stopped", remedy=again, code=STOPPED)
-    expected = f"values that `{command}` can work with" if isinstance(error, ValueError) else "no error of this kind"
-    remedy = f"see `{command} --help`" if isinstance(error, ValueError) else "this is a fault of the lab: please report it"
+    expected = f"valid values for `{command}`" if isinstance(error, ValueError) else "no error of this kind"
+    remedy = f"see `{command} --help`" if isinstance(error, ValueError) else "this is a bug in the lab: please report it"
     return Failure(kind=type(error).__name__, expected=expected, got=str(error), remedy=remedy, code=_code(error))
 
 
 def write_failure(failure: Failure, *, as_json: bool) -> None:
-    """JSON goes to standard output, alone; three lines go to standard error, in a frame where that is a terminal."""
+    """JSON alone to standard output, or three lines to standard error, in a panel if that is a terminal."""
     if as_json:
         parts = {name: value for name, value in asdict(failure).items() if name != "code"}
         print(json.dumps({"error": parts}), flush=True)

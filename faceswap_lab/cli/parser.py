@@ -1,4 +1,4 @@
-"""The whole command line: every command in the order in which the help shows them."""
+"""The parser of the command line, with all commands in the order of the help."""
 
 from faceswap_lab import __version__
 from faceswap_lab.cli.nouns import actors, audit, consent, doctor, facesets, models, notebook, runs
@@ -7,7 +7,7 @@ from faceswap_lab.cli.verbs import evaluate, quickstart, render, report, swap, t
 
 
 def parser() -> Parser:
-    """What reads a command line; `command` of what it gives is the function to call."""
+    """The command line's parser; the attribute `command` of the options it returns is the function to call."""
     made = Parser(prog="faceswap-lab", description="Face-swap research, measured against the true answer.")
     made.add_argument("--version", action="version", version=__version__)
     commands = made.add_subparsers(required=True, metavar="COMMAND")

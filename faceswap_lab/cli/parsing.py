@@ -1,4 +1,4 @@
-"""How a command line is read: strictly, saying what is near when it is misspelt; with flags that are made when they are needed."""
+"""A strict argument parser that suggests close matches for misspelt flags, and adds flags lazily."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from faceswap_lab.runs.fields import near
 
 
 class UsageError(SystemExit):
-    """A command line that cannot be read, in three parts. It ends the process with code 2 unless it is caught."""
+    """A command line that cannot be parsed, in three parts. Unless caught, it exits the process with code 2."""
 
     def __init__(self, *, expected: str, got: str, remedy: str) -> None:
         super().__init__(2)
@@ -17,7 +17,7 @@ class UsageError(SystemExit):
 
 
 class ArgumentValueError(ValueError):
-    """A value that its flag can't take, in three parts; a command finds it when it runs."""
+    """An invalid value of an argument, in three parts, found only when the command runs."""
 
     def __init__(self, *, expected: str, got: str, remedy: str) -> None:
         super().__init__(f"expected {expected}; got {got}; {remedy}")
@@ -25,10 +25,10 @@ class ArgumentValueError(ValueError):
 
 
 class Parser(argparse.ArgumentParser):
-    """As argparse's, but an unknown flag is an error that says what is near, and nothing is abbreviated.
+    """argparse's parser, except that errors about unknown flags suggest close matches, and flags cannot be abbreviated.
 
-    `complete`, where it is set, adds further flags from the words that were typed. It is called when the command is really read
-    or its help is asked for: a recipe's flags come from classes whose import takes seconds.
+    `complete`, if set, adds further flags depending on the command line. It is called only when the command is parsed or its help
+    is shown, because a recipe's flags come from classes whose import takes seconds.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         self.complete: Callable[[Parser, Sequence[str]], None] | None = None
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's; a command takes all of its words or none."""
+        """As in argparse, but a command rejects unknown arguments."""
         words = list(sys.argv[1:] if args is None else args)
         self._completed(words)
         if self._subparsers is None:
@@ -47,16 +47,16 @@ class Parser(argparse.ArgumentParser):
         return options, rest
 
     def format_help(self) -> str:
-        """The whole help, with the flags that are made when they are needed."""
+        """The full help, including the flags that are added lazily."""
         self._completed([])
         return super().format_help()
 
     def error(self, message: str) -> Any:
-        """Raise UsageError in place of printing and leaving."""
-        raise UsageError(expected=f"a command line as `{self.prog} --help` shows it", got=message, remedy=self._remedy([]))
+        """Raise UsageError instead of printing and exiting."""
+        raise UsageError(expected=f"a command line as shown by `{self.prog} --help`", got=message, remedy=self._remedy([]))
 
     def flags(self) -> list[str]:
-        """Every option that this command knows."""
+        """All option strings of this command."""
         return [option for action in self._actions for option in action.option_strings]
 
     def _completed(self, words: Sequence[str]) -> None:
@@ -65,7 +65,7 @@ class Parser(argparse.ArgumentParser):
             complete(self, words)
 
     def _require_known(self, words: Sequence[str]) -> None:
-        """A misspelt flag is told of before what is missing: it may be what is missing."""
+        """Report misspelt flags before missing ones, as they may be the same."""
         flags = self.flags()
         for word in words[: words.index("--") if "--" in words else None]:
             if word.startswith("--") and word.partition("=")[0] not in flags:
@@ -74,16 +74,16 @@ class Parser(argparse.ArgumentParser):
     def _unknown(self, word: str) -> UsageError:
         name = word.partition("=")[0]
         if not name.startswith("-"):
-            return UsageError(expected=f"no further words for `{self.prog}`", got=repr(word), remedy=self._remedy([]))
+            return UsageError(expected=f"no further arguments of `{self.prog}`", got=repr(word), remedy=self._remedy([]))
         close = near(name.replace("_", "-"), self.flags())
-        return UsageError(expected=f"a flag that `{self.prog}` knows", got=f"the unknown flag {name}", remedy=self._remedy(close))
+        return UsageError(expected=f"a flag of `{self.prog}`", got=f"the unknown flag {name}", remedy=self._remedy(close))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             known = [str(each) for each in action.choices]
             close = near(str(value), known)
-            hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(known)}"
-            raise argparse.ArgumentError(action, f"{value!r} is none of its words; {hint}")
+            hint = f"did you mean {', '.join(close)}?" if close else f"choose from {', '.join(known)}"
+            raise argparse.ArgumentError(action, f"{value!r} is not a valid choice; {hint}")
 
     def _remedy(self, close: Sequence[str]) -> str:
         return f"did you mean {', '.join(close)}?" if close else f"see `{self.prog} --help`"

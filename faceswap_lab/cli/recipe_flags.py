@@ -1,6 +1,6 @@
-"""A recipe's fields as flags: `--train.learning-rate 1e-3` is what `recipe.with_(train__learning_rate=1e-3)` is in Python.
+"""A recipe's fields as flags: `--train.learning-rate 1e-3` corresponds to `recipe.with_(train__learning_rate=1e-3)` in Python.
 
-Names, types, choices, defaults and meanings come from the recipe's dataclasses (`runs.fields`); nothing is written twice.
+Names, types, choices, defaults and help texts all come from the recipe's dataclasses (`runs.fields`).
 """
 
 import argparse
@@ -16,7 +16,7 @@ from faceswap_lab.runs.fields import FieldInfo, fields_of, from_text, replaced
 R = TypeVar("R")
 
 PREFIX = "recipe."
-"""How the destinations of these flags begin, so that those which were given are found again."""
+"""Prefix of these flags' destinations, by which they are recognised among the options."""
 
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
@@ -28,32 +28,32 @@ def add_recipe(
     short: Mapping[str, str] | None = None,
     hidden: Sequence[str] = (),
     more_choices: Mapping[str, Sequence[str]] | None = None,
-    text: str = "a recipe as JSON (`runs show RUN --json` has one); what flags say goes before it",
+    text: str = "a recipe as JSON (`runs show RUN --json` has one); flags take precedence over it",
 ) -> None:
-    """Gives a command `--recipe` and a flag for each field of its recipe.
+    """Add `--recipe` and a flag for each field of the recipe to a command.
 
-    `choose` gives the recipe whose defaults the help shows, or its class, from what was written after `--recipe` (None: nothing).
-    `short` are further names of fields, `hidden` those that the command says in another way, `more_choices` words that mean
-    something to the command beside those of the recipe.
+    `choose` returns the recipe whose defaults the help shows, or its class, given the value of `--recipe` (None if absent).
+    `short` are aliases of fields, `hidden` fields that the command sets by other arguments, `more_choices` values that the command
+    accepts in addition to the recipe's.
     """
     parser.add_argument("--recipe", metavar="FILE", help=text)
     parser.complete = partial(_complete, choose=choose, short=short or {}, hidden=hidden, more_choices=more_choices or {})
 
 
 def recipe_of(options: argparse.Namespace, default: R) -> R:
-    """The command's recipe: that of the file, else `default`, with the fields that flags have set. Errors as `from_json`."""
+    """The command's recipe: that of the file, else `default`, with the fields set by flags. Errors as in `from_json`."""
     return replaced(read_recipe(type(default), options.recipe) if options.recipe else default, changes(options))
 
 
 def read_recipe(cls: type[R], path: str) -> R:
-    """A recipe from its file. Errors as `from_json`; OSError for a file that cannot be read."""
+    """A recipe from its file. Errors as in `from_json`; OSError for a file that cannot be read."""
     from faceswap_lab.runs.recipe import from_json
 
     return from_json(cls, Path(path).read_text(encoding="utf-8"))
 
 
 def changes(options: argparse.Namespace) -> dict[str, Any]:
-    """Dotted path to value of the fields that flags have set."""
+    """Dotted path to value of the fields set by flags."""
     return {name.removeprefix(PREFIX): value for name, value in vars(options).items() if name.startswith(PREFIX)}
 
 
@@ -81,12 +81,12 @@ def _complete(
             if part not in groups:
                 groups[part] = parser.add_argument_group(f"recipe, {part}" if part else "recipe")
             _add(groups[part], info, short.get(info.path), more_choices.get(info.path, ()))
-    # One flag for each field would bury the rest of the line.
+    # Listing every field's flag would bury the rest of the usage line.
     parser.usage = f"{usage} [recipe flags]"
 
 
 def _named(words: Sequence[str]) -> str | None:
-    """What stands after `--recipe`, before the line is read: it decides which flags there are."""
+    """The value of `--recipe`, needed before parsing because it decides which flags there are."""
     for number, word in enumerate(words):
         if word.startswith("--recipe="):
             return word.partition("=")[2]
@@ -123,7 +123,7 @@ def _help(info: FieldInfo) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value as it is typed."""
+    """A value as typed on the command line."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):

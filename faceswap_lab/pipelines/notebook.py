@@ -1,4 +1,4 @@
-"""Notebooks as runs: papermill with strict parameters, and a summary that the notebook hands back."""
+"""Notebooks as runs: papermill with strict parameters, and a summary that the notebook returns."""
 
 import json
 import os
@@ -19,23 +19,23 @@ from faceswap_lab.trust import audit
 SUMMARY_TYPE = "application/vnd.faceswap-lab.summary+json"
 
 VERBS = ("evaluate", "faceset", "render", "swap", "train")
-"""What a notebook may call: where one of these would make its result anew, so is the notebook run anew."""
+"""Verbs that a notebook may call: if the result version of one of them changes, the notebook is run again."""
 
 
 class NotebookRun(Run):
-    """What `execute` returns."""
+    """A run of a notebook, as returned by `execute`."""
 
     VERB: ClassVar[str | None] = "notebook"
     RESULT_VERSION: ClassVar[int] = 1
 
 
 def results_of(verbs: Iterable[str]) -> dict[str, str]:
-    """The data files and the versions of results that a notebook which calls these verbs rests on, for its key."""
+    """The data files and result versions that a notebook calling these verbs depends on, for its key."""
     return {**data_files.of_everything(), **{f"results of {verb}": str(class_of(verb).RESULT_VERSION) for verb in verbs}}
 
 
 def notebook_path(name: str) -> Path:
-    """The shipped notebook `name`: in a checkout beside the package, in an installed wheel inside it."""
+    """The shipped notebook `name`: beside the package in a checkout, inside it in an installed wheel."""
     inside = Path(str(files("faceswap_lab"))) / "notebooks"
     folders = [inside, inside.parent.parent / "notebooks"]
     for folder in folders:
@@ -46,7 +46,7 @@ def notebook_path(name: str) -> Path:
 
 
 def emit_summary(summary: Mapping[str, Any]) -> None:
-    """Called in a notebook's last cell: shows `summary` (JSON values) and hands it to whoever runs the notebook unattended."""
+    """For a notebook's last cell: displays `summary` (JSON values) and returns it to an unattended run."""
     from IPython.display import display
 
     lines = "\n".join(f"{name}: {value}" for name, value in summary.items())
@@ -54,10 +54,10 @@ def emit_summary(summary: Mapping[str, Any]) -> None:
 
 
 def execute(name: str, parameters: Mapping[str, Any], *, force: bool = False) -> NotebookRun:
-    """Run the shipped notebook `name` unattended, as a Run with the executed copy and what its last cell hands back.
+    """Run the shipped notebook `name` unattended, as a Run with the executed copy and the summary from its last cell.
 
-    A parameter `folder` that is not given is the run's own folder. The same finished call returns its Run. Raises RunError for an
-    unknown notebook or parameter before anything is made, and for a cell that fails.
+    The parameter `folder` defaults to the run's own folder. An identical finished call returns its Run. Raises RunError for an
+    unknown notebook or parameter before anything is created, and for a failing cell.
     """
     path = notebook_path(name)
     known = parameters_of(path, parameters)
@@ -72,7 +72,7 @@ def execute(name: str, parameters: Mapping[str, Any], *, force: bool = False) ->
 
 
 def parameters_of(path: Path, given: Mapping[str, Any]) -> frozenset[str]:
-    """The names of a notebook's parameters. RunError, saying what is near, if one of those `given` is not among them."""
+    """The names of a notebook's parameters. RunError, with close matches, if one of those `given` is not among them."""
     import papermill
 
     known = papermill.inspect_notebook(str(path))
@@ -87,7 +87,7 @@ def parameters_of(path: Path, given: Mapping[str, Any]) -> frozenset[str]:
 
 
 def run_notebook(path: Path, parameters: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
-    """Execute `path` headless; the executed copy becomes `run`'s artifact `notebook.ipynb`, also when a cell fails.
+    """Execute `path` headless; the executed copy becomes `run`'s artifact `notebook.ipynb`, even if a cell fails.
 
     Returns what the notebook passed to `emit_summary`. An unknown parameter raises RunError before anything runs (papermill itself
     only warns).
@@ -111,7 +111,7 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], *, run: Run) -> dict
                     cwd=str(Path.cwd()),
                 )
         except PapermillExecutionError as error:
-            failure = error  # raised below: the copy with the traceback is worth keeping
+            failure = error  # raised below, so that the copy with the traceback is kept
         done = nbformat.read(output, as_version=4)  # type: ignore[no-untyped-call]
         # Saved widget state makes exporters load scripts from a CDN; the static pictures are in the outputs.
         done.metadata.pop("widgets", None)
@@ -131,7 +131,7 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], *, run: Run) -> dict
 
 @contextmanager
 def _named(run: Run) -> Iterator[None]:
-    """The kernel's environment says whose notebook it executes, so that the log's lines do."""
+    """Put the run's id into the kernel's environment, so that log lines name the run."""
     before = os.environ.get(audit.WITHIN)
     os.environ[audit.WITHIN] = run.id
     try:

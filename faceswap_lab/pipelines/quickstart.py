@@ -9,12 +9,12 @@ from faceswap_lab.pipelines.notebook import notebook_path, results_of, run_noteb
 from faceswap_lab.runs.run import Run
 
 CALLS = ("train", "swap", "evaluate")
-"""The verbs that the notebook calls: what they would make anew, it makes anew."""
+"""The verbs that the notebook calls; their result versions are part of its key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuickstartRecipe:
-    """Which notebook runs, with which plan of `verbs.recipes.plan`."""
+    """The notebook to run, and the name of its plan in `verbs.recipes.plan`."""
 
     SCHEMA: ClassVar[int] = 2
 
@@ -30,7 +30,7 @@ class QuickstartRun(Run):
 
 
 def quickstart(*, recipe: str = "quickstart", device: str = "auto", force: bool = False) -> dict[str, Any]:
-    """Run `00_quickstart`; returns what its last cell concludes: run, report, clip, device, seconds and scores."""
+    """Run `00_quickstart`; returns the summary from its last cell: run, report, clip, device, seconds and scores."""
     asked = QuickstartRecipe(recipe=recipe)
     path = notebook_path(asked.notebook)
     data = results_of(CALLS)

@@ -1,1 +1,1 @@
-"""Runs and the verbs that make them: train, swap, evaluate."""
+"""Run folders: records, recipes, events, artifacts, the index, archives and pruning."""

@@ -1,4 +1,4 @@
-"""One run as a small archive for somebody else: what was done and what came of it, without pixels, weights or names."""
+"""Exporting a run as a small archive to share: its record and results, without pixels, weights or names."""
 
 import json
 import re
@@ -22,17 +22,17 @@ from faceswap_lab.trust.consent.manifest import Entry, find_entry, utc_today
 
 TEXTS = frozenset({".json", ".jsonl", ".csv", ".txt", ".md", ".toml"})
 MAX_TEXT = 1 << 20
-"""Bytes of an artifact that an archive still takes."""
+"""Size limit of an artifact in an archive, in bytes."""
 
 _ARCHIVE = b"faceswap-lab run"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-# Points of a face are kept with a swap for its report; those of a real person are biometric data.
+# Swaps keep face points for their reports; those of a real person are biometric data.
 _BIOMETRIC = frozenset({"keypoints", "landmarks", "embeddings"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """What `export` wrote: its members, and the artifacts that it left out with the reason."""
+    """What `export` wrote: its members, and the omitted artifacts with the reason."""
 
     path: Path
     sha256: str
@@ -43,12 +43,12 @@ class Archive:
 def export(run: Run, path: Path, *, today: date | None = None) -> Archive:
     """Write a run's record, recipe, events and small text artifacts as `.zip`; never pixels, never weights or training states.
 
-    Where anybody else than actors is seen in what the run was made from, their entries must stand, and names, files' paths, points
-    of faces and free texts are left out. The same run gives the same bytes. An older archive of that name is replaced. Raises
-    ValueError for another suffix, MediaError if the name is another file's, ConsentError if an entry is gone or stands no more.
+    If the run's inputs depict anybody but actors, their entries must be in force, and names, file paths, face points and free text
+    are left out. The same run gives the same bytes. An older archive of that name is replaced. Raises ValueError for another
+    suffix, MediaError if the name is another file's, ConsentError if an entry is missing or no longer in force.
     """
     if path.suffix.lower() != ".zip":
-        raise ValueError(f"a run is exported as .zip, not {path.name!r}")
+        raise ValueError(f"a run must be exported as .zip, got {path.name!r}")
     veil = _veil(run, today or utc_today())
     texts, left_out = _texts(run, veil)
     with _outgoing(path) as temporary:
@@ -66,13 +66,13 @@ def export(run: Run, path: Path, *, today: date | None = None) -> Archive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Veil:
-    """What must not leave, and what stands for it. `people` says whether anybody else than actors is seen."""
+    """What must not be exported, and its replacement. `people` says whether anybody but actors is depicted."""
 
     words: dict[str, str]
     people: bool
 
     def over(self, value: Any) -> Any:
-        """A JSON value without them."""
+        """A JSON value, redacted."""
         if isinstance(value, dict):
             return {self.over(name): self.over(inner) for name, inner in value.items() if not (self.people and name in _BIOMETRIC)}
         if isinstance(value, list):
@@ -80,9 +80,9 @@ class _Veil:
         return self.over_text(value) if isinstance(value, str) else value
 
     def over_text(self, text: str) -> str:
-        """A text without them: the longest first, so that none is cut by another; whole words only, for a name may be short."""
+        """A text, redacted: longest words first, so that none is split by another; whole words only, as names may be short."""
         for word in sorted(self.words, key=len, reverse=True):
-            # As it is, and as JSON inside JSON spells it.
+            # Verbatim, and as escaped by JSON inside JSON.
             for spelling in {word, json.dumps(word)[1:-1], json.dumps(word, ensure_ascii=False)[1:-1]}:
                 text = re.sub(rf"(?<!\w){re.escape(spelling)}(?!\w)", self.words[word], text, flags=re.IGNORECASE)
         return text
@@ -101,9 +101,9 @@ def _veil(run: Run, today: date) -> _Veil:
 
 
 def _files(run: Run, seen: Survey) -> Iterator[tuple[str, str]]:
-    """(sha256, path) of every admitted file that the run, or a run that it was made from, was given.
+    """(sha256, path) of every admitted file among the inputs of the run and of the runs that it was made from.
 
-    Raises the error of a run that it was made from and that cannot be read: nobody knows who is seen in that one.
+    Raises the error of an unreadable run among those, since its subjects are unknown.
     """
     runs = seen.runs
     made = {digest for other in runs for digest in other.record.artifacts.values()}
@@ -116,7 +116,7 @@ def _files(run: Run, seen: Survey) -> Iterator[tuple[str, str]]:
         moved = places_of(user.path, user.record)
         for value in user.inputs.values():
             digest = digest_in(value)
-            # What another run made has no entry of its own; that run's own files are asked for.
+            # Results of other runs have no entry of their own; the files of those runs are checked instead.
             if digest and digest not in made:
                 yield from ((digest, place) for place in {str(fields_of(value).get("path", "")), str(moved.get(digest, ""))})
         parents = [other for other in runs if other.id not in asked and made_from(user, other)]
@@ -129,15 +129,15 @@ def _standing(root: Path, digest: str, today: date) -> Entry:
     problem = "no entry" if entry is None else entry.standing(today)
     if entry is None or problem:
         raise ConsentError(
-            expected=f"a standing manifest entry for the file {digest[:12]}… that the run was made from",
+            expected=f"a manifest entry in force for the file {digest[:12]}… that the run was made from",
             got=problem,
-            remedy="export only runs of people who still agree",
+            remedy="export only runs of people whose consent is in force",
         )
     return entry
 
 
 def _texts(run: Run, veil: _Veil) -> tuple[dict[str, str], dict[str, str]]:
-    """Members by name, and what is left out with the reason."""
+    """Members by name, and omitted artifacts with the reason."""
     texts = {
         "run.json": _spelled(veil.over(run.record.model_dump(mode="json"))),
         "recipe.json": _spelled(veil.over(run.record.recipe)),
@@ -155,9 +155,9 @@ def _texts(run: Run, veil: _Veil) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _text_of(path: Path, veil: _Veil) -> tuple[str, str]:
-    """An artifact as it may leave, or why it may not."""
+    """An artifact's text, redacted, or why it must not be exported."""
     if path.suffix.lower() not in TEXTS:
-        return "", "no plain text: pixels, weights and pages with pictures stay"
+        return "", "not plain text: pixels, weights and pages with pictures are never exported"
     if path.stat().st_size > MAX_TEXT:
         return "", f"more than {MAX_TEXT} bytes"
     try:
@@ -165,13 +165,13 @@ def _text_of(path: Path, veil: _Veil) -> tuple[str, str]:
     except UnicodeDecodeError:
         return "", "not UTF-8"
     if re.search(r"data:image/|image/(png|jpe?g|webp|gif)|;base64,", text):
-        return "", "holds a picture"
+        return "", "contains a picture"
     if path.suffix.lower() != ".json":
-        return (text, "") if not veil.people else ("", "a free text of a run in which a person is seen")
+        return (text, "") if not veil.people else ("", "free text of a run that depicts a person")
     try:
         return canonical(veil.over(json.loads(text))), ""
     except ValueError as error:
-        return "", f"no JSON: {error}"
+        return "", f"not JSON: {error}"
 
 
 def _spelled(value: Any) -> str:
@@ -180,7 +180,7 @@ def _spelled(value: Any) -> str:
 
 @contextmanager
 def _outgoing(path: Path) -> Iterator[Path]:
-    """A hidden name beside the destination; removed again unless it was put in place."""
+    """A hidden temporary path beside the destination; removed unless it was moved into place."""
     if path.exists() and not _is_archive(path):
         raise MediaError(
             expected="a new name, or an older archive of a run to replace",

@@ -1,8 +1,8 @@
-"""A call of a verb: what makes its run this run (verb, recipe, inputs by their digests, version of results, data files), and the
-folder in which it begins.
+"""A call of a verb: what identifies its run (verb, recipe, inputs by their digests, result version, data files), and the folder in
+which it starts.
 
-Recorded, but not in the key, and therefore no other run: where a file lies, the code's digest, versions of packages, the device. A
-change of code that changes results raises the verb's `RESULT_VERSION` by hand; a test of golden bytes notices one that was not.
+Recorded but not part of the key: file locations, the code's digest, package versions, the device. `RESULT_VERSION` of the verb is
+incremented manually with a change of code that changes results; a test of golden bytes notices when that was forgotten.
 """
 
 import difflib
@@ -23,26 +23,26 @@ from faceswap_lab.runs.record import FORMAT, Record, make_folder, read_record, r
 from faceswap_lab.trust import audit
 
 HINTS = frozenset({"path", "bytes"})
-"""Fields of an input that say where a file was seen and how it can be found again; its digest says what it is."""
+"""Fields of an input that only help to locate a file; its digest identifies it."""
 
 PLACES = "places.json"
-"""In a run's folder: SHA-256 to path of inputs that were given from another place than when the run was started."""
+"""A file in a run's folder: SHA-256 to path of inputs that have moved since the run was started."""
 
 _log = logging.getLogger(__name__)
 
 
 @runtime_checkable
 class Keyed(Protocol):
-    """A recipe some of whose values are hints, such as the folder of a pack whose digest is among the inputs."""
+    """A recipe with values that are only hints, such as the folder of a pack whose digest is among the inputs."""
 
     def keyed(self) -> object:
-        """The recipe as it counts."""
+        """The recipe without hints, as it enters the key."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What a verb was asked for. `recipe` is plain JSON, `counted` the same without hints, `schema` as in `Record`."""
+    """A call of a verb. `recipe` is plain JSON, `counted` the same without hints, `schema` as in `Record`."""
 
     verb: str
     recipe: Any
@@ -54,7 +54,7 @@ class Call:
 
     @classmethod
     def of(cls, verb: str, recipe: object, inputs: Mapping[str, str], data: Mapping[str, str], result_version: int) -> "Call":
-        """The call as it is recorded; `recipe` is an object of its type, or JSON text of none."""
+        """The call as recorded; `recipe` is a recipe object, or untyped JSON text."""
         if isinstance(recipe, str):
             plain = counted = json.loads(recipe)
             schema = ""
@@ -73,7 +73,7 @@ class Call:
 
     @property
     def key(self) -> str:
-        """SHA-256 of what counts."""
+        """SHA-256 of everything that identifies the run."""
         return sha256_text(
             canonical(
                 {
@@ -89,12 +89,12 @@ class Call:
 
     @property
     def stem(self) -> str:
-        """What the run's id begins with, and mostly is."""
+        """The run's id, or its beginning if several runs have the same key."""
         return f"{self.verb}-{self.key[:8]}"
 
 
 def fields_of(value: str) -> dict[str, Any]:
-    """The fields of an input that is a JSON object; none of any other text."""
+    """The fields of an input that is a JSON object; empty for any other text."""
     if not value.startswith("{"):
         return {}
     try:
@@ -105,7 +105,7 @@ def fields_of(value: str) -> dict[str, Any]:
 
 
 def without_hints(value: str) -> str:
-    """An input as it counts: of a file the digest (and the frames), not the path."""
+    """An input as it enters the key: a file's digest (and frames) without its path."""
     fields = fields_of(value)
     if "file" not in fields:
         return value
@@ -123,18 +123,18 @@ def places_in(inputs: Mapping[str, str]) -> dict[str, Path]:
     return {digest: Path(path) for digest, path in paths.items() if digest and path}
 
 
-# --- where a run begins ----------------------------------------------------------------------------------------------------
+# --- where a run starts ----------------------------------------------------------------------------------------------------
 
 
 def begin(root: Path, call: Call, *, force: bool = False) -> Path:
-    """The folder of an identical call, finished rather than not, else a new one; with `force` always a new one.
+    """The folder of an identical call, preferably a finished one, else a new folder; with `force` always a new one.
 
-    Processes that make the same call at the same moment get one folder.
+    Processes that make the same call concurrently get the same folder.
     """
     if not force and (folder := _same(root, call)):
         return folder
     quota.require_room(root)
-    around, code = environment(), code_version()  # before the lock, for importing torch takes seconds
+    around, code = environment(), code_version()  # before the lock, because importing torch takes seconds
     with locked(root / "runs" / ".start.lock"):
         if not force and (folder := _same(root, call)):
             return folder
@@ -168,16 +168,16 @@ def _same(root: Path, call: Call) -> Path | None:
 
 
 def briefly(values: Mapping[str, str]) -> dict[str, str]:
-    """As a line of the log holds them: many are one digest of all, which `run.json` can be checked against."""
+    """Values as logged: if they are long, a single digest of all, which can be checked against `run.json`."""
     text = canonical(dict(values))
     return dict(values) if len(text) <= 8_192 else {f"sha256 of {len(values)}": sha256_text(text)}
 
 
-# --- where inputs were seen -----------------------------------------------------------------------------------------------
+# --- where inputs are -----------------------------------------------------------------------------------------------------
 
 
 def places_of(folder: Path, record: Record) -> dict[str, Path]:
-    """SHA-256 to the path at which each file among a run's inputs was last seen. RunError if `places.json` cannot be read."""
+    """SHA-256 to the last known path of each file among a run's inputs. RunError if `places.json` cannot be read."""
     return places_in(record.inputs) | _moved(folder)
 
 
@@ -190,12 +190,12 @@ def _moved(folder: Path) -> dict[str, Path]:
         return {str(digest): Path(str(place)) for digest, place in found.items()}
     except (OSError, ValueError, RecursionError, AttributeError) as error:
         raise RunError(
-            expected=f"a readable {path}", got=str(error), remedy="remove it: it only says where files have moved"
+            expected=f"a readable {path}", got=str(error), remedy="remove it: it only records where files have moved"
         ) from error
 
 
 def _remember_places(folder: Path, record: Record, call: Call) -> None:
-    """The same bytes may come from another place now; that is where they will be looked for."""
+    """Record new paths of inputs with the same bytes, so that they are found there later."""
     known = places_of(folder, record)
     moved = {digest: place for digest, place in places_in(call.inputs).items() if known.get(digest) != place}
     if not moved:
@@ -205,14 +205,14 @@ def _remember_places(folder: Path, record: Record, call: Call) -> None:
             after = {digest: str(place) for digest, place in (_moved(folder) | moved).items()}
             write_whole(folder / PLACES, canonical(after) + "\n")
     except StorageError as error:
-        _log.warning("where the inputs of %s lie now cannot be written down: %s", folder.name, error)
+        _log.warning("the new paths of the inputs of %s cannot be recorded: %s", folder.name, error)
 
 
 # --- by name --------------------------------------------------------------------------------------------------------------
 
 
 def named(root: Path, name: str) -> Path:
-    """The folder of this id, or of an id that only one run's begins with. Raises `RunError` naming what is near otherwise."""
+    """The folder of the run with this id, or unique prefix of an id. Raises `RunError` with close matches otherwise."""
     folders = {folder.name: folder for folder in run_folders(root)}
     if name in folders:
         return folders[name]
@@ -222,5 +222,5 @@ def named(root: Path, name: str) -> Path:
     if hits:
         raise RunError(expected=f"one run whose id begins with {name!r}", got=", ".join(hits), remedy="give more of the id")
     near = difflib.get_close_matches(name, folders, n=5, cutoff=0.4) or sorted(folders)[-5:]
-    remedy = f"near are {', '.join(near)}" if near else f"there are no runs below {root} yet"
+    remedy = f"close matches: {', '.join(near)}" if near else f"there are no runs below {root} yet"
     raise RunError(expected="the id of a run", got=repr(name), remedy=remedy)

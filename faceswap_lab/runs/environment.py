@@ -1,4 +1,4 @@
-"""What a run ran on: the code's version, Python, packages, machine and device."""
+"""The environment of a run: code version, Python, packages, machine and device."""
 
 import os
 import platform
@@ -23,16 +23,16 @@ PACKAGES = (
     "scikit-image",
     "torch",
 )
-"""Those whose version can change a result."""
+"""Packages whose version can change a result."""
 
 
 @cache
 def code_version() -> str:
-    """Version of the package and SHA-256 over the names and contents of its Python files: another code is another run."""
+    """Version of the package, and a SHA-256 over the names and contents of its Python files."""
     folder = Path(__file__).parents[1]
     digest = sha256()
     for path in sorted(folder.rglob("*.py"), key=lambda p: p.relative_to(folder).as_posix()):
-        # Hidden folders are notebooks' checkpoints and the like.
+        # Hidden folders hold notebook checkpoints and the like.
         name = path.relative_to(folder).as_posix()
         if not any(part.startswith(".") for part in name.split("/")):
             digest.update(name.encode() + b"\0" + sha256(path.read_bytes()).digest())
@@ -40,7 +40,7 @@ def code_version() -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Python, platform, packages, cores and device. Takes as long as importing torch, once."""
+    """Python, platform, packages, cores and device. The first call imports torch, which takes seconds."""
     import torch
 
     return {

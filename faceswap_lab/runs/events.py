@@ -1,4 +1,4 @@
-"""A run's events as they lie on the disk: numbered segments of JSON lines, written whole, read in order and checked for gaps."""
+"""A run's events on disk: numbered segments of JSON lines, written atomically, read in order and checked for gaps."""
 
 import json
 import time
@@ -12,11 +12,11 @@ from faceswap_lab.errors import RunError
 from faceswap_lab.files import canonical, write_whole
 
 FLUSH_AFTER_S = 5.0
-"""Events reach the disk at the latest with the first one that comes this long after the last segment."""
+"""Pending events are written with the first event that is this long after the last segment."""
 
 
 def now() -> str:
-    """The time, UTC, in ISO 8601 with milliseconds."""
+    """The current time in UTC, in ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -29,9 +29,9 @@ def segments(run: Path) -> list[Path]:
 
 
 def recorded(run: Path) -> Iterator[dict[str, Any]]:
-    """Every event on the disk. Segments are renamed whole, so not even a kill leaves half a line or a gap in the numbers.
+    """All events on disk. Segments are written atomically, so that even a kill leaves no partial line and no gap in the numbers.
 
-    Raises `RunError` for a segment that was altered.
+    Raises `RunError` for an altered segment.
     """
     number = 0
     for segment in segments(run):
@@ -41,9 +41,9 @@ def recorded(run: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_segment(run: Path, segment: Path, first: int) -> list[dict[str, Any]]:
-    """The events of one segment, which are numbered from `first`. Raises `RunError` if it was altered."""
+    """The events of one segment, numbered from `first`. Raises `RunError` if it was altered."""
     try:
-        # Not splitlines: JSON leaves some of the characters that it splits at as they are.
+        # Not splitlines: it also splits at characters that JSON does not escape.
         found = [json.loads(line) for line in segment.read_text(encoding="utf-8").split("\n") if line]
     except (OSError, ValueError, RecursionError) as error:
         raise _altered(run, f"a readable {segment.name}", str(error)) from error
@@ -54,19 +54,19 @@ def read_segment(run: Path, segment: Path, first: int) -> list[dict[str, Any]]:
 
 
 def latest(run: Path, found: list[dict[str, Any]], unique: str) -> list[dict[str, Any]]:
-    """Of the events `found` the last one of each value of the field `unique`; RunError if one lacks it."""
+    """The last of the events `found` for each value of the field `unique`; RunError if an event lacks it."""
     try:
         numbers = {event[unique]: event["n"] for event in found}
     except (KeyError, TypeError) as error:
-        raise _altered(run, f"a plain {unique!r} in each event", f"one without ({error})") from error
+        raise _altered(run, f"a scalar {unique!r} in each event", f"one without ({error})") from error
     return [event for event in found if numbers[event[unique]] == event["n"]]
 
 
 class Ledger:
-    """Where a run's events say what its artifacts' digests are, so that asking for each of a thousand reads each segment twice.
+    """An index of a run's artifact events by name, so that checking a thousand artifacts reads each segment only twice.
 
-    What is kept is only in which segments a name stands: the digest itself is read from the segment each time it is asked for, so
-    an altered segment is found as before.
+    Only the segments that mention a name are kept: digests are read from the segments at each check, so altered segments are still
+    detected.
     """
 
     def __init__(self, run: Path) -> None:
@@ -74,14 +74,14 @@ class Ledger:
         self._places: dict[str, list[tuple[Path, int]]] = {}
 
     def knows(self, name: str, sha256: str) -> bool:
-        """Whether the run wrote an artifact of that name and digest. Raises `RunError` for a segment that was altered."""
+        """Whether the run wrote an artifact with that name and digest. Raises `RunError` for an altered segment."""
         if self._stands(name, sha256):
             return True
-        self._places = self._look()  # written since
+        self._places = self._look()  # it may have been written since
         return self._stands(name, sha256)
 
     def _stands(self, name: str, sha256: str) -> bool:
-        # A checkpoint is written many times: its last digest is the likely one.
+        # A checkpoint is written many times: its last digest is the most likely.
         for segment, first in reversed(self._places.get(name, [])):
             if not segment.exists():
                 continue
@@ -113,7 +113,7 @@ def _altered(run: Path, expected: str, got: str) -> RunError:
 
 
 class Journal:
-    """Writes a run's events behind those that are on the disk. Whoever has one holds the run's lock."""
+    """Appends events to those of a run on disk. The caller must hold the run's lock."""
 
     def __init__(self, run: Path) -> None:
         self._run = run
@@ -124,20 +124,20 @@ class Journal:
         self._flushed_at = 0.0
 
     def add(self, kind: str, fields: Mapping[str, Any]) -> None:
-        """One more event, in memory until `flush`. ValueError for what JSON cannot say, or for a field that every event has."""
+        """Add an event, kept in memory until `flush`. ValueError for non-JSON values, and for a field that every event has."""
         event = {"n": self._number, "time": now(), "kind": kind}
         if clash := event.keys() & fields.keys():
-            raise ValueError(f"an event's own fields cannot be given: {sorted(clash)}")
+            raise ValueError(f"reserved fields of an event cannot be given: {sorted(clash)}")
         self._buffer.append(canonical(event | dict(fields)))
         self._number += 1
 
     @property
     def due(self) -> bool:
-        """Whether the last segment was long ago."""
+        """Whether the last segment was written more than `FLUSH_AFTER_S` ago."""
         return time.monotonic() - self._flushed_at > FLUSH_AFTER_S
 
     def flush(self) -> None:
-        """Write the waiting events as one segment, atomically."""
+        """Write the pending events as one segment, atomically."""
         if self._buffer:
             write_whole(self._run / "events" / f"{self._segment:06d}.jsonl", "".join(line + "\n" for line in self._buffer))
             self._segment += 1

@@ -1,6 +1,6 @@
-"""The fields of a recipe by their paths: listed with type, default and meaning, read from text, and replaced.
+"""Fields of a recipe by path: listing them with type, default and meaning, parsing them from text, and replacing them.
 
-One description serves both forms of the API: `recipe.with_(train__learning_rate=1e-3)` and `--train.learning-rate 1e-3`.
+Both APIs share one description: `recipe.with_(train__learning_rate=1e-3)` and `--train.learning-rate 1e-3`.
 """
 
 import dataclasses
@@ -19,22 +19,22 @@ R = TypeVar("R")
 
 
 class Recipe:
-    """What every recipe can do beside being a frozen dataclass."""
+    """Base class of all recipes, which are frozen dataclasses."""
 
     __slots__ = ()
 
     def with_(self: R, **changes: Any) -> R:
-        """This recipe with some fields replaced; two underscores lead into a part: `with_(train__steps=50, net__size=128)`.
+        """This recipe with some fields replaced; two underscores separate nested names: `with_(train__steps=50, net__size=128)`.
 
-        Raises TypeError, naming what is near, for a field that the recipe does not have; ValueError for a value of another type
-        and for what the recipe itself refuses.
+        Raises TypeError, with close matches, for an unknown field; ValueError for a value of the wrong type and for what the
+        recipe itself rejects.
         """
         return replaced(self, {name.replace("__", "."): value for name, value in changes.items()}, separator="__")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldInfo:
-    """One value of a recipe: its `path` ("train.learning_rate"), type, default (MISSING where there is none) and meaning."""
+    """One value of a recipe: its `path` ("train.learning_rate"), type, default (MISSING if there is none) and meaning."""
 
     path: str
     type: Any
@@ -43,13 +43,13 @@ class FieldInfo:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """What the field may be, if that is a fixed set of words."""
+        """The allowed values, if the type is a Literal."""
         return get_args(self.type) if get_origin(self.type) is Literal else ()
 
 
 def fields_of(cls: type[Any], recipe: object = None, prefix: str = "") -> Iterator[FieldInfo]:
-    """Every value of a recipe class, parts included, in the order in which they are written. Defaults are those of `recipe`, else
-    of the class."""
+    """All values of a recipe class, nested ones included, in the order of definition. Defaults are those of `recipe`, else of the
+    class."""
     hints = typing.get_type_hints(cls)
     meanings = _meanings(cls)
     for each in dataclasses.fields(cls):
@@ -63,9 +63,9 @@ def fields_of(cls: type[Any], recipe: object = None, prefix: str = "") -> Iterat
 
 
 def replaced(recipe: R, changes: Mapping[str, Any], *, separator: str = ".") -> R:
-    """`recipe` with the values at these dotted paths; all at once, so that checks see them together. Errors as `Recipe.with_`.
+    """`recipe` with the values at these dotted paths, replaced at once, so that checks see them all. Errors as in `Recipe.with_`.
 
-    `separator` is what joins the parts of a path in messages.
+    `separator` joins the parts of a path in messages.
     """
     known = {path for info in fields_of(type(recipe)) for path in _with_parts(info.path)}
     for path in changes:
@@ -75,9 +75,9 @@ def replaced(recipe: R, changes: Mapping[str, Any], *, separator: str = ".") -> 
 
 
 def from_text(hint: Any, text: str) -> Any:
-    """A value of type `hint` from what was typed: numbers and words as they are, tuples with commas, "none" where None is allowed.
+    """A value of type `hint` parsed from text: numbers and words verbatim, tuples with commas, "none" where None is allowed.
 
-    Raises ValueError for what is none.
+    Raises ValueError if it does not parse.
     """
     inner = [each for each in get_args(hint) if each is not type(None)]
     optional = get_origin(hint) in (typing.Union, types.UnionType) and len(inner) < len(get_args(hint))
@@ -92,7 +92,7 @@ def from_text(hint: Any, text: str) -> Any:
 
 
 def near(name: str, known: Iterable[str]) -> list[str]:
-    """Names of `known` that may have been meant, the likeliest first; the last part of a path alone counts as well."""
+    """Names in `known` that may have been meant, most likely first; paths also match by their last part alone."""
     names = list(known)
     wanted = _last(name)
     leaves = [each for each in names if difflib.SequenceMatcher(a=wanted, b=_last(each)).ratio() > 0.8]
@@ -108,7 +108,7 @@ def _default(each: "dataclasses.Field[Any]") -> Any:
 
 
 def _with_parts(path: str) -> Iterator[str]:
-    """The path, and those of the parts that it leads through: a whole part may be replaced as well."""
+    """The path and its parent paths, because nested recipes can be replaced as a whole."""
     names = path.split(".")
     return (".".join(names[: number + 1]) for number in range(len(names)))
 
@@ -144,7 +144,7 @@ def _unknown(cls: type[Any], path: str, separator: str) -> TypeError:
 
 
 def _meanings(cls: type[Any]) -> dict[str, str]:
-    """Field to the sentence of the class's docstring that speaks of it: the docstring is the only description."""
+    """Field to the sentence of the class's docstring that mentions it: help texts come from the docstring alone."""
     text = " ".join((inspect.getdoc(cls) or "").split())
     sentences = [each.rstrip(".;") for each in re.split(r"(?<=[.;])\s+(?=[A-Z`\"a-z])", text)]
     found: dict[str, str] = {}

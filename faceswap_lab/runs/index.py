@@ -1,8 +1,8 @@
-"""An index of a lab's runs beside them, `runs/.index.sqlite`: which records need not be read because they cannot be what is sought.
+"""An index of a lab's runs, `runs/.index.sqlite`, which rules out records that cannot match a query, so that they need not be read.
 
-The files stay the truth. A row counts only while `run.json` has the size, times and inode that it had when it was read, and a run
-that is found is read from its files. An index that is missing, damaged, of another version, locked, or that may not be written is
-made anew or done without. It holds digests in place of names and paths: whoever is erased from the lab can't be read in it either.
+The files remain authoritative. A row is valid only while `run.json` has the size, times and inode that it had when it was read, and
+matching runs are read from their files. An index that is missing, damaged, of another version, locked or not writable is rebuilt or
+bypassed. It holds digests in place of names and paths, so that people erased from the lab do not remain in it.
 """
 
 import logging
@@ -21,11 +21,11 @@ from faceswap_lab.runs.record import Record, read_record
 NAME = ".index.sqlite"
 VERSION = 1
 BUSY_S = 0.2
-"""How long another process's writing is waited for, before the index is done without."""
+"""Seconds to wait for another process's write before the index is bypassed."""
 
 SETTLED_NS = 2_000_000_000
-"""A file that changed less than this before it was read is not remembered: it may change again with the same size and time, for
-clocks of file systems tick in steps of up to two seconds."""
+"""A file that changed less than this before it was read is not indexed: it may change again with the same size and time, because
+file system timestamps have a resolution of up to two seconds."""
 
 _TABLES = """
 CREATE TABLE runs (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, verb TEXT NOT NULL, finished INTEGER NOT NULL, name TEXT NOT NULL);
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What is sought; None is anything. `uses` is an input, or a text field of one; `name` is the recipe's."""
+    """A search for runs; None matches anything. `uses` is an input, or a text field of one; `name` is the recipe's."""
 
     verb: str | None = None
     finished: bool | None = None
@@ -47,7 +47,7 @@ class Query:
     name: str | None = None
 
     def fits(self, record: Record) -> bool:
-        """Whether a record is what is sought."""
+        """Whether a record matches."""
         return (
             self.verb in (None, record.verb)
             and self.finished in (None, record.status == "finished")
@@ -57,7 +57,7 @@ class Query:
 
 
 def candidates(root: Path, folders: list[Path], query: Query) -> tuple[list[tuple[Path, Record]], list[tuple[Path, LabError]]]:
-    """Of run folders those that fit, with their records, and those that cannot be read, each with the error."""
+    """The matching run folders with their records, and the unreadable ones with their errors."""
     by_name = {folder.name: folder for folder in folders}
     known = set(by_name) - _excluded(root, by_name, query)
     found, unreadable = [], []
@@ -73,7 +73,7 @@ def candidates(root: Path, folders: list[Path], query: Query) -> tuple[list[tupl
 
 
 def _excluded(root: Path, folders: dict[str, Path], query: Query) -> set[str]:
-    """Names of those that the index rules out; none where there is no index to be had, or nothing to rule out."""
+    """Names of the runs that the index rules out; none if the index is unavailable or the query empty."""
     if query == Query() or not folders:
         return set()
     path = root / "runs" / NAME
@@ -83,20 +83,20 @@ def _excluded(root: Path, folders: dict[str, Path], query: Query) -> set[str]:
                 _bring_up(base, folders)
                 return _ruled_out(base, query)
         except sqlite3.DatabaseError as error:
-            # A lock that is held and a disk that may not be written are operational errors; whatever else is a damaged file.
+            # Held locks and read-only disks are operational errors; any other error means a damaged file.
             if isinstance(error, sqlite3.OperationalError) or attempt:
-                _log.info("%s is done without: %s", path, error)
+                _log.info("%s is not used: %s", path, error)
                 return set()
-            _log.warning("%s is damaged (%s) and is made anew", path, error)
+            _log.warning("%s is damaged (%s) and is rebuilt", path, error)
             forget(root)
         except OSError as error:
-            _log.info("%s is done without: %s", path, error)
+            _log.info("%s is not used: %s", path, error)
             return set()
     return set()
 
 
 def forget(root: Path) -> None:
-    """Remove the index; the next search makes it anew."""
+    """Remove the index; the next search rebuilds it."""
     (root / "runs" / NAME).unlink(missing_ok=True)
 
 
@@ -114,7 +114,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _bring_up(base: sqlite3.Connection, folders: dict[str, Path]) -> None:
-    """Rows for all records that have settled, and none for others."""
+    """Update the rows: one for each record that has settled, none for others."""
     rows: dict[str, str] = dict(base.execute("SELECT id, stamp FROM runs"))
     for name in rows.keys() - folders.keys():
         base.execute("DELETE FROM runs WHERE id = ?", (name,))
@@ -131,7 +131,7 @@ def _enter(base: sqlite3.Connection, folder: Path, stamp: str) -> None:
     try:
         record = read_record(folder)
     except LabError:
-        return  # without a row it is read, and told of, each time
+        return  # without a row it is read, and reported, each time
     if stamp_of(folder / "run.json") != stamp:
         return  # it changed while it was read
     base.execute(
@@ -156,7 +156,7 @@ def _ruled_out(base: sqlite3.Connection, query: Query) -> set[str]:
 
 
 def stamp_of(path: Path, *, clock: Callable[[], int] = time.time_ns) -> str:
-    """Size, times and inode of a file that has settled; empty for one that has not, or is gone."""
+    """Size, times and inode of a file that has settled; empty for one that has not, or does not exist."""
     try:
         stat = path.stat()
     except OSError:
@@ -172,7 +172,7 @@ def _name(record: Record) -> str:
 
 
 def _texts(record: Record) -> Iterator[str]:
-    """An input as a whole, and the texts in it: of a file its "sha256:…", of a faceset its run."""
+    """Each input as a whole, and the texts in it, such as a file's "sha256:…" or a faceset's run."""
     for value in record.inputs.values():
         yield value
         yield from (inner for inner in fields_of(value).values() if isinstance(inner, str))

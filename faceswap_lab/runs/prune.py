@@ -1,4 +1,4 @@
-"""Keeping runs in bounds: what they weigh, and which can go."""
+"""Pruning: the size of runs, and which can be removed."""
 
 import json
 import re
@@ -18,16 +18,16 @@ from faceswap_lab.runs.run import HEAD, Run, Unreadable
 from faceswap_lab.trust import audit
 
 GONE = ".gone-"
-"""A run that is being removed has this before its id; no reader takes such a folder for a run."""
+"""Prefix of the folder of a run that is being removed; readers ignore such folders."""
 
-_AT_WORK = "a process works on it"
+_AT_WORK = "a process is working on it"
 _LITTER = "left by a process that was stopped"
 _HALF_MADE_S = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weighed:
-    """A run (or what a stopped prune left of one) with its bytes, and why it goes or stays."""
+    """A run (or the remains of an interrupted prune) with its size, and why it is removed or retained."""
 
     id: str
     path: Path
@@ -37,7 +37,7 @@ class Weighed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a prune would remove, what was asked for and stays all the same, and what stopped processes left, which goes too."""
+    """What a prune would remove, what matches but is retained, and leftovers of stopped processes, which are removed as well."""
 
     removable: tuple[Weighed, ...]
     retained: tuple[Weighed, ...]
@@ -45,7 +45,7 @@ class Plan:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that would be free."""
+        """Bytes that would be freed."""
         return sum(each.num_bytes for each in (*self.removable, *self.leftovers))
 
 
@@ -53,16 +53,16 @@ class Plan:
 
 
 def plan(root: Path, *, unfinished: bool = False, older_than_days: float | None = None, now: datetime | None = None) -> Plan:
-    """Which runs would go: the unfinished, those whose last work is older, or with both those that are both.
+    """Which runs would be removed: unfinished ones, those last worked on longer ago, or, with both criteria, those that match both.
 
-    A run that a staying run was made from stays, and one that a process works on stays. So does a run that cannot be read, with
-    whatever it may have been made from. What a stopped prune left goes always.
-    Raises ValueError if neither is asked for or the age is negative.
+    Retained are runs that a process is working on, runs that cannot be read, and all runs that a retained run was made from, or in
+    the case of an unreadable run may have been. The remains of interrupted prunes are always removed.
+    Raises ValueError if no criterion is given or the age is negative.
     """
     if not unfinished and older_than_days is None:
-        raise ValueError("say which runs may go: unfinished ones, those older than some days, or those that are both")
+        raise ValueError("say which runs to remove: unfinished ones, those older than some days, or those that are both")
     if older_than_days is not None and not older_than_days >= 0:
-        raise ValueError(f"an age in days is 0 or more, not {older_than_days}")
+        raise ValueError(f"an age in days must be 0 or more, got {older_than_days}")
     seen = Run.survey(root)
     runs, claims = seen.runs, _claims(seen.unreadable, root)
     now = now or datetime.now(UTC)
@@ -88,16 +88,16 @@ def plan(root: Path, *, unfinished: bool = False, older_than_days: float | None 
 
 
 def prune(root: Path, *, unfinished: bool = False, older_than_days: float | None = None, now: datetime | None = None) -> Plan:
-    """Remove what `plan` says, each logged, renamed out of the way and then deleted; returns what went and what stayed.
+    """Remove what `plan` lists, each logged, renamed and then deleted; returns what was removed and what was retained.
 
-    A kill leaves every run whole or gone; what it left to delete goes with the next prune. Raises RunError if another prune is at
-    work, and as `plan`.
+    After a kill, every run is either intact or gone; its remains are deleted by the next prune. Raises RunError if another prune
+    is running; other errors as in `plan`.
     """
     (root / "runs").mkdir(parents=True, exist_ok=True)
     try:
         one_at_a_time = acquire(root / "runs" / ".prune.lock", wait=False)
     except BlockingIOError as error:
-        raise RunError(expected="no other prune at work", got="one in another process", remedy="wait for it") from error
+        raise RunError(expected="no other prune running", got="one in another process", remedy="wait for it") from error
     with one_at_a_time:
         found = plan(root, unfinished=unfinished, older_than_days=older_than_days, now=now)
         removable, retained = [], list(found.retained)
@@ -111,7 +111,7 @@ def prune(root: Path, *, unfinished: bool = False, older_than_days: float | None
 
 
 def _leftovers_in(run: Run) -> Iterator[Weighed]:
-    """Temporary files of writers that were killed; while nobody works on the run, none is anybody's."""
+    """Temporary files of killed writers. Call it only for a run without a working process, whose files are in use."""
     for pattern in (".run.json.*.tmp", "events/.*.tmp", "artifacts/**/.*"):
         for path in sorted(run.path.glob(pattern)):
             if path.is_file():
@@ -120,14 +120,14 @@ def _leftovers_in(run: Run) -> Iterator[Weighed]:
 
 
 def _half_made(root: Path, now: datetime) -> Iterator[Weighed]:
-    """Folders of runs that were being made. No lock guards that, but it takes milliseconds."""
+    """Run folders whose creation was interrupted. No lock guards creation, but it takes only milliseconds."""
     for path in sorted((root / "runs").glob(".new-*")):
         if path.is_dir() and now.timestamp() - path.lstat().st_mtime > _HALF_MADE_S:
             yield Weighed(id=path.name, path=path, num_bytes=size_of(path), why=_LITTER)
 
 
 def _sweep(each: Weighed) -> bool:
-    """Delete a leftover; False if a process took up its run meanwhile. Not logged: it never was part of a run."""
+    """Delete a leftover; False if a process has resumed its run since. Not logged, as it never was part of a run."""
     with _removing(each.path):
         if each.path.is_dir():
             shutil.rmtree(each.path)
@@ -142,7 +142,7 @@ def _sweep(each: Weighed) -> bool:
 
 
 def remove(root: Path, each: Weighed) -> bool:
-    """Log, rename and delete one run (or what a stopped removal left of one); False if a process works on it."""
+    """Log, rename and delete one run (or the remains of an interrupted removal); False if a process is working on it."""
     gone = each.path if each.id.startswith(GONE) else _set_aside(root, each)
     if gone is None:
         return False
@@ -151,7 +151,7 @@ def remove(root: Path, each: Weighed) -> bool:
 
 
 def check_unused(run: Run) -> Weighed:
-    """The run as it would go. Raises RunError if another run was made from it, or a process works on it."""
+    """The run as it would be removed. Raises RunError if another run was made from it, or a process is working on it."""
     seen = Run.survey(run.root)
     users = [other.id for other in seen.runs if other != run and made_from(other, run)]
     if users or (reason := _held(run, run.root) or _named_by(run, _claims(seen.unreadable, run.root))):
@@ -161,7 +161,7 @@ def check_unused(run: Run) -> Weighed:
 
 
 def discard(run: Run) -> Weighed:
-    """Remove one run that no other was made from; logged. Raises as `check_unused`."""
+    """Remove one run that no other was made from, and log it. Errors as in `check_unused`."""
     each = check_unused(run)
     if not remove(run.root, each):
         raise RunError(expected=f"{run.id} unused", got=_AT_WORK, remedy="wait for it or stop it")
@@ -169,7 +169,7 @@ def discard(run: Run) -> Weighed:
 
 
 def _why(run: Run, unfinished: bool, older_than_days: float | None, now: datetime) -> str:
-    """Why this run is asked to go; empty if it is not."""
+    """Why this run matches the criteria; empty if it does not."""
     if unfinished and run.finished:
         return ""
     reasons = ["unfinished"] if unfinished else []
@@ -182,14 +182,14 @@ def _why(run: Run, unfinished: bool, older_than_days: float | None, now: datetim
 
 
 def _last_work(run: Run) -> datetime:
-    """When it was finished, or when the last event of an unfinished one was."""
+    """When the run was finished, or the time of an unfinished run's last event."""
     events = [] if run.finished else run.events()
     return datetime.fromisoformat(run.record.finished or (events[-1]["time"] if events else run.record.created))
 
 
 def _held(run: Run, root: Path) -> str:
     if run.path.parent != (root / "runs").resolve():
-        return "its folder is a link to another place"
+        return "its folder is a link to another location"
     if not (run.path / "lock").exists():
         return ""
     try:
@@ -202,43 +202,43 @@ def _held(run: Run, root: Path) -> str:
 
 
 def _spread(runs: list[Run], wanted: dict[Path, str], retained: dict[Path, str]) -> None:
-    """Adds to `stays` what the staying were made from, and what those were made from."""
+    """Adds to `retained` all runs that retained runs were made from, transitively."""
     waiting = [run for run in runs if run.path not in wanted or run.path in retained]
     while waiting:
         user = waiting.pop()
         for run in runs:
             if run.path in wanted and run.path not in retained and made_from(user, run):
-                retained[run.path] = f"{user.id} was made from it and stays"
+                retained[run.path] = f"{user.id} was made from it and is retained"
                 waiting.append(run)
 
 
 def made_from(user: Run, run: Run) -> bool:
-    """Whether an input of `user` names the run, a file in its folder, or the digest of what it made."""
+    """Whether an input of `user` names the run, a file in its folder, or the digest of one of its artifacts."""
     return any(names(value, run) for value in user.inputs.values())
 
 
 def names(value: str, run: Run) -> bool:
-    """Whether an input names the run, a file in its folder, or the digest of what it made."""
+    """Whether an input names the run, a file in its folder, or the digest of one of its artifacts."""
     if re.search(rf"(?<![\w-]){re.escape(run.id)}(?![\w-])", value):
         return True
     return any(digest in value for digest in run.record.artifacts.values())
 
 
 def _unreadable(each: Unreadable) -> Weighed:
-    """A run that cannot be read never goes by itself: nobody knows what it is."""
+    """An unreadable run is always retained, since its content is unknown."""
     return Weighed(id=each.id, path=each.path, num_bytes=size_of(each.path), why=f"it cannot be read: {each.error.got}")
 
 
 def _named_by(run: Run, claims: Mapping[str, list[str] | None]) -> str:
-    """Why the run stays for the sake of one that cannot be read; empty if none may have been made from it."""
+    """Why the run is retained for an unreadable one; empty if none of those may have been made from it."""
     users = (user for user, inputs in claims.items() if inputs is None or any(names(value, run) for value in inputs))
     return next((f"{user}, which cannot be read, may have been made from it" for user in users), "")
 
 
 def _claims(unreadable: Sequence[Unreadable], root: Path) -> dict[str, list[str] | None]:
-    """Ids of the runs that cannot be read to their inputs, as the record still says them, else the audit log's line of the start.
+    """Ids of unreadable runs to their inputs, from what is left of the record, else from the audit log's line about their start.
 
-    None where neither tells all of them: any run may be among them.
+    None if neither has all of them: any run may then be among the inputs.
     """
     return {each.id: _told_inputs(each, root) for each in unreadable}
 
@@ -249,43 +249,43 @@ def _told_inputs(user: Unreadable, root: Path) -> list[str] | None:
         if isinstance(told, dict):
             return list(map(str, told.values()))
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
-        pass  # torn: the log knows, as far as it is whole
+        pass  # incomplete: the log has the inputs, as far as it is intact
     verb, _, rest = user.id.partition("-")
     lines, _ = audit.walk(root)
     for line in lines:
         event = line.event
         if event.get("action") == f"{verb} started" and str(event.get("key", "")).startswith(rest[:8]):
             told = event.get("inputs")
-            # Very many are logged as one digest.
+            # Long lists of inputs are logged as one digest.
             if isinstance(told, dict) and not any(name.startswith("sha256 of ") for name in told):
                 return list(map(str, told.values()))
     return None
 
 
 def weighed(run: Run, why: str) -> Weighed:
-    """The run with its bytes and the reason given."""
+    """The run with its size and the given reason."""
     return Weighed(id=run.id, path=run.path, num_bytes=size_of(run.path), why=why)
 
 
 def leftovers(root: Path) -> list[Path]:
-    """What stopped removals left to delete."""
+    """Remains of interrupted removals."""
     return sorted(path for path in (root / "runs").glob(f"{GONE}*") if path.is_dir() and not path.is_symlink())
 
 
 def _set_aside(root: Path, each: Weighed) -> Path | None:
-    """Log and rename a run under its lock; None if a process took it up meanwhile."""
+    """Log and rename a run under its lock; None if a process has resumed it since."""
     try:
         lock = acquire(each.path / "lock", wait=False)
     except BlockingIOError:
         return None
     gone = each.path.with_name(f"{GONE}{each.id}-{uuid4().hex[:8]}")
     with lock:
-        # Logged first: a line without effect is followed by a second one, a run that is gone without a line has no explanation.
+        # Logged first: a line without effect is followed by a second one, but a run removed without a line is unexplained.
         line = audit.append(root, {"action": "pruned", "ids": [each.id], "bytes": each.num_bytes, "why": each.why})
-        # The run takes along the head that it saw: this later one stays, or the log's tail could be cut unnoticed.
+        # The head stored in the run is lost: this later one is kept, or truncation of the log could go unnoticed.
         write_whole(root / "runs" / HEAD, canonical(asdict(line.head)))
         if sys.platform == "win32":
-            # Windows renames no folder with an open file in it: the lock goes first, and who takes it then makes the rename fail.
+            # Windows cannot rename a folder with open files: the lock is closed first; if another process takes it, this fails.
             lock.close()
         with _removing(each.path):
             each.path.rename(gone)
@@ -304,7 +304,7 @@ def _removing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            expected=f"leave to remove {path}",
+            expected=f"access to remove {path}",
             got=str(error),
-            remedy="close what has its files open, or give this user the right to write there; then prune again",
+            remedy="close programs that have its files open, or give this user write access; then prune again",
         ) from error

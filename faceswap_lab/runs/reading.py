@@ -1,4 +1,4 @@
-"""What a run's folder says: record, events, artifacts. Any number of readers; nothing is locked and nothing written."""
+"""Reading a run's folder: record, events, artifacts. Any number of readers; nothing is locked or written."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,14 +11,14 @@ from faceswap_lab.runs.record import Record, read_record
 
 
 class RunReader:
-    """A run's folder, to read. `Run` is the handle that everybody has; this is the part of it that changes nothing."""
+    """The read-only part of `Run`, the handle on a run's folder."""
 
     VERB: ClassVar[str | None] = None
-    """The verb whose runs the class handles; None for any."""
+    """The verb whose runs this class handles; None for any."""
 
     RESULT_VERSION: ClassVar[int] = 1
-    """Raised by hand whenever the code of the verb (or code that it calls) makes other bytes of the same inputs: what was made
-    before is then made anew. tests/test_golden.py notices a change of bytes without it."""
+    """Incremented manually whenever the verb's code (or code it calls) makes other bytes from the same inputs, so that older
+    results are not reused. tests/test_golden.py notices when that was forgotten."""
 
     def __init__(self, path: Path, record: Record | None = None) -> None:
         self.path = path.resolve()
@@ -27,7 +27,7 @@ class RunReader:
             raise RunError(
                 expected=f"a run of {self.VERB}",
                 got=f"{self.record.id}, a run of {self.record.verb}",
-                remedy=f"give the Run of a {self.VERB}",
+                remedy=f"pass a run of {self.VERB}",
             )
         self._ledger = Ledger(self.path)
 
@@ -43,7 +43,7 @@ class RunReader:
 
     @property
     def key(self) -> str:
-        """SHA-256 of what makes the run this run, see `runs.call`."""
+        """SHA-256 of what identifies the run, see `runs.call`."""
         return self.record.key
 
     @property
@@ -68,25 +68,25 @@ class RunReader:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What `finish` was given."""
+        """The key figures passed to `finish`."""
         return dict(self.record.summary)
 
     def recipe(self, cls: type[R]) -> R:
-        """The recipe as an object of its type. RunError if it is of another type, or of a schema that has no words here."""
+        """The recipe as an object of its type. RunError if it is of another type, or of a schema that cannot be migrated."""
         schema = self.record.recipe_schema
         if schema not in ("", schema_of(cls)):
             raise RunError(
                 expected=f"a recipe of the schema {schema_of(cls)} in {self.id}",
-                got=f"{schema}, which says what the other cannot",
-                remedy="read it as plain JSON (`recipe_json`) or with the version that wrote it, or run anew with a new recipe",
+                got=f"{schema}, which cannot be converted to it",
+                remedy="read it as plain JSON (`recipe_json`) or with the version that wrote it, or start a run with a new recipe",
             )
         return from_json(cls, self.recipe_json)
 
     def events(self, kind: str | None = None, *, unique: str | None = None) -> list[dict[str, Any]]:
-        """Events on the disk, oldest first, of one kind or all.
+        """Events on disk, oldest first, of one kind or all.
 
-        A resumed training passes some steps twice; with `unique` (such as `"step"`) only the last event of each value of that
-        field stands. Raises `RunError` for a segment that was altered.
+        A resumed training repeats some steps; with `unique` (such as `"step"`) only the last event of each value of that field
+        is returned. Raises `RunError` for an altered segment.
         """
         found = [event for event in recorded(self.path) if kind is None or event["kind"] == kind]
         return found if unique is None else latest(self.path, found, unique)
@@ -97,21 +97,21 @@ class RunReader:
             raise RunError(
                 expected=f"a finished {self.verb} run",
                 got=f"{self.id} ({self.record.status})",
-                remedy="make the same call again: it goes on where it stopped",
+                remedy="repeat the call: it resumes where it stopped",
             )
 
     def artifacts(self) -> dict[str, Path]:
-        """Name to path of everything that was made, whole files only."""
+        """Name to path of all artifacts, complete files only."""
         folder = self.path / "artifacts"
         found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
         return {path.relative_to(folder).as_posix(): path for path in found}
 
     def has(self, name: str) -> bool:
-        """Whether artifact `name` is there."""
+        """Whether artifact `name` exists."""
         return self._place(name).is_file()
 
     def artifact(self, name: str) -> Path:
-        """The path of an artifact. Raises `RunError` if it is missing or is not, to the byte, what this run wrote."""
+        """The path of an artifact. Raises `RunError` if it is missing or not byte-identical to what this run wrote."""
         place = self._place(name)
         if not place.is_file():
             made = ", ".join(self.artifacts()) or "nothing yet"
@@ -145,5 +145,5 @@ class RunReader:
         folder = self.path / "artifacts"
         place = (folder / name).resolve()
         if place == folder or not place.is_relative_to(folder) or any(part.startswith(".") for part in Path(name).parts):
-            raise ValueError(f"an artifact's name stays inside its folder and is not hidden: {name!r}")
+            raise ValueError(f"an artifact's name must be inside its folder and not hidden, got {name!r}")
         return place

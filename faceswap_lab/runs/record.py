@@ -1,4 +1,4 @@
-"""A run's folder on the disk: what `run.json` holds in this format and in older ones, and how folders are made and read."""
+"""A run's folder on disk: the content of `run.json` in this format and older ones, and how folders are created and read."""
 
 import json
 import tempfile
@@ -14,13 +14,13 @@ from faceswap_lab.files import sync_folder, write_whole
 from faceswap_lab.trust import audit
 
 FORMAT = 2
-"""Version of the folder's layout. A reader refuses any that it does not know.
+"""Version of the folder's layout. A reader rejects versions that it does not know.
 
-`read_record` looks at `format` before anything else is interpreted, and brings an older record up by one pure function for each
-step (`FORMAT_STEPS`). Readers do so in memory and change nothing on the disk: an older version of the lab still reads the folder.
-Only the process that holds the lock writes the new form, whole, with the first record that it writes anyway. Segments of events and
-artifacts are never rewritten, for their digests are on record; a reader of an event's field must take its older spelling too. Each
-step comes with a run folder of the old format among the tests' golden data.
+`read_record` checks `format` before it interprets anything else, and migrates an older record by one pure function per step
+(`FORMAT_STEPS`). Readers do so in memory and change nothing on disk: an older version of the lab can still read the folder. Only
+the process that holds the lock writes the new form, atomically, with its next regular write of the record. Event segments and
+artifacts are never rewritten, because their digests are on record; a reader of an event's field must accept its older name too.
+Each step comes with a run folder of the old format in the tests' golden data.
 """
 
 
@@ -35,12 +35,12 @@ class Record(BaseModel):
     key: str
     recipe: Any
     recipe_schema: str
-    """Type of the recipe and version of its fields, such as "FacesetRecipe/2"; empty for plain JSON of no type."""
+    """Type of the recipe and version of its fields, such as "FacesetRecipe/2"; empty for untyped JSON."""
     inputs: dict[str, str]
     data: dict[str, str]
-    """Name to digest or version of the data files that the result rests on."""
+    """Name to digest or version of the data files that the result depends on."""
     result_version: Annotated[int, Field(ge=0)]
-    """The verb's `RESULT_VERSION` when the run was started; 0 in what was format 1."""
+    """The verb's `RESULT_VERSION` when the run was started; 0 in records migrated from format 1."""
     code: str
     environment: dict[str, Any]
     created: str
@@ -53,12 +53,12 @@ class Record(BaseModel):
 
     @property
     def head(self) -> audit.Head:
-        """Where the audit log ended when the run was last written."""
+        """The audit log's head when the run was last written."""
         return audit.Head(count=self.audit_count, hash=self.audit_hash)
 
 
 def run_folders(root: Path) -> list[Path]:
-    """Every run's folder in a lab, by name; none that is being made or removed."""
+    """All run folders of a lab, sorted by name, except those being created or removed."""
     runs = root / "runs"
     if not runs.is_dir():
         return []
@@ -70,7 +70,7 @@ def run_folders(root: Path) -> list[Path]:
 
 
 def make_folder(root: Path, stem: str, record: dict[str, Any]) -> Path:
-    """A new folder under the first free name; another process may take that name at the same moment."""
+    """Create a folder under the first free name, safe against another process taking that name at the same time."""
     runs = root / "runs"
     number = 1
     with ExitStack() as stack:
@@ -103,12 +103,12 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
 
 
 def read_record(folder: Path) -> Record:
-    """What `run.json` says, brought up to this format. Raises `RunError` for a record that is torn, or of a format unknown here."""
+    """The content of `run.json`, migrated to this format. Raises `RunError` for a damaged record or an unknown format."""
     path = folder / "run.json"
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
         version = given.get("format", "none") if isinstance(given, dict) else "none"
-        # True == 1, and 1.0 == 1, but neither was ever written.
+        # True == 1 and 1.0 == 1, but neither is a valid format.
         if type(version) is not int or not (version == FORMAT or version in FORMAT_STEPS):
             raise _other_format(path, version)
         return Record.model_validate(_brought_up(given))
@@ -138,20 +138,20 @@ def _other_format(path: Path, version: Any) -> RunError:
     )
 
 
-# --- older forms, brought up one pure step at a time: records by their format, recipes by their schema --------------------------
+# --- migration of older forms, one pure step at a time: records by format, recipes by schema --------------------------------
 
 _GONE_FROM_FIT = ("cosine_over", "fall_from", "again_from")
-"""Knobs of a pack's schedule that recorded one improvised training. 0 meant that they were not used."""
+"""Settings of a pack's schedule that recorded a single improvised training. 0 meant unused."""
 
 
 def _from_1(record: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 had no schema of the recipe, no version of results and no data files: its key held the digest of all code."""
+    """Format 1 had no recipe schema, no result version and no data files: its key included the digest of all code."""
     schema = _schema_of_1(str(record.get("verb")), record.get("recipe"))
     return record | {"format": 2, "recipe_schema": schema, "result_version": 0, "data": {}}
 
 
 FORMAT_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
-"""Format n to the function that gives the record of format n + 1."""
+"""Format n to the function that migrates a record to format n + 1."""
 
 
 def _schema_of_1(verb: str, recipe: Any) -> str:
@@ -162,9 +162,9 @@ def _schema_of_1(verb: str, recipe: Any) -> str:
 
 
 def migrated_recipe(schema: str, recipe: Any) -> tuple[str, Any]:
-    """The newest schema that the recipe (plain JSON) can be said in, and the recipe in it; a recipe without schema as it is.
+    """The recipe (plain JSON) migrated to the newest schema that can express it, with that schema; unchanged without a schema.
 
-    A recipe that says what a newer schema cannot keeps its schema and its spelling: it can be shown, but not read as its type.
+    A recipe that the newer schema cannot express keeps its schema and its form: it can be shown, but not read as its type.
     """
     while isinstance(recipe, dict) and schema in _RECIPE_STEPS:
         changed = _RECIPE_STEPS[schema](recipe)
@@ -209,11 +209,11 @@ _RECIPE_STEPS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any] | None]] =
     "FacesetRecipe/1": _faceset_from_1,
     "QuickstartRecipe/1": _quickstart_from_1,
 }
-"""Schema n of a recipe to the function that gives it in schema n + 1, or None if it cannot be said there."""
+"""Schema n of a recipe to the function that migrates it to schema n + 1, or returns None if that cannot express it."""
 
 
 def _renamed(fields: dict[str, Any], **names: str) -> dict[str, Any]:
-    """Fields under their new names, in their old places; one that stands under its new name already is not overwritten."""
+    """Fields renamed in place; a field that already exists under its new name is not overwritten."""
     return {names[name] if name in names and names[name] not in fields else name: value for name, value in fields.items()}
 
 

@@ -1,10 +1,10 @@
-"""A run: one folder that says what was done, with what, and what came of it.
+"""A run: a folder with what was done, from which inputs, and the results.
 
 runs/train-3f9a1c22/
   run.json          format, verb, recipe, inputs, code, environment, status, summary, head of the audit log
-  events/000001.jsonl …   what happened, in numbered segments, each renamed whole
-  artifacts/        what was made, each renamed whole and recorded with its SHA-256
-  lock              held by the process that works on it
+  events/000001.jsonl …   events in numbered segments, each written atomically
+  artifacts/        results, each written atomically and recorded with its SHA-256
+  lock              held by the process that is working on it
 """
 
 import json
@@ -24,7 +24,7 @@ from faceswap_lab.runs.working import RunWorker
 from faceswap_lab.trust import audit
 
 HEAD = ".audit-head.json"
-"""In `runs/`: the audit log's head when the last run was removed."""
+"""A file in `runs/`: the audit log's head when the last run was removed."""
 
 HANDLES = {
     "evaluate": "faceswap_lab.verbs.evaluate.scores:ScoreRun",
@@ -35,8 +35,8 @@ HANDLES = {
     "swap": "faceswap_lab.verbs.swap.result:SwapRun",
     "train": "faceswap_lab.verbs.train.result:TrainRun",
 }
-"""Verb to the class of its runs, imported when the first such run is opened: a verb owns what can be done with its result, and this
-module knows none of them."""
+"""Verb to the class of its runs, imported when the first such run is opened: each verb owns the methods of its results, and this
+module depends on none of them."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,23 +46,23 @@ H = TypeVar("H", bound="Run")
 class Run(RunWorker):
     """A handle on a run's folder; any number of readers, one worker at a time.
 
-    Reading needs nothing. Writing (`emit`, `write`, `finish`) happens inside `with run:`, which holds the folder's lock and
-    flushes events at the end. The handle pickles as its path; a lock does not travel.
+    Reading needs no lock. Writing (`emit`, `write`, `finish`) is done inside `with run:`, which holds the folder's lock and
+    flushes events at the end. The handle pickles as its path, without the lock.
 
-    `open`, `find` and `start` answer with the class of the run's verb (`SwapRun`, `TrainRun` …), which adds what can be done with
-    its result. Called on such a class, they refuse or leave out the runs of other verbs.
+    `open`, `find` and `start` return the class of the run's verb (`SwapRun`, `TrainRun` …), which adds methods for its results.
+    Called on such a class, they reject or skip the runs of other verbs.
     """
 
     @classmethod
     def _handle(cls: type[H], folder: Path, record: Record | None = None) -> H:
-        """The folder's run as the class of its verb. RunError if that is not what this class handles."""
+        """The folder's run as the class of its verb. RunError if this class does not handle that verb."""
         record = record or read_record(folder)
         kind = class_of(record.verb)
         if not issubclass(kind, cls):
             raise RunError(
                 expected=f"a run of {cls.VERB}",
                 got=f"{folder.name}, a run of {record.verb}",
-                remedy=f"give the Run of a {cls.VERB}",
+                remedy=f"pass a run of {cls.VERB}",
             )
         return kind(folder, record)
 
@@ -79,15 +79,15 @@ class Run(RunWorker):
     ) -> H:
         """The run of this verb, recipe (an object of its type, or JSON text), inputs (name to origin or digest) and data files.
 
-        An identical finished run is returned as it is, an identical unfinished one to be resumed; else, or with `force`, a new
-        folder is made, atomically. What is identical is said in `runs.call`.
+        An identical finished run is returned as is, an identical unfinished one to be resumed; else, or with `force`, a new folder
+        is created atomically. `runs.call` defines when calls are identical.
         """
         asked = call.Call.of(verb, recipe, inputs, data or {}, class_of(verb).RESULT_VERSION)
         return cls._handle(call.begin(root, asked, force=force))
 
     @classmethod
     def open(cls: type[H], name: str, root: Path | None = None) -> H:
-        """The run of this id, or of an id that only one run's begins with. Raises `RunError` naming what is near otherwise."""
+        """The run with this id, or unique prefix of an id. Raises `RunError` with close matches otherwise."""
         return cls._handle(call.named(root or lab_root(), name))
 
     @classmethod
@@ -100,26 +100,26 @@ class Run(RunWorker):
         uses: str | None = None,
         name: str | None = None,
     ) -> list[H]:
-        """Runs, newest first; of one verb, finished or not, with the origin, digest or run id `uses` among their inputs, with a
-        recipe of that `name`.
+        """Runs, newest first; optionally of one verb, finished or not, with the origin, digest or run id `uses` among their inputs,
+        and with a recipe of that `name`.
 
-        A run that cannot be read is left out, with a warning in the log; `survey` names them.
+        Unreadable runs are skipped with a logged warning; `survey` lists them.
         """
         seen = _survey(root or lab_root(), Query(verb=verb or cls.VERB, finished=finished, uses=uses, name=name))
         for each in seen.unreadable:
-            _log.warning("%s is left out: %s", each.id, each.error)
+            _log.warning("%s is skipped: %s", each.id, each.error)
         return [run for run in seen.runs if isinstance(run, cls)]
 
     @staticmethod
     def survey(root: Path | None = None) -> "Survey":
-        """Every run that can be read, newest first, and every one that cannot, with the reason."""
+        """All readable runs, newest first, and all unreadable ones with the reason."""
         return _survey(root or lab_root(), Query())
 
     @classmethod
     def heads(cls, root: Path | None = None) -> list[audit.Head]:
-        """The audit log's heads that runs saw, and the one that the last removed run left, for `audit.verify`.
+        """The audit log's heads stored in runs, and the one stored when a run was last removed, for `audit.verify`.
 
-        A run whose record cannot be read is left out: `survey` names those.
+        Unreadable runs are skipped; `survey` lists them.
         """
         heads = [run.record.head for run in cls.survey(root).runs]
         left = (root or lab_root()) / "runs" / HEAD
@@ -143,14 +143,14 @@ class Survey:
     unreadable: list[Unreadable]
 
     def require_readable(self) -> list[Run]:
-        """The runs. Raises the error of the first that cannot be read: for those who must leave none out."""
+        """The runs. Raises the error of the first unreadable one: for callers that must not miss any run."""
         for each in self.unreadable:
             raise each.error
         return self.runs
 
 
 def class_of(verb: str) -> type[Any]:
-    """The class of a verb's runs; `Run` for a verb that has none of its own."""
+    """The class of a verb's runs; `Run` for a verb without a class of its own."""
     module, _, name = HANDLES.get(verb, f"{__name__}:Run").partition(":")
     kind: type[Any] = getattr(import_module(module), name)
     return kind

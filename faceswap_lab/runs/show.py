@@ -1,4 +1,4 @@
-"""How a run shows itself in a notebook: a small table, computed from its record alone."""
+"""A run's representation in notebooks: a small table, computed from its record alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_CHARS = 400
 
 
 def run_html(record: Record, artifacts: list[str]) -> str:
-    """Id, status, inputs, key figures and artifacts as one table; long values are shortened, so it stays under 100 KB."""
+    """Id, status, inputs, key figures and artifacts as one table of less than 100 KB; long values are shortened."""
     rows = [("status", record.status), ("created", record.created), ("code", record.code)]
     rows += [(f"input {name}", value) for name, value in list(record.inputs.items())[:MAX_NAMES]]
     if (more := len(record.inputs) - MAX_NAMES) > 0:
@@ -31,7 +31,7 @@ def run_html(record: Record, artifacts: list[str]) -> str:
 
 
 def _scores(scores: object) -> str:
-    """An evaluation's scores, each between its floor and its ceiling."""
+    """An evaluation's scores, with floor and ceiling."""
     if not isinstance(scores, dict):
         return ""
     head = "<tr><th style='text-align:left'>score</th><th>floor</th><th>value</th><th>ceiling</th></tr>"

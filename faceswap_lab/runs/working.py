@@ -1,4 +1,4 @@
-"""Working on a run: one process at a time, under the folder's lock, each artifact and each segment of events written atomically."""
+"""Writing to a run: one process at a time, under the folder's lock, each artifact and event segment written atomically."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ W = TypeVar("W", bound="RunWorker")
 
 
 class RunWorker(RunReader):
-    """A run's folder, to work on inside `with run:`, which holds its lock and flushes events at the end."""
+    """The writing part of `Run`, used inside `with run:`, which holds the folder's lock and flushes events at the end."""
 
     def __init__(self, path: Path, record: Record | None = None) -> None:
         super().__init__(path, record)
@@ -34,7 +34,7 @@ class RunWorker(RunReader):
         except BlockingIOError as error:
             raise RunError(
                 expected=f"run {self.id} to be free",
-                got="a process that works on it",
+                got="a process that is working on it",
                 remedy="wait for it or stop it, or start another with force=True",
             ) from error
         try:
@@ -46,17 +46,17 @@ class RunWorker(RunReader):
         return self
 
     def _take_up(self) -> None:
-        """Go on behind what is on the disk."""
+        """Resume from what is on disk."""
         self.record = read_record(self.path)
         if self.finished:
             raise RunError(
                 expected=f"run {self.id} unfinished",
                 got="a finished run",
-                remedy="make the same call again, which returns it; or start another with force=True",
+                remedy="repeat the call, which returns it; or start another with force=True",
             )
         quota.require_room(self.root)
         self._journal = Journal(self.path)
-        # The key has no code in it: which code went on, and with which packages, is on record here.
+        # The key does not cover code: this event records which code and packages the run is resumed with.
         self.emit("opened", code=code_version(), environment=environment())
         self.flush()
 
@@ -69,9 +69,9 @@ class RunWorker(RunReader):
             lock.close()
 
     def emit(self, kind: str, **fields: Any) -> None:
-        """Add an event (JSON values only). It reaches the disk with the next `flush`.
+        """Add an event (JSON values only). It is written with the next `flush`.
 
-        Now and then that is here; RunError then if the lab's runs have outgrown their quota.
+        Flushes when the last one was `FLUSH_AFTER_S` ago; RunError then if the lab's runs exceed their quota.
         """
         _, journal = self._working()
         journal.add(kind, fields)
@@ -80,15 +80,15 @@ class RunWorker(RunReader):
             quota.require_room(self.root)
 
     def flush(self) -> None:
-        """Write the waiting events as one segment, atomically."""
+        """Write the pending events as one segment, atomically."""
         self._working()[1].flush()
 
     @contextmanager
     def write(self, name: str) -> Iterator[Path]:
-        """A temporary path to write artifact `name` to; when the block ends well, its SHA-256 is recorded and it is renamed into
+        """A temporary path to write artifact `name` to; if the block succeeds, its SHA-256 is recorded and it is renamed into
         place, replacing an older one. The temporary name keeps the suffix, by which encoders choose a format.
 
-        StorageError if the system refuses the file, RunError if with it the lab's runs outgrow their quota: the older one stays.
+        StorageError on an OSError, RunError if the lab's runs then exceed their quota; the older artifact is kept.
         """
         self._working()
         place = self._place(name)
@@ -99,7 +99,7 @@ class RunWorker(RunReader):
             try:
                 yield temporary
                 quota.require_room(self.root, freed=place.stat().st_size if place.exists() else 0)
-                # Recorded before the rename: after a kill in between, the old file still has a digest on record.
+                # Recorded before the rename: after a kill in between, the old file's digest is still on record.
                 self.emit("artifact", name=name, sha256=sha256_file(temporary), bytes=temporary.stat().st_size)
                 self.flush()
                 put_in_place(temporary, place)
@@ -107,7 +107,7 @@ class RunWorker(RunReader):
                 temporary.unlink(missing_ok=True)
 
     def finish(self, **summary: Any) -> None:
-        """Close the run with its key figures: artifacts' digests and the audit log's head go into `run.json`."""
+        """Finish the run with its key figures: the artifacts' digests and the audit log's head go into `run.json`."""
         self._working()
         self.emit("finished", **summary)
         self.flush()
@@ -128,7 +128,5 @@ class RunWorker(RunReader):
 
     def _working(self) -> tuple[IO[bytes], Journal]:
         if self._lock is None or self._journal is None:
-            raise RunError(
-                expected=f"run {self.id} open for work", got="a handle that only reads", remedy="write inside `with run:`"
-            )
+            raise RunError(expected=f"run {self.id} open for writing", got="a read-only handle", remedy="write inside `with run:`")
         return self._lock, self._journal

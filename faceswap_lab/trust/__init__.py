@@ -1,1 +1,1 @@
-"""Who agreed to what, what came in, what went out, and how it is marked."""
+"""Consent records, admission and export of files, the audit log, and the marks in exported files."""

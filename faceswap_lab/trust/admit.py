@@ -1,4 +1,4 @@
-"""The only way in: who is seen and on what leave, before any pixel is read."""
+"""Admission, the only way for real files into the lab: who is depicted, and on what basis, before any pixel is read."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ def admit(
     source: str = "",
     today: date | None = None,
 ) -> Clip:
-    """Let a real picture or clip in. Its bytes are hashed; no pixel is read before leave is found.
+    """Admit a real picture or clip. Its bytes are hashed; nothing is decoded before a permission is found.
 
-    A file that a manifest lists is admitted under its entry. Another needs `who`, `basis` and `uses`; they are written to a
-    manifest and logged. Raises `MediaError` if there is no such file, `ConsentError` (and logs the refusal) if nobody's leave
-    covers it, or if the file itself says that it is synthetic and is declared as a real person's.
+    A file listed in a manifest is admitted under its entry. Any other needs `who`, `basis` and `uses`, which are written to a
+    manifest and logged. Raises `MediaError` if there is no such file, `ConsentError` (and logs the refusal) if no permission
+    covers it, or if its metadata says that it is synthetic but it is declared as a real person's.
     """
     if not _is_file(path):
         raise MediaError(expected="a picture or clip", got=f"no file {path}", remedy="check the path")
@@ -53,7 +53,7 @@ def admit(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """A file that was not let in, and why. `sha256` is empty where not even its bytes could be read."""
+    """A file that was not admitted, and why. `sha256` is empty if its bytes could not be read."""
 
     path: Path
     sha256: str
@@ -70,10 +70,10 @@ def admit_all(
     source: str = "",
     today: date | None = None,
 ) -> tuple[list[Clip], list[Refused]]:
-    """As `admit`, for many files: those with an entry come in under it, the others are declared together in one manifest.
+    """`admit` for many files: those with an entry are admitted under it, the others are declared together in one manifest.
 
-    One that is missing, unreadable or refused does not keep the others out: it is among the refused, with its error. Of files with
-    equal bytes the first is let in. `uses` are those that files without an entry are declared for.
+    A missing, unreadable or refused file does not stop the others: it is returned among the refused, with its error. Of identical
+    files the first is admitted. `uses` are those declared for files without an entry.
     """
     day = today or utc_today()
     digests, refused = _digests(paths)
@@ -93,14 +93,14 @@ def admit_all(
             refused.append(Refused(path=path, sha256=digest, error=error))
         else:
             allowed.append((path, entries[digest]))
-    # All lines before the first Clip is handed out: what is used is on record.
+    # All lines are logged before the first Clip is returned, so that nothing is used off the record.
     lines = [_refusal(each.sha256, each.error) for each in refused if each.sha256] + [_admission(entry) for _, entry in allowed]
     audit.append_all(root, lines)
     return [_clip(path, entry) for path, entry in allowed], refused
 
 
 def _digests(paths: Iterable[Path]) -> tuple[dict[str, Path], list[Refused]]:
-    """Digest to the first file that has it, and the files that can't be read."""
+    """Digest to the first file that has it, and the unreadable files."""
     digests: dict[str, Path] = {}
     refused = []
     for path in paths:
@@ -120,7 +120,7 @@ def _declared_together(
     source: str,
     today: date,
 ) -> tuple[dict[str, Entry], dict[str, ConsentError]]:
-    """Entries for these files, written to one manifest, and digest to error of those that get none."""
+    """Entries of these files, written to one manifest, and the errors of the others by digest."""
     if not files:
         return {}, {}
     try:
@@ -142,7 +142,7 @@ def enlist(
     source: str = "",
     today: date | None = None,
 ) -> dict[str, Entry]:
-    """Write manifest rows for files of a data set without letting them in: digest to entry. ConsentError as `admit`."""
+    """Write manifest rows for files of a data set without admitting them: digest to entry. ConsentError as in `admit`."""
     listed, wanted = list(files), frozenset(uses)
     if listed:
         _require_declared(listed[0].path, who, basis, wanted)
@@ -175,7 +175,7 @@ def _clip(path: Path, entry: Entry) -> Clip:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that this system cannot hold
+    except OSError:  # e.g. a name too long for this system
         return False
 
 
@@ -190,7 +190,7 @@ def _declared(
 
 
 def _dishonest(files: Mapping[str, Path], who: str, basis: str) -> dict[str, ConsentError]:
-    """Digest to error of the files that say something else of themselves than is declared."""
+    """Errors, by digest, of files whose metadata contradicts what is declared."""
     synthetic = parse_basis(basis)[0] == "synthetic"
     errors = {}
     for digest, path in files.items():
@@ -205,29 +205,29 @@ def _require_declared(path: Path, who: str | None, basis: str | Basis | None, us
     given = {"who": who, "basis": basis, "uses": uses}
     if missing := [name for name, value in given.items() if not value]:
         raise ConsentError(
-            expected=f"a manifest entry for {path.name}, or who is seen, the basis and the uses",
+            expected=f"a manifest entry for {path.name}, or who is depicted, the basis and the uses",
             got=f"no entry, and no {' or '.join(missing)}",
-            remedy=f"declare them if you may; a basis has one of these forms: {FORMS}",
+            remedy=f"declare them if you are entitled to; a basis has one of these forms: {FORMS}",
         )
 
 
 def _agrees(entry: Entry, who: str | None, uses: frozenset[str], today: date) -> None:
-    """An entry stands, and what the caller says does not go beyond it or against it."""
+    """Raise `ConsentError` unless the entry is in force and covers what the caller states."""
     if problem := entry.standing(today):
         raise ConsentError(
-            expected=f"a standing agreement for {entry.subject}",
+            expected=f"a consent in force for {entry.subject}",
             got=f"{entry.label}: {problem}",
-            remedy="ask them anew, or use an actor",
+            remedy="ask them again, or use an actor",
         )
     if who is not None and not same_name(" ".join(who.split()), entry.subject):
         raise ConsentError(
-            expected=f"{entry.subject}, whom {entry.label} names for this file",
+            expected=f"{entry.subject}, the subject of this file according to {entry.label}",
             got=repr(who),
             remedy="correct the name, or the manifest",
         )
     if beyond := uses - entry.manifest.consent.uses:
         raise ConsentError(
-            expected=f"uses that {entry.label} allows: {', '.join(sorted(entry.manifest.consent.uses)) or 'none'}",
+            expected=f"uses allowed by {entry.label}: {', '.join(sorted(entry.manifest.consent.uses)) or 'none'}",
             got=", ".join(sorted(beyond)),
             remedy=to_allow(entry, beyond),
         )

@@ -1,7 +1,7 @@
-"""The audit log: `<root>/audit.jsonl`, one line an action, each line chained to the one before by its hash.
+"""The audit log: `<root>/audit.jsonl`, one line per action, each chained to the previous one by its hash.
 
-Whoever changes, drops, swaps or inserts a line breaks the chain at that line. A cut tail leaves a shorter whole chain; that is
-found by the heads (count and hash) which runs keep. Lines hold times, users, actions and digests, never a face.
+Changing, removing, reordering or inserting a line breaks the chain at that line. Truncation leaves a shorter but valid chain; it is
+detected by the heads (count and hash) stored in runs. Lines hold times, users, actions and digests, never face data.
 """
 
 import getpass
@@ -18,20 +18,20 @@ from faceswap_lab.errors import ProvenanceError, storing
 from faceswap_lab.files import canonical, locked, sha256_text, sync_folder
 
 WITHIN = "FACESWAP_LAB_WITHIN"
-"""Set for the kernel of a notebook that a run executes: the lines it causes name that run, which holds what the notebook showed."""
+"""Set for the kernel of a notebook executed by a run: lines logged from it name that run, which holds the notebook's outputs."""
 
 START = "0" * 64
-"""What the first line is chained to."""
+"""The previous hash of the first line."""
 
 MAX_LINE = 65_536
-"""Bytes. An event is a few names and digests; whatever is longer is data that does not belong in a log."""
+"""Bytes. An event is a few names and digests; anything longer is data that does not belong in a log."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """Where the chain ended at some moment: number of lines, and the hash of the last."""
+    """The end of the chain at some point in time: the number of lines, and the hash of the last."""
 
     count: int = 0
     hash: str = START
@@ -39,7 +39,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line. `number` counts from 1, `time` is UTC in ISO 8601, `hash` is SHA-256 of `previous` and the canonical rest."""
+    """One line. `number` counts from 1, `time` is UTC in ISO 8601, `hash` is the SHA-256 of `previous` and the canonical rest."""
 
     number: int
     time: str
@@ -56,7 +56,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What verification found: the lines that hold, and the first that does not (from 1; None when all hold)."""
+    """The result of verification: the number of valid lines, and the first invalid one (from 1; None if all are valid)."""
 
     count: int
     head: Head
@@ -65,36 +65,36 @@ class Verdict:
 
     @property
     def whole(self) -> bool:
-        """Whether every line and every head holds."""
+        """Whether every line and every head verifies."""
         return self.bad_line is None
 
     def require_whole(self) -> None:
-        """Raise `ProvenanceError` unless the log is whole."""
+        """Raise `ProvenanceError` unless the log is intact."""
         if not self.whole:
             raise ProvenanceError(
-                expected="a whole audit log",
+                expected="an intact audit log",
                 got=f"{self.reason} (line {self.bad_line})",
-                remedy=f"compare with a backup; lines 1 to {self.count} hold",
+                remedy=f"compare with a backup; lines 1 to {self.count} are valid",
             )
 
 
 def path_of(root: Path) -> Path:
-    """Where the log of a lab lies."""
+    """The path of a lab's log."""
     return root / "audit.jsonl"
 
 
 def append(root: Path, event: Mapping[str, Any]) -> Entry:
-    """Add one line, flushed to the disk before this returns. Blocks while another process writes.
+    """Append one line, flushed to disk before this returns. Blocks while another process writes.
 
-    A last line torn by a kill is put into `audit.torn-<line>.jsonl` and its removal is logged as a line of its own.
-    Raises `ProvenanceError` if the last whole line does not verify: nothing may be chained to it. `StorageError` if the disk is
-    full: what was written of the line is torn then.
+    A last line left incomplete by a kill is moved to `audit.torn-<line>.jsonl`, and its removal is logged in a line of its own.
+    Raises `ProvenanceError` if the last complete line does not verify: nothing may be chained to it. `StorageError` if the disk is
+    full; the line may then be incomplete.
     """
     return append_all(root, [event])[0]
 
 
 def append_all(root: Path, events: Iterable[Mapping[str, Any]]) -> list[Entry]:
-    """As `append`, a line for each event, flushed to the disk together: thousands of files come in at once."""
+    """`append` for many events, a line each, flushed to disk once: thousands of files may be admitted in one call."""
     path = path_of(root)
     fresh = not path.exists()
     running = {"notebook_run": os.environ[WITHIN]} if os.environ.get(WITHIN) else {}
@@ -113,7 +113,7 @@ def append_all(root: Path, events: Iterable[Mapping[str, Any]]) -> list[Entry]:
 
 
 def head(root: Path) -> Head:
-    """The chain's present head; the start if there is no log yet."""
+    """The chain's current head; the initial one if there is no log yet."""
     path = path_of(root)
     if not path.exists():
         return Head()
@@ -129,15 +129,15 @@ def read(root: Path) -> list[Entry]:
 
 
 def verify(root: Path, *, heads: Iterable[Head] = ()) -> Verdict:
-    """Check the whole chain, and that it still contains every head in `heads` (those stored by runs)."""
+    """Verify the whole chain, and that it still contains every head in `heads` (those stored in runs)."""
     entries, verdict = walk(root)
     if not verdict.whole:
         return verdict
     for known in sorted(heads, key=lambda h: h.count):
         if known.count > len(entries):
-            line, reason = len(entries) + 1, f"the tail is cut: a run saw {known.count} lines, {len(entries)} are left"
+            line, reason = len(entries) + 1, f"the log was truncated: a run saw {known.count} lines, {len(entries)} are left"
         elif known.count and entries[known.count - 1].hash != known.hash:
-            line, reason = known.count, "the line is not the one that a run saw: the log was written anew"
+            line, reason = known.count, "the line is not the one that a run saw: the log was rewritten"
         else:
             continue
         held = min(line - 1, len(entries))
@@ -146,11 +146,11 @@ def verify(root: Path, *, heads: Iterable[Head] = ()) -> Verdict:
 
 
 def walk(root: Path) -> tuple[list[Entry], Verdict]:
-    """The lines that hold, up to the first that does not, and what is wrong there. For those who must not be stopped by it."""
+    """The valid lines, up to the first invalid one, and what is wrong with that. For callers that must not fail on it."""
     path = path_of(root)
     data = path.read_bytes() if path.exists() else b""
     if data and not data.endswith(b"\n"):
-        # Perhaps a writer is in the middle of a line; behind its lock the line is whole, or torn for good.
+        # A writer may be in the middle of a line; once its lock is ours, the line is either complete or torn for good.
         with locked(path) as file:
             file.seek(0)
             data = file.read()
@@ -172,37 +172,37 @@ def walk(root: Path) -> tuple[list[Entry], Verdict]:
 
 
 def depicted(event: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a line about an export says is seen in it. Lines of before 0.2 spell the field "shows"."""
+    """What an export depicts, according to its line. Before 0.2 the field was called "shows"."""
     found = event.get("depicts", event.get("shows", []))
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def notebook_run(event: Mapping[str, Any]) -> str:
-    """The run whose notebook caused the line; empty if none did. Lines of before 0.2 spell the field "within"."""
+    """The run whose notebook caused the line; empty if none did. Before 0.2 the field was called "within"."""
     return str(event.get("notebook_run", event.get("within", "")))
 
 
 def _parse(line: bytes, last: Head | None) -> Entry:
-    """One line as an Entry; `ValueError` says what is wrong with it. Without `last` only the line's own hash is checked."""
+    """One line as an Entry; `ValueError` says what is wrong with it. Without `last`, only the line's own hash is checked."""
     try:
         text = line.decode()
         fields = json.loads(text)
         entry = Entry(**fields)
     except (ValueError, TypeError) as error:
         raise ValueError("the line is not a log entry") from error
-    # The very bytes count: two spellings of one value are two lines.
+    # Compared byte by byte: the same value in another spelling is another line.
     if canonical(fields) != text:
         raise ValueError("the line is not in canonical form")
     body = {name: value for name, value in fields.items() if name != "hash"}
     if sha256_text(str(entry.previous) + canonical(body)) != entry.hash:
-        raise ValueError("the line's hash does not fit its content")
+        raise ValueError("the line's hash does not match its content")
     if last is not None and (entry.previous != last.hash or entry.number != last.count + 1):
-        raise ValueError("the line does not follow the one before: a line was dropped, inserted or moved")
+        raise ValueError("the line does not follow the previous one: a line was removed, inserted or moved")
     return entry
 
 
 def _last(file: IO[bytes]) -> tuple[Head, bytes]:
-    """The head as the last whole line says, and the bytes of a torn line behind it."""
+    """The head according to the last complete line, and the bytes of a torn line after it."""
     end = file.seek(0, os.SEEK_END)
     size = min(end, 2 * MAX_LINE)
     file.seek(end - size)
@@ -214,7 +214,7 @@ def _last(file: IO[bytes]) -> tuple[Head, bytes]:
         entry = _parse(whole.rpartition(b"\n")[2], None)
     except ValueError as error:
         raise ProvenanceError(
-            expected="an audit log whose last line holds",
+            expected="an audit log whose last line verifies",
             got=str(error),
             remedy="run `faceswap-lab audit verify` and restore a backup",
         ) from error
@@ -260,5 +260,5 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):
-        # A container may run under a number that no password file names.
+        # A container may run under a user id without an entry in the password file.
         return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"

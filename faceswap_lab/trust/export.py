@@ -1,4 +1,4 @@
-"""The only way out: the gate, the mark, the log line, and only then the file."""
+"""Export, the only way for results out of the lab: the gate, the mark, the log line, and only then the file."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from faceswap_lab.trust.marks.metadata import Lineage, marked_html, metadata_of,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """What left: where it lies, its digest, and the log line that says so."""
+    """An exported file: its path, its digest, and its line in the log."""
 
     path: Path
     sha256: str
@@ -42,11 +42,11 @@ def export(
     lossless: bool = False,
     today: date | None = None,
 ) -> Exported:
-    """Let a result out: ask the gate again, encode with the mark, log, and only then put the file in its place.
+    """Export a result: check the gate again, encode with the mark, log, and only then move the file into place.
 
-    The suffix chooses a still (.png, .jpg: one frame) or a clip, whose sound and colour tags are as `video.encode` takes them. An
+    The suffix selects a still (.png, .jpg: one frame) or a clip, whose sound and colour tags are those of `video.encode`. An
     older export of that name is replaced; any other file is not.
-    Raises `ConsentError` if an entry was withdrawn or has expired since, `ProvenanceError` if the mark does not read back.
+    Raises `ConsentError` if an entry was withdrawn or has expired since, `ProvenanceError` if the mark cannot be read back.
     """
     permission = _permission(lineage, path, root, today)
     with _outgoing(path, root) as temporary:
@@ -56,7 +56,7 @@ def export(
 
 
 def export_file(html: str, path: Path, *, lineages: Sequence[Lineage], root: Path, today: date | None = None) -> Exported:
-    """Let a composed page (a report) out: the gate is asked for every swap it shows, the mark goes into its head, and it is logged.
+    """Export an HTML page (a report): every swap it shows is checked by the gate, the mark goes into its head, and it is logged.
 
     Errors as for `export`; ValueError for a page without a `<head>` or without lineages.
     """
@@ -67,14 +67,14 @@ def export_file(html: str, path: Path, *, lineages: Sequence[Lineage], root: Pat
 
 
 def export_portrait(image: Image, path: Path, *, root: Path, subject: str) -> Exported:
-    """Let a picture of an actor alone out, marked and logged. Raises `ConsentError` for anybody else."""
+    """Export a picture of an actor as is, marked and logged. Raises `ConsentError` for anybody else."""
     actor = Subject(name=subject)
     lineage = Lineage(run="", source=actor, target=actor, trained=False)
     return export(Frame(image=image, origin=subject), path, lineage=lineage, root=root)
 
 
 def _permission(lineage: Lineage, path: Path, root: Path, today: date | None) -> Permission:
-    """The gate's leave for what is about to go out; a refusal is logged."""
+    """The gate's permission for an export; a refusal is logged."""
     try:
         return check_swap(lineage.source, lineage.target, root=root, today=today)
     except ConsentError as error:
@@ -84,9 +84,9 @@ def _permission(lineage: Lineage, path: Path, root: Path, today: date | None) ->
 
 @contextmanager
 def _outgoing(path: Path, root: Path) -> Iterator[Path]:
-    """A hidden name beside the destination, with its suffix; removed again unless it was put in place.
+    """A hidden temporary path beside the destination, with its suffix; removed unless it was moved into place.
 
-    One export of this lab to a name at a time: what lies there under the hidden name is then of a process that was killed.
+    Exports of this lab to the same path are serialised, so a file already at the hidden path was left by a killed process.
     """
     place = sha256_text(f"{root.resolve()}\0{path.resolve()}")[:16]
     temporary = stills.hidden_beside(path, place)
@@ -120,10 +120,10 @@ def _write_marked(
     colour: ColourTags | None,
     lossless: bool,
 ) -> None:
-    """All marks, in the one order in which each survives the next: pixels, container, signature.
+    """Write all marks in the one order in which each survives the next: pixels, container, signature.
 
-    Only the container's metadata is written today. A mark in the pixels belongs before the encoder, on each frame; a signed
-    manifest (C2PA) belongs behind it, because it covers the bytes of the finished file.
+    Only container metadata is written today. A watermark in the pixels would come before the encoder, on each frame; a signed
+    manifest (C2PA) would come after it, because it covers the bytes of the finished file.
     """
     if path.suffix.lower() not in STILLS:
         if isinstance(made, Frame):
@@ -147,11 +147,11 @@ def _write_marked(
 
 
 def _let_out(temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Permission]], root: Path) -> Exported:
-    """Check the mark, log, rename: in this order, so that no file appears without mark and line."""
+    """Check the mark, log, rename: in this order, so that no file appears without its mark and its log line."""
     if read_mark(temporary) is None:
         raise ProvenanceError(
             expected=f"a mark in {path.name}",
-            got="none on reading it back",
+            got="none when reading it back",
             remedy="choose another format (.png, .jpg, .mp4, .html)",
         )
     digest = sha256_file(temporary)
@@ -162,7 +162,7 @@ def _let_out(temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Permiss
 
 
 def _shown(lineage: Lineage, permission: Permission) -> dict[str, Any]:
-    """One result as the log holds it, names included: the log stays in the lab."""
+    """One result as logged, including names: the log never leaves the lab."""
     sides = {"source": (lineage.source, permission.source), "target": (lineage.target, permission.target)}
     named = {
         side: {"subject": subject.name, "origin": subject.origin, "entries": [entry.label for entry in entries]}

@@ -1,7 +1,7 @@
-"""The door for data sets: a folder of shards leaves whole, with the mark in every picture, or not at all.
+"""Atomic export of data sets: a folder of shards with the mark in every picture.
 
-The pictures were marked when they were written; here each mark is read back from the copy that leaves. Nothing is encoded anew, so
-what leaves is to the byte what the run made.
+The pictures were marked when they were written; here each mark is read back from the exported copy. Nothing is re-encoded, so the
+export is byte-identical to what the run made.
 """
 
 import json
@@ -24,10 +24,10 @@ from faceswap_lab.trust.export import Exported
 from faceswap_lab.trust.marks.metadata import TOOL, read_mark
 
 MANIFEST = "manifest.json"
-"""In the folder: the tool and the run that made it, and each shard's name and SHA-256."""
+"""A file in the folder: the tool and the run that made it, and the name and SHA-256 of each shard."""
 
 PICTURES = ("png", "mkv")
-"""Endings of members that carry a mark; records (json) say `synthetic`, maps (npz) are arrays."""
+"""Extensions of members that carry a mark; records (json) say `synthetic`, maps (npz) are arrays."""
 
 _FEW = 64
 
@@ -35,12 +35,12 @@ _FEW = 64
 def export_dataset(
     folder: Path, path: Path, *, run: str, pairs: Collection[tuple[str, str]], root: Path, today: date | None = None
 ) -> Exported:
-    """Let a data set of actors out: the manifest in `folder` and the shards that it lists, as the new folder `path`.
+    """Export a data set of actors: the manifest in `folder` and the shards that it lists, as the new folder `path`.
 
-    `pairs` are the (source, target) subjects that its pictures show; the gate is asked for each, and a mark must name `run` and one
-    of them. An older export of that name is replaced; any other file or folder is not. The digest is the manifest's, which holds
-    those of the shards. Raises `ConsentError` for anybody but actors, `ProvenanceError` for a shard that the manifest does not
-    know by its digest, or a picture without its mark.
+    `pairs` are the (source, target) subjects that its pictures depict; each is checked by the gate, and a mark must name `run` and
+    one of them. An older export of that name is replaced; any other file or folder is not. The digest is the manifest's, which
+    holds those of the shards. Raises `ConsentError` for anybody but actors, `ProvenanceError` for a shard whose digest is not in
+    the manifest, or a picture without its mark.
     """
     _ask(run, pairs, path, root, today)
     with _outgoing(path, root) as temporary:
@@ -61,9 +61,9 @@ def export_dataset(
 
 
 def _ask(run: str, pairs: Collection[tuple[str, str]], path: Path, root: Path, today: date | None) -> None:
-    """Ask the gate for each pair; no one has a grant here, so that it refuses everybody but actors. A refusal is logged."""
+    """Check each pair at the gate; without grants, it refuses everybody but actors. A refusal is logged."""
     if not pairs:
-        raise ValueError("a data set that shows people needs their names")
+        raise ValueError("the export of a data set needs the names of the subjects it depicts")
     try:
         for source, target in pairs:
             check_swap(Subject(name=source), Subject(name=target), root=root, today=today)
@@ -73,13 +73,13 @@ def _ask(run: str, pairs: Collection[tuple[str, str]], path: Path, root: Path, t
 
 
 def _subjects(pairs: Collection[tuple[str, str]]) -> list[str]:
-    """Everybody shown; of many the first, how many between, and the last: the log holds names, not lists of thousands."""
+    """Everybody depicted; if there are many, the first, the last, and the number in between, to keep log lines short."""
     known = sorted({subject for pair in pairs for subject in pair}, key=lambda subject: (len(subject), subject))
     return known if len(known) <= _FEW else [known[0], f"{len(known) - 2} more", known[-1]]
 
 
 def _copy(folder: Path, temporary: Path) -> dict[str, str]:
-    """The manifest and its shards in a new folder, on the disk; name to digest. The copy is checked, not the original."""
+    """Copy the manifest and its shards, flushed to disk; name to digest. The copy is checked, not the original."""
     listed = _listed(folder / MANIFEST)
     if listed is None:
         raise ProvenanceError(
@@ -101,7 +101,7 @@ def _copy(folder: Path, temporary: Path) -> dict[str, str]:
 
 
 def _listed(manifest: Path) -> Mapping[str, str] | None:
-    """Shards of a manifest of ours, name to SHA-256; None for any other file, and for names that lead out of the folder."""
+    """Shards of a manifest of this tool, name to SHA-256; None for any other file, and for names that lead outside the folder."""
     try:
         found: Any = json.loads(manifest.read_text(encoding="utf-8"))
         listed = {str(row["name"]): str(row["sha256"]) for row in found["shards"]}
@@ -113,7 +113,7 @@ def _listed(manifest: Path) -> Mapping[str, str] | None:
 
 
 def _check_marks(shard: Path, name: str, run: str, pairs: Collection[tuple[str, str]]) -> None:
-    """Raise `ProvenanceError` at the first member that does not say what it is."""
+    """Raise `ProvenanceError` at the first member without a valid mark."""
     with tempfile.TemporaryDirectory(prefix="faceswap-lab-") as scratch:
         for sample in shards.read_shard(shard):
             for ending, content in sample.members.items():
@@ -121,19 +121,19 @@ def _check_marks(shard: Path, name: str, run: str, pairs: Collection[tuple[str, 
                     raise ProvenanceError(
                         expected=f"the mark of {run} in {sample.key}.{ending} of {name}",
                         got=problem,
-                        remedy="render it again with force=True; nothing leaves unmarked",
+                        remedy="render it again with force=True; nothing is exported unmarked",
                     )
 
 
 def _problem(ending: str, content: bytes, scratch: Path, run: str, pairs: Collection[tuple[str, str]]) -> str:
-    """Why this member may not leave; empty if it may."""
+    """Why this member may not be exported; empty if it may."""
     kind = ending.rpartition(".")[2]
     if kind == "json":
         return "" if _says_synthetic(content) else "a record that does not say synthetic"
     if kind == "npz":
         return ""
     if kind not in PICTURES:
-        return "a kind of file that carries no mark"
+        return "a file type that carries no mark"
     path = scratch / f"member.{kind}"
     path.write_bytes(content)
     found = read_mark(path) or []
@@ -158,7 +158,7 @@ def _says_synthetic(record: bytes) -> bool:
 
 @contextmanager
 def _outgoing(path: Path, root: Path) -> Iterator[Path]:
-    """A hidden name beside the destination; removed again unless it was put in place. One export to a name at a time."""
+    """A hidden temporary folder beside the destination; removed unless it was moved into place. One export to a path at a time."""
     place = sha256_text(f"{root.resolve()}\0{path.resolve()}")[:16]
     temporary, older = hidden_beside(path, place), _older(path)
     with locked(root / "runs" / ".exports" / f"{place}.lock"), storing(path):
@@ -176,7 +176,7 @@ def _outgoing(path: Path, root: Path) -> Iterator[Path]:
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:
-    """Rename the finished folder; an older export steps aside first and goes when the new one stands."""
+    """Rename the finished folder; an older export is renamed first, and removed once the new one is in place."""
     for folder in (temporary, *(each for each in temporary.rglob("*") if each.is_dir())):
         sync_folder(folder)
     older = _older(path)
@@ -198,7 +198,7 @@ def _older(path: Path) -> Path:
 
 
 def _refuse_others(path: Path) -> None:
-    """Only an empty folder or an older export may be replaced, and that only if nothing of somebody else's lies in it."""
+    """Only an empty folder or an older export may be replaced, and the latter only if it contains no other files."""
     if not (path.exists() or path.is_symlink()):
         return
     if path.is_dir() and not path.is_symlink():
@@ -208,6 +208,6 @@ def _refuse_others(path: Path) -> None:
             return
     raise MediaError(
         expected="a new folder, or an older export to replace",
-        got=f"{path.name}, which holds something else" if path.is_dir() else f"{path.name}, which is another file",
+        got=f"{path.name}, which contains other files" if path.is_dir() else f"{path.name}, which is another file",
         remedy="choose another name",
     )

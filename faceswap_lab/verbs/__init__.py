@@ -1,1 +1,1 @@
-"""What makes runs: a folder for each large verb, each with the handle of what it makes."""
+"""The verbs, which make runs: a folder for each large one, with the class of its runs."""

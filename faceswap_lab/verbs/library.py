@@ -1,4 +1,4 @@
-"""The facesets of a lab: found by name, opened, named by hand, and checked against their files and consents."""
+"""The facesets of a lab: finding and opening them, manual annotations, and checks against their files and consents."""
 
 import difflib
 import json
@@ -33,13 +33,13 @@ _ANNOTATIONS: dict[str, TypeAdapter[Any]] = {
 
 
 class FacesetRun(Run):
-    """What `lab.gather` returns."""
+    """A faceset run, as returned by `lab.gather`."""
 
     VERB: ClassVar[str | None] = "faceset"
     RESULT_VERSION: ClassVar[int] = 1
 
     def faceset(self) -> Faceset:
-        """What stands of the set today, as `lab.faceset`."""
+        """The set as usable today, like `lab.faceset`."""
         return faceset(self)
 
 
@@ -57,9 +57,9 @@ def run_of(name: str) -> FacesetRun:
 
 
 def faceset(name: str | FacesetRun, *, today: date | None = None) -> Faceset:
-    """A faceset, by its name, its run or the run's id: what stands of it, without the faces that a hand has left out.
+    """A faceset, by its name, its run or the run's id, without the faces manually left out.
 
-    Faces of a file whose consent no longer stands are not in it, and a printed line says so.
+    Faces of files whose consent is no longer in force are excluded, and a printed line says so.
     """
     run = run_of(name) if isinstance(name, str) else name
     whole = whole_set(run)
@@ -73,14 +73,14 @@ def faceset(name: str | FacesetRun, *, today: date | None = None) -> Faceset:
 
 
 def whole_set(run: FacesetRun) -> Faceset:
-    """Every face that the run kept, whatever was marked or withdrawn since. RunError for an unfinished run."""
+    """All faces that the run kept, including those marked or withdrawn since. RunError for an unfinished run."""
     run.require_finished()
     recipe = run.recipe(FacesetRecipe)
     try:
         rows = _ROWS.validate_json(run.artifact(FACES).read_bytes())
     except ValidationError as error:
         raise RunError(
-            expected=f"rows of faces in {run.id}", got=str(error).splitlines()[0], remedy="gather the faces anew with force=True"
+            expected=f"rows of faces in {run.id}", got=str(error).splitlines()[0], remedy="gather the faces again with force=True"
         ) from error
     return Faceset(
         name=recipe.name,
@@ -95,7 +95,7 @@ def whole_set(run: FacesetRun) -> Faceset:
 
 
 def part_of(run: FacesetRun, ranges: str, wanted: str) -> Faceset:
-    """The part of a set that a record speaks of, by numbers and digest. RunError if it is not what it was."""
+    """The part of a set named in a record by row numbers and digest. RunError if it has changed."""
     numbers = in_ranges(ranges)
     found = whole_set(run).where(lambda row: row.number in numbers)
     if found.digest != wanted:
@@ -107,31 +107,31 @@ def part_of(run: FacesetRun, ranges: str, wanted: str) -> Faceset:
     return found
 
 
-# --- what a hand says of it -----------------------------------------------------------------------------------------------
+# --- manual annotations ---------------------------------------------------------------------------------------------------
 
 
 def names(run: FacesetRun) -> dict[str, str]:
-    """Label to the name that a hand gave it."""
+    """Label to the name given manually."""
     return _annotation(run, NAMES, {})
 
 
 def left_out(run: FacesetRun) -> frozenset[str]:
-    """Artifact names of the faces that a hand has marked to be left out."""
+    """Artifact names of the faces manually marked to be left out."""
     return frozenset(_annotation(run, LEFT_OUT, []))
 
 
 def name_person(run: FacesetRun, person: str, name: str) -> dict[str, str]:
-    """Give a person of a set a name, or with an empty one take it away; logged. Returns all names.
+    """Give a person of a set a name, or remove it if empty; logged. Returns all names.
 
-    Raises RunError for a label that is not in the set, ValueError for a name that is taken or no line of text, and for a set of one
-    person, whom the manifest names.
+    Raises RunError for a label that is not in the set, ValueError for a name that is taken or not a single line, and for a set of
+    one person, who is named by the manifest.
     """
     told = " ".join(name.split())
     if len(told) > 200 or any(ord(char) < 32 for char in name):
-        raise ValueError(f"a name is one line of at most 200 characters, not {name[:80]!r}")
+        raise ValueError(f"a name must be one line of at most 200 characters, got {name[:80]!r}")
     known = whole_set(run).identities
     if run.recipe(FacesetRecipe).identities == "one":
-        raise ValueError("a set of one person bears the name that its files' manifest gives: correct it there")
+        raise ValueError("a set of one person has the name given in its files' manifest: correct it there")
     if person not in known:
         raise RunError(expected=f"a person of {run.id}", got=repr(person), remedy=f"there are {', '.join(list(known)[:20])}")
 
@@ -145,7 +145,7 @@ def name_person(run: FacesetRun, person: str, name: str) -> dict[str, str]:
 
 
 def leave_out(run: FacesetRun, crops: Collection[str], *, restore: bool = False) -> frozenset[str]:
-    """Mark faces by their artifact names to be left out, or take the marks away; logged. Returns all that are marked."""
+    """Mark faces, by artifact name, to be left out, or with `restore` unmark them; logged. Returns all that are marked."""
     known = {row.crop for row in whole_set(run).rows}
     if unknown := sorted(set(crops) - known):
         raise RunError(expected=f"crops of {run.id}", got=", ".join(unknown[:5]), remedy=f"they are listed in {FACES}")
@@ -165,12 +165,12 @@ def _annotation(run: FacesetRun, name: str, empty: A) -> A:
         found: A = _ANNOTATIONS[name].validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         got = " ".join(str(error).split())[:200]
-        raise RunError(expected=f"a readable {path}", got=got, remedy="correct it, or remove it to start anew") from error
+        raise RunError(expected=f"a readable {path}", got=got, remedy="correct it, or remove it to start over") from error
     return found
 
 
 def _annotate(run: FacesetRun, name: str, empty: A, change: Callable[[A], A]) -> A:
-    """One change of an annotation at a time, written whole; the log says that it changed and to which digest."""
+    """Change an annotation under a lock and atomically; the log records the change and the new digest."""
     with locked(run.path / ".annotations.lock"):
         after = change(_annotation(run, name, empty))
         text = json.dumps(after, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -179,11 +179,11 @@ def _annotate(run: FacesetRun, name: str, empty: A, change: Callable[[A], A]) ->
     return after
 
 
-# --- does it still stand --------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------------------------------
 
 
 def _fallen(run: FacesetRun, sources: Iterable[str], today: date) -> dict[str, str]:
-    """Source to why its faces may not be used any more."""
+    """Source to the reason why its faces may no longer be used."""
     wanted = list(sources)
     entries = find_entries(run.root, wanted)
     why = {source: entries[source].standing(today) if source in entries else "its manifest entry is gone" for source in wanted}
@@ -191,9 +191,9 @@ def _fallen(run: FacesetRun, sources: Iterable[str], today: date) -> dict[str, s
 
 
 def check(run: FacesetRun, *, today: date | None = None) -> list[dict[str, str]]:
-    """What is wrong with a set: crops that are gone or altered, sources that moved or changed, consents that no longer stand.
+    """What is wrong with a set: missing or altered crops, moved or changed sources, consents no longer in force.
 
-    A source that is gone is a warning: the set can still be used, but not made again.
+    A missing source is a warning: the set can still be used, but not made again.
     """
     whole = whole_set(run)
     findings = [

@@ -1,4 +1,4 @@
-"""Who a verb is about: an actor or footage, as the gate, the record and the pixel code each need to know them."""
+"""The people that verbs work on: an actor or footage, in the forms that the gate, the record and the pixel code need."""
 
 import json
 from collections.abc import Sequence
@@ -19,19 +19,19 @@ from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.verbs import library, places
 
 Person = Actor | Footage
-"""Who is put somewhere or learned from: an actor, or footage of one person."""
+"""Source or target of a verb: an actor, or footage of one person."""
 
 
 def check_person(value: object, role: str) -> None:
-    """Raise TypeError, saying what to write instead, unless this can be somebody's source or target."""
+    """Raise TypeError, saying what to write instead, unless this can be a source or target."""
     if isinstance(value, str | Path):
-        raise TypeError(f"{role} is a text, {str(value)!r}: write {_spelt_out(str(value))}")
+        raise TypeError(f"{role} is a string, {str(value)!r}: write {_spelt_out(str(value))}")
     if not isinstance(value, Actor | Footage):
         raise TypeError(f"{role} must be an actor, a take, a clip or a faceset, got {type(value).__name__}")
 
 
 def _spelt_out(text: str) -> str:
-    """What is written in Python for a person as the command line writes them."""
+    """The Python expression for a person in the command line's notation."""
     kind, _, name = text.partition(":")
     seed, _, performance = name.partition("/")
     if kind == "actor" and seed.isdecimal():
@@ -41,43 +41,43 @@ def _spelt_out(text: str) -> str:
 
 
 def admit(path: str | Path, *, who: str | None = None, basis: str | Basis | None = None, uses: Sequence[str] = ()) -> Clip:
-    """Let a real picture or clip in, under its manifest entry or under the one declared here (which is then written).
+    """Admit a real picture or clip, under its manifest entry or under the one declared here (which is then written).
 
     `who` names the person, `basis` says why this is allowed ("public domain (NASA)", "consent: signed 2026-03-01",
-    "licence: CC-BY-4.0", or an object such as `lab.Consent(text="signed 2026-03-01", expires=date(2028, 3, 1))`), `uses` what for.
-    Raises ConsentError before any pixel is read if there is neither.
+    "licence: CC-BY-4.0", or an object such as `lab.Consent(text="signed 2026-03-01", expires=date(2028, 3, 1))`), `uses` for what.
+    Raises ConsentError, before any pixel is read, if there is neither.
     """
     return admit_file(Path(path), root=lab_root(), who=who, basis=basis, uses=tuple(uses))
 
 
 def footage_of(person: Person, *, performance: str, num_frames: int, seed: int, size: int) -> Footage:
-    """Footage as it is; an actor is asked to perform `num_frames` frames."""
+    """Footage unchanged; for an actor, a performance of `num_frames` frames."""
     if isinstance(person, Actor):
         return person.perform(performance, seconds=num_frames / 25, fps=25, seed=seed, size=size)
     return person
 
 
 def learned_from(person: Person) -> Person:
-    """What a training may see of somebody: of a faceset with several splits the part "train", of anybody else everything."""
+    """What training may use of a person: the part "train" of a faceset with several splits, everything of anybody else."""
     if not isinstance(person, Faceset) or sum(count > 0 for count in person.splits.values()) < 2:
         return person
     return person["train"]
 
 
 def subject_of(person: Person) -> Subject:
-    """The person as the gate knows them. FaceError for a faceset of several people."""
+    """The person as the gate's Subject. FaceError for a faceset of several people."""
     return Subject(name=person.subject, grant=person.grant if isinstance(person, Clip | Excerpt | Faceset) else None)
 
 
 def check_learnable(*people: Person) -> None:
-    """Raise SplitError if any of these is a test person, or footage of one, or made with one's face: training opens none."""
+    """Raise SplitError if any of these is a test person, or footage of one, or made with the face of one."""
     for person in people:
         for seed in _seeds(person):
             check_trainable(seed)
 
 
 def _seeds(person: Person) -> tuple[int, ...]:
-    """Every actor who can be seen in it."""
+    """Seeds of all actors that it depicts."""
     if isinstance(person, Actor):
         return (person.seed,)
     if isinstance(person, Take):
@@ -88,7 +88,7 @@ def _seeds(person: Person) -> tuple[int, ...]:
 
 
 def record_of(person: Person) -> str:
-    """Canonical text that says who this is and where from; `reopened` understands it."""
+    """Canonical text that identifies the person and the origin; `reopened` is the inverse."""
     if isinstance(person, Actor):
         return json.dumps({"actor": person.seed}, sort_keys=True)
     if isinstance(person, Take):
@@ -103,26 +103,26 @@ def record_of(person: Person) -> str:
 
 
 def file_record(clip: Clip) -> str:
-    """`record_of` a file; does not open it."""
+    """`record_of` for a file, without opening it."""
     return json.dumps(_file_facts(clip), sort_keys=True)
 
 
 def _file_facts(clip: Clip) -> dict[str, Any]:
-    """The digest says what the file is; path and size are hints to find it by, and no part of a run's key."""
+    """The digest identifies the file; path and size are hints for locating it, and not part of a run's key."""
     facts: dict[str, Any] = {"file": clip.origin, "path": str(clip.path)}
     return facts | ({"bytes": clip.path.stat().st_size} if clip.path.is_file() else {})
 
 
 def data_of(*people: Person) -> dict[str, str]:
-    """The data files that pictures of these people are made from: those of actors, where one is seen."""
+    """The data files that pictures of these people depend on: those of actors, if there is one among them."""
     return data_files.of_actors() if any(isinstance(person, Actor | Take) for person in people) else {}
 
 
 def reopened(record: str, run: Run | None = None) -> Person:
     """The person of a record, which is an input of `run`.
 
-    A file is looked for by its digest where it was last seen and in the lab (see `verbs.places`), and admitted again, so that a
-    withdrawn entry refuses here too. RunError if it is not found, or if the record is no record.
+    A file is located by its digest, at its last known path and in the lab (see `verbs.places`), and admitted again, so that a
+    withdrawal takes effect here too. RunError if it is not found, or if the record is invalid.
     """
     fields: dict[str, Any] = json.loads(record)
     if "actor" in fields:
@@ -137,12 +137,12 @@ def reopened(record: str, run: Run | None = None) -> Person:
     raise RunError(
         expected="a record of an actor, a take, a file or a faceset",
         got=record,
-        remedy="give the footage itself: footage of your own making lives only in the kernel that made it",
+        remedy="pass the footage itself: custom footage exists only in the process that created it",
     )
 
 
 def _facts(take: Take) -> dict[str, Any]:
-    """What makes a take this take; the device that draws it does not."""
+    """What identifies a take; the rendering device does not."""
     return {
         "actor": take.actor.seed,
         "kind": take.performance.kind,

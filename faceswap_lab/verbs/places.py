@@ -1,4 +1,4 @@
-"""Where a run's file is now: a path is only where it was last seen, its digest says what it is."""
+"""Locating a run's input files: the recorded path is only the last known one, the digest identifies the file."""
 
 import os
 import sys
@@ -14,10 +14,10 @@ from faceswap_lab.trust.consent.manifest import find_entry, locate
 
 
 def find_again(fields: Mapping[str, Any], *, root: Path, run: Run | None = None) -> Path:
-    """The file of an input's fields ("file", "path", perhaps "bytes"), to the bit, wherever it is now.
+    """The current path of the bit-identical file of an input's fields ("file", "path", perhaps "bytes").
 
-    It is looked for where it was last seen, where its manifest lists it, where other runs saw it, among what runs made, and below
-    the lab's root by its size. A file that has moved is announced. RunError, which says where it was last seen, if it is nowhere.
+    Searched are its last known path, the one in its manifest, those in other runs, the artifacts of runs, and by size all files
+    below the lab's root. A moved file is announced. RunError, with the last known path, if it is not found.
     """
     digest, last = str(fields["file"]).removeprefix("sha256:"), Path(str(fields["path"]))
     for place in _candidates(digest, last, fields.get("bytes"), root, run):
@@ -30,12 +30,12 @@ def find_again(fields: Mapping[str, Any], *, root: Path, run: Run | None = None)
         expected=f"the file sha256:{digest[:12]}… that the run was given",
         got=f"{there} {last}, where it was last seen, and no file of that digest in the lab {root}",
         remedy="put it back there or anywhere below the lab's folder; or make the run's own call with the file where it is now: "
-        "the same bytes are the same run, which then remembers the new place",
+        "the same bytes are the same run, which then records the new path",
     )
 
 
 def _candidates(digest: str, last: Path, num_bytes: Any, root: Path, run: Run | None) -> Iterator[Path]:
-    """Places, the likely ones first; each is worth a look only if those before it were not it."""
+    """Candidate paths, most likely first, evaluated lazily because later ones are costly."""
     if run is not None and (moved := places_of(run.path, run.record).get(digest)):
         yield moved
     yield last
@@ -53,11 +53,11 @@ def _listed(root: Path, digest: str) -> Iterator[Path]:
         try:
             yield locate(root, entry.uri)
         except ManifestError:
-            return  # a row about a file elsewhere
+            return  # a row about a remote file
 
 
 def _below(root: Path, last: Path, num_bytes: Any) -> Iterator[Path]:
-    """Files below the root, outside run folders and hidden ones, of the same size; where that is not known, of the same suffix."""
+    """Files below the root, outside run and hidden folders, of the same size, or if that is unknown, of the same suffix."""
     for place, folders, names in os.walk(root):
         top = Path(place) == root
         folders[:] = sorted(name for name in folders if not name.startswith(".") and not (top and name == "runs"))

@@ -1,4 +1,4 @@
-"""Recipes: what a verb is to do, as frozen trees of small configs that hash and round-trip through JSON."""
+"""Recipes: the settings of a verb, as frozen trees of small configs that hash and round-trip through JSON."""
 
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
@@ -15,16 +15,16 @@ from faceswap_lab.models.training.pair import PairTraining
 from faceswap_lab.runs.fields import Recipe
 
 Layout = Literal["auto", "folder", "frames", "deepfacelab", "faceswap"]
-"""What `find` knows. FaceForensics++ is only listed, by `find_ffpp`."""
+"""Layouts supported by `find`. FaceForensics++ is only listed, by `find_ffpp`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CropData:
     """Where training crops come from: `num_views` frames of each person, spread evenly over footage or rendered for actors.
 
-    Actors are rendered at `render_size` pixels. A share `speech_share` of their frames is speech, ten frames from each of many
-    takes, for light and camera stay the same within a take; the rest ("range") covers pose, expression, light and camera.
-    Performance seeds start at `seed`, far from those that scores are taken on.
+    Actors are rendered at `render_size` pixels. A fraction `speech_share` of their frames is speech, ten frames from each of many
+    takes, since light and camera are constant within a take; the rest ("range") covers pose, expression, light and camera.
+    Performance seeds start at `seed`, far from those used for scoring.
     """
 
     num_views: int = 160
@@ -35,11 +35,11 @@ class CropData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairRecipe(Recipe):
-    """Train a pair swapper. `supervision` "truth" needs two actors, "none" takes anybody, "auto" takes truth where it exists.
+    """Train a pair swapper. `supervision` "truth" needs two actors, "none" works for anybody, "auto" uses truth if available.
 
     The truth has the skin tone of `tone`.
-    Without truth the network is trained with `net.skips` off and `net.normalise` on, whatever `net` says (see PairNetConfig).
-    A checkpoint is kept every `checkpoint_every` steps; resuming from it gives what an unbroken run gives.
+    Without truth the network is trained with `net.skips` off and `net.normalise` on, regardless of `net` (see PairNetConfig).
+    A checkpoint is saved every `checkpoint_every` steps; resuming from it gives the same result as an uninterrupted run.
     """
 
     SCHEMA: ClassVar[int] = 2
@@ -56,7 +56,7 @@ class PairRecipe(Recipe):
 class PackScores:
     """How a pack is scored: on `num_actors` of the split "test" from seed `first`, `num_views` pictures each.
 
-    The first `num_degraded` of these are also shown noisy, blurred and so on; `num_empty` pictures have no face.
+    The first `num_degraded` of these are also degraded by noise, blur and so on; `num_empty` pictures have no face.
     """
 
     first: int = 2_100_000
@@ -68,11 +68,11 @@ class PackScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackRecipe(Recipe):
-    """Train a pack of three networks in insightface's layout on actors, called `name`. Pictures are `sets`; every network has its
-    training.
+    """Train a pack of three networks in insightface's layout on actors, called `name`. Pictures are `sets`; each network has its
+    own training settings.
 
-    Who is who is learnt from all of `sets`; where a face and its points lie takes fewer people: the first `num_for_places`.
-    Checkpoints are kept every `checkpoint_every` steps.
+    Recognition is trained on all of `sets`; detection and landmarks need fewer people: the first `num_for_places`.
+    Checkpoints are saved every `checkpoint_every` steps.
     """
 
     SCHEMA: ClassVar[int] = 2
@@ -89,10 +89,10 @@ class PackRecipe(Recipe):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapRecipe(Recipe):
-    """Put a source's face on footage. `num_source_frames` are looked at to know the source.
+    """Put a source's face on footage. `num_source_frames` frames are used to represent the source.
 
-    `engine` finds and names faces: "offline", or "insight:" and a pack's folder or name. `preview` swaps so many first frames only,
-    for a quick look; 0 is all.
+    `engine` detects and recognises faces: "offline", or "insight:" and a pack's folder or name. `preview` swaps only that many
+    frames from the start; 0 swaps all.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -104,18 +104,18 @@ class SwapRecipe(Recipe):
 
     def __post_init__(self) -> None:
         if self.preview < 0:
-            raise ValueError(f"a preview has at least 1 frame (0: no preview), got {self.preview}")
+            raise ValueError(f"preview must be at least 1 frame (0: no preview), got {self.preview}")
 
     def keyed(self) -> "SwapRecipe":
-        """As it counts for a run's key: the engine's pack is among the inputs by its digest, wherever it lies."""
+        """The recipe as it enters a run's key: the engine's pack is identified by its digest among the inputs, not its path."""
         return replace(self, engine=engine_kind(self.engine))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateRecipe(Recipe):
-    """Score a swap. `gallery_size` pictures of source and target each make the galleries that identity is read against.
+    """Score a swap. `gallery_size` pictures each of source and target form the galleries that identity is compared with.
 
-    `engine` is the judge, "offline" or "insight:" and a pack; one whose recogniser the swapper was trained with flatters it.
+    `engine` is the judge, "offline" or "insight:" and a pack; a recogniser that the swapper was trained with favours it.
     An actor's gallery is the performance of seed `gallery_seed`, far from those that are swapped.
     """
 
@@ -126,30 +126,30 @@ class EvaluateRecipe(Recipe):
     gallery_seed: int = 2000
 
     def keyed(self) -> "EvaluateRecipe":
-        """As `SwapRecipe.keyed`."""
+        """Like `SwapRecipe.keyed`."""
         return replace(self, engine=engine_kind(self.engine))
 
 
 def engine_kind(name: str) -> str:
-    """What comes before the colon of an engine's name: "offline", "insight"."""
+    """The part of an engine's name before the colon: "offline", "insight"."""
     return name.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FacesetRecipe(Recipe):
-    """Gather faces under `name` from files and clips, a clip looked at every `every_s` seconds.
+    """Gather faces under `name` from files and clips, sampling clips every `every_s` seconds.
 
-    `layout` says how the files lie; "frames" are numbered stills of a clip, "auto" looks.
-    `identities` "one": the faces are the person whom the files' manifest names, which is the largest group of one identity (the
+    `layout` is the folder layout; "frames" are numbered stills of a clip, "auto" detects it.
+    `identities` "one": the faces are the person named in the files' manifest, taken to be the largest group of one identity (the
     `which`-th largest, counted from 1); everybody else is dropped. "many": every group is kept and can be named. `same_person` is
     the mean cosine from which two groups are one person: SFace's own figure for real people; synthetic actors look more alike and
     need `models.clusters.ACTORS`.
     Crops of `size` pixels are cut by `template`. Dropped are faces smaller than `min_side` (pixels of the frame that the template
-    "face" spans, about three times the distance of the eyes); those less sharp than `min_sharpness` (see `faces.quality`); those
-    turned by more than `max_yaw_deg` (None: any); those with a share above `max_outside` of their points outside the frame; and
-    those that differ from a better one by at most `near_duplicate_max`.
-    `shares` go to train, val and test by whole files, long clips by stretches of `stretch_s` seconds; where two splits meet
-    within a clip, `gap_s` seconds on either side are dropped. `seed` deals the files out.
+    "face" spans, about three times the interocular distance); those less sharp than `min_sharpness` (see `faces.quality`); those
+    with a yaw above `max_yaw_deg` (None: any); those with more than a fraction `max_outside` of their points outside the frame;
+    and those that differ from a better one by at most `near_duplicate_max`.
+    `shares` are the fractions of train, val and test, split by whole files, long clips by stretches of `stretch_s` seconds; where
+    two splits meet within a clip, `gap_s` seconds on either side are dropped. `seed` randomises the assignment.
     """
 
     SCHEMA: ClassVar[int] = 2
@@ -173,17 +173,17 @@ class FacesetRecipe(Recipe):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """ValueError for figures that make no set."""
+        """ValueError for invalid settings."""
         if not self.name.strip() or len(self.name) > 100 or any(ord(char) < 32 for char in self.name):
-            raise ValueError(f"a faceset has a name of 1 to 100 printable characters, not {self.name!r}")
+            raise ValueError(f"a faceset's name must have 1 to 100 printable characters, got {self.name!r}")
         if min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6 or not self.shares[0]:
-            raise ValueError(f"shares of train, val and test add up to 1, the first above 0; got {self.shares}")
+            raise ValueError(f"shares of train, val and test must add up to 1, with the first above 0; got {self.shares}")
         for name in ("every_s", "stretch_s", "same_person"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.which < 1 or self.size < 32 or self.gap_s < 0:
             raise ValueError(
-                f"which counts from 1, size is 32 or more, gap_s not negative; got {self.which}, {self.size}, {self.gap_s}"
+                f"which must be at least 1, size at least 32, gap_s not negative; got {self.which}, {self.size}, {self.gap_s}"
             )
         template_points(self.template, self.size)
 
@@ -192,12 +192,12 @@ class FacesetRecipe(Recipe):
 class RenderRecipe(Recipe):
     """Render actors with their ground truth, from seed `first` on, all of one split. There are `num_actors` of them.
 
-    Each actor gets `num_views` samples. Performances are of the `kinds` in turn; `seed` is that of the first. A sample is a
-    picture of `size` pixels square; `form` "clips" makes lossless clips of it. A clip is `seconds` long, at `fps` frames a second.
-    `light` is a name of `actors.performance.lights`, or "auto"; `capture` is sensor and codec: plain, clean, phone, webcam, …
-    `prop` is held before the face: none, hand, microphone, cup. With `recast` a sample also holds the true swap with another face
-    of the same actors, drawn by the seed; `tone` says whose skin tone that has. `maps` adds labels, depth, normals and albedo.
-    In each shard lie `shard_size` samples. Sample n shows actor `first + n // num_views` in the performance of seed `seed + n`.
+    Each actor gets `num_views` samples. Performances alternate between `kinds`; `seed` is that of the first. A sample is a square
+    picture of `size` pixels; `form` "clips" makes lossless clips instead. A clip is `seconds` long, at `fps` frames per second.
+    `light` is a name in `actors.performance.lights`, or "auto"; `capture` is sensor and codec: plain, clean, phone, webcam, …
+    `prop` is held before the face: none, hand, microphone, cup. With `recast` a sample also holds the true swap with the face of
+    another of these actors, drawn by the seed; `tone` says whose skin tone that has. `maps` adds labels, depth, normals and albedo.
+    Each shard has `shard_size` samples. Sample n shows actor `first + n // num_views` in the performance of seed `seed + n`.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -221,12 +221,12 @@ class RenderRecipe(Recipe):
 
     @property
     def num_samples(self) -> int:
-        """Samples in all shards together."""
+        """Total number of samples."""
         return self.num_actors * self.num_views
 
     @property
     def num_shards(self) -> int:
-        """Shards, the last of which may hold fewer samples."""
+        """Number of shards, the last of which may have fewer samples."""
         return -(-self.num_samples // self.shard_size)
 
 
@@ -244,7 +244,7 @@ def pair(
 
 
 def smoke() -> PairRecipe:
-    """A recipe that shows that everything runs, in seconds: its pictures are mush."""
+    """A recipe that checks in seconds that everything runs; its results are useless."""
     base = pair(6, size=32, num_views=6)
     return replace(
         base, train=replace(base.train, batch=4, report_every=2), checkpoint_every=3, data=replace(base.data, render_size=128)
@@ -252,7 +252,7 @@ def smoke() -> PairRecipe:
 
 
 def pack(size: str = "small") -> PackRecipe:
-    """The recipe of the pack that is shipped as `insight:actors_s`. "smoke" shows that everything runs, and learns nothing."""
+    """The recipe of the pack shipped as `insight:actors_s`. "smoke" checks that everything runs, and learns nothing."""
     if size == "small":
         return PackRecipe()
     if size != "smoke":
@@ -272,7 +272,7 @@ def pack(size: str = "small") -> PackRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What the quickstart notebook does: the training recipe, and how long and large its clips are."""
+    """The settings of the quickstart notebook: the training recipe, and duration and size of its clips."""
 
     pair: PairRecipe
     seconds: float

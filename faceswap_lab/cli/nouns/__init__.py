@@ -1,1 +1,1 @@
-"""Commands about what is there and kept, a module for each noun."""
+"""Commands about stored things, with a module for each noun."""

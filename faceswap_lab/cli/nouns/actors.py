@@ -1,4 +1,4 @@
-"""`actors`: synthetic people, listed and drawn."""
+"""`actors`: list and draw synthetic people."""
 
 import argparse
 from pathlib import Path
@@ -20,7 +20,7 @@ def offer(commands: Any) -> None:
         "faceswap-lab actors list --split test --count 5 --json",
     )
     listed.add_argument("--split", default="train", choices=["train", "val", "test"])
-    listed.add_argument("--start", type=int, default=0, help="leave out so many of the split's people")
+    listed.add_argument("--start", type=int, default=0, help="skip this many of the split's people")
     listed.add_argument("--count", type=int, default=10)
     show = add_command(actors, "show", _actors_show, "draw an actor's portrait", "faceswap-lab actors show 7 -o hero.png")
     show.add_argument("seed", type=int)

@@ -1,4 +1,4 @@
-"""`audit`: the log as a table, and against itself and the runs."""
+"""`audit`: show the log, and verify it against itself and the runs."""
 
 import argparse
 import json
@@ -21,15 +21,15 @@ def offer(commands: Any) -> None:
         audit,
         "show",
         _audit_show,
-        "the log's lines, oldest first; of a damaged log those that hold",
+        "the log's lines, oldest first; of a damaged log, the valid ones",
         "faceswap-lab audit show --tail 20",
         "faceswap-lab audit show --action exported --since 2026-11-01",
         "faceswap-lab audit show --run swap-52c1 --json",
     )
-    show.add_argument("--action", metavar="WORDS", help="lines whose action begins so: admitted, admission, exported, …")
-    show.add_argument("--run", metavar="RUN", help="lines that speak of this run, by its id or its beginning")
-    show.add_argument("--since", metavar="TIME", help="lines from this day or moment on, UTC unless it says: 2026-11-01T12:00")
-    show.add_argument("--tail", type=int, metavar="N", help="the last N of these")
+    show.add_argument("--action", metavar="WORDS", help="lines whose action begins with this: admitted, admission, exported, …")
+    show.add_argument("--run", metavar="RUN", help="lines about this run, by its id or a prefix of it")
+    show.add_argument("--since", metavar="TIME", help="lines since this day or time, UTC by default: 2026-11-01T12:00")
+    show.add_argument("--tail", type=int, metavar="N", help="only the last N of these")
 
 
 def _audit_verify(_: argparse.Namespace) -> Answer:
@@ -38,10 +38,10 @@ def _audit_verify(_: argparse.Namespace) -> Answer:
 
     verdict = audit.verify(root(), heads=Run.heads())
     where = "" if verdict.whole else f"line {verdict.bad_line}: "
-    # The log is judged all the same: a run whose folder was removed manually takes its head along just as well.
+    # Unreadable runs do not fail the verification: run folders that were removed manually are missing from it as well.
     unreadable = [{"run": each.id, "why": each.error.got} for each in Run.survey().unreadable]
     told = f"; {len(unreadable)} runs cannot be read, so the log was not compared with them" if unreadable else ""
-    finding = f"{where}{verdict.reason or 'every line holds'}{told}"
+    finding = f"{where}{verdict.reason or 'every line is valid'}{told}"
     return {"ok": verdict.whole, "lines": verdict.count, "finding": finding, "unreadable": unreadable}
 
 
@@ -49,7 +49,7 @@ def _audit_show(options: argparse.Namespace) -> Answer:
     from faceswap_lab.trust import audit
 
     if options.tail is not None and options.tail < 1:
-        raise ValueError(f"--tail is a number of lines from 1, got {options.tail}")
+        raise ValueError(f"--tail must be at least 1, got {options.tail}")
     since = _moment(options.since) if options.since else None
     entries, verdict = audit.walk(root())
     chosen = [entry for entry in entries if _wanted(entry, options.action, options.run, since)]
@@ -63,7 +63,7 @@ def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        forms = "a day or a moment, such as 2026-11-01 or 2026-11-01T12:00"
+        forms = "a day or a time, such as 2026-11-01 or 2026-11-01T12:00"
         raise ArgumentValueError(expected=forms, got=repr(text), remedy="give --since one of these forms") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -77,7 +77,7 @@ def _wanted(entry: "Entry", action: str | None, run: str | None, since: datetime
 
 
 def _runs(event: dict[str, Any]) -> list[str]:
-    """Every run that a line speaks of; older lines say `within` and `shows`."""
+    """All runs that a line mentions; older lines have `within` and `shows`."""
     shown = event.get("depicts", event.get("shows", []))
     named = [event.get("run"), event.get("notebook_run"), event.get("within"), *event.get("ids", [])]
     named += [each.get("run") for each in shown if isinstance(each, dict)]

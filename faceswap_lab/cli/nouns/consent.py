@@ -1,4 +1,4 @@
-"""`consent`: who agreed to what, in this lab's manifests; declared, shown, taken back."""
+"""`consent`: declare, show and withdraw consents in this lab's manifests."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ def offer(commands: Any) -> None:
     """Adds the noun and its commands."""
     consent = add_group(commands, "consent", "who agreed to what")
     add_command(
-        consent, "list", _list, "every manifest: who, on what ground, for what, until when", "faceswap-lab consent list --json"
+        consent, "list", _list, "every manifest: who, on what basis, for what uses, until when", "faceswap-lab consent list --json"
     )
     show = add_command(
         consent,
@@ -25,26 +25,26 @@ def offer(commands: Any) -> None:
         "faceswap-lab consent show jane-doe",
         'faceswap-lab consent show "Jane Doe" --json',
     )
-    show.add_argument("name", help="a manifest's name, or who is seen")
+    show.add_argument("name", help="the name of a manifest or of a person")
     add = add_command(
         consent,
         "add",
         _add,
-        "let files in: declare who is seen in them, on what ground and what for",
+        "admit files: declare who is depicted in them, on what basis and for what uses",
         'faceswap-lab consent add jane.jpg --who "Jane Doe" --basis "consent: form of 3 May" --uses train --expires 2028-05-02',
     )
     add.add_argument("paths", nargs="+", type=Path, metavar="FILE")
-    add_declaration(add, "files", uses="none: it has to be said", required=True)
+    add_declaration(add, "files", uses="none, must be given", required=True)
     withdraw = add_command(
         consent,
         "withdraw",
         _withdraw,
-        "list everything made from a person who withdraws; with --yes withdraw the consent and remove it",
+        "list everything made from a person; with --yes withdraw their consent and remove it",
         'faceswap-lab consent withdraw "Jane Doe"',
         'faceswap-lab consent withdraw "Jane Doe" --yes',
     )
     withdraw.add_argument("subject", metavar="WHO", help="the person, as the manifests name them")
-    withdraw.add_argument("--yes", action="store_true", help="do it; without it things are only listed")
+    withdraw.add_argument("--yes", action="store_true", help="really do it; without this flag, only list")
 
 
 def _list(_: argparse.Namespace) -> Answer:
@@ -110,7 +110,7 @@ def _withdraw(options: argparse.Namespace) -> Answer:
 
 
 def withdrawal(subject: str, *, yes: bool) -> Answer:
-    """What was made from a person; with `yes` their consent is withdrawn and it is removed."""
+    """What was made from a person; with `yes`, their consent is withdrawn and all of that is removed."""
     from faceswap_lab.maintenance import erase
 
     found = erase.plan(root(), subject)
@@ -127,8 +127,8 @@ def withdrawal(subject: str, *, yes: bool) -> Answer:
         "not_searched": list(found.unsaid),
     }
     if done is None:
-        hint = "nothing was changed; to withdraw the consent and remove runs and copies, add --yes"
+        hint = "nothing was changed; add --yes to withdraw the consent and remove runs and copies"
         return {"removed": False, **listed, "next": hint}
     retained = [{"run": each.id, "why": each.why} for each in done.retained]
-    hint = "originals are yours to remove; ask whoever has an export to delete it"
+    hint = "remove the originals yourself, and ask recipients of exports to delete them"
     return {"removed": True, "ok": not retained, **listed, "retained": retained, "next": hint}

@@ -1,4 +1,4 @@
-"""`doctor`: what lacks here, and the remedy."""
+"""`doctor`: what is missing here, and the remedy."""
 
 import argparse
 from typing import Any
@@ -13,12 +13,12 @@ def offer(commands: Any) -> None:
         commands,
         "doctor",
         _doctor,
-        "what this machine and this lab have, what they lack, and what to do about it",
+        "check this machine and this lab: what is there, what is missing, and what to do about it",
         "faceswap-lab doctor",
         "faceswap-lab doctor --device cuda --json",
         readable=_readable,
     )
-    doctor.add_argument("--device", default="auto", help="one that must be there: auto, cpu, cuda, cuda:1, mps")
+    doctor.add_argument("--device", default="auto", help="a device that must be available: auto, cpu, cuda, cuda:1, mps")
 
 
 def _doctor(options: argparse.Namespace) -> Answer:
@@ -32,7 +32,7 @@ def _doctor(options: argparse.Namespace) -> Answer:
 
 
 def _readable(answer: dict[str, Any]) -> str:
-    """A line for each finding, the remedy below it."""
+    """A line for each finding, with the remedy below it."""
     lines = []
     for finding in answer["findings"]:
         lines.append(f"{finding['state']:<8} {finding['name']:<12} {finding['found']}")

@@ -1,4 +1,4 @@
-"""`facesets`: faces gathered from one's own files."""
+"""`facesets`: faces gathered from your own files."""
 
 import argparse
 from pathlib import Path
@@ -12,51 +12,55 @@ from faceswap_lab.cli.recipe_flags import add_recipe, changes, recipe_of
 
 def offer(commands: Any) -> None:
     """Adds the noun and its commands."""
-    facesets = add_group(commands, "facesets", "faces gathered from one's own files")
+    facesets = add_group(commands, "facesets", "faces gathered from your own files")
     add = add_command(
         facesets,
         "add",
         _facesets_add,
-        "gather faces from files and folders: admitted, aligned, sorted out with the reason, split",
+        "gather faces from files and folders: admit, align, select and split them",
         'faceswap-lab facesets add jane ~/photos interview.mp4 --who "Jane Doe" --basis "consent: form signed on 3 May 2026"',
         'faceswap-lab facesets add cast ~/dataset --identities many --who "the cast" --basis "licence: CC-BY-4.0, J. Doe"',
         'faceswap-lab facesets add ffpp ~/FaceForensics++ --layout ffpp --who "FF++ people" --basis "licence: terms signed by me"',
     )
-    add.add_argument("name", help="what the set is called")
+    add.add_argument("name", help="the name of the set")
     add.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
-    add.add_argument("--force", action="store_true", help="a new run even if an identical one is finished")
-    add_declaration(add, "files", uses="evaluate,train; to swap their face add swap-source")
-    # That data set is only listed in a manifest; no picture of it is opened.
+    add.add_argument("--force", action="store_true", help="start a new run even if an identical one is finished")
+    add_declaration(add, "files", uses="evaluate,train; add swap-source to swap their face")
+    # FaceForensics++ is only listed in a manifest; none of its pictures is opened.
     add_recipe(add, _recipe, short={"every_s": "--every"}, hidden=["name"], more_choices={"layout": ["ffpp"]})
     remove = add_command(
         facesets,
         "remove",
         _facesets_remove,
-        "list a faceset, or everything made from a person who withdraws; with --yes remove it",
+        "list a faceset, or everything made from a person; with --yes remove it",
         "faceswap-lab facesets remove jane",
         'faceswap-lab facesets remove --subject "Jane Doe" --yes',
     )
     remove.add_argument("name", nargs="?", help="a faceset's name or run id")
     remove.add_argument(
-        "--subject", metavar="WHO", help="the person who withdraws, as `consent withdraw WHO`: all that was made from them goes"
+        "--subject", metavar="WHO", help="withdraw this person's consent, like `consent withdraw WHO`: everything made from them"
     )
-    remove.add_argument("--yes", action="store_true", help="do it; without it things are only listed")
+    remove.add_argument("--yes", action="store_true", help="really do it; without this flag, only list")
     add_command(facesets, "list", _facesets_list, "every faceset, newest first", "faceswap-lab facesets list --json")
     show = add_command(
-        facesets, "show", _facesets_show, "people, counts, why faces went, the contact sheet", "faceswap-lab facesets show jane"
+        facesets,
+        "show",
+        _facesets_show,
+        "people, counts, why faces were dropped, the contact sheet",
+        "faceswap-lab facesets show jane",
     )
     show.add_argument("name", help="a faceset's name, or its run's id")
     name = add_command(
         facesets, "name", _facesets_name, "name a person of a set", 'faceswap-lab facesets name cast person-2 "Jane Doe"'
     )
     name.add_argument("name", help="a faceset's name, or its run's id")
-    name.add_argument("person", help="the label that `facesets show` prints")
-    name.add_argument("who", help="the name; empty to take it away")
+    name.add_argument("person", help="the label printed by `facesets show`")
+    name.add_argument("who", help="the name; empty to remove it")
     check = add_command(
         facesets,
         "check",
         _facesets_check,
-        "are the files still there and unchanged, do the consents stand",
+        "check that the files are unchanged and the consents in force",
         "faceswap-lab facesets check jane",
     )
     check.add_argument("name", help="a faceset's name, or its run's id")
@@ -75,7 +79,7 @@ def _facesets_add(options: argparse.Namespace) -> Answer:
     declared = declaration(options, gather.USES)
     if changes(options).get("layout") == "ffpp":
         if len(options.paths) != 1:
-            raise ValueError(f"FaceForensics++ is one folder, got {len(options.paths)}")
+            raise ValueError(f"FaceForensics++ must be one folder, got {len(options.paths)}")
         return gather.enlist(options.paths[0], **{"who": None, "basis": None, **declared})
     recipe = recipe_of(options, FacesetRecipe(name=options.name)).with_(name=options.name)
     run = gather.gather(recipe, *options.paths, **declared, force=options.force)
@@ -142,7 +146,7 @@ def _facesets_check(options: argparse.Namespace) -> Answer:
 
 def _facesets_remove(options: argparse.Namespace) -> Answer:
     if (options.name is None) == (options.subject is None):
-        raise ValueError("say which faceset, or with --subject which person; not both")
+        raise ValueError("give either a faceset, or a person with --subject")
     return withdrawal(options.subject, yes=options.yes) if options.subject else _discarded(options)
 
 
@@ -152,5 +156,5 @@ def _discarded(options: argparse.Namespace) -> Answer:
 
     run = library.run_of(options.name)
     gone = (prune.discard if options.yes else prune.check_unused)(run)
-    hint = {} if options.yes else {"next": "nothing was removed; to remove it, add --yes"}
+    hint = {} if options.yes else {"next": "nothing was removed; add --yes to remove it"}
     return {"removed": options.yes, "run": gone.id, "bytes": gone.num_bytes, **hint}

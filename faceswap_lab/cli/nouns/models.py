@@ -1,4 +1,4 @@
-"""`models`: weights, fetched, listed and verified."""
+"""`models`: fetch, list and verify weights."""
 
 import argparse
 import sys
@@ -15,15 +15,15 @@ def offer(commands: Any) -> None:
         weights,
         "fetch",
         _models_fetch,
-        "fetch weights and check them: the offline engine's, or restricted ones whose licence you accept",
+        "download and verify weights: the offline engine's, or restricted ones whose licence you accept",
         "faceswap-lab models fetch",
         "faceswap-lab models fetch facemesh-468",
         "faceswap-lab models fetch buffalo_l        # shows the licence and refuses",
     )
     fetch.add_argument("names", nargs="*", help="default: all of the offline engine's")
-    fetch.add_argument("--accept-licence", metavar="NAME", help="the name of the licence that you accept; it is logged")
-    add_command(weights, "list", _models_list, "what there is, with licences", "faceswap-lab models list --json")
-    add_command(weights, "verify", _models_verify, "check every weight file's digest", "faceswap-lab models verify")
+    fetch.add_argument("--accept-licence", metavar="NAME", help="the name of the licence that you accept, which is logged")
+    add_command(weights, "list", _models_list, "list all weights with their licences", "faceswap-lab models list --json")
+    add_command(weights, "verify", _models_verify, "check the digest of every weight file", "faceswap-lab models verify")
 
 
 def _models_fetch(options: argparse.Namespace) -> Answer:

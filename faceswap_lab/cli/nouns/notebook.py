@@ -1,4 +1,4 @@
-"""`notebook`: a shipped notebook, run unattended."""
+"""`notebook`: run a shipped notebook unattended."""
 
 import argparse
 import json
@@ -11,16 +11,16 @@ from faceswap_lab.cli.parsing import ArgumentValueError
 
 def offer(commands: Any) -> None:
     """Adds the noun and its commands."""
-    notebook = add_group(commands, "notebook", "the notebooks that come with the lab")
+    notebook = add_group(commands, "notebook", "the notebooks shipped with the lab")
     run = add_command(
         notebook,
         "run",
         _run,
-        "run a notebook unattended; the executed copy is kept in a run of its own",
+        "run a notebook unattended; the executed copy is kept in its own run",
         "faceswap-lab notebook run 12_actors",
         "faceswap-lab notebook run 00_quickstart -p recipe=smoke -p device=cpu --json",
     )
-    run.add_argument("notebook", metavar="NAME", help="such as 00_quickstart")
+    run.add_argument("notebook", metavar="NAME", help="for example 00_quickstart")
     run.add_argument(
         "-p",
         dest="parameters",
@@ -29,7 +29,7 @@ def offer(commands: Any) -> None:
         metavar="NAME=VALUE",
         help='a parameter of the notebook, as JSON (7, true, "7") or as plain text; repeatable',
     )
-    run.add_argument("--force", action="store_true", help="a new run even if an identical one is finished")
+    run.add_argument("--force", action="store_true", help="start a new run even if an identical one is finished")
 
 
 def _run(options: argparse.Namespace) -> Answer:
@@ -42,9 +42,9 @@ def _run(options: argparse.Namespace) -> Answer:
 def _parameter(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not separator or not name.isidentifier():
-        raise ArgumentValueError(expected="a parameter as NAME=VALUE", got=repr(text), remedy="write -p recipe=smoke, for one")
+        raise ArgumentValueError(expected="a parameter as NAME=VALUE", got=repr(text), remedy="write for example -p recipe=smoke")
     try:
         return name, json.loads(value)
     except ValueError:
-        # Not JSON: a word, as it is mostly meant.
+        # Not JSON, so plain text.
         return name, value

@@ -1,4 +1,4 @@
-"""`runs`: run folders, listed, shown, pruned and packed."""
+"""`runs`: list, show, prune and export run folders."""
 
 import argparse
 from pathlib import Path
@@ -18,23 +18,23 @@ def offer(commands: Any) -> None:
         runs,
         "prune",
         _runs_prune,
-        "list the runs that may go; with --yes remove them (never one that another is made from, nor one at work)",
+        "list removable runs; with --yes remove them (never one that another was made from or a process is working on)",
         "faceswap-lab runs prune --unfinished",
         "faceswap-lab runs prune --unfinished --older-than 30 --yes",
     )
-    prune.add_argument("--unfinished", action="store_true", help="runs that were not finished")
+    prune.add_argument("--unfinished", action="store_true", help="unfinished runs")
     prune.add_argument(
-        "--older-than", type=float, metavar="DAYS", help="runs last worked on so long ago; with both, both must hold"
+        "--older-than", type=float, metavar="DAYS", help="runs last worked on longer ago; with --unfinished, both must hold"
     )
-    prune.add_argument("--yes", action="store_true", help="remove them; without it they are only listed")
+    prune.add_argument("--yes", action="store_true", help="really remove them; without this flag, only list")
     export = add_command(
         runs,
         "export",
         _runs_export,
-        "write a run's record, recipe, events and small texts as .zip: no pixels, no weights",
+        "write a run's record, recipe, events and small text files as .zip: no pixels, no weights",
         "faceswap-lab runs export train-3f9a -o train.zip",
     )
-    export.add_argument("run", help="a run's id, or its beginning")
+    export.add_argument("run", help="a run's id, or a prefix of it")
     export.add_argument("--output", "-o", type=Path, metavar="FILE.zip", help="default: the run's id in the current folder")
     add_command(runs, "show", _runs_show, "one run", "faceswap-lab runs show train-3f9a").add_argument("run")
 
@@ -55,7 +55,7 @@ def _runs_list(options: argparse.Namespace) -> Answer:
         for run in seen.runs
         if options.verb in (None, run.verb)
     ]
-    # Of what verb an unreadable one is, only its name tells.
+    # The verb of an unreadable run is known from its name only.
     rows += [
         {"run": each.id, "status": "unreadable", "bytes": size_of(each.path), "folder": str(each.path), "why": each.error.got}
         for each in seen.unreadable
@@ -81,9 +81,7 @@ def _runs_prune(options: argparse.Namespace) -> Answer:
         for name, some in (("removable", done.removable), ("retained", done.retained), ("leftovers", done.leftovers))
     }
     hint = (
-        {}
-        if options.yes or not (done.removable or done.leftovers)
-        else {"next": "nothing was removed; to remove what goes, add --yes"}
+        {} if options.yes or not (done.removable or done.leftovers) else {"next": "nothing was removed; add --yes to remove these"}
     )
     return {"removed": options.yes, "bytes": done.num_bytes, **rows, **hint}
 

@@ -1,1 +1,1 @@
-"""Commands that do work and make a run, a module each."""
+"""Commands that do work and make a run, with a module each."""

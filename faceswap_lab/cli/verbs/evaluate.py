@@ -1,4 +1,4 @@
-"""`evaluate`: a swap beside its floor and its ceiling."""
+"""`evaluate`: score a swap against its floor and ceiling."""
 
 import argparse
 from typing import Any
@@ -14,14 +14,14 @@ def offer(commands: Any) -> None:
         commands,
         "evaluate",
         _evaluate,
-        "score a swap beside floor and ceiling",
+        "score a swap, with floor and ceiling of each score",
         "faceswap-lab evaluate swap-52c1",
         "faceswap-lab evaluate swap-52c1 --tone target --gallery-size 32 --json",
         verb=True,
     )
     evaluate.add_argument("run", help="a swap run's id")
     evaluate.add_argument(
-        "--truth", default="auto", choices=["auto", "none"], help="auto: rendered where source and target are actors; default: auto"
+        "--truth", default="auto", choices=["auto", "none"], help="auto: rendered if source and target are actors; default: auto"
     )
     evaluate.add_argument("--tone", choices=["source", "target"], help="whose skin tone the truth has; default: source")
     add_recipe(evaluate, _recipe)
@@ -45,5 +45,5 @@ def _evaluate(options: argparse.Namespace) -> Answer:
         device=options.device,
         force=options.force,
     )
-    unknown = "not asked for" if options.truth == "none" else "unknown: the target is real footage"
+    unknown = "not requested" if options.truth == "none" else "unknown: the target is real footage"
     return about(run) | {"truth": "rendered" if run.inputs.get("truth") else unknown}

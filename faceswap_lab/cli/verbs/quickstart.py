@@ -1,4 +1,4 @@
-"""`quickstart`: the notebook of that name, run unattended."""
+"""`quickstart`: run the notebook of that name unattended."""
 
 import argparse
 from typing import Any
@@ -18,7 +18,9 @@ def offer(commands: Any) -> None:
         "faceswap-lab quickstart --recipe smoke --json",
         verb=True,
     )
-    quickstart.add_argument("--recipe", default="quickstart", choices=["quickstart", "smoke"], help="smoke: seconds, and mush")
+    quickstart.add_argument(
+        "--recipe", default="quickstart", choices=["quickstart", "smoke"], help="smoke: takes seconds, learns nothing"
+    )
 
 
 def _quickstart(options: argparse.Namespace) -> Answer:

@@ -1,4 +1,4 @@
-"""`render`: actors with their ground truth as shards."""
+"""`render`: render actors with their ground truth as shards."""
 
 import argparse
 import re
@@ -22,19 +22,19 @@ def offer(commands: Any) -> None:
         commands,
         "render",
         _render,
-        "render actors with their ground truth into shards (tar files as WebDataset reads them)",
+        "render actors with their ground truth into shards (tar files in WebDataset's format)",
         "faceswap-lab render --actors 0:100 --views 20 --workers 2",
         "faceswap-lab render --actors 0:100 --views 20 -o shards",
         "faceswap-lab render --actors 2000000:2000050 --kind acted --kind turn --clips --seconds 2 --capture phone --recast",
         verb=True,
     )
     render.set_defaults(device="cpu")
-    render.add_argument("--actors", metavar="FIRST:END", help="seeds, END not included; all of one split")
-    render.add_argument("--kind", action="append", metavar="KIND", help="one of --kinds, may be given again: they take turns")
+    render.add_argument("--actors", metavar="FIRST:END", help="seeds, END excluded; all of one split")
+    render.add_argument("--kind", action="append", metavar="KIND", help="one of --kinds; repeatable: kinds alternate")
     render.add_argument("--clips", dest=f"{PREFIX}form", action="store_const", const="clips", default=argparse.SUPPRESS, help=CLIPS)
     render.add_argument("--workers", type=int, default=1, help="processes")
     render.add_argument(
-        "--output", "-o", type=Path, metavar="FOLDER", help="let the shards out into this folder; default: they stay in the run"
+        "--output", "-o", type=Path, metavar="FOLDER", help="export the shards to this folder; default: they stay in the run"
     )
     add_recipe(render, _class, short={"num_views": "--views"})
 
@@ -50,9 +50,7 @@ def _recipe(options: argparse.Namespace) -> "RenderRecipe":
 
     recipe = recipe_of(options, RenderRecipe())
     if options.actors is None and not options.recipe and not {"first", "num_actors"} & set(changes(options)):
-        raise ArgumentValueError(
-            expected="which actors to render", got="none named", remedy="say --actors FIRST:END, such as 0:100"
-        )
+        raise ArgumentValueError(expected="which actors to render", got="none", remedy="give --actors FIRST:END, such as 0:100")
     if options.actors is not None:
         match = re.fullmatch(r"([0-9]+):([0-9]+)", options.actors)
         if match is None:

@@ -1,4 +1,4 @@
-"""`report`: one page about runs."""
+"""`report`: write one page about runs."""
 
 import argparse
 from pathlib import Path

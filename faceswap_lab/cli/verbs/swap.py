@@ -1,4 +1,4 @@
-"""`swap`: a face onto a clip or a still, and the result exported."""
+"""`swap`: put a face on a clip or a still, and export the result."""
 
 import argparse
 from pathlib import Path
@@ -35,12 +35,12 @@ def offer(commands: Any) -> None:
         help="a train run's id, or inswapper:FILE.onnx; default: warp, needs no training",
     )
     swap.add_argument(
-        "--corrections", type=Path, metavar="FILE", help="points that were set manually: `align(…).corrections.to_json()`"
+        "--corrections", type=Path, metavar="FILE", help="manually corrected points: `align(…).corrections.to_json()`"
     )
     swap.add_argument("--start", metavar="WHEN", help="first frame of the target file: seconds (1.5), or its number (frame:37)")
-    swap.add_argument("--stop", metavar="WHEN", help="where to stop, not included: seconds or frame:N; default: the end")
-    swap.add_argument("--output", "-o", type=Path, help="where the result goes; default: beside the run")
-    add_declaration(swap, "a target file", uses="anonymise, and for the face of a real person swap-target")
+    swap.add_argument("--stop", metavar="WHEN", help="end of the stretch, exclusive: seconds or frame:N; default: the end")
+    swap.add_argument("--output", "-o", type=Path, help="where to export the result; default: in the run's folder")
+    add_declaration(swap, "a target file", uses="anonymise, or swap-target if the source is a real person")
     add_recipe(swap, _recipe, short={"stream.select": "--select", "stream.every": "--every", "stream.colour": "--colour"})
 
 
@@ -70,17 +70,17 @@ def _swap(options: argparse.Namespace) -> Answer:
 
 
 def _target(options: argparse.Namespace, source: "Person") -> "Footage":
-    """The footage to swap on: an actor's performance, or a file or a stretch of it."""
+    """The target footage: an actor's performance, or a file or an excerpt of it."""
     from faceswap_lab.faces.footage import Clip, Footage
     from faceswap_lab.trust.consent.gate import target_uses
     from faceswap_lab.verbs.people import subject_of
 
-    # Whose picture it is decides what a new file is declared for.
+    # The uses that a new file is declared for depend on the source.
     declared = declaration(options, target_uses(subject_of(source)))
     acted = options.target.startswith("actor:") and "/" not in options.target
     target = person(f"{options.target}/speech" if acted else options.target, declared)
     if not isinstance(target, Clip) and (options.start or options.stop):
-        raise ValueError("--start and --stop cut files; how long an actor performs is said where the performance is made")
+        raise ValueError("--start and --stop apply to files only; an actor's performance has a fixed length")
     if isinstance(target, Clip) and (options.start or options.stop):
         return _cut(target, options.start, options.stop)
     assert isinstance(target, Footage)
@@ -88,7 +88,7 @@ def _target(options: argparse.Namespace, source: "Person") -> "Footage":
 
 
 def _cut(clip: "Clip", start: str | None, stop: str | None) -> "Excerpt":
-    """The excerpt between two moments, each as seconds or as `frame:37`."""
+    """The excerpt between two times, each in seconds or as `frame:37`."""
 
     def number(text: str) -> int:
         counted = text.removeprefix("frame:")
@@ -99,7 +99,7 @@ def _cut(clip: "Clip", start: str | None, stop: str | None) -> "Excerpt":
         try:
             return clip.number_at(float(text))
         except ValueError as error:
-            expected = "a moment: seconds from 0 (1.5), or a frame (frame:37)"
+            expected = "a time in seconds from 0 (1.5), or a frame (frame:37)"
             raise ArgumentValueError(expected=expected, got=f"{text!r}: {error}", remedy="give one within the clip") from error
 
     return clip.cut(number(start) if start else 0, number(stop) if stop else None)

@@ -1,4 +1,4 @@
-"""`train`: a swapper of two people."""
+"""`train`: train a swapper of two people, or a pack of networks."""
 
 import argparse
 from pathlib import Path
@@ -21,7 +21,7 @@ def offer(commands: Any) -> None:
         commands,
         "train",
         _train,
-        "train a swapper of two people, or a pack of networks that find and know faces",
+        "train a swapper of two people, or a pack of networks that detect and recognise faces",
         "faceswap-lab train --source actor:7 --target actor:32 --steps 900",
         "faceswap-lab train --source actor:7 --target actor:32 --train.learning-rate 1e-3 --net.size 128",
         'faceswap-lab train --source actor:7 --target jane.mp4 --who "Jane Doe" --basis "consent: form signed on 3 May 2026"',
@@ -29,16 +29,16 @@ def offer(commands: Any) -> None:
         "faceswap-lab train --recipe pack --workers 2",
         verb=True,
     )
-    train.add_argument("--source", metavar="WHO", help="actor:7, faceset:jane, or a file; of a swapper, with --target")
+    train.add_argument("--source", metavar="WHO", help="actor:7, faceset:jane, or a file; for a swapper, with --target")
     train.add_argument("--target", metavar="WHO")
-    train.add_argument("--workers", type=int, default=1, help="processes, for a pack; default: 1")
+    train.add_argument("--workers", type=int, default=1, help="number of processes, for a pack; default: 1")
     add_declaration(train, "the file, if one of the two is a file", uses="train")
-    text = "a recipe as JSON (`runs show RUN --json` has one), or smoke, pack, pack-smoke; what flags say goes before it"
+    text = "a recipe as JSON (`runs show RUN --json` has one), or smoke, pack, pack-smoke; flags take precedence over it"
     add_recipe(train, _named, short={"train.steps": "--steps"}, text=text)
 
 
 def _named(name: str | None) -> "PairRecipe | PackRecipe | type[PairRecipe | PackRecipe]":
-    """The recipe of that name; of a file its class; a pair's without either."""
+    """The recipe of that name; for a file, its class; without a name, that of a pair."""
     from faceswap_lab.verbs import recipes
 
     if name in ("pack", "pack-smoke"):
@@ -47,7 +47,7 @@ def _named(name: str | None) -> "PairRecipe | PackRecipe | type[PairRecipe | Pac
         return recipes.smoke() if name else recipes.pair()
     assert name is not None
     path = Path(name)
-    # A file that is not there is told of when it is read.
+    # A missing file is reported when it is read.
     packed = path.is_file() and '"sets"' in path.read_text(encoding="utf-8", errors="replace")
     return recipes.PackRecipe if packed else recipes.PairRecipe
 
@@ -74,14 +74,14 @@ def _train(options: argparse.Namespace) -> Answer:
 
 
 def _people(options: argparse.Namespace) -> "tuple[Person | None, Person | None]":
-    """Both people; what was declared is about the one who is a file."""
+    """Both people; the declaration applies to the one given as a file."""
     declared = declaration(options, ("train",))
     words = (options.source, options.target)
     if declared and sum(word is not None and is_file(word) for word in words) != 1:
         raise ArgumentValueError(
-            expected="one file, whom --who, --basis and --uses are about",
+            expected="one file for --who, --basis and --uses to describe",
             got=f"--source {options.source} and --target {options.target}",
-            remedy="let files in one by one with `faceswap-lab consent add`, or leave the declaration out",
+            remedy="admit files one by one with `faceswap-lab consent add`, or omit the declaration",
         )
     source, target = (None if word is None else person(word, declared if is_file(word) else None) for word in words)
     return source, target

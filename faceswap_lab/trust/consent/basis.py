@@ -1,4 +1,4 @@
-"""On what ground a file may be used: as objects, and as the text that they render to and are read from.
+"""The basis on which a file may be used: as objects, and as the text that they are written to and parsed from.
 
     Consent(text="form of 3 May", expires=date(2028, 5, 2), partners=["John Roe"])
                                      <->  "consent: form of 3 May; expires 2028-05-02; partners John Roe"
@@ -6,8 +6,8 @@
     PublicDomain(source="NASA")                  <->  "public domain (NASA)"
     Synthetic(maker="StyleGAN3")                 <->  "synthetic: StyleGAN3"
 
-Everything that takes a basis takes either form; there is one reader, so both mean the same. Until when a consent holds and whom it
-names goes into the manifest's own fields, the words into its text.
+Either form is accepted wherever a basis is; both go through one parser. The expiry date and the partners go into the manifest's own
+fields, the words into its text.
 """
 
 import re
@@ -23,7 +23,7 @@ FORMS = '"public domain (who released it)", "consent: when and how given", "lice
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a basis says, taken apart: its kind, its words as they go into a manifest, and the terms that they are under."""
+    """A parsed basis: its kind, its words as written to a manifest, and the terms that limit it."""
 
     kind: str
     words: str
@@ -39,9 +39,9 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
-    """The person agreed: `text` says when and how, `expires` until when (that day included).
+    """The person agreed: `text` says when and how, `expires` until when (inclusive).
 
-    `partners` are the other real people whose face may be swapped with this one. ValueError for what no text can say.
+    `partners` are the other real people whose face may be swapped with this one. ValueError if it has no text form.
     """
 
     text: str
@@ -50,7 +50,7 @@ class Consent:
 
     def __post_init__(self) -> None:
         if isinstance(self.partners, str):
-            raise ValueError(f"partners are a list of names, got the text {self.partners!r}")
+            raise ValueError(f"partners must be a list of names, got the string {self.partners!r}")
         object.__setattr__(self, "partners", tuple(sorted({" ".join(name.split()) for name in self.partners})))
         wanted = Terms(kind="consent", words=f"consent: {self.text}", expires=self.expires, partners=tuple(self.partners))
         _require_readable(str(self), wanted)
@@ -61,7 +61,7 @@ class Consent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Licence:
-    """A licence frees the picture, not the person in it: its `name`, whose it is (`holder`), until when it holds (`expires`)."""
+    """A licence clears the picture, not the person in it: its `name`, the rights `holder`, and its last day (`expires`)."""
 
     name: str
     holder: str = ""
@@ -69,7 +69,7 @@ class Licence:
 
     def __post_init__(self) -> None:
         if "," in self.name:
-            raise ValueError(f"a licence's name has no comma, got {self.name!r}: whose it is goes into holder")
+            raise ValueError(f"a licence's name must not contain a comma, got {self.name!r}: the rights holder goes into holder")
         _require_readable(str(self), Terms(kind="licence", words=f"licence: {self._words}", expires=self.expires))
 
     @property
@@ -82,7 +82,7 @@ class Licence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicDomain:
-    """The picture is in the public domain; `source` says who released it. It frees the picture, not the person in it."""
+    """The picture is in the public domain; `source` says who released it. This clears the picture, not the person in it."""
 
     source: str
 
@@ -95,7 +95,7 @@ class PublicDomain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synthetic:
-    """Nobody real is seen; `maker` says what made the picture."""
+    """Nobody real is depicted; `maker` says what generated the picture."""
 
     maker: str
 
@@ -110,9 +110,9 @@ Basis = Consent | Licence | PublicDomain | Synthetic
 
 
 def parse_basis(basis: str) -> tuple[str, str]:
-    """The kind that a declared basis begins with, and its whole text.
+    """The kind that a declared basis begins with, and its full text.
 
-    Raises `ConsentError` unless it names one of the kinds and says something after it: `"public domain (NASA)"`,
+    Raises `ConsentError` unless it begins with one of the kinds and has details after it: `"public domain (NASA)"`,
     `"consent: signed form of 3 May 2026"`, `"licence: CC-BY-4.0, J. Doe"`.
     """
     text = " ".join(basis.split())
@@ -121,14 +121,14 @@ def parse_basis(basis: str) -> tuple[str, str]:
         if (match := re.match(rf"{kind}\b(.*)", spelt, flags=re.IGNORECASE)) and re.search(r"\w", match[1]):
             return kind, text
     raise ConsentError(
-        expected=f"a basis of one of these forms: {FORMS}", got=repr(basis), remedy="say on what ground the file may be used"
+        expected=f"a basis of one of these forms: {FORMS}", got=repr(basis), remedy="state the basis on which the file may be used"
     )
 
 
 def terms_of(basis: str) -> Terms:
-    """A basis taken apart: clauses `; expires 2028-05-02` and `; partners NAME, NAME` are its terms, the rest are its words.
+    """A parsed basis: the clauses `; expires 2028-05-02` and `; partners NAME, NAME` are its terms, the rest are its words.
 
-    Raises `ConsentError` for no basis, and for a clause that begins as a term and is none: nobody's limit is passed over.
+    Raises `ConsentError` if it is no basis, and for a malformed term, so that no limit is ignored.
     """
     clauses = basis.split(";")
     terms: dict[str, str] = {}
@@ -146,7 +146,7 @@ def terms_of(basis: str) -> Terms:
 
 
 def basis_of(text: str) -> Basis:
-    """The object that says what `text` says; errors as `terms_of`. ConsentError for a form that no object has."""
+    """The object equivalent to `text`; errors as in `terms_of`. ConsentError for a text without an object form."""
     terms = terms_of(text)
     try:
         if terms.kind == "consent":
@@ -188,15 +188,15 @@ def _unclear(basis: str, got: str) -> ConsentError:
     return ConsentError(
         expected='terms such as "consent: form of 3 May; expires 2028-05-02; partners John Roe, Ann Poe"',
         got=f"{got} in {basis!r}",
-        remedy="write a day as 2028-05-02 and names with commas, each term once; or say it in other words",
+        remedy="write dates as 2028-05-02, separate names by commas, and give each term once; or rephrase it",
     )
 
 
 def _require_readable(text: str, wanted: Terms) -> None:
-    """ValueError unless the text says what the object says, to whoever reads it."""
+    """ValueError unless the object's text parses back to the same terms."""
     try:
         read = terms_of(text)
     except ConsentError as error:
-        raise ValueError(f"no basis can say {text!r}: {error.got}") from error
+        raise ValueError(f"{text!r} is not a valid basis: {error.got}") from error
     if read != wanted:
-        raise ValueError(f"{text!r} would be read as something else: write it in one line, without what looks like a term")
+        raise ValueError(f"{text!r} would be parsed differently: write it in one line, without anything that looks like a term")

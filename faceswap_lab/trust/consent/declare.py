@@ -1,4 +1,4 @@
-"""Adding a person's file to the manifests, when somebody who may do so declares who is seen and on what ground."""
+"""Adding a person's file to the manifests, when somebody entitled to do so declares who is depicted and on what basis."""
 
 import re
 import unicodedata
@@ -29,7 +29,7 @@ from faceswap_lab.trust.consent.manifest import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file to be declared. An empty `uri` is made from the path; `split` is "train", "val", "test" or none."""
+    """A file to be declared. An empty `uri` is derived from the path; `split` is "train", "val", "test" or empty."""
 
     path: Path
     sha256: str
@@ -40,9 +40,9 @@ class File:
 def declare(
     root: Path, *, path: Path, sha256: str, who: str, basis: str | Basis, uses: Iterable[str], source: str, today: date
 ) -> Entry:
-    """Write a manifest entry for a file and log it; the entry. Nothing is written unless the whole declaration is sound.
+    """Write a manifest entry for a file, log it, and return it. Nothing is written unless the whole declaration is valid.
 
-    A manifest of the same person with the same words gets another row; else a new one is named after the person.
+    The row is added to the manifest of the same person with the same text, or else to a new one named after the person.
     """
     files = [File(path=path, sha256=sha256)]
     return declare_all(root, files, who=who, basis=basis, uses=uses, source=source, today=today)[sha256]
@@ -51,10 +51,10 @@ def declare(
 def declare_all(
     root: Path, files: Iterable[File], *, who: str, basis: str | Basis, uses: Iterable[str], source: str, today: date
 ) -> dict[str, Entry]:
-    """As `declare`, for many files of one person: one manifest, a row each; digest to entry. A file with an entry keeps it."""
+    """`declare` for many files of one person: one manifest, a row each; digest to entry. Existing entries are kept."""
     by_digest = {file.sha256: file for file in files}
     manifest = _manifest(who, basis, frozenset(uses), source or "declared when it was let in", today)
-    # Nothing under `runs/` enters git, so the lock file lies there.
+    # The lock file is under `runs/` because git ignores that folder.
     with locked(root / "runs" / ".admission.lock"):
         known = find_entries(root, by_digest)
         fresh = [file for digest, file in by_digest.items() if digest not in known]
@@ -67,7 +67,7 @@ def declare_all(
             write_whole(toml, _toml(manifest))
         event = {"action": "admission declared", "manifest": name, "subject": who, **_declaration(manifest.consent)}
         audit.append_all(root, [{**event, "sha256": file.sha256} for file in fresh])
-        # The rows come last: they are what opens the gate, and by now the declaration is on record.
+        # The rows are written last: they are what the gate accepts, and by now the declaration is in the log.
         _add_rows(root, toml.with_suffix(".csv"), fresh)
     entries = find_entries(root, by_digest)
     assert len(entries) == len(by_digest), "the rows were just written"
@@ -75,7 +75,7 @@ def declare_all(
 
 
 def _declaration(consent: Consent) -> dict[str, object]:
-    """What the log says of a consent."""
+    """What is logged about a consent."""
     said: dict[str, object] = {"basis": consent.text, "uses": sorted(consent.uses)}
     if consent.expires:
         said["expires"] = consent.expires.isoformat()
@@ -85,7 +85,7 @@ def _declaration(consent: Consent) -> dict[str, object]:
 
 
 def _add_rows(root: Path, rows: Path, files: Iterable[File]) -> None:
-    """One write for all. The column `split` is added to a list that lacks it where a file has one."""
+    """Add all rows in one write. The column `split` is added if it is missing and a file has one."""
     files = list(files)
     text = _closed(rows.read_text(encoding="utf-8")) if rows.exists() else "uri,sha256\n"
     head, _, body = text.partition("\n")
@@ -106,7 +106,7 @@ def _manifest(who: str, basis: str | Basis, uses: frozenset[str], source: str, t
     kind, text = terms.kind, terms.words
     subject = " ".join(who.split())
     if not subject or folded(subject).startswith("actor:"):
-        raise ConsentError(expected="the name of who is seen, or 'synthetic'", got=repr(who), remedy="say who it is")
+        raise ConsentError(expected="the name of the person depicted, or 'synthetic'", got=repr(who), remedy="say who it is")
     if unknown := uses - set(USES):
         raise ConsentError(expected=f"uses among {', '.join(USES)}", got=", ".join(sorted(unknown)), remedy="name the uses allowed")
     if not uses:
@@ -115,13 +115,13 @@ def _manifest(who: str, basis: str | Basis, uses: frozenset[str], source: str, t
         raise ConsentError(
             expected="the person's own consent",
             got=f"{kind} for {', '.join(sorted(personal))}",
-            remedy="ask the person, or take an actor",
+            remedy="ask the person, or use an actor",
         )
     if (kind == "synthetic") != (subject.split(":")[0] == "synthetic"):
         raise ConsentError(
-            expected="'synthetic' (or 'synthetic:<name>') as who, exactly where the basis is synthetic",
+            expected="'synthetic' (or 'synthetic:<name>') as who if and only if the basis is synthetic",
             got=f"{subject!r} with {text!r}",
-            remedy="say who is seen, or that nobody is",
+            remedy="say who is depicted, or that nobody real is",
         )
     _require_standing(terms, today)
     try:
@@ -131,15 +131,15 @@ def _manifest(who: str, basis: str | Basis, uses: frozenset[str], source: str, t
     except ValidationError as error:
         first = error.errors()[0]
         got = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
-        raise ConsentError(expected="a declaration that a manifest can hold", got=got, remedy="say it in other words") from error
+        raise ConsentError(expected="a declaration that is valid in a manifest", got=got, remedy="rephrase it") from error
 
 
 def _require_standing(terms: Terms, today: date) -> None:
     if terms.expires and terms.expires < today:
         raise ConsentError(
-            expected=f"a {terms.kind} that holds today, {today}",
+            expected=f"a {terms.kind} that is valid today, {today}",
             got=f"one that expired on {terms.expires}",
-            remedy="ask them anew, or use an actor",
+            remedy="ask them again, or use an actor",
         )
 
 
@@ -149,18 +149,18 @@ def _refuse_withdrawn(root: Path, subject: str) -> None:
             raise ConsentError(
                 expected=f"the agreement of {subject}",
                 got=f"manifest {name}: withdrawn on {manifest.consent.withdrawn}",
-                remedy="ask anew, and remove the withdrawal from that manifest only if they agree",
+                remedy="ask again, and remove the withdrawal from that manifest only if they agree",
             )
 
 
 def _name(root: Path, manifest: Manifest) -> str:
-    """The manifest that says the same already, else a free name."""
+    """The name of an existing manifest with the same content, else an unused name."""
     known = dict(readable_manifests(root))
     for name, other in known.items():
         if other is None:
             continue
         same_words = other.model_copy(update={"consent": other.consent.model_copy(update={"date": manifest.consent.date})})
-        # One that an installed package brings along is not this lab's to add to.
+        # A manifest shipped with an installed package is never added to.
         if same_words == manifest and (root / "data_manifests" / f"{name}.toml").exists():
             return name
     plain = unicodedata.normalize("NFKD", manifest.subject).encode("ascii", "ignore").decode().lower()
@@ -172,7 +172,7 @@ def _name(root: Path, manifest: Manifest) -> str:
 
 
 def _uri(root: Path, path: Path, sha256: str, taken: Container[str]) -> str:
-    """Relative below the root; for a file from elsewhere only its name (folders may say more than a manifest should)."""
+    """The path relative to the root; for files elsewhere only the name (folder names may reveal more than a manifest should)."""
     place, home = path.resolve(), root.resolve()
     uri = place.relative_to(home).as_posix() if place.is_relative_to(home) else place.name
     if uri_problem(uri) or uri in taken or '"' in uri:

@@ -1,4 +1,4 @@
-"""The gate: which face may go where. It derives the use from who is source and who is target.
+"""The gate: which face may be put on whom. The required use follows from who is source and who is target.
 
     source \\ target    actor          synthetic or real person    the same real person    another real person
     actor              free           target: anonymise
@@ -6,7 +6,7 @@
     real person        swap-source    swap-source, swap-target    the same                the same, and both entries are
                                       (target synthetic)                                  consents that name each other
 
-Entries are read from the disk at each check, never taken from a Grant: what was withdrawn or has expired since refuses at once.
+Entries are read from disk at each check, never taken from a Grant, so that a withdrawal or an expiry takes effect at once.
 """
 
 import json
@@ -23,14 +23,14 @@ from faceswap_lab.trust.consent.manifest import CONSENT_ONLY, PICTURE_ONLY, Entr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Who is source or target: an actor (no grant, name `"actor:…"`), or whoever is seen in a file, with its grant."""
+    """The source or target of a swap: an actor (no grant, name `"actor:…"`), or the person depicted in a file, with its grant."""
 
     name: str
     grant: Grant | None = None
 
     @property
     def is_actor(self) -> bool:
-        """Whether this is an actor; a grant says that it is a file, whatever the subject is called."""
+        """Whether this is an actor; anything with a grant is a file, whatever its subject is called."""
         return self.grant is None and self.name.startswith("actor:")
 
     @property
@@ -41,29 +41,29 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permission:
-    """What the gate said yes to: the entries behind each side (none for actors)."""
+    """What the gate allowed: the entries behind each side (none for actors)."""
 
     source: tuple[Entry, ...] = ()
     target: tuple[Entry, ...] = ()
 
     @property
     def real_source(self) -> bool:
-        """Whether a real person gives the face."""
+        """Whether the source is a real person."""
         return any(not entry.synthetic for entry in self.source)
 
     @property
     def real_target(self) -> bool:
-        """Whether a real person is changed."""
+        """Whether the target is a real person."""
         return any(not entry.synthetic for entry in self.target)
 
     @property
     def anonymises(self) -> bool:
-        """Whether a real person's face is replaced by nobody's: what leaves must not name them."""
+        """Whether a real person's face is replaced by a synthetic one: exports must then not name that person."""
         return self.real_target and not self.real_source
 
 
 def check_swap(source: Subject, target: Subject, *, root: Path, today: date | None = None) -> Permission:
-    """Raise `ConsentError` unless the source's face may be put on the target; the entries that allow it."""
+    """The entries that allow the source's face to be put on the target. Raises `ConsentError` if they do not."""
     day = today or utc_today()
     permission = Permission(source=_entries(source, root), target=_entries(target, root))
     _require(permission.source, "swap-source", day)
@@ -77,7 +77,7 @@ def check_swap(source: Subject, target: Subject, *, root: Path, today: date | No
 
 
 def check_train(*subjects: Subject, root: Path, today: date | None = None) -> None:
-    """Raise `ConsentError` unless weights may be fitted to all of these people."""
+    """Raise `ConsentError` unless weights may be trained on all of these people."""
     for subject in subjects:
         _require(_entries(subject, root), "train", today or utc_today())
 
@@ -89,7 +89,7 @@ def check_evaluate(*subjects: Subject, root: Path, today: date | None = None) ->
 
 
 def target_uses(source: Subject) -> tuple[str, ...]:
-    """What a target that is declared for a swap with this source is declared for."""
+    """The uses to declare for the target of a swap with this source."""
     return ("anonymise",) if source.is_actor else ("swap-target",)
 
 
@@ -99,14 +99,14 @@ def bare(digest: str) -> str:
 
 
 def _entries(subject: Subject, root: Path) -> tuple[Entry, ...]:
-    """The entries that must agree: none for an actor; a file's own; for what a run made, those of all it was made from."""
+    """The entries that must allow the use: none for an actor; a file's own; for a run's result, those of all its inputs."""
     if subject.is_actor:
         return ()
     if subject.grant is None:
         raise ConsentError(
-            expected=f"a grant for {subject.name!r}, who is no actor",
+            expected=f"a grant for {subject.name!r}, who is not an actor",
             got="none",
-            remedy="let the file in with admit, and pass its Clip",
+            remedy="admit the file, and pass its Clip",
         )
     if subject.grant.basis != "derived":
         return _entries_of([subject.grant.sha256], subject.name, root)
@@ -124,7 +124,7 @@ def _entries_of(files: Iterable[str], subject: str, root: Path) -> tuple[Entry, 
             raise ConsentError(
                 expected=f"a manifest entry for {subject}",
                 got=f"none for sha256 {digest[:12]}…",
-                remedy="let the file in again, saying who is seen and on what basis",
+                remedy="admit the file again, saying who is depicted and on what basis",
             )
     return tuple(found[digest] for digest in digests)
 
@@ -133,9 +133,9 @@ def _require(entries: Iterable[Entry], use: str, day: date) -> None:
     for entry in entries:
         if problem := entry.standing(day):
             raise ConsentError(
-                expected=f"a standing agreement for {entry.subject}",
+                expected=f"a consent in force for {entry.subject}",
                 got=f"{entry.label}: {problem}",
-                remedy="ask them anew, or use an actor",
+                remedy="ask them again, or use an actor",
             )
         allowed = sorted(entry.manifest.consent.uses)
         if use not in allowed:
@@ -147,17 +147,17 @@ def _require(entries: Iterable[Entry], use: str, day: date) -> None:
 
 
 def to_allow(entry: Entry, uses: Iterable[str]) -> str:
-    """What to write where, word for word, so that the entry allows these uses as well."""
+    """The exact line to write, and the file to write it in, for the entry to allow these uses as well."""
     wanted = sorted({*entry.manifest.consent.uses, *uses})
     line, place = f"uses = [{', '.join(json.dumps(use) for use in wanted)}]", f"data_manifests/{entry.name}.toml"
     kind = entry.manifest.consent.kind
     if kind in PICTURE_ONLY and CONSENT_ONLY.intersection(uses):
-        return f'{kind} frees the picture only; if {entry.subject} agrees, write kind = "consent", its text, and {line} in {place}'
+        return f'{kind} clears the picture only; if {entry.subject} agrees, write kind = "consent", its text, and {line} in {place}'
     return f"if they agree, write {line} in {place}"
 
 
 def _require_named(entry: Entry, other: str) -> None:
-    """One real person onto another: the entry must be this person's consent and name the other."""
+    """For swaps between two real people: the entry must be this person's consent and name the other."""
     consent = entry.manifest.consent
     if consent.kind != "consent" or not any(same_name(other, partner) for partner in consent.partners):
         named = ", ".join(sorted(consent.partners)) or "nobody"

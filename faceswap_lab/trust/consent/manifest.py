@@ -2,13 +2,13 @@
 
     uses           the person's picture may …
     anonymise      be a target whose face is replaced by an actor's
-    swap-source    give its face, to actors, to other pictures of the same person, or to the named `partners`
-    swap-target    take a face: the person's own, or that of one of the named `partners`
-    train          be among the pictures that weights are fitted to
+    swap-source    give its face to actors, to other pictures of the same person, or to the named `partners`
+    swap-target    receive a face: the person's own, or that of one of the named `partners`
+    train          be used as training data
     evaluate       be measured by a recogniser (its vectors are biometric data, even if none is kept)
 
-A licence or the public domain frees a picture, not the person in it: `swap-source` and `swap-target` need the kind "consent"
-(or "synthetic", where there is nobody to ask). Actors are nobody and have no entry.
+A licence or the public domain clears a picture, not the person in it: `swap-source` and `swap-target` need the kind "consent"
+(or "synthetic", where there is nobody to ask). Actors are not real people and have no entry.
 `data_manifests/README.md` is the public form of this.
 """
 
@@ -36,15 +36,15 @@ Kind = Literal["synthetic", "consent", "public domain", "licence"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 CONSENT_ONLY = frozenset({"swap-source", "swap-target"})
-"""Uses that only the person can allow."""
+"""Uses that only the depicted person can allow."""
 
 PICTURE_ONLY = frozenset({"public domain", "licence"})
-"""Grounds that free a picture and say nothing of the person in it."""
+"""Bases that clear a picture but not the person in it."""
 
 SPLITS = ("train", "val", "test")
 
 MAX_TOML = 16_384
-"""Characters. The reader's time grows with the square of a hostile manifest's length; an honest one has a tenth of this."""
+"""Characters. Parsing a malicious manifest takes time quadratic in its length; a normal one has a tenth of this."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ANY_SHA256 = re.compile(rb"(?=([0-9a-f]{64}))")
@@ -52,7 +52,7 @@ Line = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^\S.*$")]
 
 
 class Consent(BaseModel):
-    """The `[consent]` table: on what ground, in which words, since when, for what, until when. `withdrawn` ends it at once."""
+    """The `[consent]` table: kind, text, start date, uses and expiry date. `withdrawn` ends it at once."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -67,7 +67,7 @@ class Consent(BaseModel):
     @field_validator("uses", "partners", mode="before")
     @classmethod
     def _once(cls, value: object) -> object:
-        """TOML has lists; each name may stand there once."""
+        """A TOML list as a set; duplicates are rejected."""
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value) or len(set(value)) != len(value):
             raise ValueError("must be a list of names without repetition")
         return frozenset(value)
@@ -75,15 +75,15 @@ class Consent(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "Consent":
         if self.kind in PICTURE_ONLY and self.uses & CONSENT_ONLY:
-            raise ValueError(f'"swap-source" and "swap-target" need the consent of the person; {self.kind} frees the picture only')
+            raise ValueError(f'"swap-source" and "swap-target" need the consent of the person; {self.kind} clears the picture only')
         if self.kind != "consent" and self.partners:
             raise ValueError('partners need kind = "consent"')
         if self.expires and self.expires < self.date:
-            raise ValueError("expires lies before date")
+            raise ValueError("expires is before date")
         return self
 
     def standing(self, today: datetime.date) -> str:
-        """Why nothing is allowed on that day; empty if it stands."""
+        """Why nothing is allowed on that day; empty if the consent is in force."""
         if self.withdrawn:
             return f"withdrawn on {self.withdrawn}"
         if self.expires and today > self.expires:
@@ -94,7 +94,7 @@ class Consent(BaseModel):
 
 
 class Manifest(BaseModel):
-    """`<name>.toml`: who is seen, where the files come from, under what licence, on what ground."""
+    """`<name>.toml`: who is depicted, where the files come from, under what licence and on what basis."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -107,15 +107,15 @@ class Manifest(BaseModel):
     @model_validator(mode="after")
     def _subject_fits(self) -> "Manifest":
         if folded(self.subject).startswith("actor:"):
-            raise ValueError("subject must not begin with 'actor:': actors need no manifest, people are no actors")
+            raise ValueError("subject must not begin with 'actor:': actors need no manifest, and real people are not actors")
         if (self.subject.split(":")[0] == "synthetic") != (self.consent.kind == "synthetic"):
-            raise ValueError("subject is 'synthetic' (or 'synthetic:<name>') exactly where kind = \"synthetic\"")
+            raise ValueError("subject must be 'synthetic' (or 'synthetic:<name>') if and only if kind = \"synthetic\"")
         return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One file's row with the manifest it belongs to. `row` is its line number in the csv."""
+    """One file's row and the manifest it belongs to. `row` is its line number in the csv."""
 
     name: str
     row: int
@@ -126,31 +126,31 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """How grants and log lines name the entry: `"astronaut:2"`."""
+        """The entry's name in grants and log lines: `"astronaut:2"`."""
         return f"{self.name}:{self.row}"
 
     @property
     def subject(self) -> str:
-        """Who is seen."""
+        """Who is depicted."""
         return self.manifest.subject
 
     @property
     def synthetic(self) -> bool:
-        """Whether nobody real is seen."""
+        """Whether nobody real is depicted."""
         return self.manifest.consent.kind == "synthetic"
 
     def standing(self, today: datetime.date) -> str:
-        """Why the entry allows nothing on that day (UTC); empty if it stands."""
+        """Why the entry allows nothing on that day (UTC); empty if it is in force."""
         return self.manifest.consent.standing(today)
 
 
 def utc_today() -> datetime.date:
-    """Today in UTC, which dates of consents are in: a lab that moves across the date line keeps its days."""
+    """Today in UTC. Dates of consents are in UTC, so that they do not depend on the machine's time zone."""
     return datetime.datetime.now(datetime.UTC).date()
 
 
 def find_entry(root: Path, sha256: str) -> Entry | None:
-    """The entry of the file with this digest, read now from the disk; None if there is none.
+    """The entry of the file with this digest, read from disk at each call; None if there is none.
 
     Raises `ManifestError` if a manifest that lists the digest cannot be trusted, or if two list it.
     """
@@ -158,13 +158,12 @@ def find_entry(root: Path, sha256: str) -> Entry | None:
 
 
 def find_entries(root: Path, digests: Iterable[str]) -> dict[str, Entry]:
-    """Digest to entry of those files that have one; each manifest is read once, however many are asked for. Errors as
-    `find_entry`."""
+    """Digest to entry of those files that have one; each manifest is read at most once. Errors as in `find_entry`."""
     wanted = set(digests)
     found: dict[str, Entry] = {}
     for path in manifest_files(root).values():
         rows = path.with_suffix(".csv")
-        # Only manifests that mention a digest are parsed: a face set may have many rows, and another's fault is not this file's.
+        # Only manifests that mention a digest are parsed: some have many rows, and a faulty one must not affect other files.
         if not rows.is_file() or wanted.isdisjoint(each.decode() for each in _ANY_SHA256.findall(_bytes(rows).lower())):
             continue
         for entry in read_manifest(path)[1]:
@@ -181,15 +180,15 @@ def find_entries(root: Path, digests: Iterable[str]) -> dict[str, Entry]:
 
 
 def read_manifests(root: Path) -> Iterator[tuple[str, Manifest, list[Entry]]]:
-    """Name, manifest and entries of all of them, in the order of their names."""
+    """Name, manifest and entries of each manifest, sorted by name."""
     for name, path in manifest_files(root).items():
         yield name, *read_manifest(path)
 
 
 def readable_manifests(root: Path) -> Iterator[tuple[str, Manifest | None]]:
-    """Name and manifest of all of them; None for a faulty one, which blocks its own files only.
+    """Name and manifest of each manifest; None for a faulty one, which blocks its own files only.
 
-    Raises `ManifestError` for a faulty one that may say that somebody has withdrawn.
+    Raises `ManifestError` for a faulty one that may record a withdrawal.
     """
     for name, path in manifest_files(root).items():
         try:
@@ -201,8 +200,8 @@ def readable_manifests(root: Path) -> Iterator[tuple[str, Manifest | None]]:
 
 
 def manifest_files(root: Path) -> dict[str, Path]:
-    """Name to `.toml` file, hidden ones (macOS's `._x.toml`) aside. The lab's own come before those of the same name that the
-    package or its checkout brings along."""
+    """Name to `.toml` file, except hidden ones (macOS's `._x.toml`). The lab's own take precedence over those of the same name in
+    the package or its checkout."""
     package = Path(__file__).parents[2]
     folders = (package / "data_manifests", package.parent / "data_manifests", root / "data_manifests")
     found = {path.stem: path for folder in folders if folder.is_dir() for path in folder.glob("[!.]*.toml")}
@@ -210,19 +209,19 @@ def manifest_files(root: Path) -> dict[str, Path]:
 
 
 def read_manifest(path: Path) -> tuple[Manifest, list[Entry]]:
-    """One manifest and its rows. Raises `ManifestError` naming file, line and remedy at the first fault."""
+    """One manifest and its rows. Raises `ManifestError` with file, line and remedy at the first error."""
     text = read_text(path)
     if len(text) > MAX_TOML:
         raise _fault(path, None, f"{len(text)} characters; at most {MAX_TOML}", "list files in the csv")
     try:
         given = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        # Not only TOMLDecodeError: a number of a thousand digits and brackets without end have errors of their own.
+        # Not only TOMLDecodeError: very long numbers and very deep nesting raise other errors.
         raise _fault(path, None, str(error), "correct the TOML") from error
     try:
         manifest = Manifest.model_validate(given)
     except ValidationError as error:
-        # An unknown key first: it is the misspelling behind a missing one.
+        # Unknown keys are reported first: a missing key is often a misspelt one.
         first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         keys = [str(part) for part in first["loc"] if isinstance(part, str)]
         message = f"{'.'.join(keys) or 'the manifest'}: {first['msg'].lower()}"
@@ -232,22 +231,22 @@ def read_manifest(path: Path) -> tuple[Manifest, list[Entry]]:
 
 
 def locate(root: Path, uri: str) -> Path:
-    """The file that a row's `uri` names on this machine: below the root, or inside an installed package.
+    """The local file that a row's `uri` names: below the root, or inside an installed package.
 
-    Raises `ManifestError` for a path that leaves its folder (through a link, too) and for a uri that lies elsewhere.
+    Raises `ManifestError` for a path that leaves its folder (also through a link) and for a remote uri.
     """
     if problem := uri_problem(uri):
         raise ManifestError(expected="a uri inside its folder", got=f"{uri!r}: {problem}", remedy="correct the manifest")
     parts = urlsplit(uri)
     if parts.scheme and parts.scheme != "package":
-        raise ManifestError(expected="a file on this machine", got=uri, remedy="fetch it, and admit it from where it lies")
+        raise ManifestError(expected="a file on this machine", got=uri, remedy="download it, and admit the local copy")
     folder, inside = root, uri
     if parts.scheme:
         try:
             spec = importlib.util.find_spec(parts.netloc)
-        except ValueError:  # a module that was made in memory
+        except ValueError:  # a module created in memory
             spec = None
-        # What is built into Python has an origin that is no place.
+        # Built-in modules have an origin that is not a path.
         if spec is None or spec.origin is None or not spec.has_location:
             raise ManifestError(expected=f"the installed package {parts.netloc}", got="none", remedy=f"install {parts.netloc}")
         folder, inside = Path(spec.origin).parent, parts.path.lstrip("/")
@@ -258,7 +257,7 @@ def locate(root: Path, uri: str) -> Path:
 
 
 def uri_problem(uri: str) -> str:
-    """What is wrong with a row's uri: it is `scheme://…`, or a relative path with forward slashes below the root. Empty if fine."""
+    """What is wrong with a row's uri: it must be `scheme://…` or a relative path with forward slashes. Empty if valid."""
     try:
         parts = urlsplit(uri)
     except ValueError as error:
@@ -267,9 +266,9 @@ def uri_problem(uri: str) -> str:
     if not uri or uri != uri.strip() or any(ord(char) < 32 for char in uri):
         return "empty, padded or with control characters"
     if "://" in uri and not (parts.scheme and re.match(r"\w", parts.netloc)):
-        return "a scheme without a place"
+        return "a scheme without a location"
     if parts.scheme == "package" and not parts.netloc.isidentifier():
-        return "no name of a package"
+        return "not a package name"
     if "://" not in uri and (uri.startswith(("/", "~")) or "\\" in uri or ":" in uri):
         return "not a relative path with forward slashes and without a colon"
     if ".." in path.split("/") or "%2e" in path.lower():
@@ -294,7 +293,7 @@ def _read_rows(name: str, path: Path, manifest: Manifest) -> list[Entry]:
         uri, sha256 = row[0], row[1].lower()
         for value in (uri, sha256):
             if value in seen:
-                raise _fault(path, number, f"{value[:80]!r} stands in line {seen[value]} already", "remove one of the rows")
+                raise _fault(path, number, f"{value[:80]!r} is already in line {seen[value]}", "remove one of the rows")
             seen[value] = number
         split = row[2] if width == 3 else ""
         entries.append(Entry(name=name, row=number, uri=uri, sha256=sha256, split=split, manifest=manifest))
@@ -309,12 +308,12 @@ def _row_problem(row: list[str], width: int) -> str:
     if not _SHA256.fullmatch(row[1].lower()):
         return f"sha256 {row[1][:80]!r} is not 64 hex digits"
     if width == 3 and row[2] not in ("", *SPLITS):
-        return f"split {row[2][:80]!r} is none of {', '.join(SPLITS)}"
+        return f"split {row[2][:80]!r} is not one of {', '.join(SPLITS)}"
     return ""
 
 
 def read_text(path: Path) -> str:
-    """A manifest's file as text; spreadsheets put a byte-order mark before it. ManifestError for what is no UTF-8."""
+    """A manifest's file as text, with or without a byte-order mark (spreadsheets add one). ManifestError if it is not UTF-8."""
     try:
         return _bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -329,7 +328,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _line_of(text: str, keys: Iterable[str]) -> int | None:
-    """The line where the innermost of `keys` that the text has is written."""
+    """The line number of the innermost of `keys` that is in the text."""
     for key in reversed(list(keys)):
         for number, line in enumerate(text.splitlines(), 1):
             if re.match(rf"\s*(\[\s*)?[\"']?{re.escape(key)}[\"']?\s*[\]=.]", line):

@@ -1,4 +1,4 @@
-"""A person takes their consent back: from that moment on every gate refuses their files."""
+"""Withdrawing a person's consent: from then on every gate refuses their files."""
 
 import csv
 import io
@@ -19,9 +19,9 @@ from faceswap_lab.trust.consent.manifest import Entry, Manifest, manifest_files,
 
 
 def entries_of(root: Path, subject: str, *, digests: Collection[str] = ()) -> list[Entry]:
-    """Every entry of manifests about `subject` (as `names.same_name`), and those of the files with these digests.
+    """All entries of manifests about `subject` (compared by `names.same_name`), and those of the files with these digests.
 
-    Raises `ManifestError` if any manifest cannot be read: nobody knows whom that one is about.
+    Raises `ManifestError` if any manifest cannot be read, since it might be about this person.
     """
     return [
         entry
@@ -32,10 +32,10 @@ def entries_of(root: Path, subject: str, *, digests: Collection[str] = ()) -> li
 
 
 def withdraw(root: Path, subject: str, *, digests: Collection[str] = (), today: date) -> list[str]:
-    """Marks the manifests about `subject` as withdrawn and logs it; the names of all manifests that were changed or made.
+    """Mark the manifests about `subject` as withdrawn, and log it; the names of all manifests changed or created.
 
-    The files with these `digests` show the person in a manifest about others: their rows move to a withdrawn manifest of their own.
-    What is withdrawn already keeps its date, so a call that was stopped may be made again.
+    Files with these `digests` depict the person but are listed under others: their rows move to a withdrawn manifest of their own.
+    Existing withdrawals keep their date, so an interrupted call can be repeated.
     """
     changed = []
     with locked(root / "runs" / ".admission.lock"):
@@ -52,7 +52,7 @@ def withdraw(root: Path, subject: str, *, digests: Collection[str] = (), today: 
 
 
 def _mark(root: Path, name: str, path: Path, today: date) -> None:
-    """Write `withdrawn` into a manifest. One that a package brings along gets a copy in the lab, which stands before it."""
+    """Write `withdrawn` into a manifest. For one shipped with a package, a copy in the lab is marked, which takes precedence."""
     place = root / "data_manifests" / f"{name}.toml"
     text = read_text(path)
     marked = _with_withdrawal(path, text, today)
@@ -68,23 +68,23 @@ def _with_withdrawal(path: Path, text: str, today: date) -> str:
         if Manifest.model_validate(tomllib.loads(marked)).consent.withdrawn == today:
             return marked
     except (ValueError, ValidationError):
-        pass  # told below: the file was readable before, so it is the line that did not fit its form
+        pass  # reported below: the file was valid before, so the inserted line does not fit its layout
     raise ManifestError(
         expected=f"a [consent] table of its own in {path}",
-        got="another form",
-        remedy=f"write `withdrawn = {today.isoformat()}` into its consent by hand, then go on",
+        got="another layout",
+        remedy=f"add `withdrawn = {today.isoformat()}` to its consent manually, then repeat the call",
     )
 
 
 def _move(root: Path, name: str, subject: str, entries: list[Entry], today: date) -> str:
-    """Rows of one manifest into a withdrawn one; its name. A digest that stands in two for a moment is refused by both."""
+    """Move rows of a manifest to a withdrawn one; its name. Meanwhile a digest may be in both, and is then refused."""
     path = manifest_files(root)[name]
     made = f"{name}-withdrawn-{sha256_text(folded(subject))[:8]}"
     place = root / "data_manifests" / f"{made}.toml"
     toml, known = _withdrawn_text(path, subject, today), []
     if place.exists():
         toml, known = place.read_text(encoding="utf-8"), [[entry.uri, entry.sha256] for entry in read_manifest(place)[1]]
-    # The rows before the consent: a manifest without rows is about nobody, rows without a manifest open nothing.
+    # The rows are written first: a csv without its toml allows nothing, a toml without rows covers no file.
     moved = [[entry.uri, entry.sha256] for entry in entries if [entry.uri, entry.sha256] not in known]
     write_whole(place.with_suffix(".csv"), _rows_text([["uri", "sha256"], *known, *moved]))
     write_whole(place, toml)
@@ -98,14 +98,14 @@ def _move(root: Path, name: str, subject: str, entries: list[Entry], today: date
 
 
 def _withdrawn_text(path: Path, subject: str, today: date) -> str:
-    """The manifest's text about one person of it, withdrawn."""
+    """The manifest's text for one of its people, marked as withdrawn."""
     marked = _with_withdrawal(path, read_text(path), today)
     synthetic = Manifest.model_validate(tomllib.loads(marked)).consent.kind == "synthetic"
     who = f"synthetic:{subject}" if synthetic and not subject.startswith("synthetic") else subject
     named = re.sub(r"(?m)^\s*subject\s*=.*$", lambda _: f"subject = {toml_string(who)}", marked, count=1)
     if Manifest.model_validate(tomllib.loads(named)).subject != who:
         raise ManifestError(
-            expected=f"subject on one line in {path}", got="another form", remedy="write the subject on one line, then go on"
+            expected=f"subject on one line in {path}", got="another layout", remedy="put subject on one line, then repeat the call"
         )
     return named
 

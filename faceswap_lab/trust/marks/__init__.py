@@ -1,1 +1,1 @@
-"""What a file says of its own making: the mark that is written, and the claims that are read."""
+"""Provenance metadata in files: the mark written on export, and the claims read on admission."""

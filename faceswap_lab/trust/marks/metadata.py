@@ -1,7 +1,7 @@
-"""The mark: what a file that leaves says of itself, to people in a sentence and to programs in one JSON text.
+"""The mark in an exported file: one sentence for people, and one JSON text for programs.
 
-It names who gave the face and who was changed, except a person whose face was removed: a mark that named them, or held their
-picture's digest, would undo the anonymity. The lab's own audit log knows, by the exported file's digest.
+It names the source and the target, except a person whose face was removed: a mark with their name, or their picture's digest, would
+undo the anonymisation. The lab's own audit log has both, under the exported file's digest.
 """
 
 import json
@@ -30,7 +30,7 @@ SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """What a result comes from: the run, whose face, whose picture, and whether a trained model made the pixels.
+    """Where a result comes from: the run, the source, the target, and whether a trained model made the pixels.
 
     `inputs` (name to digest or origin) goes into the audit log only.
     """
@@ -48,7 +48,7 @@ def metadata_of(lineage: Lineage, permission: Permission) -> dict[str, str]:
 
 
 def sentence(lineage: Lineage, permission: Permission) -> str:
-    """For people."""
+    """The sentence for people."""
     by = f"by {TOOL} {VERSION}"
     if lineage.source == lineage.target and lineage.source.is_actor:
         return f"Synthetic: generated {by}. It shows {lineage.source.name}, a computer-made person; nobody real is shown."
@@ -59,7 +59,7 @@ def sentence(lineage: Lineage, permission: Permission) -> str:
 
 
 def details(lineage: Lineage, permission: Permission) -> dict[str, Any]:
-    """For programs: JSON values only, and one text when written, because readers mangle arrays."""
+    """The details for programs: JSON values only, written as one text because metadata readers mangle arrays."""
     hidden = {"subject": "withheld", "origin": "withheld"}
     target = {"subject": lineage.target.name, "origin": lineage.target.origin}
     return {
@@ -74,12 +74,12 @@ def details(lineage: Lineage, permission: Permission) -> dict[str, Any]:
 
 
 def marked_html(html: str, shown: Sequence[tuple[Lineage, Permission]]) -> str:
-    """The page with both texts in its head: all sentences, and a JSON list with one item a result."""
+    """The page with both texts in its head: all sentences, and a JSON list with one item per result."""
     if not shown:
-        raise ValueError("a page that shows results needs their lineages")
+        raise ValueError("a page with results needs their lineages")
     head = re.search(r"<head(\s[^>]*)?>", html, flags=re.IGNORECASE)
     if head is None:
-        raise ValueError("the page has no <head> to carry the mark")
+        raise ValueError("the page has no <head> for the mark")
     sentences = " ".join(dict.fromkeys(sentence(*each) for each in shown))
     values = {SENTENCE: sentences, DETAILS: canonical([details(*each) for each in shown])}
     tags = "".join(f'\n<meta name="{name}" content="{escape(value)}">' for name, value in values.items())
@@ -87,7 +87,7 @@ def marked_html(html: str, shown: Sequence[tuple[Lineage, Permission]]) -> str:
 
 
 def read_mark(path: Path) -> list[dict[str, Any]] | None:
-    """The details that a file of ours carries, one item a result; None if it carries no mark of ours."""
+    """The details in a file exported by this tool, one item per result; None if it has no such mark."""
     if path.suffix.lower() in (".html", ".htm"):
         found = re.search(rf'<meta name="{DETAILS}" content="([^"]*)">', path.read_text(encoding="utf-8", errors="replace"))
         text = unescape(found[1]) if found else ""
@@ -108,7 +108,7 @@ def _metadata(path: Path) -> dict[str, str]:
     try:
         return stills.read_metadata(path) if stills.still_format(head) else video.read_metadata(path)
     except MediaError:
-        # A file that is no picture or clip carries no mark; whoever asks decides what that means.
+        # A file that is not a picture or clip has no mark; the caller decides what that means.
         return {}
 
 

@@ -1,1 +1,1 @@
-"""`evaluate`: a swap beside its floor and its ceiling."""
+"""`evaluate`: scores of a swap, with floor and ceiling."""

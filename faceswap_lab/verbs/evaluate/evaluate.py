@@ -1,4 +1,4 @@
-"""The verb `evaluate`: a swap and its truth in, every score beside its floor and its ceiling out."""
+"""The verb `evaluate`: scores a swap against its ground truth, with a floor and a ceiling for each score."""
 
 import json
 import math
@@ -40,18 +40,18 @@ def evaluate(
     device: str = "auto",
     force: bool = False,
 ) -> ScoreRun:
-    """Score the swap `result` (or the run of that id) against the right answer, where that is known; else what needs none.
+    """Score the swap `result` (or the run of that id) against its ground truth if known; else compute the scores that need none.
 
-    `truth` "auto" renders it where the target is an actor's take and the source an actor, with the skin tone of `tone` (default:
-    the source's); a take (`take.recast(source)`) is taken as it is; None does without. `engine` goes before `recipe.engine`.
+    `truth` "auto" renders it if the target is an actor's take and the source an actor, with the skin tone of `tone` (default: the
+    source's); a take (`take.recast(source)`) is used as is; None disables it. `engine` takes precedence over `recipe.engine`.
 
-    Each score stands beside the floor (the target as it is) and the ceiling (the truth itself under the same measure).
-    `device` is where the networks of a judge that is not offline run; the offline one's run on the CPU.
-    Raises ValueError if the truth is not of this target, ConsentError if a person shown has not agreed to be measured.
+    Each score has a floor (that of the unchanged target) and a ceiling (that of the truth itself under the same measure).
+    `device` is for the networks of judges other than the offline one, which runs on the CPU.
+    Raises ValueError if the truth does not belong to this target, ConsentError if a person shown has not agreed to be measured.
     """
     result = SwapRun.open(result) if isinstance(result, str) else result
     if not isinstance(result, SwapRun):
-        raise TypeError(f"what is scored is the Run that lab.swap returned, got {type(result).__name__}")
+        raise TypeError(f"result must be a Run returned by lab.swap, got {type(result).__name__}")
     recipe = (recipe or EvaluateRecipe()).with_(**({} if engine is None else {"engine": engine}))
     source, target = result.people()
     check_evaluate(subject_of(source), subject_of(target), root=lab_root())
@@ -90,7 +90,7 @@ def evaluate(
 
 
 def _rows(judge: "_Judge", shown: Footage, target: Footage, truth: Take | None) -> list[dict[str, float]]:
-    """Each frame's figures, with one progress line."""
+    """The figures of each frame, with one progress line."""
     line = Progress("evaluate", len(shown), unit="frames")
     rows = []
     for number, (swapped, before) in enumerate(zip(shown.frames(), target.frames(0, len(shown)), strict=True)):
@@ -103,15 +103,15 @@ def _rows(judge: "_Judge", shown: Footage, target: Footage, truth: Take | None) 
 def _truth(
     result: SwapRun, truth: Take | Literal["auto"] | None, tone: Literal["source", "target"] | None, source: Person, target: Person
 ) -> Take | None:
-    """The right answer: rendered, as it was given, or none."""
+    """The ground truth: rendered, as given, or None."""
     if truth == "auto":
         if isinstance(source, Actor) and isinstance(target, Take):
             return target.recast(source, tone=tone or "source")
         return None
     if tone is not None:
-        raise ValueError(f"tone={tone!r} is of the truth that is rendered here, with truth='auto'; a take has its own")
+        raise ValueError(f"tone={tone!r} applies to truth='auto' only; a take given as truth has its own")
     if truth is not None and not _belongs(truth, source, target):
-        raise ValueError(f"{truth.origin} is not the truth of {result.id}: take the swap's own target and recast it as its source")
+        raise ValueError(f"{truth.origin} is not the truth of {result.id}: use the swap's own target, recast as its source")
     return truth
 
 
@@ -128,7 +128,7 @@ def _ratio(scores: dict[str, Score]) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Judge:
-    """The engine and the galleries of source and target that every frame is read against."""
+    """The engine, and the galleries of source and target that every frame is compared with."""
 
     engine: Engine
     source_gallery: np.ndarray
@@ -138,14 +138,14 @@ class _Judge:
     def of(cls, source: Person, target: Person, recipe: EvaluateRecipe, engine: Engine) -> "_Judge":
         galleries = []
         for person in (source, target):
-            # An actor's gallery comes from a performance of its own, so that no scored frame is compared with itself.
+            # An actor's gallery comes from a separate performance, so that no scored frame is compared with itself.
             who = person.actor if isinstance(person, Take) else person
             shown = footage_of(who, performance="range", num_frames=recipe.gallery_size, seed=recipe.gallery_seed, size=256)
             galleries.append(gallery_of(shown, engine, num_frames=recipe.gallery_size))
         return cls(engine=engine, source_gallery=galleries[0], target_gallery=galleries[1])
 
     def identity(self, frame: Frame, face: Faces) -> dict[str, float]:
-        """Cosines to both people; nan where no face is found."""
+        """Cosines to both people; nan if no face is found."""
         if not len(face):
             return {"found": 0.0, "to_source": math.nan, "to_target": math.nan, "nearer": 0.0}
         vectors = self.engine.embed(frame, face).embeddings
@@ -158,7 +158,7 @@ class _Judge:
         }
 
     def alone(self, swapped: Frame, before: Frame) -> dict[str, float]:
-        """What can be said without truth: identity, beside that of the target as it is."""
+        """The scores that need no truth: identity in the result ("value") and in the unchanged target ("floor")."""
         row: dict[str, float] = {}
         for role, frame in (("value", swapped), ("floor", before)):
             figures = self.identity(frame, largest(self.engine.detect(frame)))
@@ -166,7 +166,7 @@ class _Judge:
         return row
 
     def with_truth(self, swapped: Frame, before: Frame, truth: Take, number: int) -> dict[str, float]:
-        """Every score of one frame, of the result ("value"), the target ("floor") and the truth ("ceiling")."""
+        """All scores of one frame, for the result ("value"), the target ("floor") and the truth ("ceiling")."""
         rendered = truth.rendered(number)
         right = Frame(image=rendered.image, origin=truth.origin, index=swapped.index, time_s=swapped.time_s)
         region = metrics.changed_region(before.image, right.image)
@@ -174,7 +174,7 @@ class _Judge:
         if not region.any():
             return row
         whole = _without_holes(region)
-        # In the picture, not in space: a turned head raises the figure, but value, floor and ceiling alike.
+        # Measured in the image, not in 3D: head yaw raises the error, but in value, floor and ceiling alike.
         apart = float(np.linalg.norm(rendered.keypoints5[0] - rendered.keypoints5[1]))
         for role, frame in (("value", swapped), ("floor", before), ("ceiling", right)):
             face = largest(self.engine.detect(frame))
@@ -189,12 +189,12 @@ class _Judge:
 
 
 def _without_holes(region: np.ndarray) -> np.ndarray:
-    """The region with what it surrounds: a seam runs around the face, not around the teeth, which may be the same in both."""
+    """The region with its holes filled: a seam runs around the face, not around the teeth, which may be the same in both."""
     outlines, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(np.zeros(region.shape, np.uint8), outlines, -1, 1, cv2.FILLED), bool)
 
 
-# Column, name, unit ("" for cosines, shares of frames, and shares of the eyes' distance), whether higher is better.
+# Column: name, unit ("" for cosines, fractions of frames, and fractions of the interocular distance), whether higher is better.
 _NAMES = {
     "psnr": ("psnr_face", "dB", True),
     "ssim": ("ssim_face", "", True),
@@ -209,7 +209,7 @@ _NAMES = {
 
 
 def summarised(rows: list[dict[str, float]]) -> dict[str, Score]:
-    """Means over frames. Frames in which a figure could not be taken are left out of its mean and show in `face_found`."""
+    """Means over frames. Frames without a figure are left out of its mean; `face_found` accounts for them."""
     columns: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         for name, figure in row.items():
@@ -225,7 +225,7 @@ def summarised(rows: list[dict[str, float]]) -> dict[str, Score]:
 
 
 def _plain(value: object) -> object:
-    """JSON has no nan and no infinity: they become null."""
+    """A JSON value, rounded, with nan and infinity as null."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The handle of an evaluate run: its scores."""
+"""The class of evaluate runs, with their scores."""
 
 import json
 from typing import Any, ClassVar
@@ -9,7 +9,7 @@ SCORES, PER_FRAME = "scores.json", "frames.json"
 
 
 class ScoreRun(Run):
-    """What `lab.evaluate` returns."""
+    """An evaluate run, as returned by `lab.evaluate`."""
 
     VERB: ClassVar[str | None] = "evaluate"
     RESULT_VERSION: ClassVar[int] = 1
@@ -22,7 +22,7 @@ class ScoreRun(Run):
         return found
 
     def gain(self, name: str) -> float:
-        """How far a score is above its floor, or below it where lower is better."""
+        """By how much a score is above its floor, or below it if lower is better."""
         score = self.scores[name]
         above: float = score["value"] - score["floor"]
         return above if score["higher_is_better"] else -above

@@ -1,1 +1,1 @@
-"""`gather`: faces from files, measured, selected and split."""
+"""`gather`: faces extracted from files, measured, selected and split."""

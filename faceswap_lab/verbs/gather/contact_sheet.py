@@ -1,4 +1,4 @@
-"""A faceset at a glance: everybody's faces from one side to the other, as one small picture."""
+"""The contact sheet of a faceset: everybody's faces, sorted by yaw, in one small picture."""
 
 import base64
 from collections import Counter
@@ -15,7 +15,7 @@ _TILE, _COLUMNS, _SHEET_ROWS = 64, 12, 8
 
 
 def contact_sheet(rows: Sequence[Row], folder: Path) -> bytes:
-    """A contact sheet as JPEG: each person's faces from the right profile to the left, evenly picked where there are too many."""
+    """A contact sheet as JPEG: each person's faces from right to left profile, sampled evenly if there are too many."""
     people = [person for person, _ in Counter(row.person for row in rows).most_common(_SHEET_ROWS)]
     lines = max(1, _SHEET_ROWS // len(people))
     strips: list[Image] = []

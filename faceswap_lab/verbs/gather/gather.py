@@ -1,12 +1,12 @@
-"""The verb `gather`: one's own files in, a Run with a faceset out; every face that is not in it is listed with the reason.
+"""The verb `gather`: makes a faceset from the user's files; all faces not included are listed with the reason.
 
 runs/faceset-3f9a1c22/
-  artifacts/crops/*.png    the faces, aligned; the name says file, frame and number in the frame
+  artifacts/crops/*.png    the aligned faces; the name has file, frame and number in the frame
   artifacts/faces.json     a row for each, see `faces.faceset.Row`
-  artifacts/dropped.json   what was seen and left out, and files that were refused: source, frame, reason, detail
+  artifacts/dropped.json   faces left out, and files refused: source, frame, reason, detail
   artifacts/sheet.jpg      a contact sheet
-  work/                    numbers of faces seen so far; gone when the run is finished
-  names.json               names given by hand, left_out.json faces marked by hand: annotations, see `verbs.library`
+  work/                    measurements so far; removed when the run is finished
+  names.json               names given manually, left_out.json faces marked manually: annotations, see `verbs.library`
 """
 
 import shutil
@@ -33,7 +33,7 @@ from faceswap_lab.verbs.people import file_record
 from faceswap_lab.verbs.recipes import FacesetRecipe
 
 USES = ("evaluate", "train")
-"""What a faceset is for: its faces are told apart by a recogniser, and weights are fitted to them."""
+"""The uses of a faceset: a recogniser tells its faces apart, and weights are trained on them."""
 
 
 def gather(
@@ -46,9 +46,9 @@ def gather(
 ) -> FacesetRun:
     """Make a faceset from files and folders; blocks with one progress line. `recipe` may be just the set's name.
 
-    Files with a manifest entry come in under it; the others are declared, as in `admit`, with `who`, `basis` and `uses`. A file
-    that is refused or cannot be read is listed and passed over. The same finished call returns its Run; an interrupted one goes on
-    where it stopped. Raises MediaError if there is no file, ConsentError if every file is refused, FaceError if no face is left.
+    Files with a manifest entry are admitted under it; the others are declared, as in `admit`, with `who`, `basis` and `uses`. A
+    file that is refused or unreadable is listed and skipped. An identical finished call returns its Run; an interrupted one
+    resumes. Raises MediaError if there is no file, ConsentError if every file is refused, FaceError if no face is left.
     """
     recipe = FacesetRecipe(name=recipe) if isinstance(recipe, str) else recipe
     root = lab_root()
@@ -68,15 +68,16 @@ def gather(
     if not run.finished:
         with run:
             Gathering(run=run, recipe=recipe, clips=clips, refused=refused, found=found).work()
-    # Numbers about faces that were not kept stay no longer than they are needed; a kill may have left them.
+    # Measurements of dropped faces are kept no longer than needed; after a kill, some may be left from an earlier call.
     shutil.rmtree(run.path / "work", ignore_errors=True)
     return run
 
 
 def _sequences(clips: Sequence[Clip], found: layouts.Found) -> str:
-    """Digest of which stills belong to one clip, and when; empty if none does. Their names say it, and it decides the splits.
+    """Digest of which stills belong to which clip, and at what time; empty if none does. It comes from their names, and affects the
+    splits.
 
-    Clips are numbered as they come, for what their folders are called is a hint only.
+    Clips are numbered in order of appearance, because folder names are only hints.
     """
     by_path = {each.path.resolve(): each for each in found.material}
     numbers: dict[str, int] = {}
@@ -91,8 +92,8 @@ def _sequences(clips: Sequence[Clip], found: layouts.Found) -> str:
 def enlist(path: str | Path, *, who: str | None, basis: str | Basis | None, uses: Sequence[str] = USES) -> dict[str, Any]:
     """Write manifest rows for a FaceForensics++ folder: paths, digests and the set's own splits; no picture is opened.
 
-    The licence is the user's to state (`basis`), and whom it speaks of (`who`). Returns manifests and counts. Raises MediaError if
-    that layout is not there, ConsentError without a sound declaration.
+    The user must state the licence (`basis`) and whom it covers (`who`). Returns manifests and counts. Raises MediaError if the
+    folder has another layout, ConsentError without a valid declaration.
     """
     listed = layouts.find_ffpp(Path(path).expanduser())
     line = Progress("digests", len(listed), unit="clips")
@@ -112,7 +113,7 @@ def enlist(path: str | Path, *, who: str | None, basis: str | Basis | None, uses
 
 
 def _allowed(clips: list[Clip], refused: list[Refused], root: Path) -> tuple[list[Clip], list[Refused]]:
-    """The gate, before a pixel is read. What it says depends on the manifest alone, so one file of each is asked for."""
+    """Check the gate before any pixel is read. Its answer depends on the manifest alone, so one file of each is checked."""
     errors: dict[str, ConsentError | None] = {}
     allowed, refused = [], list(refused)
     for clip in clips:
@@ -133,11 +134,11 @@ def _allowed(clips: list[Clip], refused: list[Refused], root: Path) -> tuple[lis
 
 
 def _nobody(refused: Sequence[Refused]) -> LabError:
-    """All were refused: the first reason stands for them, as the error it was."""
+    """The error if all files were refused: the first one, with its type."""
     first = next((each for each in refused if isinstance(each.error, ConsentError)), refused[0])
     kind = ConsentError if isinstance(first.error, ConsentError) else MediaError
     return kind(
-        expected="at least one file that may be looked at",
+        expected="at least one file that may be used",
         got=f"{len(refused)} refused, the first {first.path.name}: expected {first.error.expected}, got {first.error.got}",
         remedy=first.error.remedy,
     )

@@ -1,8 +1,8 @@
-"""Where people keep faces: folders of stills and clips, aligned folders of DeepFaceLab and faceswap, and FaceForensics++.
+"""Folder layouts of faces: folders of stills and clips, aligned folders of DeepFaceLab and faceswap, and FaceForensics++.
 
-Other programs' metadata is never executed: DeepFaceLab keeps a Python pickle in its JPEGs (segment APP15), which nobody but its
-own writer should load, and faceswap the text of a Python dict in its PNGs (chunk iTXt). Of the first only the file's name is
-used, of the second two short fields are read by pattern, from a text of limited length.
+Other programs' metadata is never executed: DeepFaceLab stores a Python pickle in its JPEGs (segment APP15), which is unsafe to
+load, and faceswap the text of a Python dict in its PNGs (chunk iTXt). Of the former only the file name is used, of the latter two
+short fields are parsed by pattern, from a text of limited length.
 """
 
 import json
@@ -41,10 +41,10 @@ CLIPS = frozenset(
     }
 )
 FRAME_RATE = 25.0
-"""Frames a second of a clip of which only numbered pictures are left: nobody knows the true rate, and only gaps depend on it."""
+"""Frames per second assumed for a clip given as numbered stills: the true rate is unknown, and only gaps depend on it."""
 
 MAX_HEADER = 1 << 20
-"""Bytes of a PNG's text that are looked at. faceswap's own, with masks, have some ten thousand."""
+"""Size limit of a PNG text chunk, in bytes. faceswap's own, with masks, have some ten thousand."""
 
 _LOOKED_AT = 8
 _NUMBERED = re.compile(r"^(.*?)(\d+)$")
@@ -55,7 +55,7 @@ _FFPP_PAIR = re.compile(r"^(\d{3})(?:_(\d{3}))?$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """A file to look at. `strand` names the clip that a numbered still was taken from, at `time_s`; empty for a file of its own."""
+    """An input file. `sequence` names the clip that a numbered still was taken from, at `time_s`; empty for other files."""
 
     path: Path
     sequence: str = ""
@@ -64,7 +64,7 @@ class Material:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What lies at the paths given: material in the order of its path, and what was passed over with the reason."""
+    """The files found at the given paths: material sorted by path, and skipped files with the reason."""
 
     layout: Layout
     material: tuple[Material, ...]
@@ -72,13 +72,13 @@ class Found:
 
 
 def find(paths: Iterable[Path], layout: Layout = "auto") -> Found:
-    """Every picture and clip at or below `paths`. Hidden files and folders are not entered; links to folders neither.
+    """All pictures and clips at or below `paths`. Hidden files and folders and links to folders are skipped.
 
-    "auto" looks at a few files of each kind. MediaError for a path that is not there, or if there is nothing to look at; ValueError
-    for another layout.
+    "auto" inspects a few files of each kind. MediaError for a path that does not exist, or if there are no pictures or clips;
+    ValueError for an unknown layout.
     """
     if layout not in LAYOUTS:
-        raise ValueError(f"a layout to look for faces in is one of {', '.join(LAYOUTS)}, not {layout!r}")
+        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
     files: list[Path] = []
     passed: list[tuple[Path, str]] = []
     for path in paths:
@@ -97,7 +97,7 @@ def find(paths: Iterable[Path], layout: Layout = "auto") -> Found:
         raise MediaError(
             expected="pictures (.png, .jpg, .webp, .bmp) or clips (.mp4, .mov, .mkv …)",
             got=f"none among {len(passed)} files",
-            remedy="give a folder that has some, or the files themselves",
+            remedy="give a folder that contains some, or the files themselves",
         )
     chosen = _guess(files) if layout == "auto" else layout
     return Found(layout=chosen, material=tuple(_material(file, chosen) for file in files), passed_over=tuple(passed))
@@ -122,26 +122,26 @@ def _material(path: Path, layout: Layout) -> Material:
         return Material(path=path)
     folder = path.parent.name
     if layout == "faceswap" and (source := faceswap_source(path)):
-        # faceswap names a frame of a video after it: clip_000123.png.
+        # faceswap names the frames of a video after it: clip_000123.png.
         name, number = _numbered(Path(source).stem)
         return Material(path=path, sequence=f"{folder}/{name}", time_s=number / FRAME_RATE) if number >= 0 else Material(path=path)
     if layout == "deepfacelab":
         hit = _DFL.match(path.stem)
         return Material(path=path, sequence=folder, time_s=int(hit[1][:12]) / FRAME_RATE) if hit else Material(path=path)
-    # faceswap's own names of faces end with the number of the face in the frame: clip_000123_0.png.
+    # faceswap's face files end with the number of the face in the frame: clip_000123_0.png.
     stem = re.sub(r"_\d{1,2}$", "", path.stem) if layout == "faceswap" else path.stem
     name, number = _numbered(stem)
     return Material(path=path, sequence=f"{folder}/{name}", time_s=number / FRAME_RATE) if number >= 0 else Material(path=path)
 
 
 def _numbered(stem: str) -> tuple[str, int]:
-    """A name's text and the number it ends with; -1 if it ends with none."""
+    """A name's text and the number it ends with; -1 if there is none."""
     hit = _NUMBERED.match(stem)
     return (hit[1], int(hit[2][-12:])) if hit else (stem, -1)
 
 
 def faceswap_source(path: Path) -> str:
-    """The frame that an aligned PNG of faceswap names as its source; empty for any other file.
+    """The source frame named in an aligned PNG of faceswap; empty for any other file.
 
     The chunk is `faceswap`, five zero bytes, and the text of a Python dict (faceswap's lib/image.py).
     """
@@ -154,7 +154,7 @@ def faceswap_source(path: Path) -> str:
 
 
 def _png_chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
-    """Type and data of a PNG's chunks before its pixels; data of more than `MAX_HEADER` bytes is passed over unread."""
+    """Type and data of the iTXt chunks before a PNG's pixels; chunks of more than `MAX_HEADER` bytes are skipped unread."""
     try:
         with path.open("rb") as file:
             if file.read(8) != b"\x89PNG\r\n\x1a\n":
@@ -169,11 +169,11 @@ def _png_chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
                 else:
                     file.seek(length + 4, os.SEEK_CUR)
     except OSError:
-        return  # a file that cannot be read is told of when it is let in
+        return  # an unreadable file is reported when it is admitted
 
 
 def _has_dfl_segment(path: Path) -> bool:
-    """Whether a JPEG has the segment that DeepFaceLab's pickle lies in. Its content is not looked at."""
+    """Whether a JPEG has the segment that holds DeepFaceLab's pickle. Its content is not read."""
     try:
         with path.open("rb") as file:
             if file.read(2) != b"\xff\xd8":
@@ -186,7 +186,7 @@ def _has_dfl_segment(path: Path) -> bool:
                     return True
                 file.seek(length - 2, os.SEEK_CUR)
     except OSError:
-        pass  # told of when it is let in
+        pass  # reported when it is admitted
     return False
 
 
@@ -195,7 +195,7 @@ def _has_dfl_segment(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A clip of the data set: its place, the uri that a manifest names it by, and the split that the set's own lists give it."""
+    """A clip of the data set: its path, its uri in a manifest, and its split in the set's own lists."""
 
     path: Path
     uri: str
@@ -206,15 +206,15 @@ def find_ffpp(root: Path) -> list[Listed]:
     """The clips of a FaceForensics++ folder (`original_sequences|manipulated_sequences/<name>/<c23>/videos/*.mp4`).
 
     Splits are read from `splits/train.json`, `val.json` and `test.json` (lists of pairs of names) in that folder or in `dataset/`
-    below it, as the set's repository has them; without them, and for the set's clips of actors, a clip has none. MediaError if
-    there is no such clip, or a list is not what it should be.
+    below it, as in the set's repository; without them, and for the set's clips of actors, the split is empty. MediaError if there
+    is no such clip, or a list is malformed.
     """
     splits = _ffpp_splits(root)
     listed = []
     for path in _walk(root) if root.is_dir() else ():
         inside = path.relative_to(root).as_posix()
         if hit := _FFPP.match(inside):
-            # The set's lists speak of its clips from YouTube; those of paid actors have names of another form.
+            # The set's lists cover its clips from YouTube; those of paid actors have a different naming scheme.
             pair = _FFPP_PAIR.match(hit[2])
             known = {splits.get(name, "") for name in pair.groups() if name} if pair else {""}
             listed.append(Listed(path=path, uri=f"ffpp://{inside}", split=known.pop() if len(known) == 1 else ""))
@@ -222,7 +222,7 @@ def find_ffpp(root: Path) -> list[Listed]:
         raise MediaError(
             expected="FaceForensics++: original_sequences/youtube/c23/videos/000.mp4 and so on",
             got=f"none below {root}",
-            remedy="give the folder that the set's download script filled",
+            remedy="give the output folder of the set's download script",
         )
     return listed
 
@@ -239,6 +239,6 @@ def _ffpp_splits(root: Path) -> dict[str, str]:
                 names |= {str(name): split for pair in pairs for name in pair}
             except (OSError, ValueError, TypeError, RecursionError) as error:
                 raise MediaError(
-                    expected=f"a list of pairs of names in {path}", got=str(error), remedy="take it from the set's repository again"
+                    expected=f"a list of pairs of names in {path}", got=str(error), remedy="copy it from the set's repository again"
                 ) from error
     return names

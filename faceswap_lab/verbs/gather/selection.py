@@ -1,4 +1,4 @@
-"""Which of the faces that were seen make the faceset: one identity or many, no picture twice, and no neighbours in two splits."""
+"""Selecting the faces of a faceset: one identity or many, no near-duplicates, and no neighbouring frames in different splits."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from faceswap_lab.verbs.gather.sightings import Sightings
 from faceswap_lab.verbs.recipes import FacesetRecipe
 
 NEARLY = 0.5
-"""Where the next group is at least this large beside the chosen one, nobody can be sure from size alone who is meant."""
+"""If another group is at least this fraction of the chosen one's size, size alone does not tell who is meant."""
 
 _CLOSER_LOOK = 0.98
 _LOOKS = 8
@@ -23,8 +23,8 @@ _LOOKS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """A group of one identity: its label in the set, faces, mean cosine among them and to the next group (None if there is
-    none)."""
+    """A group of one identity: its label in the set, number of faces, mean cosine within it and to the nearest other group (None if
+    there is none)."""
 
     person: str
     subject: str
@@ -35,7 +35,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Identified:
-    """`person` for each sighting (empty: not kept, with reason and detail), the people, and what a hand should look at."""
+    """`person` for each sighting (empty: not kept, with reason and detail), the people, and doubts for manual review."""
 
     person: list[str]
     reason: list[str]
@@ -45,9 +45,9 @@ class Identified:
 
 
 def identify(seen: Sightings, subjects: Mapping[str, str], recipe: FacesetRecipe) -> Identified:
-    """Who is who. `subjects` maps a source to the person whom its manifest names.
+    """Assign identities. `subjects` maps a source to the person named in its manifest.
 
-    With identities "one" each subject's files are looked at by themselves, for their manifests speak of that person only.
+    With identities "one", each subject's files are clustered separately, because their manifests cover that person only.
     """
     person, reason, detail = [""] * len(seen), list(map(str, seen.reason)), list(map(str, seen.detail))
     identities: list[Identity] = []
@@ -105,9 +105,10 @@ def _doubts(found: Clusters, chosen: int, subject: str) -> list[str]:
 def find_doubles(
     thumbnails: Sequence[FaceThumbnail], merit: Sequence[float], identities: Sequence[str], near_duplicate_max: float
 ) -> dict[int, tuple[int, float]]:
-    """Faces that show what a better one of the same person shows already: number to (the better one's number, difference).
+    """Near-duplicates of better faces of the same person: number to (the better one's number, difference).
 
-    The best of equal ones stays, whichever file it is from. Only the `_LOOKS` likest at small scale are looked at closely.
+    The best of a group of duplicates is kept, whichever file it is from. Only the `_LOOKS` most similar thumbnails are compared in
+    detail.
     """
     doubles: dict[int, tuple[int, float]] = {}
     vectors = np.stack([quality.thumbnail_vector(each) for each in thumbnails]) if thumbnails else np.zeros((0, 1), np.float32)
@@ -134,21 +135,21 @@ def find_doubles(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class When:
-    """Where a face stands for the split: on which strand (a file, or the clip that stills were taken from) and when."""
+    """A face's position for splitting: its sequence (a file, or the clip that stills were taken from) and time."""
 
     sequence: str
     time_s: float
 
     def unit(self, stretch_s: float) -> tuple[str, int]:
-        """The stretch that goes into one split as a whole."""
+        """The stretch, which is never divided between splits."""
         return self.sequence, int(self.time_s // stretch_s)
 
 
 def split(moments: Sequence[When], recipe: FacesetRecipe) -> list[Split | None]:
-    """The split of each face; None for one that lies too near to another split's faces of the same strand.
+    """The split of each face; None if it is too close to another split's stretch of the same sequence.
 
-    Stretches are taken in the order of a hash of seed and strand, each into the split that lacks most of its share, so neither
-    the order nor the names of the files matter. With three stretches or more each split that has a share gets one.
+    Stretches are taken in the order of a hash of seed and sequence, each assigned to the split that lacks most of its share, so
+    that neither the order nor the names of the files matter. With three stretches or more, each split with a share gets one.
     """
     units = _units(moments, recipe)
     counts = Counter(units)
@@ -170,7 +171,7 @@ def split(moments: Sequence[When], recipe: FacesetRecipe) -> list[Split | None]:
 
 
 def _units(moments: Sequence[When], recipe: FacesetRecipe) -> list[tuple[str, int]]:
-    """The stretch of each moment. What is left at a strand's end goes with the stretch before it if the gap would swallow it."""
+    """The stretch of each moment. A remainder at a sequence's end shorter than the gap is merged with the previous stretch."""
     units = [moment.unit(recipe.stretch_s) for moment in moments]
     ends: dict[str, float] = {}
     for moment in moments:
@@ -188,7 +189,7 @@ def _units(moments: Sequence[When], recipe: FacesetRecipe) -> list[tuple[str, in
 def _fill(
     chosen: dict[tuple[str, int], Split], order: list[tuple[str, int]], wanted: list[Split], counts: Counter[tuple[str, int]]
 ) -> None:
-    """Gives a split without any stretch the smallest of the split that has most of them."""
+    """Give each split without a stretch the smallest one of the split that has the most."""
     for name in wanted:
         if name in chosen.values():
             continue
@@ -199,7 +200,7 @@ def _fill(
 
 
 def _edges(chosen: Mapping[tuple[str, int], Split], stretch_s: float) -> dict[str, list[float]]:
-    """Strand to the moments at which one split's stretch ends and another's begins."""
+    """Sequence to the times at which one split's stretch ends and another's begins."""
     edges: dict[str, list[float]] = defaultdict(list)
     for (sequence, number), name in chosen.items():
         if chosen.get((sequence, number + 1), name) != name:

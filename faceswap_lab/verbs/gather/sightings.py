@@ -1,7 +1,7 @@
-"""Looking through one's own material: every face that is seen, measured, and the reason if it is none to keep.
+"""Detecting and measuring all faces in the user's material, with the reason for each that is not kept.
 
-What is found is kept in the run's folder `work/`, a file for each stretch of a source, until the faceset is made: an interrupted
-search goes on behind the last stretch. It holds numbers only, no pixels, and is removed when the run is finished.
+The results are stored in the run's folder `work/`, a file for each stretch of a source, until the faceset is made: an interrupted
+search resumes after the last stretch. They are measurements only, no pixels, and are removed when the run is finished.
 """
 
 import io
@@ -32,7 +32,7 @@ _FACE_MAY_NOT = ("too small", "landmarks not believed", "cut by the border", "tu
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sightings:
-    """n faces (or frames without one) in parallel arrays. `reason` is empty for a face that may be kept, with `detail` in words.
+    """n faces (or frames without one) in parallel arrays. `reason` is empty for a face that may be kept; `detail` explains it.
 
     `embedding` is a unit vector where the reason is empty, else zeros.
     """
@@ -73,15 +73,14 @@ class _Row:
 
 
 def places(clip: Clip, every_s: float) -> range:
-    """Numbers of the frames that are looked at: of a still its one, of a clip one every `every_s` seconds on average."""
+    """Numbers of the frames to process: the only one of a still, one every `every_s` seconds on average of a clip."""
     return range(0, len(clip), max(1, round(clip.fps * every_s)))
 
 
 def look_through(clip: Clip, recipe: FacesetRecipe, engine: Engine, folder: Path) -> Iterator[tuple[int, Sightings]]:
-    """The faces of a source, a stretch at a time, each saved in `folder` before it is given: (frames looked at, what was seen).
+    """The faces of a source, a stretch at a time, each saved in `folder` before it is yielded: (number of frames, sightings).
 
-    A stretch that is saved already is read back. A file that cannot be read gives one row that says so, from the frame on where it
-    fails.
+    A stretch saved earlier is read back. An unreadable file yields a row that says so, at the frame where reading fails.
     """
     source = clip.grant.sha256
     try:
@@ -104,7 +103,7 @@ def look_through(clip: Clip, recipe: FacesetRecipe, engine: Engine, folder: Path
 
 
 def _look(clip: Clip, numbers: range, recipe: FacesetRecipe, engine: Engine) -> list[_Row]:
-    """The last row says so where a frame cannot be read."""
+    """Rows of these frames; the last one says so if a frame cannot be read."""
     rows: list[_Row] = []
     for number in numbers:
         try:
@@ -119,7 +118,7 @@ def _look(clip: Clip, numbers: range, recipe: FacesetRecipe, engine: Engine) -> 
 
 
 def _judged(frame: Frame, face: Faces, recipe: FacesetRecipe, engine: Engine) -> _Row:
-    """One face, measured as far as it takes to say whether it may stay; only those that may are known to a recogniser."""
+    """One face, measured until it is rejected; only accepted faces are embedded by the recogniser."""
     row = _Row(frame.index, frame.time_s, box=face.boxes[0], keypoints=face.keypoints[0])
     try:
         row.side = quality.side_of(face.keypoints[0])
@@ -190,5 +189,5 @@ def _load(path: Path) -> Sightings:
             return Sightings(**{each.name: stored[each.name] for each in fields(Sightings)})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(
-            expected=f"a readable {path}", got=str(error), remedy="remove that file; the same call looks through its stretch again"
+            expected=f"a readable {path}", got=str(error), remedy="remove that file; the same call then processes its stretch again"
         ) from error

@@ -1,4 +1,4 @@
-"""Stand-in material for a faceset: what somebody's own folder looks like, filmed with actors and let out through the door."""
+"""Stand-in material for a faceset: an imitation of a user's folder, rendered with actors and exported."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +18,10 @@ from faceswap_lab.trust.marks.metadata import Lineage
 def film_material(
     folder: str | Path, *, hero: int = 7, friend: int = 21, clips: int = 3, photos: int = 24, size: int = 320
 ) -> Path:
-    """Films actor `hero` into `folder`: `clips` of speech of 4 seconds, `photos` of every pose, and what a real shoot has too.
+    """Film actor `hero` into `folder`: `clips` of speech of 4 seconds, `photos` of varied poses, and typical flaws of a real shoot.
 
-    That is a photograph out of focus, one from too far away, one that was saved twice, one that cuts the face, one of a wall, and
-    two of `friend`. Everything is marked and logged as an export of an actor. Returns the folder.
+    These are a photograph out of focus, one from too far away, one saved twice, one with the face cut off, one of a wall, and two
+    of `friend`. Everything is marked and logged as an export of an actor. Returns the folder.
     """
     place = Path(folder)
     for number in range(clips):

@@ -1,4 +1,4 @@
-"""The work behind `gather`: every face seen is kept with its numbers, or dropped with the reason."""
+"""The work behind `gather`: every detected face is kept with its measurements, or dropped with the reason."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ _BATCH = 100
 
 @dataclass(slots=True, kw_only=True)
 class _Face:
-    """One that may stay, on its way into the set. `row` is its row among the sightings."""
+    """A candidate for the set. `row` is its row in the sightings."""
 
     row: int
     person: str
@@ -47,7 +47,7 @@ class _Face:
 
 
 class Gathering:
-    """One run's work, step by step."""
+    """The steps of one run."""
 
     def __init__(self, *, run: Run, recipe: FacesetRecipe, clips: list[Clip], refused: list[Refused], found: layouts.Found) -> None:
         self.run, self.recipe, self.clips, self.refused, self.found = run, recipe, clips, refused, found
@@ -62,7 +62,7 @@ class Gathering:
         ]
 
     def work(self) -> None:
-        """Look, tell apart, cut, sort out, split and write; FaceError if no face is left."""
+        """Detect, identify, crop, deduplicate, split and write; FaceError if no face is left."""
         start = perf_counter()
         seen = self._look()
         subjects = {source: clip.subject for source, clip in self.by_source.items()}
@@ -82,7 +82,7 @@ class Gathering:
         self._finish(rows, who, perf_counter() - start)
 
     def _look(self) -> Sightings:
-        """Every face in every source, from the disk where an earlier attempt has looked."""
+        """All faces in all sources, read from disk where an earlier attempt has stored them."""
         folder, parts, done = self.run.path / "work", [], 0
         total = sum(_num_places(clip, self.recipe.every_s) for clip in self.clips)
         line, engine = Progress("faces", total, unit="frames"), OfflineEngine()
@@ -96,7 +96,7 @@ class Gathering:
         return Sightings.concat(parts)
 
     def _cut(self, seen: Sightings, who: Identified) -> list[_Face]:
-        """Crops of those who may stay, in `work/`: only now are pixels written, and only theirs."""
+        """Crops of the candidates, in `work/`: pixels are written only now, and only theirs."""
         folder = self.run.path / "work" / "crops"
         folder.mkdir(parents=True, exist_ok=True)
         chosen = [row for row, person in enumerate(who.person) if person]
@@ -177,7 +177,7 @@ class Gathering:
         return rows
 
     def _put(self, rows: list[Row], faces: list[_Face]) -> None:
-        """Crops into their places: as `Run.write`, with one segment of events for many."""
+        """Move crops into place as `Run.write` does, but with one event segment for many."""
         temporaries = {face.crop: face.temporary for face in faces}
         folder = self.run.path / "artifacts" / CROPS
         folder.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ class Gathering:
             self.run.flush()
             for row in some:
                 place = self.run.path / "artifacts" / row.crop
-                # Copied, so that an attempt which is stopped here finds its crops in `work/` again.
+                # Copied, so that the crops are still in `work/` if this attempt is interrupted.
                 hidden = place.with_name(f".part-{place.name}")
                 shutil.copyfile(temporaries[row.crop], hidden)
                 put_in_place(hidden, place)
@@ -219,7 +219,7 @@ class Gathering:
         return FaceError(
             expected="at least one face to keep",
             got=f"none from {len(self.clips)} files ({told or 'nothing was seen'})",
-            remedy="give larger, sharper or more frontal pictures, or lower the recipe's bounds",
+            remedy="give larger, sharper or more frontal pictures, or relax the recipe's thresholds",
         )
 
     def _finish(self, rows: list[Row], who: Identified, seconds: float) -> None:
@@ -247,7 +247,7 @@ class Gathering:
 
 
 def _num_places(clip: Clip, every_s: float) -> int:
-    """Frames to look at; 1 for a file that cannot be read, which is told of when its turn comes."""
+    """Number of frames to process; 1 for an unreadable file, which is reported when it is processed."""
     try:
         return len(sightings.places(clip, every_s))
     except LabError:
@@ -261,5 +261,5 @@ def _rounded(values: Float[np.ndarray, " n"]) -> tuple[float, ...]:
 
 
 def _lines(rows: Sequence[dict[str, Any]]) -> str:
-    """A JSON list, a row a line: both a program and a person can read it."""
+    """A JSON list with one row per line, to be readable by people too."""
     return "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows) + "\n]\n"

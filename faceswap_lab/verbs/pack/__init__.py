@@ -1,1 +1,1 @@
-"""`train --recipe pack`: the pack of actors, stage by stage."""
+"""`train --recipe pack`: the stages of making the pack of actors."""

@@ -1,6 +1,6 @@
-"""The verb `train` with the recipe `pack`: pictures of actors, three networks and their card, in insightface's layout.
+"""The verb `train` with the recipe `pack`: renders actors, and trains three networks in insightface's layout, with a model card.
 
-The run's artifact `pack/` is a folder that insightface's `FaceAnalysis` and the engine `insight:FOLDER` take as it is.
+The run's artifact `pack/` is a folder that insightface's `FaceAnalysis` and the engine `insight:FOLDER` can load as is.
 """
 
 import json
@@ -27,15 +27,15 @@ FOLDER, CARD, PARTS = "pack", "pack/card.json", "parts"
 
 
 def train_pack(recipe: PackRecipe, *, workers: int = 1, force: bool = False) -> TrainRun:
-    """Make a pack; blocks with one progress line a stage. With more than one worker, so many processes render and train.
+    """Make a pack; blocks with one progress line per stage. With several workers, that many processes render and train.
 
-    The same finished call returns its Run; an interrupted one goes on with the pictures and steps that are missing, and the
-    networks are the same as if it had not been interrupted. Raises ValueError for less than one worker, WeightsError
-    without insightface or the offline engine's weights, which the scores need.
+    An identical finished call returns its Run; an interrupted one resumes with the missing pictures and steps, and the networks
+    are the same as without the interruption. Raises ValueError for less than one worker, WeightsError without insightface or
+    the offline engine's weights, which the scores need.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    check_judges()  # before hours of work, at whose end they are needed
+    check_judges()  # before hours of work, since the scores at the end need them
     data = data_files.of_actors() | data_files.of_offline()
     run = TrainRun.start(lab_root(), "train", recipe, {}, data=data, force=force)
     if run.finished:
@@ -48,7 +48,7 @@ def train_pack(recipe: PackRecipe, *, workers: int = 1, force: bool = False) -> 
             _render(run, recipe.sets, parts, workers)
             _train(run, recipe, parts, workers)
         except KeyboardInterrupt:
-            print(f"stopped; {run.id} keeps its pictures and checkpoints: the same call goes on from there", flush=True)
+            print(f"stopped; {run.id} keeps its pictures and checkpoints: repeat the call to resume", flush=True)
             raise
         card = _card(run, recipe)
         with run.write(CARD) as path:
@@ -59,12 +59,12 @@ def train_pack(recipe: PackRecipe, *, workers: int = 1, force: bool = False) -> 
 
 
 def pack_of(run: Run) -> Path:
-    """The folder that a finished run with the recipe `pack` made. Raises RunError for another run, or an altered file."""
+    """The folder made by a finished run with the recipe `pack`. Raises RunError for any other run, or an altered file."""
     if run.verb != "train" or not run.finished or not run.has(CARD):
         raise RunError(
             expected="a finished run that trained a pack",
             got=f"{run.id} ({run.record.status})",
-            remedy="give the Run that lab.train(lab.recipes.pack()) returned",
+            remedy="pass the Run returned by lab.train(lab.recipes.pack())",
         )
     for name in FILES.values():
         run.artifact(f"{FOLDER}/{name}")
@@ -106,7 +106,7 @@ def _train(run: Run, recipe: PackRecipe, parts: Path, workers: int) -> None:
 
 
 def _card(run: Run, recipe: PackRecipe) -> dict[str, Any]:
-    """What the pack is: how it was made, of what, and how good it is."""
+    """The model card: how the pack was made, from what, and its scores."""
     trained = {event["network"]: event for event in run.events("trained", unique="network")}
     folder = run.artifact(f"{FOLDER}/{FILES['detector']}").parent
     spent = {task: event["seconds"] for task, event in trained.items()}

@@ -1,6 +1,6 @@
-"""What a pack is worth, on people whom no training opens: beside the offline engine, on plain and on degraded pictures.
+"""Scores of a pack on held-out people, compared with the offline engine, on plain and degraded pictures.
 
-This is evaluation: it renders actors of the split "test" and trains nothing.
+This is evaluation only: it renders actors of the split "test" and trains nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -55,12 +55,12 @@ DEGRADED: dict[str, Callable[[Image], Image]] = {
     "jpeg": _compressed,
     "dark": _dark,
 }
-"""Noise of 22 levels; blur of 3 pixels; JPEG of quality 12; a third of the light. Pictures have 224 pixels, faces about 120."""
+"""Noise of 22 levels; blur of 3 pixels; JPEG quality 12; a third of the light. Pictures have 224 pixels, faces about 120."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Sample:
-    """A frame with the truth in its pixels."""
+    """A frame with its ground truth in pixel coordinates."""
 
     seed: int
     frame: Frame
@@ -75,7 +75,7 @@ class _Sample:
 def score_pack(folder: Path, config: PackScores) -> dict[str, Any]:
     """Scores of the pack in a folder, and of the offline engine on the same pictures.
 
-    What each name means is in `docs/actors_pack.md`.
+    The names are explained in `docs/actors_pack.md`.
     """
     views = list(_views(config))
     engines: dict[str, Engine] = {"pack": open_engine(f"insight:{folder}", torch.device("cpu")), "offline": OfflineEngine()}
@@ -93,7 +93,7 @@ def score_pack(folder: Path, config: PackScores) -> dict[str, Any]:
 
 
 def check_judges() -> None:
-    """Raise WeightsError if the scores could not be taken: without insightface, or without the offline engine's weights."""
+    """Raise WeightsError if scoring is impossible: without insightface, or without the offline engine's weights."""
     check_installed()
     for name in catalogue.MODELS:
         catalogue.path(name)
@@ -102,10 +102,10 @@ def check_judges() -> None:
 def _views(config: PackScores) -> Iterator[tuple[int, LabelledView]]:
     seeds = range(config.first, config.first + config.num_actors)
     if {split_of(seed) for seed in (seeds[0], seeds[-1])} != {"test"}:
-        raise ValueError(f"a pack is scored on test people, got actors {seeds[0]} to {seeds[-1]}")
+        raise ValueError(f"a pack must be scored on test people, got actors {seeds[0]} to {seeds[-1]}")
     line = Progress("test pictures", len(seeds) * config.num_views, unit="pictures")
     for seed in seeds:
-        # The last of each actor's views may show glasses, a hat or a scarf.
+        # The last view of each actor may have glasses, a hat or a scarf.
         for number, labelled in enumerate(render_views(seed, [*range(config.num_views - 1), 7], _SIZE)):
             yield seed, labelled
             line.update((seed - seeds[0]) * config.num_views + number + 1)
@@ -119,7 +119,7 @@ def _sample(seed: int, labelled: LabelledView, kind: str) -> _Sample:
         image = np.full((*_FRAME, 3), labelled.image[:8].mean((0, 1)).astype(np.uint8), np.uint8)
         x, y = (int(value) for value in np.random.default_rng([96, seed]).integers(20, 400, 2))
         image[y : y + side, x : x + side] = cv2.resize(labelled.image, (side, side), interpolation=cv2.INTER_AREA)
-        # A pixel's middle lies at a whole number: shrinking moves it by a part of a pixel.
+        # Pixel centres are at integers: downscaling shifts them by a fraction of a pixel.
         shift = (scale - 1) / 2
         matrix = np.array([[scale, 0, x + shift], [0, scale, y + shift]])
     else:
@@ -183,14 +183,14 @@ def _scored(engine: Engine, samples: list[_Sample]) -> dict[str, Any]:
 
 
 def _is(box: Float[np.ndarray, " 4"], truth: Float[np.ndarray, " 4"]) -> bool:
-    """Whether a box is this face's, however its maker frames a face: its middle lies inside, its size is within a factor of two."""
+    """Whether a box matches this face, under any framing convention: its centre is inside, its size within a factor of two."""
     middle = (box[:2] + box[2:]) / 2
     size, wanted = (float(np.sqrt(np.prod(each[2:] - each[:2]))) for each in (box, truth))
     return bool((middle > truth[:2]).all() and (middle < truth[2:]).all() and wanted / 2 < size < wanted * 2)
 
 
 def _dense_error(face: Faces, sample: _Sample) -> list[float]:
-    """The landmarks' error, where the truth of this point set is known."""
+    """The landmark error, if the truth of this point set is known."""
     if face.landmarks is None or face.point_set not in sample.dense:
         return []
     return [landmark_error(face.landmarks[0], sample.dense[int(face.point_set)], sample.interocular)]

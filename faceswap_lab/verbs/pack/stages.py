@@ -1,6 +1,6 @@
-"""What making a pack comes down to, each in any process: pictures, and one network at a time that can stop and go on.
+"""Stages of making a pack, each runnable in any process: rendering pictures, and resumable training of one network.
 
-The same recipe gives the same files however many processes work on it: every picture and every step is drawn from its own number.
+The same recipe gives the same files for any number of processes: each picture and each step is seeded by its own number.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ FILES: Mapping[str, str] = {"detector": "det_actors.onnx", "points": "2d106_acto
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A network that is done: its file, its `step` events, its parameters' number, and the seconds that all attempts took."""
+    """A trained network: its file, its `step` events, its number of parameters, and the total seconds of all attempts."""
 
     task: str
     path: Path
@@ -59,7 +59,7 @@ class _Part:
 
 
 def render_parts(sets: PackSets, missing: Mapping[str, range], folder: Path, *, workers: int) -> Made[tuple[str, Path]]:
-    """Render these parts into `folder`, yielding the name and the file of each as it gets ready.
+    """Render these parts into `folder`, yielding the name and the file of each when it is done.
 
     Raises SplitError for a test person.
     """
@@ -90,15 +90,15 @@ class _Network:
 def train_networks(
     tasks: Sequence[str], recipe: str, parts: Sequence[Path], folder: Path, *, key: str, workers: int
 ) -> Made[Trained]:
-    """Train these networks of the recipe (as JSON) on the pictures in `parts`, yielding each as it is done."""
-    read_parts(parts, "train", folder)  # decoded once, before several processes would do it at the same time
+    """Train these networks of the recipe (as JSON) on the pictures in `parts`, yielding each when it is done."""
+    read_parts(parts, "train", folder)  # decoded once here, so that several processes do not do it at the same time
     networks = [_Network(task=task, recipe=recipe, key=key, parts=tuple(parts), folder=folder) for task in tasks]
     yield from run_tasks(networks, workers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Training(Generic[N]):
-    """A network's own: its first state, its training, which begins with whatever the state is by then, and its file."""
+    """The specifics of a network: its initial state, its training from the current state, and its export."""
 
     state: TrainState[N]
     train: Callable[[Stop], Iterator[Step]]
@@ -106,9 +106,9 @@ class _Training(Generic[N]):
 
 
 def train_network(task: str, recipe: PackRecipe, parts: Sequence[Path], folder: Path, *, key: str, stop: Stop = never) -> Trained:
-    """Train one network to the end and write its file; checkpoints in `folder`, made for `key`, let it go on where it stopped.
+    """Train one network to the end and write its file, resuming from a checkpoint in `folder` that was made for `key`.
 
-    Raises KeyboardInterrupt, with a checkpoint at the last step, when `stop()` becomes true or a signal comes.
+    Raises KeyboardInterrupt, with a checkpoint at the last step, when `stop()` becomes true or a signal arrives.
     """
     training = _training(task, recipe, read_parts(parts, "train", folder))
     place = folder / f"{task}.pt"
@@ -132,7 +132,7 @@ def train_network(task: str, recipe: PackRecipe, parts: Sequence[Path], folder: 
 
 def _training(task: str, recipe: PackRecipe, pictures: PackPictures) -> _Training[Any]:
     if task not in FILES:
-        raise ValueError(f"no network {task!r}; there are {', '.join(FILES)}")
+        raise ValueError(f"unknown network {task!r}; there are {', '.join(FILES)}")
     few = pictures[: recipe.num_for_places * recipe.sets.num_views]
     if task == "detector":
         detector = fresh_detector(recipe.detector)
@@ -154,13 +154,13 @@ def _training(task: str, recipe: PackRecipe, pictures: PackPictures) -> _Trainin
 
 
 def _num_parameters(net: nn.Module) -> int:
-    """Those that are in the file: the recogniser's directions of people are not."""
+    """Parameters in the exported file, which excludes the recogniser's class weights."""
     kept = net.net if isinstance(net, Recogniser) else net
     return sum(value.numel() for value in kept.parameters())
 
 
 def _resume(state: TrainState[N], place: Path, key: str) -> tuple[list[dict[str, Any]], float]:
-    """Go on from the checkpoint, if there is one; its events so far and the seconds spent."""
+    """Resume from the checkpoint, if there is one; its events so far and the seconds spent."""
     if not place.is_file():
         return [], 0.0
     saved = read_checkpoint(place, key=key, owner="this pack")

@@ -1,4 +1,4 @@
-"""Tasks in worker processes that stop together, each at a place where what it has done is kept."""
+"""Tasks in worker processes that stop together, each at a point where its progress is saved."""
 
 import multiprocessing
 import signal
@@ -16,16 +16,16 @@ from faceswap_lab.models.training.stopping import Stop, never, stop_on_signals
 
 T = TypeVar("T")
 Task = Callable[[Stop], T]
-"""What one process does; it asks now and then whether to stop, and raises KeyboardInterrupt if so."""
+"""The work of one process; it regularly checks whether to stop, and raises KeyboardInterrupt if so."""
 
 Made = Generator[T, None, None]
-"""What tasks give, as each gets ready. To be closed by whoever does not go to its end: that stops the others."""
+"""Results of tasks, as they complete. A caller that does not exhaust it must close it, which stops the remaining tasks."""
 
 
 def run_tasks(tasks: Sequence[Task[T]], workers: int) -> Made[T]:
-    """Run the tasks: one after the other here, or in processes of their own.
+    """Run the tasks: sequentially in this process, or in worker processes.
 
-    A signal to this process, or an error in one of the others, stops them all: each keeps what it has and ends.
+    A signal to this process, or an error in a worker, stops all of them: each saves its progress and ends.
     """
     if workers == 1 or len(tasks) == 1:
         for task in tasks:
@@ -45,13 +45,13 @@ def run_tasks(tasks: Sequence[Task[T]], workers: int) -> Made[T]:
 
 
 _stopping: Any = None
-"""In a worker: the flag that its parent sets."""
+"""In a worker: the stop flag set by its parent."""
 
 
 def _begin_worker(stopping: Any) -> None:
-    global _stopping  # a pool hands nothing else on to its workers that a task could ask later
+    global _stopping  # the only way to pass state from a pool's initializer to its tasks
     _stopping = stopping
-    # A terminal's Ctrl-C goes to every process at once; the parent passes it on, so that all end the same way.
+    # Ctrl-C in a terminal signals every process; workers ignore it and rely on the parent, so that all end the same way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -61,7 +61,7 @@ def _in_worker(task: Task[T]) -> T:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread for torch and for OpenCV: sums come out the same everywhere, and several trainings don't slow each other down."""
+    """A single thread for torch and OpenCV: sums are reproducible, and parallel trainings do not slow each other down."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

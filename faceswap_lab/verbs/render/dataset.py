@@ -1,4 +1,4 @@
-"""The handle of a render run: samples that can be read, and a folder that can leave."""
+"""The class of render runs: reading their samples, and exporting them as a folder."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from faceswap_lab.verbs.recipes import RenderRecipe
 
 FILES = frozenset({".tar", ".zip", ".mp4", ".mkv", ".mov", ".png", ".jpg", ".jpeg"})
-"""Suffixes that no folder has."""
+"""Suffixes of files, rejected as the name of a folder."""
 
 
 class ShardRun(Run):
-    """What `render` returns."""
+    """A render run, as returned by `lab.render`."""
 
     VERB: ClassVar[str | None] = "render"
     RESULT_VERSION: ClassVar[int] = 1
@@ -32,24 +32,24 @@ class ShardRun(Run):
             yield from shards.read_shard(self.artifact(shard_name(number)))
 
     def export(self, path: str | Path) -> Path:
-        """Let the shards out as a folder with their manifest: through the gate, logged, all or none.
+        """Export the shards atomically as a folder with their manifest: checked by the gate, and logged.
 
         Every mark is read back first. The bytes are those of the run. An older export of that name is replaced. Raises ValueError
-        for a file's name, RunError for an unfinished run, and as `trust.export_dataset.export_dataset`.
+        for a file name, RunError for an unfinished run; other errors as in `trust.export_dataset.export_dataset`.
         """
         from faceswap_lab.verbs.recipes import RenderRecipe
 
         self.require_finished()
         destination = Path(path).absolute()
         if destination.suffix.lower() in FILES:
-            raise ValueError(f"a render run is exported as a folder, not as {destination.name!r}")
+            raise ValueError(f"a render run must be exported as a folder, got {destination.name!r}")
         manifest = self.artifact(MANIFEST)
         pairs = subjects(self.recipe(RenderRecipe))
         return export_dataset(manifest.parent, destination, run=self.id, pairs=pairs, root=self.root).path
 
 
 def subjects(recipe: "RenderRecipe") -> set[tuple[str, str]]:
-    """(source, target) subjects of all pictures: everybody as themselves, and with `recast` as who gives the face."""
+    """(source, target) subjects of all pictures: each actor as themselves, and with `recast` those of the true swaps."""
     from faceswap_lab.verbs.render.samples import source_of, target_of
 
     targets = [target_of(recipe, number) for number in range(recipe.num_samples)]

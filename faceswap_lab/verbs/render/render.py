@@ -1,8 +1,8 @@
-"""The verb `render`: people, performances and views in, a Run with shards of pictures and their ground truth out.
+"""The verb `render`: renders shards of pictures of actors with their ground truth.
 
-Shards stay in the run's folder until `datasets.export` lets them out. Every picture carries its mark from the first byte, and every
-sample says that it is synthetic: what leaves is what was written, and what is copied past the door is marked all the same. That
-mark has no time in it: the same recipe gives the same bytes.
+Shards stay in the run's folder until `ShardRun.export` exports them. Every picture is marked when it is written, and every sample
+says that it is synthetic, so that exports are the bytes of the run, and copies made without an export are marked too. This mark has
+no time in it: the same recipe gives the same bytes.
 """
 
 import json
@@ -42,14 +42,14 @@ PARTS = "parts"
 
 
 def check_recipe(recipe: RenderRecipe, workers: int) -> None:
-    """Raise ValueError for what cannot be rendered, DeviceError for pictures that would not fit into memory."""
+    """Raise ValueError for an invalid recipe, DeviceError for pictures that would not fit into memory."""
     for name in ("num_actors", "num_views", "shard_size"):
         if getattr(recipe, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(recipe, name)}")
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     if not recipe.kinds:
-        raise ValueError("name at least one kind of performance")
+        raise ValueError("give at least one kind of performance")
     for kind in recipe.kinds:
         check_kind(kind)
     check_light(recipe.light)
@@ -62,20 +62,19 @@ def check_recipe(recipe: RenderRecipe, workers: int) -> None:
     check_seed(recipe.seed + recipe.num_samples - 1, "the last performance seed")
     if split_of(recipe.first) != split_of(last):
         raise ValueError(
-            f"actors {recipe.first}..{last} are of two splits ({split_of(recipe.first)}, {split_of(last)}): render them apart"
+            f"actors {recipe.first}..{last} are of two splits ({split_of(recipe.first)}, {split_of(last)}): render them separately"
         )
     if recipe.recast and recipe.num_actors < 2:
         raise ValueError("recast needs at least 2 actors")
-    take_of(recipe, 0)  # what a take refuses, it refuses here, before anything is made
+    take_of(recipe, 0)  # raises the errors of an invalid take before anything is made
     check_memory(recipe.size * int(np.ceil(np.sqrt(workers))))
 
 
 def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", force: bool = False) -> ShardRun:
-    """Render a data set; blocks with one progress line. With more than one worker, processes of a local Dask cluster.
+    """Render a data set; blocks with one progress line. With several workers, in processes of a local Dask cluster.
 
-    The same finished call returns its Run; an interrupted one goes on with the shards that are missing, and the result is the
-    same, to the byte, as if it had not been interrupted. Raises ValueError for a recipe that cannot be, DeviceError for pictures
-    too large for the memory.
+    An identical finished call returns its Run; an interrupted one resumes with the missing shards, and the result is byte-identical
+    to that without the interruption. Raises ValueError for an invalid recipe, DeviceError for pictures too large for memory.
     """
     check_recipe(recipe, workers)
     where = devices.pick(device)
@@ -92,7 +91,7 @@ def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", force
     return run
 
 
-# --- making them ----------------------------------------------------------------------------------------------------------------
+# --- making shards --------------------------------------------------------------------------------------------------------------
 
 
 def _make_shards(run: Run, recipe: RenderRecipe, workers: int, device: str) -> None:
@@ -109,7 +108,7 @@ def _make_shards(run: Run, recipe: RenderRecipe, workers: int, device: str) -> N
                     Path(part).replace(path)
                 line.update(recipe.num_shards - len(missing) + done)
     except KeyboardInterrupt:
-        print(f"stopped; {run.id} keeps its finished shards: the same call goes on from there", flush=True)
+        print(f"stopped; {run.id} keeps its finished shards: repeat the call to resume", flush=True)
         raise
     finally:
         shutil.rmtree(parts, ignore_errors=True)
@@ -118,7 +117,7 @@ def _make_shards(run: Run, recipe: RenderRecipe, workers: int, device: str) -> N
 
 @contextmanager
 def _workers(count: int) -> Iterator[Any]:
-    """A function that gives (number, path) of each shard as it gets ready: inline for one worker, else on a local cluster."""
+    """A function that yields (number, path) of each shard when it is done: inline for one worker, else on a local cluster."""
     if count == 1:
         yield _inline
         return
@@ -142,7 +141,7 @@ def _inline(text: str, numbers: list[int], folder: str, run: str, device: str) -
 
 
 def make_shard(text: str, number: int, folder: str, run: str, device: str) -> tuple[int, str]:
-    """Renders one shard of the recipe `text` into `folder`; its number and path. Runs in any process."""
+    """Render one shard of the recipe `text` into `folder`; its number and path. Runs in any process."""
     recipe = from_json(RenderRecipe, text)
     whole = Path(folder) / f"{number:06d}.tar"
     first = number * recipe.shard_size

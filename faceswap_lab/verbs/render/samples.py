@@ -1,4 +1,4 @@
-"""What each sample of a render recipe shows, known before anything is rendered: take, frame, and whose face its truth has."""
+"""The content of each sample of a render recipe, computed without rendering: take, frame, and whose face its truth has."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ _CONTINUOUS_S = 20.0
 
 
 def take_of(recipe: RenderRecipe, number: int) -> tuple[Take, int]:
-    """The take of a sample and the frame that it shows (a clip shows all)."""
+    """The take of a sample and the frame that it shows (a clip shows all frames)."""
     kind, seed = recipe.kinds[number % len(recipe.kinds)], recipe.seed + number
     clips = recipe.form == "clips"
     still = kind in ("range", "still")
@@ -30,17 +30,17 @@ def take_of(recipe: RenderRecipe, number: int) -> tuple[Take, int]:
 
 
 def target_of(recipe: RenderRecipe, number: int) -> Actor:
-    """Who performs in a sample."""
+    """The actor who performs in a sample."""
     return Actor(recipe.first + number // recipe.num_views)
 
 
 def source_of(recipe: RenderRecipe, number: int) -> Actor:
-    """Whose face a sample's truth has: another of the same actors."""
+    """The actor whose face a sample's truth has: another one of the recipe's actors."""
     own = number // recipe.num_views
     step = int(np.random.default_rng([72, recipe.seed + number]).integers(1, recipe.num_actors))
     return Actor(recipe.first + (own + step) % recipe.num_actors)
 
 
 def shard_name(number: int) -> str:
-    """The artifact's name of a shard."""
+    """The artifact name of a shard."""
     return f"shards/{number:06d}.tar"

@@ -1,1 +1,1 @@
-"""`swap`: one face on another's performance, and what was made."""
+"""`swap`: one person's face on another's performance, and the resulting run."""

@@ -1,8 +1,7 @@
-"""A long result, written in parts: what is done stays done, whatever comes after.
+"""Writing a long result in parts, so that finished work survives interruptions.
 
-A part is an artifact of some hundred frames, lossless, whose frames stand alone, so that the joined file holds to the bit what an
-unbroken run would have written. A run that is killed loses the part it was at; one that is interrupted or fails keeps all batches
-that were finished before.
+A part is an artifact of some hundred losslessly encoded, independent frames, so that the joined file is bit-identical to that of an
+uninterrupted run. A killed run loses its current part; one that is interrupted or fails keeps all batches finished before.
 """
 
 import shutil
@@ -25,7 +24,7 @@ FOLDER = "parts"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """An artifact with the frames from number `first`: when each is shown, and how many faces were swapped and left in it."""
+    """An artifact with the frames from number `first`: the time of each, and the numbers of faces swapped and left in it."""
 
     name: str
     first: int
@@ -35,12 +34,12 @@ class Part:
 
     @property
     def stop(self) -> int:
-        """The number of the frame that follows."""
+        """The number of the frame after the part."""
         return self.first + len(self.times_s)
 
 
 def recorded(run: Run) -> list[Part]:
-    """The parts that were ever finished, in order and without a gap, whether their files are still there or not."""
+    """All parts ever finished, in order and up to the first gap, whether or not their files still exist."""
     parts: list[Part] = []
     for event in sorted(run.events("part", unique="name"), key=lambda event: int(event["first"])):
         if event["first"] != (parts[-1].stop if parts else 0):
@@ -51,7 +50,7 @@ def recorded(run: Run) -> list[Part]:
 
 
 def kept(run: Run) -> list[Part]:
-    """The parts that earlier attempts have left and that stand. RunError for one that was altered since."""
+    """The intact parts of earlier attempts. RunError for one that was altered since."""
     parts = list(takewhile(lambda part: run.has(part.name), recorded(run)))
     for part in parts:
         run.artifact(part.name)
@@ -68,9 +67,9 @@ def write_part(
     size: tuple[int, int],
     spent: dict[str, float],
 ) -> Part | None:
-    """The next part: batches until they make `num_frames` or end. None if none came.
+    """The next part: batches until there are `num_frames` or they end. None if there are none.
 
-    If `batches` raises, the part is kept with what came before, then the error goes on as itself. Seconds of encoding are added to
+    If `batches` raises, the part is kept with the frames so far, and the error is raised again. Seconds of encoding are added to
     `spent` as "write".
     """
     opening = next(batches, None)
@@ -91,7 +90,7 @@ def write_part(
         except BaseException as error:
             failure = error
         part = _part(name, first, encoder.finish())
-        # Told before the file gets its name, so that no interrupt comes between; `kept` looks for the file too.
+        # Emitted before the file is renamed, so that no interrupt can come between; `kept` checks for the file too.
         run.emit("part", name=name, first=first, times_s=part.times_s, num_faces=part.num_faces, num_left=part.num_left)
     if failure is not None:
         raise failure
@@ -104,21 +103,21 @@ def _part(name: str, first: int, frames: Sequence[tuple[float, int, int]]) -> Pa
 
 
 def join_parts(run: Run, result: str, parts: Sequence[Part]) -> None:
-    """Artifact `result` from all parts, without encoding anything again."""
+    """Join all parts into the artifact `result`, without re-encoding."""
     with run.write(result) as path:
         remove_leftovers(path)
         join(path, [run.artifact(part.name) for part in parts], [time_s for part in parts for time_s in part.times_s])
 
 
 def remove_parts(run: Run) -> None:
-    """Give the parts' space back once the result stands."""
+    """Remove the parts once the result is complete."""
     folder = run.path / "artifacts" / FOLDER
     if folder.exists():
         shutil.rmtree(folder)
 
 
 class _Encoder:
-    """A thread that writes batches as they come: an interrupt, which reaches the main thread only, never cuts one in two."""
+    """A thread that encodes batches: an interrupt, which only reaches the main thread, cannot split one."""
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int], spent: dict[str, float]) -> None:
         self._batches: SimpleQueue[Sequence[SwappedFrame] | None] = SimpleQueue()
@@ -130,14 +129,14 @@ class _Encoder:
         self._thread.start()
 
     def put(self, batch: Sequence[SwappedFrame]) -> None:
-        """Hand a whole batch over; waits while one waits already. Raises what the encoder raised."""
+        """Queue a batch; blocks while another is pending. Raises the encoder's errors."""
         self._free.acquire()
         if self._error is not None:
             raise self._error
         self._batches.put(batch)
 
     def finish(self) -> list[tuple[float, int, int]]:
-        """Write what was handed over to its end; of each frame the time and the faces swapped and left. Raises as `put`."""
+        """Finish encoding; the time of each frame and its numbers of faces swapped and left. Errors as in `put`."""
         self._batches.put(None)
         self._thread.join()
         if self._error is not None:

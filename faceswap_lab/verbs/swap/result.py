@@ -1,4 +1,4 @@
-"""The handle of a swap run: its frames as footage, whose face is on whom, and the way out."""
+"""The class of swap runs: the result as footage, its people, and its export."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -17,13 +17,13 @@ RESULT = "result.mkv"
 
 
 class SwapRun(Run):
-    """What `lab.swap` returns."""
+    """A swap run, as returned by `lab.swap`."""
 
     VERB: ClassVar[str | None] = "swap"
     RESULT_VERSION: ClassVar[int] = 1
 
     def footage(self) -> Clip:
-        """The frames, lossless, with the consents of both people going along. RunError if the swap is not finished."""
+        """The frames, lossless, still subject to the consents of both people. RunError if the swap is not finished."""
         source, target = self.people()
         path = self.artifact(RESULT)
         return Clip(
@@ -39,12 +39,12 @@ class SwapRun(Run):
         )
 
     def people(self) -> "tuple[Person, Person]":
-        """(source, target), opened again. RunError if the swap is not finished or its record names nobody."""
+        """(source, target), reopened. RunError if the swap is not finished or its record is invalid."""
         self.require_finished()
         return self._person("source"), self._person("target")
 
     def lineage(self) -> Lineage:
-        """Whose face is on whom: what the gate is asked and the mark says."""
+        """Whose face is on whom, for the gate and the mark."""
         from faceswap_lab.verbs.people import subject_of
 
         source, target = self.people()
@@ -52,10 +52,10 @@ class SwapRun(Run):
         return Lineage(run=self.id, source=subject_of(source), target=subject_of(target), trained=trained, inputs=self.inputs)
 
     def export(self, path: str | Path) -> Path:
-        """Let the result out: through the gate, marked and logged, with the target's sound, colour tags and range.
+        """Export the result: checked by the gate, marked and logged, with the target's sound, colour tags and range.
 
-        `.mp4` for a clip, `.png` or `.jpg` for a still. Every sound track of the target is copied; of an excerpt, the stretch that
-        belongs to its frames. Raises ConsentError if what was agreed has since been withdrawn or has run out.
+        `.mp4` for a clip, `.png` or `.jpg` for a still. All sound tracks of the target are copied; for an excerpt, the matching
+        stretch of them. Raises ConsentError if a consent has been withdrawn or has expired since.
         """
         _, target = self.people()
         shown, about, destination = self.footage(), self.lineage(), Path(path)
@@ -72,7 +72,7 @@ class SwapRun(Run):
         ).path
 
     def _person(self, side: str) -> "Person":
-        # Here and not above: whoever lists runs does not wait for the renderer.
+        # Imported here, so that listing runs does not import the renderer.
         from faceswap_lab.verbs.people import reopened
 
         try:
@@ -86,7 +86,7 @@ class SwapRun(Run):
 
 
 def _origins(person: "Person") -> tuple[str, ...]:
-    """What the gate judges a derived file by: actors and admitted files, through any number of swaps."""
+    """The actors and admitted files that a derived file goes back to, for the gate, through any number of swaps."""
     from faceswap_lab.verbs.people import subject_of
 
     subject = subject_of(person)

@@ -1,4 +1,4 @@
-"""The verb `swap`: footage, a source and a swapper in, a Run with the finished frames out."""
+"""The verb `swap`: puts a source's face on footage with a swapper; the Run has the resulting frames."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -33,10 +33,10 @@ from faceswap_lab.verbs.train.result import WEIGHTS, TrainRun
 from faceswap_lab.verbs.train.train import TRAINED_ON
 
 PART_FRAMES = 200
-"""About how many frames a kill can cost (see `verbs.swap.parts`)."""
+"""About the number of frames lost by a kill (see `verbs.swap.parts`)."""
 
 _MAX_LISTED = 1000
-# ffmpeg's filters for a turn clockwise in degrees.
+# ffmpeg filters for clockwise rotations in degrees.
 _TURNS = {90: "transpose=clock", 180: "hflip,vflip", 270: "transpose=cclock"}
 
 
@@ -90,16 +90,16 @@ def swap(
     """Put `source`'s face on `target` (one footage or several; several give a list of Runs).
 
     `swapper` is "warp", which needs no training, the Run or run id that `train` returned, or "inswapper:FILE.onnx", which needs an
-    engine with the recogniser that the file was trained with (`recipe.engine`). `corrections` are points a hand has
-    set (`align(...).corrections`). Frames without a face stay as they are and are counted, and so are the faces that
-    `select` leaves. With `preview` only so many first frames are swapped, as a run of its own.
+    engine with the recogniser that the file was trained with (`recipe.engine`). `corrections` are manually set points
+    (`align(...).corrections`). Frames without a face are left unchanged and counted, and so are faces not chosen by `select`.
+    With `preview` only that many frames from the start are swapped, as a separate run.
 
-    `select`, `every`, `colour`, `engine` and `preview` are fields of the recipe (see `SwapRecipe`, `StreamConfig`); where one is
-    given it takes the place of what `recipe` says.
+    `select`, `every`, `colour`, `engine` and `preview` are fields of the recipe (see `SwapRecipe`, `StreamConfig`) and, if given,
+    take precedence over `recipe`.
 
-    An interrupted or killed swap goes on when the same call is made again, with the same result as if it had not been. Raises
-    ConsentError if the gate refuses the pair, FaceError if the source shows no face, or the target in no frame; the message then
-    says whether turning the picture would help.
+    An interrupted or killed swap resumes when the call is repeated, with the same result as without the interruption. Raises
+    ConsentError if the gate refuses the pair, FaceError if there is no face in the source, or in any frame of the target; the
+    message then says whether rotating the picture would help.
     """
     stream = {"stream__select": select, "stream__every": every, "stream__colour": colour}
     asked = {name: value for name, value in {**stream, "engine": engine, "preview": preview}.items() if value is not None}
@@ -112,7 +112,7 @@ def swap(
         ]
     check_person(target, "target")
     if isinstance(target, Actor):
-        raise TypeError(f'an actor is no footage: put the face on lab.actor({target.seed}).perform("speech")')
+        raise TypeError(f'an actor is not footage: put the face on lab.actor({target.seed}).perform("speech")')
     assert isinstance(target, Footage)
     check_swap(subject_of(source), subject_of(target), root=lab_root())
     where = devices.pick(device)
@@ -158,10 +158,10 @@ def _perform(
     run.emit("device", device=devices.describe(where), providers=providers)
     if providers:
         _note(f"{run.id}: on {devices.describe(where)}; {', '.join(f'{name} on {each}' for name, each in providers.items())}")
-    # What actors perform is upright.
+    # Actors' performances are always upright.
     turn = turn_to_upright(target, engine) if isinstance(target, Clip | Excerpt) else None
     if turn is not None:
-        _note(f"{run.id}: faces are surer when the picture is turned by {turn} degrees clockwise: {_turned(target, turn)}")
+        _note(f"{run.id}: detection is surer when the picture is turned by {turn} degrees clockwise: {_turned(target, turn)}")
     num_frames = min(recipe.preview or len(target), len(target))
     if not run.has(RESULT):
         done = kept(run)
@@ -198,10 +198,10 @@ def _go_on(
     done: list[Part],
     num_frames: int,
 ) -> list[Part]:
-    """Write the parts that are missing, with one progress line; an interrupt or an error keeps what was finished before it."""
+    """Write the missing parts, with one progress line; an interrupt or an error keeps what was finished before."""
     size, first = recipe.stream.batch_size, done[-1].stop if done else 0
     if first:
-        _note(f"{run.id}: goes on at frame {first} of {num_frames}")
+        _note(f"{run.id}: resumes at frame {first} of {num_frames}")
     part_frames = -(-PART_FRAMES // size) * size
     spent: dict[str, float] = {}
     line, start = Progress("swap", num_frames - first, unit="frames"), perf_counter()
@@ -221,7 +221,7 @@ def _go_on(
             parts.append(part)
     except KeyboardInterrupt:
         num_kept = sum(len(part.times_s) for part in recorded(run))
-        _note(f"stopped; {run.id} keeps its first {num_kept} frames: the same call goes on there")
+        _note(f"stopped; {run.id} keeps its first {num_kept} frames: repeat the call to resume")
         raise
     finally:
         frames.close()  # type: ignore[attr-defined]  # a generator: its threads end here
@@ -233,7 +233,7 @@ def _go_on(
 def _reported(
     run: Run, lists: Iterator[list[SwappedFrame]], line: Progress, spent: dict[str, float]
 ) -> Iterator[list[SwappedFrame]]:
-    """The same batches; each frame is told to the run, each batch to the progress line."""
+    """The same batches, emitting an event for each frame and updating the progress line for each batch."""
     number = 0
     for batch in lists:
         for each in batch:
@@ -254,9 +254,9 @@ def _finish(run: Run, recipe: SwapRecipe, target: Footage, source: Person, where
         for name, value in event["stages"].items():
             stages[name] = round(stages.get(name, 0.0) + value, 2)
     if missed:
-        _note(f"{run.id}: no face in {len(missed)} of {len(num_faces)} frames; they are as they came")
+        _note(f"{run.id}: no face in {len(missed)} of {len(num_faces)} frames; they are unchanged")
     if sum(num_left):
-        _note(f"{run.id}: {sum(num_left)} faces beside the largest are as they came; select='all' swaps them too (--select all)")
+        _note(f"{run.id}: {sum(num_left)} faces other than the largest are unchanged; select='all' swaps them too (--select all)")
     remove_parts(run)
     run.finish(
         device=devices.describe(where),
@@ -278,13 +278,13 @@ def _finish(run: Run, recipe: SwapRecipe, target: Footage, source: Person, where
 
 
 def _shares(spent: dict[str, float]) -> str:
-    """Where the time goes, as shares of all stages' busy seconds; they overlap, so the largest is what the others wait for."""
+    """Busy time of each stage as a share of the total; stages overlap, so the one with the largest share is the bottleneck."""
     total = sum(spent.values()) or 1.0
     return ", ".join(f"{name} {100 * seconds / total:.0f} %" for name, seconds in spent.items())
 
 
 def _warn_of_other_points(run: Run, trained: TrainRun, engine: str) -> None:
-    """Trainings cut their crops by the offline engine's five points; another engine's lie elsewhere, which no error would show."""
+    """Warn if the engine is not the one whose five points align training crops: others' differ, which raises no error."""
     if engine == TRAINED_ON:
         return
     warning = (
@@ -296,13 +296,13 @@ def _warn_of_other_points(run: Run, trained: TrainRun, engine: str) -> None:
 
 
 def _note(text: str) -> None:
-    """For people, beside the answer: standard output may be read by a program."""
+    """Print to standard error: standard output may be read by a program."""
     print(text, file=sys.stderr, flush=True)
 
 
 def _no_face(target: Footage, turn: int | None, num_frames: int) -> FaceError:
-    """Says by which turn (degrees clockwise) of the picture a face is found, if by one."""
-    remedy = "choose footage with a face of at least 20 pixels, or set its points by hand (lab.align)"
+    """The error, which names the rotation (degrees clockwise) by which a face is found, if there is one."""
+    remedy = "choose footage with a face of at least 20 pixels, or set its points manually (lab.align)"
     if turn is not None:
         remedy = f"a face is found when the picture is turned by {turn} degrees clockwise: {_turned(target, turn)}"
     some = "its" if num_frames == len(target) else "its first"
@@ -319,7 +319,7 @@ def _name(target: Footage) -> str:
 
 
 def _known(source: Person, swapper: AnySwapper, engine: Engine, num_frames: int) -> Source:
-    """What the swapper has to see of the source; one that was trained on them needs only the name."""
+    """The source as the swapper needs it; one trained on this person needs only the name."""
     if swapper.needs.source == "trained":
         return Source(subject=source.subject, frames=[], faces=[])
     shown = footage_of(source, performance="still", num_frames=num_frames, seed=0, size=512)

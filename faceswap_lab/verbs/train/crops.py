@@ -1,4 +1,4 @@
-"""Training crops of two people, aligned as a detector sees them: the network must learn what it will be given."""
+"""Training crops of two people, aligned by detected points, as at inference."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,16 +33,16 @@ _KEYS = ("self_images", "self_masks", "inputs", "targets", "target_masks")
 
 
 def supervised(recipe: PairRecipe, source: Person, target: Person) -> bool:
-    """Whether this recipe will learn from truth with these two. Raises ValueError if it must and cannot."""
+    """Whether this recipe uses ground truth for these two. Raises ValueError if it requires truth that does not exist."""
     actors = isinstance(source, Actor) and isinstance(target, Actor)
     if recipe.supervision == "truth" and not actors:
-        raise ValueError("supervision='truth' needs two actors: nobody knows the true swap of real footage; use 'auto' or 'none'")
+        raise ValueError("supervision='truth' needs two actors: the true swap of real footage is unknown; use 'auto' or 'none'")
     return actors and recipe.supervision != "none"
 
 
 def gather(recipe: PairRecipe, source: Person, target: Person, engine: Engine, line: Progress) -> tuple[Portraits, Portraits]:
-    """Crops of (source, target). Frames without a face are left out. Raises FaceError if fewer than 4 are left of either,
-    SplitError for a test person."""
+    """Crops of (source, target). Frames without a face are skipped. Raises FaceError if fewer than 4 are left of either, SplitError
+    for a test person."""
     people = (source, target)
     check_learnable(*people)
     with_truth = supervised(recipe, source, target)
@@ -69,13 +69,13 @@ def gather(recipe: PairRecipe, source: Person, target: Person, engine: Engine, l
             raise FaceError(
                 expected=f"at least {_FEWEST} frames with a face of {person.subject}",
                 got=str(count),
-                remedy="give footage in which the face is at least 40 pixels wide and mostly seen from the front",
+                remedy="give footage in which the face is at least 40 pixels wide and mostly frontal",
             )
     return shelves[0].portraits(), shelves[1].portraits()
 
 
 def _takes(person: Person, data: CropData, number: int) -> Iterator[Footage]:
-    """What a person is seen in: their footage, or for an actor a take of everything and many short ones of speech."""
+    """A person's footage, or for an actor one take of kind "range" and many short ones of speech."""
     if not isinstance(person, Actor):
         yield person
         return
@@ -125,7 +125,7 @@ def _one(take: Footage, truth: Take | None, number: int, engine: Engine, size: i
 def _rendered_mask(take: Take, number: int, matrix: np.ndarray, size: int) -> np.ndarray:
     """(size, size, 2): the region to paste, and eyes and mouth.
 
-    The region is all that the truth changes, so that the mask fades beyond it rather than inside it.
+    The region covers everything that the truth changes, so that the mask fades outside it rather than inside.
     """
     rendered = take.rendered(number)
     cut = align.warp(rendered.face_mask, matrix, (size, size), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT)
@@ -135,7 +135,7 @@ def _rendered_mask(take: Take, number: int, matrix: np.ndarray, size: int) -> np
 
 
 def _focus(points: np.ndarray, groups: tuple[tuple[int, ...], ...], size: int) -> np.ndarray:
-    """(size, size) float32: 1 on the hulls of the groups of points (crop pixels), grown a little, with a soft edge."""
+    """(size, size) float32: 1 on the convex hulls of the groups of points (crop pixels), dilated slightly and feathered."""
     mask = np.zeros((size, size), np.uint8)
     for group in groups:
         cv2.fillConvexPoly(mask, cv2.convexHull(points[list(group)].round().astype(np.int32)), 255)
@@ -151,7 +151,7 @@ def _places(take: Footage, limit: int) -> Iterator[int]:
 
 @dataclass(slots=True)
 class _Shelf:
-    """Pictures by name as they come in, then as one Portraits."""
+    """Collects pictures by name, to be stacked into one Portraits."""
 
     rows: dict[str, list[Tensor]] = field(default_factory=dict)
 
@@ -169,7 +169,7 @@ class _Shelf:
 
 
 def save(path: Path, people: tuple[Portraits, Portraits]) -> None:
-    """Write both people's crops as one file of stacks, which the caller renames into place."""
+    """Write both people's crops to one file of stacks, which the caller renames into place."""
     stacks = {
         f"{number}.{key}": tensor.numpy()
         for number, portraits in enumerate(people)

@@ -1,4 +1,4 @@
-"""The handle of a train run: the swapper that it made."""
+"""The class of train runs, with the trained swapper."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,7 +14,7 @@ WEIGHTS = "pair.safetensors"
 
 
 class TrainRun(Run):
-    """What `lab.train` returns."""
+    """A train run, as returned by `lab.train`."""
 
     VERB: ClassVar[str | None] = "train"
     RESULT_VERSION: ClassVar[int] = 1
@@ -27,8 +27,8 @@ class TrainRun(Run):
         swapper = PairSwapper.load(self.artifact(WEIGHTS), where)
         if swapper.card.name != self.id:
             raise WeightsError(
-                expected=f"the weights that {self.id} trained",
-                got=f"those of {swapper.card.name}, by their card",
+                expected=f"the weights trained by {self.id}",
+                got=f"those of {swapper.card.name}, according to their card",
                 remedy=f"name {swapper.card.name} itself as the swapper, or train again",
             )
         return swapper

@@ -1,4 +1,4 @@
-"""The verb `train`: two people and a recipe in, a Run with a pair swapper's weights out; or with the recipe `pack`, a pack."""
+"""The verb `train`: trains a pair swapper of two people; or with the recipe `pack`, a pack."""
 
 import sys
 from dataclasses import replace
@@ -30,7 +30,7 @@ from faceswap_lab.verbs.train import crops
 from faceswap_lab.verbs.train.result import WEIGHTS, TrainRun
 
 TRAINED_ON = "offline"
-"""The engine whose points place the crops of every training of a pair."""
+"""The engine whose points align the training crops of every pair."""
 
 CROPS, CHECKPOINT = "crops.safetensors", "checkpoint.pt"
 
@@ -44,25 +44,26 @@ def train(
     workers: int = 1,
     force: bool = False,
 ) -> TrainRun:
-    """Train a swapper of `source` and `target`, either of whom it can then put on the other; blocks with one progress line.
+    """Train a swapper of `source` and `target`, which works in both directions; blocks with one progress line.
 
-    Without a recipe it is that of `recipes.pair()`.
-    With two actors and `supervision` "auto" it learns from truth, else from each person's own pictures. The same finished call
-    returns its Run; an interrupted one goes on where it stopped, with the same result as if it had not. Raises ConsentError if
-    the gate refuses either person, SplitError if one of them is a test person, ValueError for what does not go with the recipe.
+    The default recipe is `recipes.pair()`.
+    With two actors and `supervision` "auto" it learns from ground truth, else from each person's own pictures. An identical
+    finished call returns its Run; an interrupted one resumes, with the same result as without the interruption. Raises
+    ConsentError if the gate refuses either person, SplitError if one of them is a test person, ValueError for arguments that the
+    recipe does not allow.
 
-    With a recipe of `recipes.pack()` nobody is named: what is trained are the three networks of a pack, by `workers` processes on
-    the CPU (see `verbs.pack.pack`).
+    With a recipe of `recipes.pack()`, no people are given: the three networks of a pack are trained, by `workers` processes on the
+    CPU (see `verbs.pack.pack`).
     """
     recipe = pair() if recipe is None else recipe
     if isinstance(recipe, PackRecipe):
         return _train_pack(recipe, source, target, device, workers, force)
     if not isinstance(recipe, PairRecipe):
-        raise TypeError(f"a training needs a recipe, such as lab.recipes.pair(steps=900), got {type(recipe).__name__}")
+        raise TypeError(f"recipe must be a training recipe, such as lab.recipes.pair(steps=900), got {type(recipe).__name__}")
     if source is None or target is None:
-        raise ValueError("a swapper is trained of two people: give both, source= and target=")
+        raise ValueError("a swapper is trained on two people: give both source= and target=")
     if workers != 1:
-        raise ValueError(f"workers are for the recipe `pack`; a swapper is trained by one, got workers={workers}")
+        raise ValueError(f"workers are for the recipe `pack` only; a swapper is trained by one, got workers={workers}")
     source, target = learned_from(source), learned_from(target)
     check_person(source, "source")
     check_person(target, "target")
@@ -108,9 +109,9 @@ def _train_pack(
     from faceswap_lab.verbs.pack.pack import train_pack
 
     if source is not None or target is not None:
-        raise ValueError("the pack learns from actors of its own recipe: give neither source nor target")
+        raise ValueError("a pack is trained on the actors of its recipe: give neither source nor target")
     if device not in ("auto", "cpu"):
-        raise ValueError(f"the pack is trained on the CPU, got device={device!r}")
+        raise ValueError(f"a pack is trained on the CPU, got device={device!r}")
     return train_pack(recipe, workers=workers, force=force)
 
 
@@ -138,18 +139,18 @@ def _state(run: Run, recipe: PairRecipe, with_truth: bool, where: torch.device) 
 
 
 def _kept(run: Run, where: torch.device) -> Checkpoint:
-    """This run's checkpoint: only a file whose digest `artifact` has checked is read."""
+    """This run's checkpoint, read only after `artifact` has verified its digest."""
     return read_checkpoint(run.artifact(CHECKPOINT), key=run.key, owner=run.id, where=where)
 
 
 def _keep(run: Run, state: TrainState[PairNet]) -> None:
-    """Keep a checkpoint; the last good one stays if this one is not finite."""
+    """Save a checkpoint; the last good one is kept if this one is not finite."""
     with run.write(CHECKPOINT) as path:
         write_checkpoint(path, state, key=run.key)
 
 
 def _loop(run: Run, recipe: PairRecipe, state: TrainState[PairNet], people: tuple[Portraits, Portraits]) -> float:
-    """Train to the end, keeping checkpoints; a signal saves first. Returns the seconds of all attempts together."""
+    """Train to the end, saving checkpoints, also on a signal. Returns the total seconds of all attempts."""
     line = Progress("train", recipe.train.steps, unit="steps")
     start = perf_counter()
     session = Session(state=state, keep=partial(_keep, run, state), keep_every=recipe.checkpoint_every)
@@ -162,7 +163,7 @@ def _loop(run: Run, recipe: PairRecipe, state: TrainState[PairNet], people: tupl
         with stop_on_signals() as stop:
             session.run(partial(train_pair, state, people, recipe.train), report, stop)
     except (KeyboardInterrupt, LabError) as error:
-        # Diverged, out of room, over the quota, or stopped: what was kept before is consistent.
+        # Diverged, disk full, over the quota, or stopped: what was saved before is consistent.
         run.emit("interrupted", step=session.kept, seconds=round(perf_counter() - start, 2))
         _tell_stopped(run, session.kept, error)
         raise
@@ -174,9 +175,9 @@ def _loop(run: Run, recipe: PairRecipe, state: TrainState[PairNet], people: tupl
 
 def _tell_stopped(run: Run, kept: int, error: BaseException) -> None:
     if isinstance(error, KeyboardInterrupt):
-        print(f"stopped; {run.id} is saved at step {kept}: the same call goes on from there", flush=True)
+        print(f"stopped; {run.id} is saved at step {kept}: repeat the call to resume", flush=True)
     else:
-        print(f"stopped; what is kept of {run.id} is its state at step {kept}", file=sys.stderr, flush=True)
+        print(f"stopped; {run.id} keeps its state at step {kept}", file=sys.stderr, flush=True)
 
 
 def _spent(run: Run, kind: str) -> float:
