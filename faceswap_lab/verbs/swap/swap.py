@@ -10,7 +10,7 @@ from typing import Literal, overload
 import torch
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.errors import FaceError
+from faceswap_lab.errors import FaceError, RunError
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.files import lab_root
@@ -45,7 +45,7 @@ def swap(
     target: Footage,
     *,
     source: Person,
-    swapper: TrainRun | str = "warp",
+    swapper: Run | str = "warp",
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
     select: Literal["largest", "all"] | None = None,
@@ -61,7 +61,7 @@ def swap(
     target: Sequence[Footage],
     *,
     source: Person,
-    swapper: TrainRun | str = "warp",
+    swapper: Run | str = "warp",
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
     select: Literal["largest", "all"] | None = None,
@@ -76,7 +76,7 @@ def swap(
     target: Footage | Sequence[Footage],
     *,
     source: Person,
-    swapper: TrainRun | str = "warp",
+    swapper: Run | str = "warp",
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
     select: Literal["largest", "all"] | None = None,
@@ -117,7 +117,7 @@ def swap(
     check_swap(subject_of(source), subject_of(target), root=lab_root())
     where = devices.pick(device)
     from_file = isinstance(swapper, str) and swapper.startswith(INSWAPPER)
-    trained = None if swapper == "warp" or from_file else TrainRun.open(swapper) if isinstance(swapper, str) else swapper
+    trained = None if swapper == "warp" or from_file else _training(swapper)
     finder = open_engine(recipe.engine, where)
     inputs = {
         "source": record_of(source),
@@ -142,6 +142,19 @@ def swap(
         check_points(finder, machine)
         _perform(run, recipe, target, source, machine, finder, where, corrections or Corrections())
     return run
+
+
+def _training(swapper: Run | str) -> TrainRun:
+    """The train run that made the swapper. RunError for a run of another verb."""
+    if isinstance(swapper, str):
+        return TrainRun.open(swapper)
+    if not isinstance(swapper, TrainRun):
+        raise RunError(
+            expected="a finished train run",
+            got=f"{swapper.id}, a {swapper.verb} run",
+            remedy="give the Run that lab.train returned",
+        )
+    return swapper
 
 
 def _perform(
