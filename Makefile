@@ -18,8 +18,8 @@ BIN := .venv/bin
 STAMP := .venv/.setup-stamp
 DOCS_STAMP := .venv/.docs-stamp
 WORKERS ?= auto
-# A file's tests stay together: they share what its fixtures render and train.
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
+# A file's tests stay together: they share what its fixtures render and train. Files come in the order that conftest gives them.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo lab test test-all lint format bench docs docs-serve clean

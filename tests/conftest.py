@@ -15,6 +15,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # Under nohup and in a script's background job SIGINT is ignored, and so it would be in every child that a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
@@ -25,3 +26,19 @@ install_import_hook("faceswap_lab", "tests.typecheck.check")
 # By default an example that takes 200 ms fails, which on a busy machine says nothing of the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+# Files whose tests take minutes on one core. They start first, so that no worker ends up alone with them.
+LONGEST = (
+    "test_kills.py",
+    "test_resume.py",
+    "test_interrupts.py",
+    "test_browser.py",
+    "test_verbs.py",
+    "test_faceset.py",
+    "test_pack_run.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first and leaves the order of the others."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))

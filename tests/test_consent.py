@@ -127,7 +127,7 @@ def test_a_picture_that_is_free_is_no_person_that_agreed(tmp_path: Path, kind: s
         (f"uri,sha256\na,{SHA}\na,{'cd' * 32}\n", 3, "already in line 2"),
         (f"uri,sha256\n../a,{SHA}\n", 2, "leaves its folder"),
         (f"uri,sha256\n/etc/a,{SHA}\n", 2, "relative"),
-        (f"uri,sha256,split\na,{SHA},held-out\n", 2, "none of train, val, test"),
+        (f"uri,sha256,split\na,{SHA},held-out\n", 2, "not one of train, val, test"),
         (f'uri,sha256\n"a,{SHA}\n', 2, "unexpected end"),
     ],
 )

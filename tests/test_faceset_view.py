@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from faceswap_lab.views import images, scripts
+from faceswap_lab.views import images, widget
 from faceswap_lab.views.faceset import mosaic
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
@@ -61,7 +61,7 @@ def page() -> Iterator[object]:
         "identities": [["person-1", "", 12], ["person-2", "Jane Doe", 4]], "tiles": tiles,
         "namable": True, "caption": "16 faces kept", "problem": "",
     }  # fmt: skip
-    script = scripts.script("faceset").replace("export default { render };", "")
+    script = widget.script("faceset").replace("export default { render };", "")
     script += MODEL.replace("STATE", repr(state).replace("False", "false").replace("True", "true")).replace("SPRITE", repr(sprite))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
@@ -69,7 +69,7 @@ def page() -> Iterator[object]:
         page.set_default_timeout(240_000)
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.set_content(f"<style>{scripts.style('faceset')}</style><div id=here></div>")
+        page.set_content(f"<style>{widget.style('faceset')}</style><div id=here></div>")
         page.add_script_tag(type="module", content=script)
         page.wait_for_function("window.ready && document.querySelector('.fs-face').style.backgroundImage")
         yield page

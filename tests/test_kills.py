@@ -7,6 +7,7 @@ One driver imports torch once; each attempt is a fork of it.
 """
 
 import functools
+import gc
 import hashlib
 import json
 import os
@@ -60,8 +61,12 @@ def work(root: Path) -> None:
 
 def forked(root: Path, log: Path, *, stop_before: int = 0) -> int:
     """The child's process id. It kills itself just before its operation number `stop_before` on files below `root` (0: never)."""
+    # A decoder that the parent read with has threads, which a fork does not copy: a child that collected it would wait for them.
+    gc.collect()
+    gc.freeze()
     child = os.fork()
     if child:
+        gc.unfreeze()
         return child
     code = 1
     try:
