@@ -29,6 +29,7 @@ settings.load_profile("patient")
 
 # Files whose tests take minutes on one core. They start first, so that no worker ends up alone with them.
 LONGEST = (
+    "test_promise.py",
     "test_kills.py",
     "test_resume.py",
     "test_interrupts.py",

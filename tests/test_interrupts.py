@@ -40,7 +40,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have sta
 def slowly(training):
     def steps(*given):
         for step in training(*given):
-            print(step.number, flush=True)
+            print(step.number, flush=True, file=sys.__stdout__)  # a command's own prints go to stderr
             time.sleep(1)
             yield step
     return steps
@@ -104,7 +104,7 @@ def test_a_pair_is_saved_at_the_last_step_and_ends_with_130(
     (tmp_path / "recipe.json").write_text(to_json(PAIR))
     words = ["train", "--source", "actor:7", "--target", "actor:21", "--recipe", str(tmp_path / "recipe.json"), "--device", "cpu"]
     monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path / "stopped"))
-    code, out, err = stopped_at(child(TRAIN_PAIR, str(made_crops), *words, root=tmp_path / "stopped"), 6, number)
+    code, _, err = stopped_at(child(TRAIN_PAIR, str(made_crops), *words, root=tmp_path / "stopped"), 6, number)
     assert code == 130, err
     assert "Traceback" not in err
     (run,) = Run.find(finished=False)
@@ -112,7 +112,7 @@ def test_a_pair_is_saved_at_the_last_step_and_ends_with_130(
     state = torch.load(run.artifact(train_module.CHECKPOINT), weights_only=True)["state"]
     assert 6 <= steps[-1] < 60, "no step was made in vain"
     assert run.events("interrupted")[-1]["step"] == state["step"] == steps[-1]
-    assert f"is saved at step {steps[-1]}" in out
+    assert f"is saved at step {steps[-1]}" in err
     resumed = train(PAIR, source=Actor(7), target=Actor(21), device="cpu")
     assert resumed.id == run.id
     assert resumed.events("resumed")[-1]["step"] == steps[-1]
@@ -245,9 +245,9 @@ def test_a_pack_that_is_stopped_keeps_the_state_of_each_network_and_ends_with_13
     process = child(TRAIN_PACK, "train", "--recipe", str(tmp_path / "recipe.json"), "--workers", "2", root=tmp_path)
     wait_for(lambda: len(list(tmp_path.glob("runs/*/parts/*.pt"))) == 2, process)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 130, err
-    assert "keeps its pictures and checkpoints" in out
+    assert "keeps its pictures and checkpoints" in err
     (run,) = Run.find(tmp_path)
     assert not run.finished
     for path in (run.path / "parts").glob("*.pt"):

@@ -164,6 +164,16 @@ def crops(count: int = 5) -> Crops:
     )
 
 
+def test_equal_weights_are_equal_bytes(tmp_path: Path) -> None:
+    """safetensors alone writes the metadata in either order."""
+    made = PairSwapper(PairNet(NET), card())
+    written = set()
+    for _ in range(20):
+        made.save(tmp_path / "pair.safetensors")
+        written.add((tmp_path / "pair.safetensors").read_bytes())
+    assert len(written) == 1
+
+
 def test_the_pair_swapper_survives_its_file_and_batches_like_a_loop(tmp_path: Path) -> None:
     made = PairSwapper(PairNet(NET), card())
     made.save(tmp_path / "pair.safetensors")

@@ -247,7 +247,7 @@ class InsightEngine(Engine):
         return replace(faces, landmarks=points, point_set=number, visible=None)
 
     def embed(self, frame: Frame, faces: Faces) -> Faces:
-        """The same faces with unit embeddings, from insightface's crops on ArcFace's template: bilinear, black outside."""
+        """The same faces with unit embeddings of insightface's crops on ArcFace's template: bilinear, black outside."""
         picture = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
         size = int(self._recogniser.input_size[0])
         matrices = [align.frame_to_crop(points, template="arcface", size=112) * (size / 112) for points in faces.keypoints]

@@ -58,7 +58,7 @@ class PairSwapper:
         tensors = {name: tensor.contiguous().cpu() for name, tensor in self._net.state_dict().items()}
         _require_finite(path, tensors)
         # As bytes, since safetensors' own writer does not raise OSError on a full disk.
-        path.write_bytes(save(tensors, metadata=about))
+        path.write_bytes(_with_sorted_header(save(tensors, metadata=about)))
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> "PairSwapper":
@@ -81,6 +81,15 @@ class PairSwapper:
             ) from error
         _require_finite(path, tensors)
         return cls(net.to(device), card)
+
+
+def _with_sorted_header(data: bytes) -> bytes:
+    """The safetensors file with its JSON header sorted: the library writes metadata keys in unspecified order, and a file's digest
+    counts in the keys of the runs that use it."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    padded = header + b" " * (-len(header) % 8)
+    return len(padded).to_bytes(8, "little") + padded + data[8 + length :]
 
 
 def _require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:

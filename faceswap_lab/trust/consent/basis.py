@@ -34,7 +34,7 @@ class Terms:
     def detail(self) -> str:
         """The words after the kind."""
         spelt = re.sub(r"^license\b", "licence", self.words, flags=re.IGNORECASE)
-        return spelt[len(self.kind) :].lstrip(" :,-")
+        return re.sub(r"^\s*(?:[:,]|-\s)?\s*", "", spelt[len(self.kind) :])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
