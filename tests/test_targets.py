@@ -1,5 +1,7 @@
 """Targets as people bring them: without a face, with several, lying, upside down, cut by the border, and only a part of a clip."""
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +12,11 @@ import pytest
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import FaceError
-from faceswap_lab.faces import video
+from faceswap_lab.faces import remedies, video
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.face import largest
 from faceswap_lab.faces.footage import Clip
-from faceswap_lab.faces.frame import ColourTags, Frame, Image, write_still
+from faceswap_lab.faces.frame import ColourTags, Frame, Image, read_still, write_still
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.stream.probes import turn_to_upright
 from faceswap_lab.models.stream.swap_frames import StreamConfig
@@ -84,7 +86,12 @@ def test_a_turned_picture_is_told_how_to_turn_it(root: Path, tmp_path: Path, fac
     with pytest.raises(FaceError) as caught:
         swap(clip, source=HERO, swapper="warp", recipe=RECIPE, device="cpu")
     assert f"turned by {turn} degrees clockwise" in caught.value.remedy
-    assert f'ffmpeg -i "a.png" -vf {filters}' in caught.value.remedy
+    assert f"-vf {filters}" in caught.value.remedy
+    command = remedies.turned(clip.path, turn)
+    assert f"({command})" in caught.value.remedy
+    if shutil.which("ffmpeg"):
+        subprocess.run(command, shell=True, check=True, capture_output=True)
+        assert len(OfflineEngine().detect(Frame(image=read_still(clip.path.with_name("a-turned.png")), origin="turned"))) == 1
     upright = brought(tmp_path, np.ascontiguousarray(np.rot90(clip[0].image, -turn // 90)), "b.png")
     assert len(OfflineEngine().detect(upright[0])) == 1
     assert turn_to_upright(upright, OfflineEngine()) is None

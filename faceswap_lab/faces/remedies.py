@@ -7,6 +7,7 @@ from pathlib import Path
 # H.264 in 4:2:0 needs even sides; at most a row and a column are cropped.
 _EVEN = "crop=trunc(iw/2)*2:trunc(ih/2)*2"
 _H264 = ("-c:v", "libx264", "-crf", "14", "-pix_fmt", "yuv420p", "-c:a", "aac")
+_TURNS = {90: "transpose=clock", 180: "hflip,vflip", 270: "transpose=cclock"}
 DEINTERLACE = "bwdif=mode=send_frame"
 TO_SDR = "zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv"
 SQUARE_PIXELS = "scale=round(iw*sar/2)*2:ih,setsar=1"
@@ -36,6 +37,12 @@ def to_mp4(path: Path, *, filters: Sequence[str] = (), demux: Sequence[str] = ()
 def to_png(path: Path) -> str:
     """The command that converts a still to 8-bit PNG beside it."""
     return shlex.join(["ffmpeg", "-i", _operand(path), "-pix_fmt", "rgb24", _operand(beside(path, "8bit", ".png"))])
+
+
+def turned(path: Path, degrees: int) -> str:
+    """The command that writes a still or clip turned clockwise by 90, 180 or 270 degrees beside it."""
+    words = ["-vf", _TURNS[degrees], "-c:a", "copy", _operand(beside(path, "turned", path.suffix))]
+    return shlex.join(["ffmpeg", "-i", _operand(path), *words])
 
 
 def sound_to_aac(path: Path) -> str:

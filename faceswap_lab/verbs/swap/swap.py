@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from time import perf_counter
 from typing import Literal, overload
 
@@ -11,6 +10,7 @@ import torch
 
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import FaceError, RunError
+from faceswap_lab.faces import remedies
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.files import lab_root
@@ -36,8 +36,6 @@ PART_FRAMES = 200
 """About the number of frames lost by a kill (see `verbs.swap.parts`)."""
 
 _MAX_LISTED = 1000
-# ffmpeg filters for clockwise rotations in degrees.
-_TURNS = {90: "transpose=clock", 180: "hflip,vflip", 270: "transpose=cclock"}
 
 
 @overload
@@ -323,8 +321,8 @@ def _no_face(target: Footage, turn: int | None, num_frames: int) -> FaceError:
 
 
 def _turned(target: Footage, turn: int) -> str:
-    name = Path(_name(target))
-    return f'turn the file (ffmpeg -i "{name}" -vf {_TURNS[turn]} -c:a copy "{name.stem}-turned{name.suffix}") and admit that'
+    assert isinstance(target, Clip | Excerpt), "actors are always upright"
+    return f"turn the file ({remedies.turned(target.path, turn)}) and admit that"
 
 
 def _name(target: Footage) -> str:
