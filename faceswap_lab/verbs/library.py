@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from faceswap_lab.errors import RunError
+from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces.faceset import Faceset, Row, in_ranges
 from faceswap_lab.faces.footage import digest
 from faceswap_lab.files import locked, sha256_text, write_whole
@@ -104,6 +104,22 @@ def part_of(run: FacesetRun, ranges: str, wanted: str) -> Faceset:
             got=f"{len(found)} with {found.digest[:12]}…",
             remedy="restore the run's folder from a backup",
         )
+    return found
+
+
+def require_genuine(given: Faceset) -> Faceset:
+    """The same set as its run has it: rows, names and place. ConsentError, which is logged, if the run has no such rows."""
+    run = FacesetRun.open(given.run)
+    numbers = {row.number for row in given.rows}
+    found = whole_set(run).where(lambda row: row.number in numbers)
+    if set(found.rows) != set(given.rows):
+        error = ConsentError(
+            expected=f"faces of the run {run.id}, as it has them",
+            got=f"{len(set(given.rows) - set(found.rows))} rows that it has not",
+            remedy="take the set from lab.faceset, and parts of it by of(), where() and without()",
+        )
+        audit.append(run.root, {"action": "faceset refused", "run": run.id, "reason": str(error)[:2000]})
+        raise error
     return found
 
 
