@@ -1,10 +1,11 @@
 """The class of swap runs: the result as footage, its people, and its export."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.footage import Clip, Excerpt, Grant
+from faceswap_lab.runs.call import without_pack
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.trust.export import export
@@ -22,6 +23,11 @@ class SwapRun(Run):
 
     VERB: ClassVar[str | None] = "swap"
     RESULT_VERSION: ClassVar[int] = 2
+
+    @staticmethod
+    def counted(recipe: Any) -> Any:
+        """See `RunReader.counted`: the path of an engine's pack is a hint."""
+        return without_pack(recipe)
 
     def footage(self) -> Clip:
         """The frames, lossless, still subject to the consents of both people. RunError if the swap is not finished."""
