@@ -235,7 +235,13 @@ def _let_out(temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Permiss
             remedy="choose another format (.png, .jpg, .mp4, .html)",
         )
     digest = sha256_file(temporary)
-    event = {"action": "exported", "file": path.name, "sha256": digest, "depicts": [_shown(*each) for each in shown]}
+    event = {
+        "action": "exported",
+        "file": path.name,
+        "sha256": digest,
+        "bytes": temporary.stat().st_size,
+        "depicts": [_shown(*each) for each in shown],
+    }
     entry = audit.append(root, event)
     put_in_place(temporary, path)
     return Exported(path=path, sha256=digest, entry=entry)

@@ -123,6 +123,22 @@ def require_genuine(given: Faceset) -> Faceset:
     return found
 
 
+def exactly(name: str) -> FacesetRun:
+    """The finished run of the faceset with exactly this name or run id: for what deletes. RunError if it is none, or several."""
+    hits = [run for run in FacesetRun.find(finished=True) if name in (run.id, run.recipe(FacesetRecipe).name)]
+    if len(hits) == 1:
+        return hits[0]
+    if hits:
+        runs = ", ".join(run.id for run in hits)
+        raise RunError(expected="one faceset", got=f"{len(hits)} of the name {name!r}", remedy=f"give the id of one: {runs}")
+    near = run_of(name)  # raises with close matches if there is nothing like it
+    raise RunError(
+        expected="the exact name of a faceset, or its run's id",
+        got=repr(name),
+        remedy=f"did you mean {near.recipe(FacesetRecipe).name!r} ({near.id})?",
+    )
+
+
 # --- manual annotations ---------------------------------------------------------------------------------------------------
 
 
