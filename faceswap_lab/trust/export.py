@@ -113,17 +113,17 @@ def _permission(
     of: Clip | Excerpt | None = None,
 ) -> list[Permission]:
     """The gate's permission for each result of an export; a refusal is logged."""
-    found = []
-    for lineage in lineages:
-        try:
+    found, left = [], Unchanged()
+    try:
+        for lineage in lineages:
             _require_of_run(lineage, root, of)
-            permission = permission_for(lineage.source, lineage.target, trained_on=lineage.trained_on, root=root, today=today)
-            if permission.anonymises:
-                _require_accepted(lineage, accept)
-        except ConsentError as error:
-            audit.append(root, {"action": "export refused", "run": lineage.run, "file": path.name, "reason": str(error)[:2000]})
-            raise
-        found.append(permission)
+            found.append(permission_for(lineage.source, lineage.target, trained_on=lineage.trained_on, root=root, today=today))
+            left += lineage.unchanged if found[-1].anonymises else Unchanged()
+        _require_accepted(left, accept)
+    except ConsentError as error:
+        runs = ", ".join(dict.fromkeys(lineage.run for lineage in lineages))
+        audit.append(root, {"action": "export refused", "run": runs, "file": path.name, "reason": str(error)[:2000]})
+        raise
     return found
 
 
@@ -149,9 +149,8 @@ def _require_of_run(lineage: Lineage, root: Path, made: Clip | Excerpt | None) -
         )
 
 
-def _require_accepted(lineage: Lineage, accept: Unchanged | None) -> None:
-    """ConsentError unless the person's face is gone from every frame, or the caller names the numbers of those where it is not."""
-    left = lineage.unchanged
+def _require_accepted(left: Unchanged, accept: Unchanged | None) -> None:
+    """ConsentError unless nothing is left of those who are anonymised, or the caller names the numbers of what is."""
     if left == Unchanged() or accept == left:
         return
     raise ConsentError(

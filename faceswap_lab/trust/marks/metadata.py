@@ -36,6 +36,9 @@ class Unchanged:
     frames: int = 0
     faces: int = 0
 
+    def __add__(self, other: "Unchanged") -> "Unchanged":
+        return Unchanged(frames=self.frames + other.frames, faces=self.faces + other.faces)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
