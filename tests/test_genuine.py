@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from faceswap_lab import __main__ as command_line
 from faceswap_lab.errors import RunError
 from faceswap_lab.files import sha256_file
 from faceswap_lab.runs.call import digest_of, key_of
@@ -123,3 +124,24 @@ def test_a_line_is_found_by_its_number(tmp_path: Path) -> None:
 
 def test_the_digest_of_a_request_is_that_of_its_canonical_text() -> None:
     assert digest_of({"b": 1, "a": "ü"}) == digest_of({"a": "ü", "b": 1})
+
+
+def test_verification_looks_at_every_run_and_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
+    run = made(tmp_path)
+
+    def verdict() -> dict[str, Any]:
+        code = command_line.main(["audit", "verify", "--json"])
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert code == (0 if found["ok"] else 1)
+        return found
+
+    assert verdict()["ok"]
+    place = run.artifact("result.txt")
+    kept = place.read_text()
+    place.write_text("as somebody else made it")
+    assert [each["run"] for each in verdict()["altered"]] == [run.id]
+    place.write_text(kept)
+    assert verdict()["ok"]
+    edit(run, EDITS["inputs"])
+    assert [each["run"] for each in verdict()["altered"]] == [run.id]

@@ -135,7 +135,7 @@ def test_the_list_and_the_log(lab: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert {row["run"]: row["status"] for row in listed} == {name: old.get("status", "unfinished") for name, old in records()}
     assert command_line.main(["audit", "verify", "--json"]) == 0
     verdict = json.loads(capsys.readouterr().out)
-    assert (verdict["ok"], verdict["unreadable"]) == (True, [])
+    assert (verdict["ok"], verdict["unreadable"], verdict["altered"]) == (True, [], [])
     lines = (lab / "audit.jsonl").read_text().splitlines(keepends=True)
     (lab / "audit.jsonl").write_text("".join(lines[:-1]))
     assert command_line.main(["audit", "verify", "--json"]) == 1

@@ -156,7 +156,7 @@ def test_a_stopped_swap_keeps_its_batches_and_goes_on(error: BaseException, root
 def test_what_is_done_is_not_done_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped between the last part and the result: nothing is rendered, found or swapped any more."""
     with monkeypatch.context() as patch:
-        patch.setattr(swapping, "join_parts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patch.setattr(swapping, "join_parts", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             swap()
     with monkeypatch.context() as patch:
@@ -169,7 +169,7 @@ def test_what_is_done_is_not_done_again(root: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.slow
 def test_an_altered_part_is_not_built_upon(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(swapping, "join_parts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patch.setattr(swapping, "join_parts", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             swap()
     (broken,) = Run.find(root, verb="swap")

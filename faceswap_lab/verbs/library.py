@@ -108,7 +108,11 @@ def part_of(run: FacesetRun, ranges: str, wanted: str) -> Faceset:
 
 
 def require_genuine(given: Faceset) -> Faceset:
-    """The same set as its run has it: rows, names and place. ConsentError, which is logged, if the run has no such rows."""
+    """The same set as its run has it: rows, names and place.
+
+    FaceError unless it shows exactly one person; ConsentError, which is logged, if the run has no such rows.
+    """
+    _ = given.grant  # FaceError unless it shows exactly one person
     run = FacesetRun.open(given.run)
     numbers = {row.number for row in given.rows}
     found = whole_set(run).where(lambda row: row.number in numbers)

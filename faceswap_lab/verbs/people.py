@@ -127,7 +127,7 @@ def record_of(person: Person) -> str:
         return json.dumps(_file_facts(person.clip) | {"frames": [person.start, person.stop]}, sort_keys=True)
     if isinstance(person, Faceset):
         return json.dumps({"faceset": person.run, "digest": person.digest, "rows": row_ranges(person.rows)}, sort_keys=True)
-    return json.dumps({"footage": person.origin}, sort_keys=True)
+    raise TypeError(f"expected an actor, a take, a clip or a faceset, got {type(person).__name__}")
 
 
 def file_record(clip: Clip) -> str:
