@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from PIL import Image as Pillow
 
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.errors import ConsentError, MediaError, RunError, StorageError
+from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.files import sha256_file
 from faceswap_lab.runs import archive, prune
 from faceswap_lab.runs.run import Run
@@ -334,7 +336,9 @@ def real(tmp_path: Path) -> Run:
     run = Run.start(tmp_path, "swap", '{"steps": 3}', {"source": '{"actor": 7}', "target": record_of(clip)})
     with run:
         run.emit("frame", index=0, keypoints=[[123.25, 2.0]], note=f"read {clip.path}")
-        for name, text in {"frames.json": '[{"who": "jo doe", "psnr": 27.5}]', "notes.txt": "Jo Doe smiles"}.items():
+        texts = {"frames.json": '[{"who": "jo doe", "psnr": 27.5}]', "notes.txt": "Jo Doe smiles"}
+        texts["corrections.json"] = Corrections().with_points(clip.origin, 0, np.full((5, 2), 123.25)).to_json()
+        for name, text in texts.items():
             with run.write(name) as path:
                 path.write_text(text)
         run.finish(target=clip.subject, nested={"Jo Doe": [record_of(clip)]})

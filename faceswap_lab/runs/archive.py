@@ -26,8 +26,8 @@ MAX_TEXT = 1 << 20
 
 _ARCHIVE = b"faceswap-lab run"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-# Swaps keep face points for their reports; those of a real person are biometric data.
-_BIOMETRIC = frozenset({"keypoints", "landmarks", "embeddings"})
+# Swaps keep face points for their reports, and manual corrections ("points"); those of a real person are biometric data.
+_BIOMETRIC = frozenset({"keypoints", "landmarks", "embeddings", "points"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from faceswap_lab.errors import RunError
+from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Grant
 from faceswap_lab.files import sha256_file
 from faceswap_lab.runs.run import Run
@@ -14,13 +15,15 @@ if TYPE_CHECKING:
     from faceswap_lab.verbs.people import Person
 
 RESULT = "result.mkv"
+CORRECTIONS = "corrections.json"
+"""The manual corrections that the run was given, as `Corrections.to_json` writes them; absent without any."""
 
 
 class SwapRun(Run):
     """A swap run, as returned by `lab.swap`."""
 
     VERB: ClassVar[str | None] = "swap"
-    RESULT_VERSION: ClassVar[int] = 1
+    RESULT_VERSION: ClassVar[int] = 2
 
     def footage(self) -> Clip:
         """The frames, lossless, still subject to the consents of both people. RunError if the swap is not finished."""
@@ -37,6 +40,21 @@ class SwapRun(Run):
                 parents=(*_origins(source), *_origins(target)),
             )
         )
+
+    def corrections(self) -> Corrections:
+        """The manual corrections that the run was given (empty without any), for `align` and for another `swap`.
+
+        RunError if the run has only their digest: it was made by an older version.
+        """
+        if not self.inputs.get("corrections"):
+            return Corrections()
+        if not self.has(CORRECTIONS):
+            raise RunError(
+                expected=f"the corrections of {self.id}",
+                got="only their digest",
+                remedy="pass the corrections that it was made with to `swap` again: the run that this gives stores them",
+            )
+        return Corrections.from_json(self.artifact(CORRECTIONS).read_text(encoding="utf-8"))
 
     def people(self) -> "tuple[Person, Person]":
         """(source, target), reopened. RunError if the swap is not finished or its record is invalid."""
