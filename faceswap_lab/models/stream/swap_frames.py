@@ -137,14 +137,15 @@ class _Painter:
     @devices.watched()
     def swap(self, batch: _Batch) -> _Batch:
         faces = Faces.concat([chosen for chosen, _ in batch.found])
-        batch.canvas = self._canvas(batch.frames)
+        crowd = len(faces) > _FACES_AT_ONCE
+        batch.canvas = self._canvas(batch.frames, crowd=crowd)
         needs = self.swapper.needs
         at_once = min(needs.max_batch or _FACES_AT_ONCE, _FACES_AT_ONCE)
         for begin in range(0, len(faces), at_once):
             part = batch.canvas.cut(faces[begin : begin + at_once], template=needs.template, size=needs.size)
             answer = self.swapper(replace(part, pixels=part.pixels.to(self.device)), self.codes, np.zeros(len(part), np.int64))
             batch.swapped.append((part, answer))
-            if len(faces) > _FACES_AT_ONCE:
+            if crowd:
                 self.paste(self.match(batch))
         return batch
 
@@ -162,8 +163,11 @@ class _Painter:
         batch.swapped.clear()
         return batch
 
-    def _canvas(self, frames: list[Frame]) -> HostCanvas | DeviceCanvas:
-        return HostCanvas(frames, owned=self.owned) if self.device.type == "cpu" else DeviceCanvas(frames, self.device)
+    def _canvas(self, frames: list[Frame], *, crowd: bool) -> HostCanvas | DeviceCanvas:
+        """A canvas; that of a crowd is cut again after pasting, and no crop may show a swapped neighbour."""
+        if self.device.type == "cpu":
+            return HostCanvas(frames, owned=self.owned and not crowd)
+        return DeviceCanvas(frames, self.device, cut_after_paste=crowd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
