@@ -12,6 +12,7 @@ from typing import Literal, Protocol, runtime_checkable
 from faceswap_lab.errors import ConsentError, MediaError
 from faceswap_lab.faces.decode import Index, Reader, read_index
 from faceswap_lab.faces.frame import HEAD_BYTES, Frame, read_still, still_format
+from faceswap_lab.faces.scratch import read_only
 
 Basis = Literal["synthetic", "consent", "public domain", "licence", "derived"]
 
@@ -80,7 +81,8 @@ class Clip:
     """Footage from one file, a video or a still, read under a Grant.
 
     The constructor reads nothing. The file's sha256 is compared with the grant's before any of it is parsed, and again if its size
-    or timestamps change later. Frames are upright 8-bit RGB; `frames` holds one at a time, `[i]` is frame-accurate. A Clip pickles
+    or timestamps change later. Frames are upright 8-bit RGB; `frames` holds one at a time, `[i]` is frame-accurate;
+    a still is kept, and its array is read-only. A Clip pickles
     as its grant: the receiver opens and verifies the file again. Reading may raise ConsentError (the file is not the one that was
     admitted) and MediaError (it cannot be read losslessly and unambiguously; the remedy says what to run).
     """
@@ -199,7 +201,7 @@ class Clip:
                 with self.path.open("rb") as file:
                     head = file.read(HEAD_BYTES)
                 if still_format(head):
-                    self._still = Frame(image=read_still(self.path), origin=self.origin)
+                    self._still = Frame(image=read_only(read_still(self.path)), origin=self.origin)
                     self._index = Index.of_still(self._still.size)
                 else:
                     self._index = read_index(self.path)
