@@ -73,21 +73,42 @@ class SwapRun(Run):
         """Export the result: checked by the gate, marked and logged, with the target's sound, colour tags and range.
 
         `.mp4` for a clip, `.png` or `.jpg` for a still. All sound tracks of the target are copied; for an excerpt, the matching
-        stretch of them. Raises ConsentError if a consent has been withdrawn or has expired since.
+        stretch of them; for a target that is itself the result of a swap, those of that swap's target. Raises ConsentError if a
+        consent has been withdrawn or has expired since.
         """
-        _, target = self.people()
         shown, about, destination = self.footage(), self.lineage(), Path(path)
-        if not isinstance(target, Clip | Excerpt):
+        camera = self._filmed()
+        if camera is None:
             return export(shown, destination, lineage=about, root=self.root).path
+        target, start_s = camera
         return export(
             shown,
             destination,
             lineage=about,
             root=self.root,
             audio_from=target.path if target.has_audio else None,
-            audio_at_s=target.start_s,
+            audio_at_s=start_s,
             colour=target[0].colour,
         ).path
+
+    def _filmed(self) -> tuple[Clip | Excerpt, float] | None:
+        """The target as it was filmed, through any number of swaps, and the time on its clock (s) of this result's first frame.
+
+        None for an actor's performance.
+        """
+        from faceswap_lab.verbs.people import maker_of
+
+        _, target = self.people()
+        if not isinstance(target, Clip | Excerpt):
+            return None
+        if target.grant.basis != "derived":
+            return target, target.start_s
+        made: SwapRun | None = maker_of(target.grant.sha256, self.root)
+        filmed = None if made is None else made._filmed()
+        if made is None or filmed is None:
+            return None
+        # A result's first frame is at the time of its target's first frame; an excerpt of it begins later.
+        return filmed[0], filmed[1] + target.start_s - made.footage().start_s
 
     def _person(self, side: str) -> "Person":
         # Imported here, so that listing runs does not import the renderer.
@@ -105,7 +126,10 @@ class SwapRun(Run):
 
 def _origins(person: "Person") -> tuple[str, ...]:
     """The actors and admitted files that a derived file goes back to, for the gate, through any number of swaps."""
+    from faceswap_lab.actors.cast import Take
     from faceswap_lab.verbs.people import subject_of
 
+    if isinstance(person, Take) and person.source is not None:
+        return person.actor.subject, person.source.subject
     subject = subject_of(person)
     return subject.grant.parents if subject.grant is not None and subject.grant.basis == "derived" else (subject.origin,)
