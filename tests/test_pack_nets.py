@@ -294,16 +294,17 @@ def test_exporting_twice_gives_the_same_bytes_and_small_ones(tmp_path: Path) -> 
 # --- faults that would otherwise show only in the finished pack -----------------------------------------------------------------
 
 
-class Drawn:
-    """A random generator with given answers of `random()`; everything else is 50, or nothing."""
+class Drawn(np.random.Generator):
+    """A random generator with given answers of `random()`, whose integers are 50."""
 
     def __init__(self, *answers: float) -> None:
+        super().__init__(np.random.PCG64(0))
         self._answers = iter(answers)
 
-    def random(self) -> float:
+    def random(self, *_: Any, **__: Any) -> Any:
         return next(self._answers)
 
-    def integers(self, *_: int) -> int:
+    def integers(self, *_: Any, **__: Any) -> Any:
         return 50
 
 
@@ -313,8 +314,8 @@ RED = np.full((64, 64, 3), (220, 40, 20), np.uint8)
 @pytest.mark.parametrize(
     "compressed",
     [
-        lambda: augment.degrade(RED, Drawn(0.99, 0.99, 0.99, 0.99, 0.0)),  # type: ignore[arg-type]
-        lambda: detector_scenes._developed(RED, Drawn(0.99, 0.99, 0.99, 0.99, 0.0)),  # type: ignore[arg-type]
+        lambda: augment.degrade(RED, Drawn(0.99, 0.99, 0.99, 0.99, 0.0)),
+        lambda: detector_scenes._developed(RED, Drawn(0.99, 0.99, 0.99, 0.99, 0.0)),
         lambda: scores.DEGRADED["jpeg"](RED),
     ],
     ids=["crops", "scenes", "scores"],

@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image as Pillow
 
+from faceswap_lab.actors.gfx.device import available
 from faceswap_lab.actors.performance.lights import check_light
 from faceswap_lab.actors.performance.performance import Performance, View, check_kind
 from faceswap_lab.actors.performance.props import check_prop
@@ -214,7 +215,10 @@ class Take:
         return self.performance.view(row, row / self.fps)
 
     def rendered(self, index: int) -> Rendered:
-        """Image and ground truth of a frame. The last few are cached and shared: their arrays are read-only."""
+        """Image and ground truth of a frame. The last few are cached and shared: their arrays are read-only.
+
+        Raises DeviceError if the take's device is not available here.
+        """
         row = self._row(index)
         if self.capture == "plain":
             return _rendered(self, row)
@@ -247,6 +251,7 @@ class Take:
 
 @lru_cache(maxsize=8)
 def _rendered(take: Take, row: int) -> Rendered:
+    available(take.device)
     rows = texture_rows(take.side)
     if take.source is None:
         figure = build_figure(take.actor.seed, rows, take.device, take.wears)
