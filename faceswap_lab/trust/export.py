@@ -62,7 +62,8 @@ def export_file(html: str, path: Path, *, lineages: Sequence[Lineage], root: Pat
     """
     permissions = [(lineage, _permission(lineage, path, root, today)) for lineage in lineages]
     with _outgoing(path, root) as temporary:
-        temporary.write_text(marked_html(html, permissions), encoding="utf-8")
+        # A file's name may hold bytes that are not UTF-8.
+        temporary.write_text(marked_html(html, permissions), encoding="utf-8", errors="backslashreplace")
         return _let_out(temporary, path, permissions, root)
 
 
