@@ -109,3 +109,17 @@ sys.exit(main(["swap", "--source", "actor:7", "--target", "actor:21"]))
     assert "expected the library onnxruntime" in done.stderr
     assert "-> run `make setup`, or `pip install onnxruntime`" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_doctor_names_a_missing_onnxruntime() -> None:
+    code = """
+import sys
+sys.modules["onnxruntime"] = None
+from faceswap_lab.maintenance import doctor
+found = [finding for finding in doctor.examine() if "onnxruntime" in finding.found]
+assert found, "no finding"
+assert all(finding.state == "problem" and "pip install onnxruntime" in finding.remedy for finding in found), found
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ from faceswap_lab.models.stream.manual import fitted, keypoints_of
 from faceswap_lab.models.stream.probes import source_of
 from faceswap_lab.models.stream.swap_frames import StreamConfig, swap_frames
 from faceswap_lab.models.swappers.warp import WarpSwapper
+from faceswap_lab.verbs.evaluate import evaluate
 from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap.result import CORRECTIONS, SwapRun
 from faceswap_lab.verbs.swap.swap import swap
@@ -170,6 +171,29 @@ def test_a_correction_is_tracked_until_the_next_detection(engine: Surer, codes: 
     corrections = Corrections().with_points(footage.origin, corrected, other + 1)
     sides = [bool(mask[:, SIZE:].any()) for mask in swapped(footage, engine, codes, corrections, every=3)]
     assert sides == [index >= corrected and index < 3 for index in range(6)]
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_an_evaluation_looks_at_the_face_that_was_corrected(engine: Surer) -> None:
+    footage = Pair()
+    left, right = sorted(engine.detect(footage[0]).keypoints, key=lambda points: points[:, 0].mean())
+
+    def judged(points: np.ndarray | None) -> float:
+        corrections = Corrections() if points is None else Corrections().with_points(footage.origin, 0, points)
+        judge = evaluate._Judge(
+            engine=engine,
+            source_gallery=np.zeros((1, 1)),
+            target_gallery=np.zeros((1, 1)),
+            corrections=corrections,
+            origin="test:pair",
+        )
+        face = judge.face(footage[0], 0)
+        return float(face.keypoints[0, :, 0].mean()) if len(face) else -1.0
+
+    assert judged(None) == judged(left + 2) == pytest.approx(left[:, 0].mean())
+    assert judged(right + 2) == pytest.approx(right[:, 0].mean()), "by the detector's points, not the corrected ones"
+    assert judged(np.zeros((5, 2), np.float32) + np.arange(5)[:, None]) == -1.0, "nobody was detected there"
 
 
 # --- in the run ---------------------------------------------------------------------------------------------------------------
