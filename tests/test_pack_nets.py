@@ -371,7 +371,7 @@ def test_a_signal_ends_tasks_in_this_process_at_their_next_look() -> None:
     looked: list[int] = []
 
     def task(stop: Callable[[], bool]) -> None:
-        for number in range(3):
+        for number in range(5):
             looked.append(number)
             if stop():
                 raise KeyboardInterrupt
