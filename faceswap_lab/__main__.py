@@ -7,6 +7,7 @@ Standard output carries only the answer; anything printed while a command works 
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -23,10 +24,13 @@ from faceswap_lab.errors import LabError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. A command line that cannot be parsed raises SystemExit(2), as in argparse."""
     words = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # File names may hold bytes that are not UTF-8, and terminals may know fewer characters than names have.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = parser().parse_args(words)
-    except (UsageError, OSError, KeyboardInterrupt) as error:
-        # The recipe file is read while parsing already: it decides which flags there are.
+    except (UsageError, LabError, OSError, KeyboardInterrupt) as error:
+        # The recipe file is read, and its type imported, while parsing already: they decide which flags there are.
         code = _fail(error, "faceswap-lab", as_json="--json" in words)
         if isinstance(error, UsageError):
             raise

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ else:
 VERSION = version("faceswap-lab")
 """This package's version, from the installed metadata: no layer may import the package's `__init__`, which imports them all."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _CHUNK = 1 << 20
 
 
@@ -48,12 +50,20 @@ def cache_folder() -> Path:
 
 def canonical(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces, no NaN. Whatever is hashed or chained is in this form."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return encodable(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False))
+
+
+def encodable(json_text: str) -> str:
+    """The JSON text with lone surrogates as escapes: it loads as the same value, and UTF-8 can encode it.
+
+    Python puts a lone surrogate in place of each byte of a file's name that is not UTF-8 (PEP 383).
+    """
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
 
 
 def sha256_text(text: str) -> str:
-    """Hex digest of the text as UTF-8."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Hex digest of the text as UTF-8; of lone surrogates (see `encodable`) as UTF-8 would encode them if it could."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def sha256_file(path: Path) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from faceswap_lab.faces.corrections import Correction, Corrections
+from faceswap_lab.faces.corrections import Correction, Corrections, selected
 from faceswap_lab.faces.face import Faces
 
 points5 = hnp.arrays(np.float64, (5, 2), elements=st.floats(-1e6, 1e6))
@@ -51,22 +51,29 @@ def test_changing_gives_new_corrections():
     assert one.with_points("a", 3, POINTS + 1).digest() != one.digest()
 
 
-def test_apply_moves_only_the_nearest_face_of_that_frame():
-    found = faces((2, 0.0), (2, 100.0), (3, 0.0))
-    corrected = Corrections().with_points("a", 2, POINTS + 104).apply("a", found)
-    np.testing.assert_array_equal(corrected.keypoints[1], (POINTS + 104).astype(np.float32))
-    np.testing.assert_array_equal(corrected.keypoints[[0, 2]], found.keypoints[[0, 2]])
-    np.testing.assert_array_equal(found.keypoints, faces((2, 0.0), (2, 100.0), (3, 0.0)).keypoints)
-    assert corrected.keypoints.dtype == found.keypoints.dtype
+def test_only_the_nearest_face_of_that_frame_is_moved():
+    found = faces((2, 0.0), (2, 100.0))
+    corrected = Corrections().with_points("a", 2, POINTS + 104).of_frame("a", 2, found)
+    np.testing.assert_array_equal(corrected.faces.keypoints[1], (POINTS + 104).astype(np.float32))
+    np.testing.assert_array_equal(corrected.faces.keypoints[0], found.keypoints[0])
+    np.testing.assert_array_equal(found.keypoints, faces((2, 0.0), (2, 100.0)).keypoints)
+    assert corrected.faces.keypoints.dtype == found.keypoints.dtype
+    assert (corrected.row, corrected.moved.tolist()) == (1, [True] * 5)
+    np.testing.assert_allclose(corrected.faces.boxes, found.boxes + np.array([[0], [4]]), atol=1e-3)
 
 
-def test_apply_leaves_other_footage_and_frames_alone():
+def test_other_footage_and_frames_are_left_alone():
     found = faces((2, 0.0))
-    assert Corrections().with_points("a", 2, POINTS + 1).apply("b", found) is found
-    assert Corrections().with_points("a", 5, POINTS + 1).apply("a", found) is found
+    for corrections, origin in (
+        (Corrections().with_points("a", 2, POINTS + 1), "b"),
+        (Corrections().with_points("a", 5, POINTS), "a"),
+    ):
+        corrected = corrections.of_frame(origin, 2, found)
+        assert corrected.faces is found
+        assert (corrected.row, corrected.moved.any()) == (None, False)
 
 
-def test_apply_refuses_faces_with_landmarks_or_embeddings():
+def test_faces_with_landmarks_or_embeddings_are_refused():
     found = faces((2, 0.0))
     described = Faces(
         frame_index=found.frame_index,
@@ -77,17 +84,52 @@ def test_apply_refuses_faces_with_landmarks_or_embeddings():
         embedder="x",
     )
     with pytest.raises(ValueError, match="before landmarks and embeddings"):
-        Corrections().with_points("a", 2, POINTS).apply("a", described)
+        Corrections().with_points("a", 2, POINTS).of_frame("a", 2, described)
 
 
-def test_an_undetected_face_can_be_added():
-    corrections = Corrections().with_points("a", 7, POINTS)
-    added = corrections.added("a", 7)
-    assert added.frame_index.tolist() == [7]
-    low, high = added.boxes[0, :2], added.boxes[0, 2:]
-    assert (added.keypoints[0] > low).all()
-    assert (added.keypoints[0] < high).all()
-    assert len(corrections.added("a", 8)) == 0
+@pytest.mark.parametrize("found", [Faces.none(), faces((7, 500.0))], ids=["none found", "somebody else found"])
+def test_an_undetected_face_is_added(found: Faces):
+    corrected = Corrections().with_points("a", 7, POINTS).of_frame("a", 7, found)
+    row = len(found)
+    assert (len(corrected.faces), corrected.row, corrected.moved.all()) == (row + 1, row, True)
+    np.testing.assert_array_equal(corrected.faces.keypoints[:row], found.keypoints)
+    assert corrected.faces.frame_index.tolist() == [7] * (row + 1)
+    low, high = corrected.faces.boxes[row, :2], corrected.faces.boxes[row, 2:]
+    assert (corrected.faces.keypoints[row] > low).all()
+    assert (corrected.faces.keypoints[row] < high).all()
+    assert len(Corrections().with_points("a", 7, POINTS).of_frame("a", 8, Faces.none()).faces) == 0
+
+
+def test_only_points_that_differ_from_the_detectors_are_moved():
+    points = POINTS.copy()
+    points[2] += (3.0, 0.0)
+    corrected = Corrections().with_points("a", 2, points).of_frame("a", 2, faces((2, 1e-4)))
+    assert corrected.moved.tolist() == [False, False, True, False, False]
+
+
+def big_and_small() -> Faces:
+    """A small face of high score, and one of a hundred times its area."""
+    points = np.stack([POINTS, 10 * POINTS + 200]).astype(np.float32)
+    boxes = np.concatenate([points.min(1), points.max(1)], 1)
+    return Faces(frame_index=np.array([0, 0]), boxes=boxes, keypoints=points, scores=np.array([0.9, 0.8], np.float32))
+
+
+def test_selected_is_the_corrected_face_else_the_largest():
+    found = big_and_small()
+    plain = selected(Corrections().of_frame("a", 0, found))
+    np.testing.assert_array_equal(plain.faces.keypoints[0], found.keypoints[1])
+    pointed_at = selected(Corrections().with_points("a", 0, POINTS + 1).of_frame("a", 0, found))
+    np.testing.assert_array_equal(pointed_at.faces.keypoints, (POINTS + 1).astype(np.float32)[None])
+    assert (pointed_at.row, pointed_at.moved.all()) == (0, True)
+    everybody = selected(Corrections().with_points("a", 0, POINTS + 1).of_frame("a", 0, found), "all")
+    assert (len(everybody.faces), everybody.row) == (2, 0)
+    assert len(selected(Corrections().of_frame("a", 0, Faces.none())).faces) == 0
+
+
+def test_errors_do_not_show_points():
+    with pytest.raises(ValueError, match="5 finite points") as caught:
+        Correction(origin="a", index=0, points=((123.5, 1.0),) * 4)
+    assert "123.5" not in str(caught.value)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

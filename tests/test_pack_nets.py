@@ -1,5 +1,6 @@
 """The pack's landmark network and embedder: crops as insightface cuts them, training, and files that insightface reads."""
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,16 @@ from torch import nn
 
 from faceswap_lab.errors import RunError, SplitError
 from faceswap_lab.models.engines.insight import task_of
-from faceswap_lab.models.pack import augment, landmarker
+from faceswap_lab.models.pack import augment, detector_scenes, landmarker, render
 from faceswap_lab.models.pack import embedder as embed_net
 from faceswap_lab.models.pack.pictures import PackPictures, boxes_of
 from faceswap_lab.models.training.config import TrainConfig
 from faceswap_lab.models.training.loop import Step
 from faceswap_lab.models.training.state import TrainState
 from faceswap_lab.models.weights.onnx_inspect import inspect
+from faceswap_lab.verbs import recipes
+from faceswap_lab.verbs.pack import scores, stages
+from faceswap_lab.verbs.pack.workers import run_tasks
 from tests.test_landmark_order import NAMES
 
 Train = Callable[..., Iterator[Step]]
@@ -285,3 +289,95 @@ def test_exporting_twice_gives_the_same_bytes_and_small_ones(tmp_path: Path) -> 
         one, two = (export(net, folder / "net.onnx").read_bytes() for folder in (tmp_path, tmp_path / "again"))
         assert one == two
         assert len(one) < 4_000_000
+
+
+# --- faults that would otherwise show only in the finished pack -----------------------------------------------------------------
+
+
+class Drawn(np.random.Generator):
+    """A random generator with given answers of `random()`, whose integers are 50."""
+
+    def __init__(self, *answers: float) -> None:
+        super().__init__(np.random.PCG64(0))
+        self._answers = iter(answers)
+
+    def random(self, *_: Any, **__: Any) -> Any:
+        return next(self._answers)
+
+    def integers(self, *_: Any, **__: Any) -> Any:
+        return 50
+
+
+RED = np.full((64, 64, 3), (220, 40, 20), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "compressed",
+    [
+        lambda: augment.degrade(RED, Drawn(0.99, 0.99, 0.99, 0.99, 0.0)),
+        lambda: detector_scenes._developed(RED, Drawn(0.99, 0.99, 0.99, 0.99, 0.0)),
+        lambda: scores.DEGRADED["jpeg"](RED),
+    ],
+    ids=["crops", "scenes", "scores"],
+)
+def test_jpeg_compresses_red_as_red(compressed: Callable[[], np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    """JPEG keeps less of blue than of red: what is compressed must be what a camera would."""
+    coded: list[np.ndarray] = []
+    encode = cv2.imencode
+    monkeypatch.setattr(cv2, "imencode", lambda suffix, bgr, options: coded.append(bgr) or encode(suffix, bgr, options))
+    found = compressed()
+    assert len(coded) == 1
+    np.testing.assert_array_equal(coded[0], RED[..., ::-1])
+    assert np.abs(found.astype(int) - RED).max() < 30
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_with_nan_is_not_exported(value: float, tmp_path: Path) -> None:
+    net = landmarker.PointsNet()
+    with torch.no_grad():
+        net.offset.weight[3] = value
+    with pytest.raises(RunError, match=r"finite weights for points\.onnx"):
+        landmarker.export_points(net, tmp_path / "points.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_training_that_diverges_in_its_last_step_is_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = landmarker.fresh_points(TINY)
+
+    def training(_: Any) -> Iterator[Step]:
+        yield Step(number=1, losses={"loss": 1.0}, learning_rate=0.1, samples_per_s=1.0)
+        with torch.no_grad():
+            next(state.average.module.parameters())[0] = float("nan")
+
+    made = stages._Training(state=state, train=training, export=lambda *_: pytest.fail("a network with NaN was exported"))
+    monkeypatch.setattr(stages, "read_parts", lambda *_: None)
+    monkeypatch.setattr(stages, "_training", lambda *_: made)
+    with pytest.raises(RunError, match="finite numbers in the training state"):
+        stages.train_network("points", recipes.pack("smoke"), [], tmp_path, key="key")
+    assert not list(tmp_path.iterdir())
+
+
+def test_rendering_ends_at_the_next_picture_when_told_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    monkeypatch.setattr(render, "_labelled_view", lambda seed, number, size: begun.append(number))
+    monkeypatch.setattr(render, "_small", lambda labelled: labelled)
+    with pytest.raises(KeyboardInterrupt):
+        render.make_part(tmp_path / "part", [100_000, 100_001], 8, 64, lambda: len(begun) == 3)
+    assert begun == [0, 1, 2]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_signal_ends_tasks_in_this_process_at_their_next_look() -> None:
+    looked: list[int] = []
+
+    def task(stop: Callable[[], bool]) -> None:
+        for number in range(5):
+            looked.append(number)
+            if stop():
+                raise KeyboardInterrupt
+            if number == 1:
+                signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(run_tasks([task], 1))
+    assert looked == [0, 1, 2]

@@ -16,7 +16,7 @@ from faceswap_lab.actors.performance.lights import LIGHTS, light_of
 from faceswap_lab.actors.performance.motion import pair
 from faceswap_lab.actors.performance.performance import KINDS, Performance
 from faceswap_lab.actors.render import capture
-from faceswap_lab.actors.render.capture import CAPTURES, camera_of, develop, group_of
+from faceswap_lab.actors.render.capture import CAPTURES, CaptureKind, camera_of, develop, group_of
 from faceswap_lab.actors.render.scene import travel
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.verbs.people import record_of, reopened
@@ -130,7 +130,7 @@ def test_options_are_in_the_origin_and_restored_from_a_record() -> None:
     take = Actor(7).perform(
         "fast", seconds=0.4, size=64, seed=9, light="side", fov_deg=40, capture="phone", capture_seed=4, shutter=0.2
     )
-    assert take.origin == "actor:7/fast:9@64x64,25fps,light=side,fov_deg=40,capture=phone,capture_seed=4,shutter=0.2"
+    assert take.origin == "actor:7/fast:9@64x64,25fps,light=side,fov_deg=40,capture=phone,capture_seed=4,shutter=0.2,frames=10"
     for each in (take, take.recast(Actor(21), tone="target"), Actor(7).perform("fast", seconds=1)):
         assert reopened(record_of(each)) == each
     assert take.clean().recast(Actor(21)) == take.recast(Actor(21)).clean()
@@ -203,8 +203,8 @@ def test_stronger_compression_gives_larger_errors() -> None:
 
     assert error(18) < error(30) < error(45)
     assert (
-        np.abs(capture._jpeg(images[0], 30).astype(float) - images[0]).mean()
-        > np.abs(capture._jpeg(images[0], 95).astype(float) - images[0]).mean()
+        np.abs(capture.jpeg(images[0], 30).astype(float) - images[0]).mean()
+        > np.abs(capture.jpeg(images[0], 95).astype(float) - images[0]).mean()
     )
 
 
@@ -231,3 +231,28 @@ def test_a_captured_frame_does_not_depend_on_the_reading_order() -> None:
     assert np.array_equal(truth.landmarks68, clip.clean().rendered(13).landmarks68)
     assert not np.array_equal(truth.image, clip.clean().rendered(13).image)
     assert io.BytesIO(late.tobytes()).getbuffer().nbytes == 64 * 64 * 3
+
+
+@pytest.mark.parametrize("kind", CAPTURES)
+def test_takes_of_one_origin_have_the_same_pixels_and_other_pixels_have_another_origin(kind: CaptureKind) -> None:
+    short, long = (Actor(7).perform("speech", seconds=seconds, size=64, capture=kind) for seconds in (0.08, 0.2))
+    same_pixels = bool((short[0].image == long[0].image).all())
+    assert same_pixels == (short.origin == long.origin)
+    assert same_pixels == (kind in ("plain", "clean", "photo"))
+
+
+def test_what_takes_hand_out_cannot_be_changed_for_later_readers() -> None:
+    for kind in ("plain", "clean", "photo", "webcam"):
+        take = Actor(7).perform("speech", seconds=0.04, size=64, capture=kind)
+        before = take[0].image.copy()
+        rendered = take.rendered(0)
+        arrays = [
+            value
+            for name in ("image", "landmarks68", "keypoints5", "visible68", "face_mask", "depth", "box", "head_to_camera", "camera")
+            if (value := getattr(rendered, name)) is not None
+        ]
+        arrays += [take[0].image, rendered.maps.labels, rendered.maps.normals, rendered.maps.albedo]
+        for array in arrays:
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
+        np.testing.assert_array_equal(take[0].image, before)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from PIL import Image as Pillow
 
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.errors import ConsentError, MediaError, RunError, StorageError
+from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.files import sha256_file
 from faceswap_lab.runs import archive, prune
 from faceswap_lab.runs.run import Run
@@ -336,7 +338,9 @@ def real(tmp_path: Path) -> Run:
     with run:
         run.emit("frame", index=0, keypoints=[[123.25, 2.0]], frame_to_crop=[[321.5, 2.0]], note=f"read {clip.path}")
         run.emit("part", name="Jo Doe", first=0, num_faces=[1])
-        for name, text in {"frames.json": '[{"who": "jo doe", "value.psnr": 27.5}]', "notes.txt": "Jo Doe smiles"}.items():
+        texts = {"frames.json": '[{"who": "jo doe", "value.psnr": 27.5}]', "notes.txt": "Jo Doe smiles"}
+        texts["corrections.json"] = Corrections().with_points(clip.origin, 0, np.full((5, 2), 123.25)).to_json()
+        for name, text in texts.items():
             with run.write(name) as path:
                 path.write_text(text)
         run.finish(target=clip.subject, name="My Set", refused=["Jack Roe"], nested={"Jo Doe": [record_of(clip)]}, num_frames=1)

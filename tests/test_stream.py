@@ -19,6 +19,7 @@ from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper, Engine, Swapped
 from faceswap_lab.models.stream import swap_frames as stream
 from faceswap_lab.models.stream.colour_match import Colour
+from faceswap_lab.models.stream.device_canvas import DeviceCanvas
 from faceswap_lab.models.stream.host_canvas import border_window
 from faceswap_lab.models.stream.probes import source_of
 from faceswap_lab.models.stream.swap_frames import StreamConfig, SwappedFrame, swap_frames
@@ -181,6 +182,53 @@ def test_a_crowd_is_swapped_part_by_part_with_the_same_result(
     monkeypatch.setattr(stream, "_FACES_AT_ONCE", 5)
     for one, other in zip(run(footage, engine, codes, select="all"), whole, strict=True):
         np.testing.assert_array_equal(one.frame.image, other)
+
+
+class Inverted:
+    """A swapper that needs no person: each crop's negative."""
+
+    card, needs = WarpSwapper.card, replace(WarpSwapper.needs, template="arcface", size=64, point_set=None)
+
+    def providers(self) -> dict[str, str]:
+        return {}
+
+    def encode(self, sources: Any) -> None:
+        return None
+
+    def __call__(self, crops: Any, codes: Any, which: Any) -> Swapped:
+        return Swapped(pixels=1 - crops.pixels)
+
+
+class Crowded(OfflineEngine):
+    """Sees 72 faces in every frame, each overlapping its neighbours by half."""
+
+    def detect(self, frame: Frame) -> Faces:
+        corners = np.array([(x, y) for y in range(8) for x in range(9)], np.float32) * 20
+        points = align.TEMPLATES["arcface"].at(40).astype(np.float32) + corners[:, None]
+        boxes = np.concatenate([corners, corners + 40], 1)
+        rows = np.full(len(corners), frame.index)
+        return Faces(frame_index=rows, boxes=boxes, keypoints=points, scores=np.ones(len(corners), np.float32))
+
+
+@pytest.mark.parametrize("canvas", ["host", "owned", "device"])
+def test_no_crop_of_a_crowd_shows_a_swapped_neighbour(canvas: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if canvas == "device":
+        monkeypatch.setattr(
+            stream._Painter, "_canvas", lambda _, frames, *, crowd: DeviceCanvas(frames, CPU, cut_after_paste=crowd)
+        )
+    if canvas == "owned":
+        monkeypatch.setattr(stream, "Clip", Shown)  # whose frames the stream may then paint on
+    image = np.random.default_rng(0).integers(0, 256, (200, 220, 3)).astype(np.uint8)
+
+    def swapped() -> list[SwappedFrame]:
+        return list(run(Shown([image.copy(), image.copy()], "test:crowd"), Crowded(), None, Inverted(), select="all"))
+
+    split = swapped()
+    assert {len(each.faces) for each in split} == {72}
+    assert stream._FACES_AT_ONCE < 72
+    monkeypatch.setattr(stream, "_FACES_AT_ONCE", 1000)
+    for one, other in zip(split, swapped(), strict=True):
+        np.testing.assert_array_equal(one.frame.image, other.frame.image)
 
 
 def test_a_stream_begun_at_a_batch_gives_the_rest_to_the_bit(

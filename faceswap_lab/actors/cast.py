@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image as Pillow
 
+from faceswap_lab.actors.gfx.device import available
 from faceswap_lab.actors.performance.lights import check_light
 from faceswap_lab.actors.performance.performance import Performance, View, check_kind
 from faceswap_lab.actors.performance.props import check_prop
@@ -24,9 +24,7 @@ from faceswap_lab.actors.render.render import Rendered, render
 from faceswap_lab.actors.render.scene import travel
 from faceswap_lab.actors.splits import check_seed
 from faceswap_lab.faces.frame import Frame, Image
-
-if TYPE_CHECKING:
-    pass
+from faceswap_lab.faces.scratch import read_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +164,12 @@ class Take:
     def origin(self) -> str:
         """`"actor:21/speech:3@256x256,25fps"`, followed by non-default options and, for a recast, `"/as:7,tone=source"`.
 
-        Independent of the take's length.
+        Equal origins have equal frames of equal index. So it includes the length only with a camera that encodes video: the codec
+        compresses the last frames as one group.
         """
         who = f"{self.actor.subject}/{self.performance.kind}:{self.performance.seed}@{self.side}x{self.side},{self.fps:g}fps"
         who += "".join(f",{name}={value}" for name, value in self.options.items())
+        who += f",frames={len(self)}" if capture.encodes_groups(self.capture) else ""
         return who if self.source is None else f"{who}/as:{self.source.seed},tone={self.tone}"
 
     @property
@@ -215,7 +215,10 @@ class Take:
         return self.performance.view(row, row / self.fps)
 
     def rendered(self, index: int) -> Rendered:
-        """Image and ground truth of a frame. The last few are cached and shared: do not modify them."""
+        """Image and ground truth of a frame. The last few are cached and shared: their arrays are read-only.
+
+        Raises DeviceError if the take's device is not available here.
+        """
         row = self._row(index)
         if self.capture == "plain":
             return _rendered(self, row)
@@ -248,6 +251,7 @@ class Take:
 
 @lru_cache(maxsize=8)
 def _rendered(take: Take, row: int) -> Rendered:
+    available(take.device)
     rows = texture_rows(take.side)
     if take.source is None:
         figure = build_figure(take.actor.seed, rows, take.device, take.wears)
@@ -256,7 +260,7 @@ def _rendered(take: Take, row: int) -> Rendered:
     view, exposure = take.view(row), _exposure(take, row)
     if take.capture == "clean":
         view = replace(view, noise=0.0)
-    return render(figure, view, size=take.side, exposure=exposure)
+    return read_only(render(figure, view, size=take.side, exposure=exposure))
 
 
 @lru_cache(maxsize=2)
@@ -264,7 +268,7 @@ def _captured(take: Take, start: int, stop: int) -> tuple[Rendered, ...]:
     """Frames of one group of pictures after sensor and codec; their ground truth is that of the clean frames."""
     clean = [_rendered(take.clean(), row) for row in range(start, stop)]
     images = capture.develop([each.image for each in clean], take.capture, seed=take.capture_seed, first=start, fps=take.fps)
-    return tuple(replace(each, image=image) for each, image in zip(clean, images, strict=True))
+    return tuple(replace(each, image=read_only(image)) for each, image in zip(clean, images, strict=True))
 
 
 def _exposure(take: Take, row: int) -> tuple[View, ...]:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, Float64, Shaped, UInt8
 
 from faceswap_lab.faces.align import invert, scale_of, transform_points, warp
 from faceswap_lab.faces.frame import Image
-from faceswap_lab.faces.scratch import scratch
+from faceswap_lab.faces.scratch import read_only, scratch
 
 # Centre and half axes, as fractions of the crop's side, of an ellipse from the brows to the chin, set by eye on a frontal portrait.
 # A fall-back for swappers that do not return a mask of their own.
@@ -289,7 +289,7 @@ def _to_lab(picture: np.ndarray) -> np.ndarray:
 def _linear_light() -> Float32[np.ndarray, " steps"]:
     """Look-up table of linear light for sRGB 0..1, in steps of a 257th of a level."""
     steps = np.linspace(0, 1, _LINEAR_STEPS + 1)
-    return np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    return read_only(np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4).astype(np.float32))
 
 
 def _moments(picture: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,18 +1,29 @@
-"""Manual corrections: five keypoints for a frame of some footage, stored separately from the detector's output."""
+"""Manual corrections: five keypoints for a frame of some footage, stored separately from the detector's output.
+
+`Corrections.of_frame` applies them to all detections of a frame, and `selected` chooses among the result: the align view and the
+swap both use these two, so that what is corrected is what is swapped.
+"""
 
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from pydantic import BaseModel, ConfigDict
 
-from faceswap_lab.faces.face import Faces
+from faceswap_lab.errors import FaceError
+from faceswap_lab.faces.align import scale_of, similarity, transform_points
+from faceswap_lab.faces.face import Faces, best_face
+
+Select = Literal["largest", "all"]
+"""Which faces of a frame are swapped; see `selected`."""
 
 _FORMAT = 1
+# Pixels: keypoints that another machine's detector rounds differently are not moved.
+_MOVED = 0.25
 # Points are biometric data: no error shows them.
 _STRICT = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -30,7 +41,7 @@ class Correction:
     def __post_init__(self) -> None:
         values = np.array(self.points, np.float64)
         if values.shape != (5, 2) or not np.isfinite(values).all():
-            raise ValueError(f"a correction has 5 finite points (x, y), got {self.points}")
+            raise ValueError(f"a correction has 5 finite points (x, y), got an array of shape {values.shape}, or NaN or infinity")
         if self.index < 0 or not self.origin:
             raise ValueError(f"a correction names an origin and a frame from 0, got {self.origin!r} and {self.index}")
 
@@ -67,39 +78,31 @@ class Corrections:
         """A copy without the correction of that frame."""
         return replace(self, entries=tuple(entry for entry in self.entries if (entry.origin, entry.index) != (origin, index)))
 
-    def apply(self, origin: str, faces: Faces) -> Faces:
-        """`faces` with the keypoints of corrected frames replaced; in a frame with several faces, those of the nearest one.
+    def of_frame(self, origin: str, index: int, found: Faces) -> "Corrected":
+        """All faces of one frame with its correction applied; `found` are the frame's detections.
 
-        Must precede landmarks and embeddings, which are computed from the keypoints: ValueError if a face to be changed has them.
-        Corrected frames in which `faces` has no face are skipped: see `added` for those.
+        The correction replaces the keypoints of the nearest detection whose box contains their centre, and moves that box along.
+        If there is none, it adds a face of score 1 as the last row. Must precede landmarks and embeddings, which are computed
+        from the keypoints: ValueError if `found` has them.
         """
-        keypoints = faces.keypoints.copy()
-        changed = False
-        for entry in self._of(origin):
-            rows = np.flatnonzero(faces.frame_index == entry.index)
-            if len(rows):
-                distances = np.linalg.norm(faces.keypoints[rows].mean(1) - entry.keypoints.mean(0), axis=1)
-                keypoints[rows[distances.argmin()]] = entry.keypoints
-                changed = True
-        if not changed:
-            return faces
-        if faces.landmarks is not None or faces.embeddings is not None:
-            raise ValueError("corrections come before landmarks and embeddings, which depend on the keypoints")
-        return replace(faces, keypoints=keypoints)
-
-    def added(self, origin: str, index: int) -> Faces:
-        """The manually added face of this frame (score 1, box around its keypoints), for frames without a detection."""
         points = self.points(origin, index)
         if points is None:
-            return Faces.none()
-        low, high = points.min(0), points.max(0)
-        margin = (high - low) * 0.6
-        return Faces(
-            frame_index=np.array([index], np.int64),
-            boxes=np.concatenate([low - margin, high + margin]).astype(np.float32)[None],
-            keypoints=points.astype(np.float32)[None],
-            scores=np.ones(1, np.float32),
-        )
+            return Corrected(faces=found)
+        if found.landmarks is not None or found.embeddings is not None:
+            raise ValueError("corrections come before landmarks and embeddings, which depend on the keypoints")
+        row = _row_at(found, points.mean(0))
+        if row is None:
+            # Without the detections' optional arrays, which an added face has not.
+            return Corrected(faces=Faces.concat([found, _face_at(points, index)]), row=len(found), moved=np.ones(5, bool))
+        boxes, keypoints = found.boxes.copy(), found.keypoints.copy()
+        before = keypoints[row].astype(np.float64)
+        boxes[row], keypoints[row] = _moved_box(boxes[row], before, points), points
+        moved = np.abs(points - before).max(1) > _MOVED
+        return Corrected(faces=replace(found, boxes=boxes, keypoints=keypoints), row=row, moved=moved)
+
+    def indices(self, origin: str) -> tuple[int, ...]:
+        """The corrected frames of that footage, in order."""
+        return tuple(entry.index for entry in self.entries if entry.origin == origin)
 
     def to_json(self) -> str:
         """Canonical JSON: equal corrections always give the same text."""
@@ -115,8 +118,69 @@ class Corrections:
         """sha256 of the canonical JSON, 64 hex digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
-    def _of(self, origin: str) -> list[Correction]:
-        return [entry for entry in self.entries if entry.origin == origin]
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Corrected:
+    """The faces of one frame after `Corrections.of_frame`.
+
+    `row` is that of the corrected face (None if the frame has no correction); `moved` marks which of its five keypoints differ
+    from the detector's.
+    """
+
+    faces: Faces
+    row: int | None = None
+    moved: Bool[np.ndarray, " 5"] = field(default_factory=lambda: np.zeros(5, bool))
+
+
+def selected(frame: Corrected, select: Select = "largest") -> Corrected:
+    """The faces of a frame that are swapped: all, or one, which is also the one that the align view shows.
+
+    "largest" is the manually corrected face if there is one, since somebody has pointed at it; else the most prominent (see
+    `best_face`).
+    """
+    if select == "all" or not len(frame.faces):
+        return frame
+    row = best_face(frame.faces) if frame.row is None else frame.row
+    return replace(frame, faces=frame.faces[row], row=None if frame.row is None else 0)
+
+
+def _row_at(faces: Faces, centre: Float64[np.ndarray, " 2"]) -> int | None:
+    """The row whose keypoints are nearest among those whose box contains `centre`; None if no box does."""
+    low, high = faces.boxes[:, :2], faces.boxes[:, 2:]
+    inside = np.flatnonzero(((low <= centre) & (centre <= high)).all(1))
+    if not len(inside):
+        return None
+    distances = np.linalg.norm(faces.keypoints[inside].mean(1) - centre, axis=1)
+    return int(inside[distances.argmin()])
+
+
+def _moved_box(
+    box: Float[np.ndarray, " 4"], before: Float64[np.ndarray, "5 2"], after: Float64[np.ndarray, "5 2"]
+) -> Float64[np.ndarray, " 4"]:
+    """The box moved and scaled like its keypoints; where those determine no similarity, the box around the new ones."""
+    try:
+        matrix = similarity(before, after)
+    except FaceError:
+        return _box_around(after)
+    low, high = box[:2].astype(np.float64), box[2:].astype(np.float64)
+    centre, half = transform_points(matrix, (low + high) / 2), (high - low) / 2 * scale_of(matrix)
+    return np.concatenate([centre - half, centre + half])
+
+
+def _box_around(points: Float64[np.ndarray, "5 2"]) -> Float64[np.ndarray, " 4"]:
+    low, high = points.min(0), points.max(0)
+    margin = (high - low) * 0.6
+    return np.concatenate([low - margin, high + margin])
+
+
+def _face_at(points: Float64[np.ndarray, "5 2"], index: int) -> Faces:
+    """A face where none was detected: score 1, box around its keypoints."""
+    return Faces(
+        frame_index=np.array([index], np.int64),
+        boxes=_box_around(points).astype(np.float32)[None],
+        keypoints=points.astype(np.float32)[None],
+        scores=np.ones(1, np.float32),
+    )
 
 
 def _sorted(entries: Iterable[Correction]) -> tuple[Correction, ...]:

@@ -14,6 +14,7 @@ from typing import Literal, Protocol, runtime_checkable
 from faceswap_lab.errors import ConsentError, MediaError
 from faceswap_lab.faces.decode import Index, Reader, read_index
 from faceswap_lab.faces.frame import HEAD_BYTES, Frame, read_still, still_format
+from faceswap_lab.faces.scratch import read_only
 from faceswap_lab.seals import is_sealed
 
 Basis = Literal["synthetic", "consent", "public domain", "licence", "derived"]
@@ -223,7 +224,7 @@ class Clip:
                 with self.path.open("rb") as file:
                     head = file.read(HEAD_BYTES)
                 if still_format(head):
-                    self._still = Frame(image=read_still(self.path), origin=self.origin)
+                    self._still = Frame(image=read_only(read_still(self.path)), origin=self.origin)
                     self._index = Index.of_still(self._still.size)
                 else:
                     self._index = read_index(self.path)

@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import os
 import re
 import struct
 import zlib
@@ -296,8 +297,8 @@ def metadata_from_json(text: str) -> dict[str, str] | None:
 
 def hidden_beside(path: Path, tag: str) -> Path:
     """A hidden name in the same folder, with the same suffix and `tag`; the stem is truncated to the maximum name length."""
-    room = _NAME_BYTES - len(f"..{tag}{path.suffix}".encode())
-    stem = path.stem.encode()[: max(0, room)].decode(errors="ignore")
+    room = _NAME_BYTES - len(os.fsencode(f"..{tag}{path.suffix}"))
+    stem = os.fsencode(path.stem)[: max(0, room)].decode(errors="ignore")
     return path.with_name(f".{stem}.{tag}{path.suffix}")
 
 

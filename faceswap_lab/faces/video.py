@@ -58,6 +58,7 @@ def encode(
     metadata: Mapping[str, str] | None = None,
     lossless: bool = False,
     size: tuple[int, int] | None = None,
+    max_bits_per_s: int | None = None,
 ) -> Path:
     """Encodes a stream of frames as H.264 in .mp4 or, if `lossless`, as RGB H.264 in .mkv, which decodes to identical values.
 
@@ -67,7 +68,9 @@ def encode(
     Odd sides are padded by repeating a row or column.
     All audio tracks of `audio_from` are stream-copied with language and title, over the time span of the frames; `audio_at_s` is
     the time of the first frame on that file's clock (None: the frame's own time).
-    `size` is (height, width); by default the first frame's. Returns `path`, which is written atomically.
+    `size` is (height, width); by default the first frame's. `max_bits_per_s` limits the mean bit rate of each second of lossy video
+    at the expense of quality (x264's VBV; missed where even the coarsest quantisation needs more).
+    Returns `path`, which is written atomically.
 
     ValueError for frames of another size, times that do not increase, or fps not above 0. MediaError for no frames, an unsuitable
     suffix, or audio that .mp4 cannot contain. StorageError if the system refuses the file.
@@ -80,7 +83,7 @@ def encode(
     first = next(remaining, None)
     if first is None:
         raise MediaError(expected="at least one frame", got="none", remedy="choose a longer range of frames")
-    form = _Form(size=size or first.size, clock=_Clock(fps), coding=_Coding.of(colour), lossless=lossless)
+    form = _Form(size=size or first.size, clock=_Clock(fps), coding=_Coding.of(colour), lossless=lossless, rate=max_bits_per_s)
     with written_whole(path) as temporary, ExitStack() as stack:
         at_s = first.time_s if audio_at_s is None else audio_at_s
         tracks = _tracks(audio_from, at_s, lossless=lossless, stack=stack) if audio_from is not None else []
@@ -166,12 +169,13 @@ def _number(names: Mapping[int, str], wanted: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """Format shared by all frames of a file. `size` is (height, width)."""
+    """Format shared by all frames of a file. `size` is (height, width), `rate` the maximum in bits per second."""
 
     size: tuple[int, int]
     clock: _Clock
     coding: _Coding
     lossless: bool
+    rate: int | None = None
 
 
 def _write(path: Path, frames: Iterator[Frame], tracks: "list[_Track]", metadata: dict[str, str], form: _Form) -> None:
@@ -201,7 +205,9 @@ def _add_stream(output: Any, form: _Form) -> Any:
         primaries, transfer, matrix, levels = 1, 13, 0, 2
     else:
         interval = max(1, round(float(clock.rate) * _KEYFRAME_EVERY_S))
-        stream = output.add_stream("libx264", rate=clock.rate, options={"crf": "16", "preset": "veryfast", "g": str(interval)})
+        limit = {"maxrate": str(form.rate), "bufsize": str(form.rate)} if form.rate else {}
+        options = {"crf": "16", "preset": "veryfast", "g": str(interval)} | limit
+        stream = output.add_stream("libx264", rate=clock.rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         primaries, transfer, matrix, levels = coding.primaries, coding.transfer, coding.matrix, 2 if coding.is_full else 1
     context = stream.codec_context

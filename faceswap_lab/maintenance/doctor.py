@@ -369,10 +369,10 @@ def _owners(package: str) -> list[str]:
 
 
 def _onnxruntime() -> Finding:
-    import onnxruntime
     import torch
 
     from faceswap_lab.models import device
+    from faceswap_lab.models.onnx_runtime import onnxruntime
 
     gpu, providers = torch.cuda.is_available(), onnxruntime.get_available_providers()
     refusal = None

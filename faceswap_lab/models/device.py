@@ -1,6 +1,7 @@
 """Device selection by name, without silent fall-backs, and device errors."""
 
 import platform
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
-from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
+from faceswap_lab.actors.gfx.device import absent, available
 from faceswap_lab.errors import DeviceError, WeightsError
+from faceswap_lab.models.onnx_runtime import failures, onnxruntime
 
 PROVIDERS: Mapping[str, str] = MappingProxyType(
     {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider"}
@@ -34,6 +35,22 @@ _FAILURES = (
     failures.RuntimeException,
 )
 
+# These are about the file and its inputs, whatever names their message quotes.
+_OF_THE_FILE = (failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf, failures.NoSuchFile)
+# "CUDA failure 2: out of memory", "Failed to allocate memory for requested buffer", "DefaultCPUAllocator: can't allocate memory",
+# "std::bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED", "MPS backend out of memory".
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|failed to allocate memory|can't allocate memory|bad.alloc|_STATUS_ALLOC_FAILED", re.IGNORECASE
+)
+# What the program did wrong on a device that works.
+_MISUSED = re.compile(r"device-side assert|_STATUS_(NOT_SUPPORTED|BAD_PARAM|INVALID_VALUE)")
+# "CUDA error: unspecified launch failure", "CUDA driver error", "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "CUDA failure 719".
+_DEVICE_FAILED = re.compile(
+    r"\b(CUDA|cuDNN|cuBLAS|NVRTC|Metal|MPS)( driver| runtime| backend)? (error|failure)\b"
+    r"|\bCU(DNN|BLAS)_STATUS_",
+    re.IGNORECASE,
+)
+
 
 def pick(device: str = "auto") -> torch.device:
     """The torch device named `device`: "auto", "cpu", "cuda", "cuda:1" or "mps".
@@ -43,14 +60,7 @@ def pick(device: str = "auto") -> torch.device:
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):
-        raise ValueError(f"no device is called {device!r}; use auto, cpu, cuda, cuda:0 or mps")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise _absent(device, f"{torch.cuda.device_count()} CUDA devices in torch {torch.__version__}")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise _absent(device, f"no Metal device in torch {torch.__version__}")
-    return torch.device("cuda", int(number or 0)) if kind == "cuda" else torch.device(kind)
+    return available(device)
 
 
 def describe(device: torch.device) -> str:
@@ -66,7 +76,7 @@ def onnx_session(model: Path | bytes, device: torch.device) -> onnxruntime.Infer
     """A session of an ONNX file (or its bytes), verified to run on `device`; onnxruntime by itself falls back to the CPU silently.
 
     The fall-back is disabled, and the provider in use is compared with the requested one. Raises DeviceError if this onnxruntime
-    has no provider for the device or could not start it, WeightsError if it rejects the file.
+    has no provider for the device, could not start it or finds too little memory, WeightsError if it rejects the file.
     """
     provider = PROVIDERS[device.type]
     if provider not in onnxruntime.get_available_providers():
@@ -85,16 +95,18 @@ def onnx_session(model: Path | bytes, device: torch.device) -> onnxruntime.Infer
     content = model if isinstance(model, bytes) else str(model)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=[(provider, settings)], enable_fallback=0)
-    except _FAILURES as error:
+    except (*_FAILURES, MemoryError) as error:
+        if _is_out_of_memory(error):
+            raise _full(error) from error
         if _is_of_device(error):
-            raise _absent(str(device), _first_line(error)) from error
+            raise absent(str(device), _first_line(error)) from error
         raise WeightsError(
             expected=f"an ONNX network that onnxruntime {onnxruntime.__version__} can run",
             got=f"{_first_line(error)} ({'its bytes' if isinstance(model, bytes) else model})",
             remedy="get the file from its publisher again, or update onnxruntime",
         ) from error
     if provider not in session.get_providers():
-        raise _absent(str(device), f"a session on {session.get_providers()}")
+        raise absent(str(device), f"a session on {session.get_providers()}")
     return session
 
 
@@ -116,13 +128,15 @@ def providers(**sessions: onnxruntime.InferenceSession) -> dict[str, str]:
 
 @contextmanager
 def running(expected: str) -> Iterator[None]:
-    """Wraps inference: an onnxruntime error becomes a DeviceError if the device was lost, else a WeightsError.
+    """Wraps inference: an onnxruntime error becomes a DeviceError if the device was lost or memory ran out, else a WeightsError.
 
     `expected` is the error's description of what the network should have done.
     """
     try:
         yield
-    except _FAILURES as error:
+    except (*_FAILURES, MemoryError) as error:
+        if _is_out_of_memory(error):
+            raise _full(error) from error
         if _is_of_device(error):
             raise _lost(error) from error
         raise WeightsError(expected=expected, got=_first_line(error), remedy="use weights made for this task") from error
@@ -133,16 +147,21 @@ def watched() -> Iterator[None]:
     """Wraps torch computations: a lost device or one out of memory raises DeviceError; other errors propagate unchanged."""
     try:
         yield
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise DeviceError(
-                expected="enough device memory for a batch",
-                got=_first_line(error),
-                remedy="use smaller batches (recipe.stream.batch), stop other programs on the device, or choose another device",
-            ) from error
-        if not _is_of_device(error):
+    except (RuntimeError, MemoryError) as error:
+        if _is_out_of_memory(error):
+            raise _full(error) from error
+        if not _is_lost(error):
             raise
         raise _lost(error) from error
+
+
+def _full(error: Exception) -> DeviceError:
+    return DeviceError(
+        expected="enough memory for a batch",
+        got=_first_line(error),
+        remedy="use smaller batches (recipe.stream.batch, recipe.train.batch) or pictures, stop other programs on the device, or "
+        "choose another device",
+    )
 
 
 def _lost(error: Exception) -> DeviceError:
@@ -153,18 +172,25 @@ def _lost(error: Exception) -> DeviceError:
     )
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether torch or onnxruntime could not allocate memory, on the host or the device."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether a torch error is a failure of the device, rather than a fault of the program such as tensors on two devices."""
+    text = str(error)
+    return bool(_DEVICE_FAILED.search(text)) and not _MISUSED.search(text)
+
+
 def _is_of_device(error: Exception) -> bool:
     """Whether the device failed rather than the network: onnxruntime often distinguishes them only in the message."""
     if isinstance(error, failures.EPFail | failures.DeviceReset):
         return True
+    if isinstance(error, _OF_THE_FILE):
+        return False
     return any(word in str(error).upper() for word in ("CUDA", "CUDNN", "CUBLAS", "COREML"))
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
-
-
-def _absent(device: str, got: str) -> DeviceError:
-    return DeviceError(
-        expected=f"the device {device}", got=got, remedy="choose another device, or `auto` for the best one available"
-    )

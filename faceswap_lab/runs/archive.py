@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from faceswap_lab.errors import ConsentError, MediaError, storing
 from faceswap_lab.faces.frame import hidden_beside
-from faceswap_lab.files import canonical, put_in_place, sha256_file
+from faceswap_lab.files import canonical, encodable, put_in_place, sha256_file
 from faceswap_lab.runs.call import digest_in, fields_of
 from faceswap_lab.runs.prune import made_from
 from faceswap_lab.runs.record import Record
@@ -217,7 +217,7 @@ def _text_of(path: Path, share: _Share) -> tuple[str, str]:
 
 
 def _spelled(value: Any) -> str:
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return encodable(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 @contextmanager

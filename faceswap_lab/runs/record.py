@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faceswap_lab.errors import RunError, storing
-from faceswap_lab.files import sync_folder, write_whole
+from faceswap_lab.files import encodable, sync_folder, write_whole
 from faceswap_lab.trust import audit
 
 FORMAT = 2
@@ -99,7 +99,7 @@ def make_folder(root: Path, stem: str, record: dict[str, Any]) -> Path:
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write `run.json`, atomically."""
-    write_whole(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_whole(folder / "run.json", encodable(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)) + "\n")
 
 
 def read_record(folder: Path) -> Record:

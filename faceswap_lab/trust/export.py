@@ -71,7 +71,8 @@ def export_file(
     """
     permissions = list(zip(lineages, _permission(lineages, path, root, accept, today), strict=True))
     with _outgoing(path, root) as temporary:
-        temporary.write_text(marked_html(html, permissions), encoding="utf-8")
+        # A file's name may hold bytes that are not UTF-8.
+        temporary.write_text(marked_html(html, permissions), encoding="utf-8", errors="backslashreplace")
         return _let_out(temporary, path, permissions, root)
 
 

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces.faceset import Faceset, Row, in_ranges
 from faceswap_lab.faces.footage import digest
-from faceswap_lab.files import locked, sha256_text, write_whole
+from faceswap_lab.files import encodable, locked, sha256_text, write_whole
 from faceswap_lab.names import folded
 from faceswap_lab.runs.call import digest_in, places_of
 from faceswap_lab.runs.run import Run
@@ -209,7 +209,7 @@ def _annotate(run: FacesetRun, name: str, empty: A, change: Callable[[A], A]) ->
     """Change an annotation under a lock and atomically; the log records the change and the new digest."""
     with locked(run.path / ".annotations.lock"):
         after = change(_annotation(run, name, empty))
-        text = json.dumps(after, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        text = encodable(json.dumps(after, indent=2, sort_keys=True, ensure_ascii=False)) + "\n"
         audit.append(run.root, {"action": "faceset annotated", "run": run.id, "file": name, "digest": sha256_text(text)})
         write_whole(run.path / name, text)
     return after

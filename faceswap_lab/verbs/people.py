@@ -1,6 +1,7 @@
 """The people that verbs work on: an actor or footage, in the forms that the gate, the record and the pixel code need."""
 
 import json
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,11 @@ from faceswap_lab.trust.admit import admit as admit_file
 from faceswap_lab.trust.admit import reopen
 from faceswap_lab.trust.consent.basis import Basis
 from faceswap_lab.trust.consent.gate import Subject
+from faceswap_lab.trust.consent.manifest import find_entry
 from faceswap_lab.trust.grants import issue
 from faceswap_lab.verbs import library, places
+
+_SEEDS = re.compile(r"(?:\bactor:|/as:)(\d+)")
 
 Person = Actor | Footage
 """Source or target of a verb: an actor, or footage of one person."""
@@ -83,7 +87,7 @@ def subject_of(person: Person) -> Subject:
     if type(person) is Actor:
         return Subject(seed=person.seed)
     if type(person) is Take:
-        return Subject(seed=person.actor.seed)
+        return Subject(seed=person.actor.seed, face=None if person.source is None else person.source.seed)
     if type(person) is Clip or (type(person) is Excerpt and type(person.clip) is Clip):
         return Subject(grant=person.grant)
     if type(person) is Faceset:
@@ -111,8 +115,8 @@ def _seeds(person: Person) -> tuple[int, ...]:
     if isinstance(person, Take):
         return (person.actor.seed,) if person.source is None else (person.actor.seed, person.source.seed)
     parents = person.grant.parents if isinstance(person, Clip | Excerpt | Faceset) else ()
-    named = (parent.removeprefix("actor:") for parent in (*parents, person.subject) if parent.startswith("actor:"))
-    return tuple(int(seed) for seed in named if seed.isdecimal())
+    # A derived clip's subject is "actor:7 on actor:21", a take's origin "actor:21/speech:3@…/as:7,…".
+    return tuple(int(seed) for text in (*parents, person.subject) for seed in _SEEDS.findall(text))
 
 
 def record_of(person: Person) -> str:
@@ -150,7 +154,8 @@ def reopened(record: str, run: Run | None = None) -> Person:
     """The person of a record, which is an input of `run`.
 
     A file is located by its digest, at its last known path and in the lab (see `verbs.places`), and admitted again, so that a
-    withdrawal takes effect here too. RunError if it is not found, or if the record is invalid.
+    withdrawal takes effect here too; the result of a swap is taken from its run. RunError if it is not found, or if the record is
+    invalid.
     """
     fields: dict[str, Any] = json.loads(record)
     if "actor" in fields:
@@ -158,8 +163,7 @@ def reopened(record: str, run: Run | None = None) -> Person:
     if "take" in fields:
         return _take(fields["take"])
     if "file" in fields:
-        root = lab_root() if run is None else run.root
-        clip = reopen(places.find_again(fields, root=root, run=run), root=root)
+        clip = _clip(fields, lab_root() if run is None else run.root, run)
         return clip.cut(*fields["frames"]) if "frames" in fields else clip
     if "faceset" in fields:
         return library.part_of(library.FacesetRun.open(fields["faceset"]), fields["rows"], fields["digest"])
@@ -168,6 +172,24 @@ def reopened(record: str, run: Run | None = None) -> Person:
         got=record,
         remedy="pass the footage itself: custom footage exists only in the process that created it",
     )
+
+
+def _clip(fields: dict[str, Any], root: Path, run: Run | None) -> Clip:
+    """The clip of a file's record: admitted again, or the result of a swap, which has no manifest entry of its own."""
+    digest = str(fields["file"]).removeprefix("sha256:")
+    if find_entry(root, digest) is None and (made := swap_with(root, digest)) is not None:
+        # Subject to the consents of everybody it was made from.
+        clip: Clip = made.footage()
+        return clip
+    return reopen(places.find_again(fields, root=root, run=run), root=root)
+
+
+def swap_with(root: Path, digest: str) -> Any:
+    """The finished swap (a `SwapRun`) with an artifact of this SHA-256 that is still there; None if there is none."""
+    for run in Run.find(root, verb="swap", finished=True, makes=digest):
+        if any(made == digest and run.has(name) for name, made in run.record.artifacts.items()):
+            return run
+    return None
 
 
 def _facts(take: Take) -> dict[str, Any]:

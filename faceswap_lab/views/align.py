@@ -12,7 +12,7 @@ import numpy as np
 import traitlets
 from jaxtyping import Float
 
-from faceswap_lab.faces.corrections import Corrections
+from faceswap_lab.faces.corrections import Corrected, Corrections, selected
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame, Image
@@ -35,7 +35,9 @@ class Detector(Protocol):
 
 
 class AlignView(Widget):
-    """The five points of the highest-scoring face of each frame, in frame pixels (x, y), pixel centres at integers.
+    """The five points of one face of each frame, in frame pixels (x, y), pixel centres at integers.
+
+    That is the face which `swap` takes by default (`faces.corrections.selected`): the corrected one, else the most prominent.
 
     Traits: `frame` (0 .. num_frames - 1), `points` (five [x, y] of the shown frame, empty if no face was found), `corrected`
     (the manually corrected frames), `zoomed`. `corrections` holds the result. In the browser: drag a point, or focus it and
@@ -76,11 +78,7 @@ class AlignView(Widget):
     def faces(self, index: int | None = None) -> Faces:
         """The faces of a frame (the shown one by default) with the corrections applied. Detects on first use."""
         with self._changing:
-            index = self.frame if index is None else index
-            if index not in self._found:
-                self._found[index] = self._detect(self._read(index))
-            origin, found = self._footage.origin, self._found[index]
-            return self.corrections.apply(origin, found) if len(found) else self.corrections.added(origin, index)
+            return self._corrected_faces(self.frame if index is None else index).faces
 
     def move(self, point: int, x: float, y: float, *, index: int | None = None) -> None:
         """Moves one of the five points to (x, y), in frame pixels. Raises ValueError if the frame has no points."""
@@ -150,11 +148,16 @@ class AlignView(Widget):
         by_hand = self.corrections.points(self._footage.origin, index)
         if by_hand is not None:
             return by_hand
-        faces = self.faces(index)
+        faces = selected(self._corrected_faces(index)).faces
         return np.array(faces.keypoints[0], dtype=np.float64) if len(faces) else np.zeros((0, 2))
 
+    def _corrected_faces(self, index: int) -> Corrected:
+        if index not in self._found:
+            self._found[index] = self._detect(self._read(index))
+        return self.corrections.of_frame(self._footage.origin, index, self._found[index])
+
     def _corrected(self) -> list[int]:
-        return [entry.index for entry in self.corrections.entries if entry.origin == self._footage.origin]
+        return list(self.corrections.indices(self._footage.origin))
 
     def _label(self, index: int) -> str:
         state = "corrected" if index in self._corrected() else "" if len(self._points(index)) else "no face"

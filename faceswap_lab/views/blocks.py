@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from faceswap_lab.views.images import AnyImage
 
-_LARGEST_CLIP = 24_000_000
+LARGEST_CLIP = 24_000_000
+"""Maximum size of an embedded clip, in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +91,8 @@ class Video:
     poster: AnyImage | None = None
 
     def __post_init__(self) -> None:
-        if len(self.data) > _LARGEST_CLIP:
-            raise ValueError(f"a clip of {len(self.data):,} bytes is too large to embed; the maximum is {_LARGEST_CLIP:,}")
+        if len(self.data) > LARGEST_CLIP:
+            raise ValueError(f"a clip of {len(self.data):,} bytes is too large to embed; the maximum is {LARGEST_CLIP:,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

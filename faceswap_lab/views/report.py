@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from faceswap_lab.files import encodable
 from faceswap_lab.views import figures, images
 from faceswap_lab.views.blocks import Block, Comparison, KeyNumber, Section, Table
 from faceswap_lab.views.images import AnyImage
@@ -53,7 +54,7 @@ def render_report(
             title=title,
             intro=intro,
             notice=notice,
-            machine_notice=json.dumps(machine, ensure_ascii=False, sort_keys=True),
+            machine_notice=encodable(json.dumps(machine, ensure_ascii=False, sort_keys=True)),
             key_numbers=key_numbers,
             sections=list(zip(anchors, sections, strict=True)),
         )

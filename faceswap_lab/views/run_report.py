@@ -23,8 +23,9 @@ from faceswap_lab.verbs.evaluate.scores import ScoreRun
 from faceswap_lab.verbs.people import reopened
 from faceswap_lab.verbs.swap.result import SwapRun
 from faceswap_lab.verbs.train.result import TrainRun
-from faceswap_lab.views import figures
+from faceswap_lab.views import figures, images
 from faceswap_lab.views.blocks import (
+    LARGEST_CLIP,
     Block,
     Command,
     Comparison,
@@ -74,6 +75,8 @@ _TITLES = {
 }
 _DIGITS = {"psnr_face": 1, "ssim_face": 3, "id_similarity": 3, "id_leak": 3, "landmark_error": 3}
 _NUM_STILLS = 4
+_CLIP_SCALES = (1.0, 0.5, 0.25)
+"""Sizes at which a clip is encoded until it can be embedded. Only long ones need more than the first: the bit rate is limited."""
 
 
 def report(
@@ -110,12 +113,18 @@ def report(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Shown:
-    """Corresponding footage, frame by frame. If a real person was anonymised, the target is not shown."""
+    """Corresponding footage, frame by frame. If a real person was anonymised, the target is not shown.
+
+    The swap of a preview has fewer frames than target and truth: only its own are shown.
+    """
 
     target: Footage
     swap: Footage
     truth: Take | None
     anonymised: bool
+
+    def __len__(self) -> int:
+        return len(self.swap)
 
     def images(self, index: int) -> dict[str, Image]:
         columns = {} if self.anonymised else {"target": self.target[index].image}
@@ -134,7 +143,9 @@ def _swap_sections(swap: SwapRun, verdict: ScoreRun | None) -> Iterator[Section]
         anonymised=_permission(swap).anonymises,
     )
     name = f"{swap.summary['source']} on {'a real person' if shown.anonymised else swap.summary['target']}"
-    blocks: list[Block] = [] if len(target) == 1 else [_clip(swap, shown)]
+    blocks: list[Block] = [] if len(shown) == 1 else [_clip(swap, shown)]
+    if len(shown) < len(target):
+        blocks += [Paragraph(text=f"A preview: the first {len(shown)} of the target's {len(target)} frames were swapped.")]
     blocks += [_stills(shown, verdict)]
     if missed := swap.summary["frames_without_face"]:
         blocks += [Paragraph(text=f"No face was found in {len(missed)} frames, which are unchanged: {missed[:20]}.")]
@@ -150,26 +161,44 @@ def _permission(swap: SwapRun) -> Permission:
     return permission_for(lineage.source, lineage.target, trained_on=lineage.trained_on, root=swap.root)
 
 
-def _clip(swap: SwapRun, shown: _Shown) -> Video:
-    """Target, swap and truth side by side, as one small clip with embedded mark."""
+def _clip(swap: SwapRun, shown: _Shown) -> Block:
+    """Target, swap and truth side by side, as one small clip with embedded mark; a sentence if none is small enough to embed."""
     names = list(shown.images(0))
+    mark = metadata_of(swap.lineage(), _permission(swap))
+    for scale in _CLIP_SCALES:
+        with tempfile.TemporaryDirectory() as folder:
+            data = _encoded(Path(folder) / "clip.mp4", swap.id, shown, mark, scale).read_bytes()
+        if len(data) <= LARGEST_CLIP:
+            smaller = "" if scale == 1 else f" Shown at {scale:.0%} of its size."
+            caption = f"Left to right: {', '.join(names)}. Run {swap.id}.{smaller}"
+            return Video(data=data, caption=caption, poster=_side_by_side(shown, len(shown) // 2))
+    return Paragraph(text=f"The clip of {len(shown)} frames is too long to be embedded; export it with the run {swap.id}.")
+
+
+def _encoded(path: Path, origin: str, shown: _Shown, mark: dict[str, str], scale: float) -> Path:
+    """The clip at `scale` of its size, in an MP4 whose bit rate is limited so that it can be embedded.
+
+    The limit reserves a second for the encoder's buffer and a tenth for the container.
+    """
+    fps = shown.target.fps or 1.0
+    side = max(32, round(scale * max(_side_by_side(shown, 0).shape)))
 
     def frames() -> Iterator[Frame]:
-        for index in range(len(shown.target)):
-            columns = shown.images(index)
-            wide = np.ascontiguousarray(np.concatenate(list(columns.values()), axis=1))
-            yield Frame(image=wide, origin=swap.id, index=index, time_s=shown.target[index].time_s)
+        for index in range(len(shown)):
+            wide = images.fit_side(_side_by_side(shown, index), side)
+            yield Frame(image=wide, origin=origin, index=index, time_s=shown.target[index].time_s)
 
-    mark = metadata_of(swap.lineage(), _permission(swap))
-    with tempfile.TemporaryDirectory() as folder:
-        data = video.encode(Path(folder) / "clip.mp4", frames(), fps=shown.target.fps, metadata=mark).read_bytes()
-    poster = np.ascontiguousarray(np.concatenate(list(shown.images(len(shown.target) // 2).values()), axis=1))
-    return Video(data=data, caption=f"Left to right: {', '.join(names)}. Run {swap.id}.", poster=poster)
+    rate = int(0.9 * 8 * LARGEST_CLIP / (len(shown) / fps + 1))
+    return video.encode(path, frames(), fps=fps, metadata=mark, max_bits_per_s=rate)
+
+
+def _side_by_side(shown: _Shown, index: int) -> Image:
+    return np.ascontiguousarray(np.concatenate(list(shown.images(index).values()), axis=1))
 
 
 def _stills(shown: _Shown, verdict: Run | None) -> Block:
     """The worst to the best frames by PSNR if the truth is known; else evenly spaced frames."""
-    count = len(shown.target)
+    count = len(shown)
     if count == 1:
         return Comparison(
             columns={name: [image] for name, image in shown.images(0).items()}, labels=[""], caption="Before and after."

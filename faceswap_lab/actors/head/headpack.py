@@ -12,6 +12,7 @@ from jaxtyping import Float, Float16, Float32, Int8, Int32, Shaped, UInt8
 
 from faceswap_lab.actors.head import assets
 from faceswap_lab.actors.head.subdivide import catmull_clark
+from faceswap_lab.faces.scratch import read_only
 from faceswap_lab.files import cache_folder
 
 FORMAT = 1
@@ -152,12 +153,12 @@ def load_headpack() -> HeadPack:
     path = cache_folder() / f"headpack-{FORMAT}-anny{assets.anny_version()}.npz"
     if path.exists():
         try:
-            return _read(path)
+            return read_only(_read(path))
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as damage:
             log.warning("%s is damaged (%s: %s) and is baked again", path, type(damage).__name__, damage)
     pack = bake()
     _write(pack, path)
-    return pack
+    return read_only(pack)
 
 
 def _read(path: Path) -> HeadPack:

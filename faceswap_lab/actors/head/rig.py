@@ -170,7 +170,8 @@ def load_rig(device: str = "cpu") -> Rig:
     weight = _face_weight(pack, head, torch.from_numpy(uv.astype(np.float32)), wedge_vertex)
 
     def on_device(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+        # A copy, since the head pack is shared and its arrays are read-only.
+        return torch.from_numpy(np.array(array, order="C")).to(device)
 
     return Rig(
         template=on_device(mesh.template),
@@ -219,9 +220,8 @@ def texture_map(height: int) -> TextureMap:
     position[drawn.pixel] = (corners * drawn.weights[..., None]).sum(1)
     covered = torch.zeros(height * width)
     covered[drawn.pixel] = 1
-    masks = F.interpolate(torch.from_numpy(pack.masks)[:, None].float() / 255, (height, width), mode="bilinear", antialias=True)[
-        :, 0
-    ]
+    painted = torch.from_numpy(pack.masks.astype(np.float32) / 255)
+    masks = F.interpolate(painted[:, None], (height, width), mode="bilinear", antialias=True)[:, 0]
     return TextureMap(
         position=_dilate(position.view(height, width, 3), covered.view(height, width)),
         masks={name: masks[i].contiguous() for i, name in enumerate(MASKS)},

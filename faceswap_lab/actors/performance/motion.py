@@ -6,6 +6,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
+from faceswap_lab.faces.scratch import read_only
+
 NUM_KNOTS = 1024
 _PAIRED = (
     "browDown",
@@ -27,7 +29,7 @@ _PAIRED = (
 @lru_cache(maxsize=512)
 def knots(seed: int, channel: str) -> Float[np.ndarray, " n"]:
     """Uniform random numbers in -1..1, one series per named channel of a seed."""
-    return np.random.default_rng([21, seed, *channel.encode()]).uniform(-1, 1, NUM_KNOTS)
+    return read_only(np.random.default_rng([21, seed, *channel.encode()]).uniform(-1, 1, NUM_KNOTS))
 
 
 def wander(seed: int, channel: str, time_s: float, rate_hz: float) -> float:

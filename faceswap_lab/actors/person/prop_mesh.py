@@ -16,6 +16,7 @@ from faceswap_lab.actors.head import assets
 from faceswap_lab.actors.head.headpack import OCCLUDER
 from faceswap_lab.actors.performance.view import Prop
 from faceswap_lab.actors.person.wear import WornMesh
+from faceswap_lab.faces.scratch import read_only
 
 _FOREARM_M = 0.13
 _SHADOW_STEP_M = 0.0022
@@ -25,13 +26,13 @@ _SIDES = 28
 
 def mesh_of(prop: Prop, skin: Float[torch.Tensor, " 3"]) -> WornMesh:
     """The positioned prop, before head rotation."""
-    points, tri, colour = _shape(prop.kind)
+    points, tri, colour = read_only(_shape(prop.kind))
     flip = np.array([-1.0, 1.0, 1.0]) if prop.mirrored else np.ones(3)
     sine, cosine = math.sin(prop.roll), math.cos(prop.roll)
     turn = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
     placed = torch.from_numpy(((points * flip) @ turn.T + np.array(prop.position_m)).astype(np.float32))
-    corners = torch.from_numpy(tri[:, ::-1].copy() if prop.mirrored else tri)
-    paint = skin.cpu().expand(len(placed), 3) if colour is None else torch.from_numpy(colour)
+    corners = torch.from_numpy((tri[:, ::-1] if prop.mirrored else tri).copy())
+    paint = skin.cpu().expand(len(placed), 3) if colour is None else torch.from_numpy(colour.copy())
     return WornMesh(
         points=placed,
         normals=_normals(placed, corners),

@@ -86,6 +86,11 @@ def group_of(kind: CaptureKind, row: int) -> range:
     return range(start, start + _GROUP)
 
 
+def encodes_groups(kind: CaptureKind) -> bool:
+    """Whether a frame's pixels depend on the other frames of its group, and so on where the take ends."""
+    return len(group_of(kind, 0)) > 1
+
+
 def develop(images: Sequence[Image], kind: CaptureKind, *, seed: int, first: int, fps: float) -> list[Image]:
     """Applies a camera of this kind to consecutive frames, the first of which has index `first`."""
     if kind in ("plain", "clean"):
@@ -93,7 +98,7 @@ def develop(images: Sequence[Image], kind: CaptureKind, *, seed: int, first: int
     camera = camera_of(kind, seed)
     taken = [_expose(image, camera, np.random.default_rng([62, seed, first + k])) for k, image in enumerate(images)]
     if camera.jpeg is not None:
-        taken = [_jpeg(image, camera.jpeg) for image in taken]
+        taken = [jpeg(image, camera.jpeg) for image in taken]
     return taken if camera.h264 is None else _h264(taken, camera.h264, fps)
 
 
@@ -112,7 +117,8 @@ def _expose(image: Image, camera: Camera, draw: np.random.Generator) -> Image:
     return np.asarray((display.clip(0, 1) * 255).round(), np.uint8)
 
 
-def _jpeg(image: Image, quality: int) -> Image:
+def jpeg(image: Image, quality: int) -> Image:
+    """The RGB image after JPEG compression of a quality 0..100. OpenCV's default: colour at half resolution."""
     written, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert written, "OpenCV was built with JPEG"
     read: Any = cv2.imdecode(data, cv2.IMREAD_COLOR)

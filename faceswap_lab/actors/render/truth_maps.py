@@ -33,6 +33,7 @@ from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.render.material import material_of
 from faceswap_lab.actors.render.scene import Drawn, Scene, draw, pose
 from faceswap_lab.actors.render.surface import Surface
+from faceswap_lab.faces.scratch import read_only
 
 LABELS = (
     "background",
@@ -115,7 +116,7 @@ class Points:
 
 @lru_cache(maxsize=2)
 def maps_of(scene: Scene) -> Maps:
-    """The maps of a scene."""
+    """The maps of a scene, read-only."""
     drawn = draw(scene)
     rig, figure, surface = drawn.rig, scene.figure, drawn.surface
     material = material_of(rig, figure, surface)
@@ -131,11 +132,12 @@ def maps_of(scene: Scene) -> Maps:
     count = len(LABELS)
     cover = (1 - layers[0]).clamp_min(1e-6)
     normals = F.normalize(layers[count : count + 3], dim=0)
-    return Maps(
+    maps = Maps(
         labels=layers[:count].argmax(0).to(torch.uint8).cpu().numpy(),
         normals=normals.permute(1, 2, 0).contiguous().cpu().numpy(),
         albedo=(layers[count + 3 :] / cover).permute(1, 2, 0).contiguous().cpu().numpy(),
     )
+    return read_only(maps)
 
 
 def _labels(figure: Figure, surface: Surface, *, hair: Tensor, clothes: Tensor) -> Tensor:

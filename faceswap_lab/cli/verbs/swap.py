@@ -8,8 +8,10 @@ from faceswap_lab.cli.answers import Answer
 from faceswap_lab.cli.arguments import about, acceptance, add_acceptance, add_command, add_declaration, declaration, person
 from faceswap_lab.cli.parsing import ArgumentValueError
 from faceswap_lab.cli.recipe_flags import add_recipe, recipe_of
+from faceswap_lab.errors import RunError
 
 if TYPE_CHECKING:
+    from faceswap_lab.faces.corrections import Corrections
     from faceswap_lab.faces.footage import Clip, Excerpt, Footage
     from faceswap_lab.verbs.people import Person
 
@@ -35,7 +37,9 @@ def offer(commands: Any) -> None:
         help="a train run's id, or inswapper:FILE.onnx; default: warp, needs no training",
     )
     swap.add_argument(
-        "--corrections", type=Path, metavar="FILE", help="manually corrected points: `align(…).corrections.to_json()`"
+        "--corrections",
+        metavar="FILE",
+        help="manually corrected points: a file of `align(…).corrections.to_json()`, or the id of a swap that was given some",
     )
     swap.add_argument("--start", metavar="WHEN", help="first frame of the target file: seconds (1.5), or its number (frame:37)")
     swap.add_argument("--stop", metavar="WHEN", help="end of the stretch, exclusive: seconds or frame:N; default: the end")
@@ -52,7 +56,6 @@ def _recipe(_: str | None) -> object:
 
 
 def _swap(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.faces.corrections import Corrections
     from faceswap_lab.verbs.recipes import SwapRecipe
     from faceswap_lab.verbs.swap.swap import swap
 
@@ -61,13 +64,31 @@ def _swap(options: argparse.Namespace) -> Answer:
         _target(options, source),
         source=source,
         swapper=options.swapper,
-        corrections=Corrections.from_json(options.corrections.read_text(encoding="utf-8")) if options.corrections else None,
+        corrections=_corrections(options.corrections) if options.corrections else None,
         recipe=recipe_of(options, SwapRecipe()),
         device=options.device,
         force=options.force,
     )
     output = options.output or run.path / ("swap.png" if run.summary["num_frames"] == 1 else "swap.mp4")
     return about(run) | {"output": str(run.export(output, **acceptance(options)))}
+
+
+def _corrections(text: str) -> "Corrections":
+    """Those in a file, or those that a swap was given."""
+    from faceswap_lab.faces.corrections import Corrections
+    from faceswap_lab.verbs.swap.result import SwapRun
+
+    path = Path(text).expanduser()
+    if path.is_file():
+        return Corrections.from_json(path.read_text(encoding="utf-8"))
+    try:
+        return SwapRun.open(text).corrections()
+    except RunError as error:
+        raise ArgumentValueError(
+            expected="a file of corrections, or the id of a swap that was given some",
+            got=f"{text!r}: {error.got}",
+            remedy=error.remedy,
+        ) from error
 
 
 def _target(options: argparse.Namespace, source: "Person") -> "Footage":

@@ -16,7 +16,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 import torch
 from jaxtyping import Float
 
@@ -26,6 +25,7 @@ from faceswap_lab.faces.face import Faces, PointSet
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.scrfd_batch import ELSEWHERE, ON_CPU, BatchDetector, leaves_batch_open
+from faceswap_lab.models.onnx_runtime import onnxruntime
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.weights import onnx_inspect, restricted
 from faceswap_lab.models.weights.onnx_inspect import Graph

@@ -6,7 +6,6 @@ from functools import cached_property
 import cv2
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from jaxtyping import Float
 
@@ -15,6 +14,7 @@ from faceswap_lab.faces import align
 from faceswap_lab.faces.face import Faces, PointSet
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import device
+from faceswap_lab.models.onnx_runtime import onnxruntime
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.weights import catalogue
 

@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from faceswap_lab.actors.render.capture import jpeg
 from faceswap_lab.actors.splits import check_trainable
+from faceswap_lab.faces.scratch import read_only
 from faceswap_lab.models.pack.pictures import PackPictures
 
 Random = np.random.Generator
@@ -83,8 +85,7 @@ def degrade(crop: UInt8[np.ndarray, "s s 3"], random: Random) -> UInt8[np.ndarra
     if random.random() < 0.35:
         crop = _noisy(crop, random)
     if random.random() < 0.3:
-        coded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(25, 92))])[1]
-        crop = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+        crop = jpeg(crop, int(random.integers(25, 92)))
     return np.asarray(crop, np.uint8)
 
 
@@ -131,4 +132,4 @@ def _noisy(crop: np.ndarray, random: Random) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _grain() -> Float[np.ndarray, " n"]:
-    return np.random.default_rng(0).standard_normal(2_000_003).astype(np.float32)
+    return read_only(np.random.default_rng(0).standard_normal(2_000_003).astype(np.float32))

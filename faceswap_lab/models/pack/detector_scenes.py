@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
+from faceswap_lab.actors.render.capture import jpeg
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.models.pack.pictures import PackPictures, boxes_of
 
@@ -356,7 +357,6 @@ def _developed(image: np.ndarray, draw: Random) -> Image:
         light = light + draw.standard_normal(light.shape, np.float32) * np.float32(draw.uniform(0.005, 0.07))
     out = np.round(np.clip(light, 0, 1) * 255).astype(np.uint8)
     if draw.random() < 0.4:
-        coded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(draw.integers(20, 92))])[1]
-        out = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+        out = jpeg(out, int(draw.integers(20, 92)))
     out[black] = 0
     return np.asarray(out)

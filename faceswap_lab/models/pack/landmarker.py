@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from faceswap_lab.actors.head.landmark_sets import landmark_table
 from faceswap_lab.actors.head.rig import load_rig
+from faceswap_lab.faces.scratch import read_only
 from faceswap_lab.models.pack.augment import Random, box_to_crop, cut, degrade, moved_about, occlude, require_trainable
 from faceswap_lab.models.pack.layers import blob, convolution
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph
@@ -80,7 +81,7 @@ def mirrored_106() -> Int[np.ndarray, " 106"]:
     distance = np.linalg.norm(place[:, None] * np.array([-1, 1, 1]) - place, axis=2)
     # An eye's centre and its pupil coincide: ties are broken by the squared index differences.
     number = np.arange(NUM_POINTS)
-    return np.asarray(linear_sum_assignment(distance + 1e-9 * (number[:, None] - number) ** 2)[1])
+    return read_only(np.asarray(linear_sum_assignment(distance + 1e-9 * (number[:, None] - number) ** 2)[1]))
 
 
 # --- training ---------------------------------------------------------------------------------------------------------------

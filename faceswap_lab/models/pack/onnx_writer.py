@@ -14,6 +14,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from faceswap_lab.errors import RunError
+from faceswap_lab.models.training.state import DIVERGED
+
 Shape = Sequence[int | str | None]
 
 
@@ -92,7 +95,17 @@ class OnnxGraph:
         return self.op("Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
 
     def save(self, path: Path, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> Path:
-        """Writes the file atomically. The same network gives the same bytes."""
+        """Writes the file atomically. The same network gives the same bytes.
+
+        RunError, and nothing is written, if a weight is NaN or infinite: the training has diverged.
+        """
+        wrong = sum(not np.isfinite(numpy_helper.to_array(each)).all() for each in self._constants)
+        if wrong:
+            raise RunError(
+                expected=f"finite weights for {path.name}",
+                got=f"NaN or infinity in {wrong} of {len(self._constants)}",
+                remedy=DIVERGED,
+            )
         ports = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in side.items()] for side in (inputs, outputs)]
         graph = helper.make_graph(self._nodes, path.stem, ports[0], ports[1], self._constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="faceswap_lab")

@@ -39,14 +39,16 @@ class _Box:
 class DeviceCanvas:
     """Frames of one size on `device`. Methods as in `HostCanvas`; the caller's frames are never changed.
 
+    With `cut_after_paste` the frames are kept a second time, so that crops are of the frames as given also after a paste.
     Only `frames` synchronises with the device, so NaN in a swapper's pixels is detected only there (ValueError).
     """
 
-    def __init__(self, frames: Sequence[Frame], device: torch.device) -> None:
+    def __init__(self, frames: Sequence[Frame], device: torch.device, *, cut_after_paste: bool = False) -> None:
         self._given = list(frames)
         self._place = {frame.index: place for place, frame in enumerate(self._given)}
         self._device = device
         self._pixels = self._sent(np.stack([frame.image for frame in self._given]))
+        self._unpasted = self._pixels.clone() if cut_after_paste else self._pixels
         self._changed: set[int] = set()
         self._is_bad = torch.zeros((), dtype=torch.bool, device=device)
 
@@ -118,7 +120,7 @@ class DeviceCanvas:
         height, width = (max(getattr(box, name) for box in boxes) + 2 * _MARGIN for name in ("height", "width"))
         regions, to_region = [], np.zeros((len(boxes), 2, 3), np.float64)
         for row, (place, box, matrix) in enumerate(zip(places, boxes, matrices, strict=True)):
-            part = self._pixels[place, box.top : box.top + box.height, box.left : box.left + box.width].permute(2, 0, 1).float()
+            part = self._unpasted[place, box.top : box.top + box.height, box.left : box.left + box.width].permute(2, 0, 1).float()
             after = (width - box.width - _MARGIN, height - box.height - _MARGIN)
             # The frame's edge is replicated; padding at an edge inside the frame is not sampled.
             regions.append(functional.pad(part[None], (_MARGIN, after[0], _MARGIN, after[1]), mode="replicate"))

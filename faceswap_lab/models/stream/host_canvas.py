@@ -12,6 +12,7 @@ from jaxtyping import Float32, UInt8
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.faces.scratch import read_only
 from faceswap_lab.models.protocols import Crops, Swapped
 from faceswap_lab.models.stream.colour_match import EMPTY, Colour, seen_part
 
@@ -21,11 +22,12 @@ _NAN = "the swapper's pixels contain NaN"
 class HostCanvas:
     """Frames in host memory. `cut` extracts aligned faces, `paste` blends them back, `frames` returns the result.
 
-    Frames are copied before the first paste, unless the caller passes ownership with `owned`.
+    Frames are copied before the first paste, unless the caller passes ownership with `owned`. Crops are always of the frames as
+    given, also after a paste, but not of `owned` ones: those must be cut before.
     """
 
     def __init__(self, frames: Sequence[Frame], *, owned: bool = False) -> None:
-        self._frames = list(frames)
+        self._given, self._frames = list(frames), list(frames)
         self._place = {frame.index: place for place, frame in enumerate(self._frames)}
         self._owned = {place for place, frame in enumerate(self._frames) if owned and frame.image.flags.writeable}
 
@@ -35,7 +37,8 @@ class HostCanvas:
         pixels = np.zeros((len(faces), size, size, 3), np.uint8)
         for i in range(len(faces)):
             matrices[i] = align.frame_to_crop(faces.keypoints[i], template=template, size=size)
-            pixels[i] = align.crop(self._frame_of(int(faces.frame_index[i])).image, matrices[i], size)
+            given = self._given[self._place[int(faces.frame_index[i])]]
+            pixels[i] = align.crop(given.image, matrices[i], size)
         landmarks = None
         if faces.landmarks is not None:
             landmarks = np.stack([align.transform_points(m, p) for m, p in zip(matrices, faces.landmarks, strict=True)])
@@ -86,9 +89,6 @@ class HostCanvas:
         """The current frames, in order."""
         yield from self._frames
 
-    def _frame_of(self, index: int) -> Frame:
-        return self._frames[self._place[index]]
-
 
 def _masks(swapped: Swapped, size: int) -> Iterator[Float32[np.ndarray, "s s"]]:
     """The blend mask of each crop: the swapper's, feathered at the border."""
@@ -127,6 +127,4 @@ def border_window(side: int) -> Float32[np.ndarray, "side side"]:
     """(side, side) float32: 0 on the outermost pixels, 1 from 6 % of the side inwards, so that a crop never ends in an edge."""
     distance = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
     ramp = np.clip(distance / max(1.0, 0.06 * side), 0, 1).astype(np.float32)
-    window: np.ndarray = np.minimum.outer(ramp, ramp)
-    window.flags.writeable = False
-    return window
+    return read_only(np.minimum.outer(ramp, ramp))

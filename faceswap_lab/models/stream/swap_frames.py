@@ -7,13 +7,13 @@ first frame of a batch gives bit-identical results.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from faceswap_lab.faces.corrections import Corrections
-from faceswap_lab.faces.face import Faces, largest
+from faceswap_lab.faces.corrections import Corrected, Corrections, Select, selected
+from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.track import follow
@@ -22,6 +22,7 @@ from faceswap_lab.models.protocols import AnySwapper, Crops, Engine, Swapped
 from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.stream.device_canvas import DeviceCanvas
 from faceswap_lab.models.stream.host_canvas import HostCanvas
+from faceswap_lab.models.stream.manual import fitted
 from faceswap_lab.models.stream.stages import Stage, overlapped
 
 T = TypeVar("T")
@@ -33,17 +34,19 @@ _FACES_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
-    """`batch` frames pass through a stage together; `select` determines which faces of a frame are swapped.
+    """`batch` frames pass through a stage together; `select` determines which faces of a frame are swapped (see
+    `faces.corrections.selected`).
 
     The detector runs on every `every`-th frame; in between, faces are tracked by optical flow, and detected again when lost.
-    A face that appears in between is found up to `every - 1` frames late. At 1 the detector runs on each frame.
+    A face that appears in between is found up to `every - 1` frames late. At 1 the detector runs on each frame. It also runs on
+    each frame that was manually corrected, and the correction is tracked from there until the next detection.
 
     `colour` matches each swapped crop's colours to the target's before pasting: right for a swapper that does not follow the
     target's light, wrong if the source's skin tone should be kept (figures in `models.stream.colour_match`).
     """
 
     batch: int = 8
-    select: Literal["largest", "all"] = "largest"
+    select: Select = "largest"
     every: int = 1
     colour: Colour = "none"
 
@@ -134,14 +137,15 @@ class _Painter:
     @devices.watched()
     def swap(self, batch: _Batch) -> _Batch:
         faces = Faces.concat([chosen for chosen, _ in batch.found])
-        batch.canvas = self._canvas(batch.frames)
+        crowd = len(faces) > _FACES_AT_ONCE
+        batch.canvas = self._canvas(batch.frames, crowd=crowd)
         needs = self.swapper.needs
         at_once = min(needs.max_batch or _FACES_AT_ONCE, _FACES_AT_ONCE)
         for begin in range(0, len(faces), at_once):
             part = batch.canvas.cut(faces[begin : begin + at_once], template=needs.template, size=needs.size)
             answer = self.swapper(replace(part, pixels=part.pixels.to(self.device)), self.codes, np.zeros(len(part), np.int64))
             batch.swapped.append((part, answer))
-            if len(faces) > _FACES_AT_ONCE:
+            if crowd:
                 self.paste(self.match(batch))
         return batch
 
@@ -159,8 +163,11 @@ class _Painter:
         batch.swapped.clear()
         return batch
 
-    def _canvas(self, frames: list[Frame]) -> HostCanvas | DeviceCanvas:
-        return HostCanvas(frames, owned=self.owned) if self.device.type == "cpu" else DeviceCanvas(frames, self.device)
+    def _canvas(self, frames: list[Frame], *, crowd: bool) -> HostCanvas | DeviceCanvas:
+        """A canvas; that of a crowd is cut again after pasting, and no crop may show a swapped neighbour."""
+        if self.device.type == "cpu":
+            return HostCanvas(frames, owned=self.owned and not crowd)
+        return DeviceCanvas(frames, self.device, cut_after_paste=crowd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -181,40 +188,44 @@ class _Finder:
     def find(self, frames: Sequence[Frame]) -> list[tuple[Faces, int]]:
         """For each frame the selected faces, and the number of others."""
         answers: list[tuple[Faces, int]] = []
-        taken, num_left = Faces.none(), 0
-        # Scheduled detections are batched; where tracking loses a face, that frame is detected alone.
+        taken, num_left = Corrected(faces=Faces.none()), 0
+        # Scheduled detections are batched; a frame that was corrected, or where tracking loses a face, is detected alone.
         found = self.engine.detect_all(frames[:: self.config.every])
         for place, frame in enumerate(frames):
+            number, between = divmod(place, self.config.every)
             followed = None
-            if place % self.config.every:
+            if between and self.corrections.points(self.origin, frame.index) is None:
                 followed = self._followed(frames[place - 1], frame, taken)
             if followed is None:
-                number, between = divmod(place, self.config.every)
-                taken, num_left = self._chosen(self.engine.detect(frame) if between else found[number])
+                taken, num_left = self._chosen(frame, self.engine.detect(frame) if between else found[number])
                 answers.append((self._ready(frame, taken), num_left))
             else:
                 taken, ready = followed
                 answers.append((ready, num_left))
         return answers
 
-    def _chosen(self, found: Faces) -> tuple[Faces, int]:
-        taken = largest(found) if self.config.select == "largest" else found
-        return taken, len(found) - len(taken)
+    def _chosen(self, frame: Frame, found: Faces) -> tuple[Corrected, int]:
+        """The faces to be swapped of a frame's detections, and the number of others: corrected first, then selected."""
+        corrected = self.corrections.of_frame(self.origin, frame.index, found)
+        taken = selected(corrected, self.config.select)
+        return taken, len(corrected.faces) - len(taken.faces)
 
-    def _followed(self, before: Frame, frame: Frame, taken: Faces) -> tuple[Faces, Faces] | None:
+    def _followed(self, before: Frame, frame: Frame, taken: Corrected) -> tuple[Corrected, Faces] | None:
         """The previous frame's faces tracked into this one, as tracked and as prepared for the swapper; None if one is lost."""
-        if not len(taken):
-            return taken, self._ready(frame, taken)
-        moved, sure = follow(before.image, frame.image, taken, index=frame.index)
+        if not len(taken.faces):
+            return taken, taken.faces
+        faces, sure = follow(before.image, frame.image, taken.faces, index=frame.index)
         if not sure.all():
             return None
+        moved = replace(taken, faces=faces)
         ready = self._ready(frame, moved)
         # If the mesh network rejects its own points, there is no face where the optical flow has led.
         if ready.visible is not None and not ready.visible.any(axis=1).all():
             return None
         return moved, ready
 
-    def _ready(self, frame: Frame, taken: Faces) -> Faces:
-        """Manual corrections take precedence; where nothing is found, a manually added face is used."""
-        chosen = self.corrections.apply(self.origin, taken) if len(taken) else self.corrections.added(self.origin, frame.index)
-        return self.engine.landmarks(frame, chosen) if self.swapper.needs.point_set and len(chosen) else chosen
+    def _ready(self, frame: Frame, taken: Corrected) -> Faces:
+        """The faces with the landmarks that the swapper needs."""
+        if not self.swapper.needs.point_set or not len(taken.faces):
+            return taken.faces
+        return fitted(self.engine.landmarks(frame, taken.faces), taken)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from faceswap_lab.errors import FaceError, WeightsError
 from faceswap_lab.models import device as devices
+from faceswap_lab.models.onnx_runtime import onnxruntime
 from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
 from faceswap_lab.models.weights import onnx_inspect, restricted
 from faceswap_lab.models.weights.onnx_inspect import Graph

@@ -8,6 +8,8 @@ from importlib.resources import files
 import numpy as np
 from jaxtyping import Float, Int
 
+from faceswap_lab.faces.scratch import read_only
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Topology:
@@ -34,7 +36,7 @@ def topology() -> Topology:
     closed = np.concatenate([skin, *(_strip(ring, shape) for ring in rings if ring is not oval)])
     if area(shape[closed][..., :2]).sum() < 0:
         closed = closed[:, ::-1]
-    return Topology(triangles=closed, oval=np.array(oval), inner_lips=np.array(lips), shape=shape)
+    return read_only(Topology(triangles=closed, oval=np.array(oval), inner_lips=np.array(lips), shape=shape))
 
 
 def boundary_rings(triangles: Int[np.ndarray, "t 3"]) -> list[list[int]]:

@@ -28,11 +28,13 @@ from faceswap_lab.trust.consent.manifest import CONSENT_ONLY, PICTURE_ONLY, Entr
 class Subject:
     """The source or target of a swap: an actor, by its seed, or the person depicted in a file, by the file's grant.
 
-    `verbs.people.subject_of` makes it from the object itself. ValueError unless exactly one of the two is given.
+    `face` is the actor whose face a recast has. `verbs.people.subject_of` makes it from the object itself. ValueError unless one of
+    seed and grant is given, and not both.
     """
 
     seed: int | None = None
     grant: Grant | None = None
+    face: int | None = None
 
     def __post_init__(self) -> None:
         if (self.seed is None) == (self.grant is None):
@@ -56,7 +58,9 @@ class Subject:
     @property
     def origins(self) -> tuple[str, ...]:
         """The actors and admitted files that it goes back to: itself, or what a derived file was made from."""
-        return self.grant.parents if self.grant is not None and self.grant.basis == "derived" else (self.origin,)
+        if self.grant is not None and self.grant.basis == "derived":
+            return self.grant.parents
+        return (self.origin,) if self.face is None else (self.origin, f"actor:{self.face}")
 
 
 def actor_named(name: str) -> Subject:

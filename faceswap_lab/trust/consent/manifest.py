@@ -265,6 +265,8 @@ def uri_problem(uri: str) -> str:
     path = parts.path if "://" in uri else uri
     if not uri or uri != uri.strip() or any(ord(char) < 32 for char in uri):
         return "empty, padded or with control characters"
+    if any("\ud800" <= char <= "\udfff" for char in uri):
+        return "not UTF-8"
     if "://" in uri and not (parts.scheme and re.match(r"\w", parts.netloc)):
         return "a scheme without a location"
     if parts.scheme == "package" and not parts.netloc.isidentifier():

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from faceswap_lab.actors.cast import Actor, Take
+from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.face import Faces, largest
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
@@ -27,7 +28,7 @@ from faceswap_lab.trust.consent.gate import check_evaluate, check_train
 from faceswap_lab.verbs.evaluate.scores import PER_FRAME, SCORES, ScoreRun
 from faceswap_lab.verbs.people import Person, data_of, footage_of, record_of, subject_of
 from faceswap_lab.verbs.recipes import EvaluateRecipe
-from faceswap_lab.verbs.swap.result import RESULT, SwapRun
+from faceswap_lab.verbs.swap.result import CORRECTIONS, RESULT, SwapRun
 
 
 def evaluate(
@@ -71,8 +72,8 @@ def evaluate(
         run.emit("device", device=devices.describe(where), providers=providers)
         if providers:
             print(f"{run.id}: on {devices.describe(where)}; {providers}", file=sys.stderr)
-        judge = _Judge.of(source, target, recipe, judging)
         assert isinstance(target, Footage)
+        judge = _Judge.of(source, target, recipe, judging, _corrections_of(result))
         rows = _rows(judge, result.footage(), target, truth)
         scores = summarised(rows)
         with run.write(PER_FRAME) as path:
@@ -95,10 +96,15 @@ def _rows(judge: "_Judge", shown: Footage, target: Footage, truth: Take | None) 
     line = Progress("evaluate", len(shown), unit="frames")
     rows = []
     for number, (swapped, before) in enumerate(zip(shown.frames(), target.frames(0, len(shown)), strict=True)):
-        rows.append(judge.with_truth(swapped, before, truth, number) if truth is not None else judge.alone(swapped, before))
+        rows.append(judge.with_truth(swapped, before, truth, number) if truth is not None else judge.alone(swapped, before, number))
         line.update(number + 1)
     line.close()
     return rows
+
+
+def _corrections_of(result: SwapRun) -> Corrections:
+    """The corrections that the swap was given; none if it has only their digest, as those of older versions."""
+    return result.corrections() if result.has(CORRECTIONS) else Corrections()
 
 
 def _truth(
@@ -129,21 +135,43 @@ def _ratio(scores: dict[str, Score]) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Judge:
-    """The engine, and the galleries of source and target that every frame is compared with."""
+    """The engine, the galleries of source and target that every frame is compared with, and the manual corrections of the swap.
+
+    `origin` is the target's, whose frames the corrections are of.
+    """
 
     engine: Engine
     source_gallery: np.ndarray
     target_gallery: np.ndarray
+    corrections: Corrections
+    origin: str
 
     @classmethod
-    def of(cls, source: Person, target: Person, recipe: EvaluateRecipe, engine: Engine) -> "_Judge":
+    def of(cls, source: Person, target: Footage, recipe: EvaluateRecipe, engine: Engine, corrections: Corrections) -> "_Judge":
         galleries = []
         for person in (source, target):
             # An actor's gallery comes from a separate performance, so that no scored frame is compared with itself.
             who = person.actor if isinstance(person, Take) else person
             shown = footage_of(who, performance="range", num_frames=recipe.gallery_size, seed=recipe.gallery_seed, size=256)
             galleries.append(gallery_of(shown, engine, num_frames=recipe.gallery_size))
-        return cls(engine=engine, source_gallery=galleries[0], target_gallery=galleries[1])
+        return cls(
+            engine=engine,
+            source_gallery=galleries[0],
+            target_gallery=galleries[1],
+            corrections=corrections,
+            origin=target.origin,
+        )
+
+    def face(self, frame: Frame, index: int) -> Faces:
+        """The detection of the face that was swapped in frame number `index`, as `faces.corrections.selected` has it; or none.
+
+        With the detector's own points, also in a corrected frame: they are what is measured.
+        """
+        found = self.engine.detect(frame)
+        row = self.corrections.of_frame(self.origin, index, found).row
+        if row is None:
+            return largest(found)
+        return found[row] if row < len(found) else Faces.none()
 
     def identity(self, frame: Frame, face: Faces) -> dict[str, float]:
         """Cosines to both people; nan if no face is found."""
@@ -158,11 +186,11 @@ class _Judge:
             "nearer": float(metrics.nearer_source(vectors[0], self.source_gallery, self.target_gallery)),
         }
 
-    def alone(self, swapped: Frame, before: Frame) -> dict[str, float]:
+    def alone(self, swapped: Frame, before: Frame, number: int) -> dict[str, float]:
         """The scores that need no truth: identity in the result ("value") and in the unchanged target ("floor")."""
         row: dict[str, float] = {}
         for role, frame in (("value", swapped), ("floor", before)):
-            figures = self.identity(frame, largest(self.engine.detect(frame)))
+            figures = self.identity(frame, self.face(frame, number))
             row |= {f"{role}.{name}": figure for name, figure in figures.items()}
         return row
 
@@ -178,7 +206,7 @@ class _Judge:
         # Measured in the image, not in 3D: head yaw raises the error, but in value, floor and ceiling alike.
         apart = float(np.linalg.norm(rendered.keypoints5[0] - rendered.keypoints5[1]))
         for role, frame in (("value", swapped), ("floor", before), ("ceiling", right)):
-            face = largest(self.engine.detect(frame))
+            face = self.face(frame, number)
             figures = self.identity(frame, face)
             figures["psnr"] = metrics.psnr(frame.image, right.image, region)
             figures["ssim"] = metrics.ssim(frame.image, right.image, region)

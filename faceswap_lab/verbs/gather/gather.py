@@ -105,7 +105,7 @@ def enlist(path: str | Path, *, who: str | None, basis: str | Basis | None, uses
         files.append(File(path=each.path, sha256=sha256_file(each.path), uri=each.uri, split=each.split))
         line.update(number)
     line.close()
-    entries = admit.enlist(files, root=lab_root(), who=who, basis=basis, uses=uses, source=f"FaceForensics++ at {Path(path).name}")
+    entries = admit.enlist(files, root=lab_root(), who=who, basis=basis, uses=uses, source=f"FaceForensics++ at {_shown(path)}")
     return {
         "manifests": sorted({entry.name for entry in entries.values()}),
         "files": len(entries),
@@ -113,6 +113,11 @@ def enlist(path: str | Path, *, who: str | None, basis: str | Basis | None, uses
         "splits": dict(Counter(entry.split or "none" for entry in entries.values())),
         "subjects": sorted({entry.subject for entry in entries.values()}),
     }
+
+
+def _shown(path: str | Path) -> str:
+    """A path's name for people, with a question mark for each byte that is not UTF-8."""
+    return Path(path).name.encode(errors="replace").decode()
 
 
 def _allowed(clips: list[Clip], refused: list[Refused], root: Path) -> tuple[list[Clip], list[Refused]]:

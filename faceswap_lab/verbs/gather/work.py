@@ -17,7 +17,7 @@ from faceswap_lab.faces import align, quality
 from faceswap_lab.faces.faceset import SPLITS, Row
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import read_still, write_still
-from faceswap_lab.files import put_in_place, sha256_file
+from faceswap_lab.files import encodable, put_in_place, sha256_file
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.run import Run
@@ -262,4 +262,4 @@ def _rounded(values: Float[np.ndarray, " n"]) -> tuple[float, ...]:
 
 def _lines(rows: Sequence[dict[str, Any]]) -> str:
     """A JSON list with one row per line, to be readable by people too."""
-    return "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows) + "\n]\n"
+    return "[\n" + ",\n".join(encodable(json.dumps(row, ensure_ascii=False, allow_nan=False)) for row in rows) + "\n]\n"

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 
 from faceswap_lab.actors.render import truth_maps
+from faceswap_lab.actors.render.capture import jpeg
 from faceswap_lab.actors.splits import split_of
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
@@ -40,8 +41,7 @@ def _noise(image: Image) -> Image:
 
 
 def _compressed(image: Image) -> Image:
-    read: Any = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 12])[1], cv2.IMREAD_COLOR)
-    return np.asarray(read, np.uint8)
+    return jpeg(image, 12)
 
 
 def _dark(image: Image) -> Image:

@@ -21,7 +21,7 @@ from faceswap_lab.models.pack.pictures import PackPictures, PackSets
 from faceswap_lab.models.pack.render import make_part, read_parts
 from faceswap_lab.models.training.checkpoint import read_checkpoint, write_checkpoint
 from faceswap_lab.models.training.loop import Session, Step
-from faceswap_lab.models.training.state import N, TrainState
+from faceswap_lab.models.training.state import N, TrainState, require_finite
 from faceswap_lab.models.training.stopping import Stop, never, stop_on_signals
 from faceswap_lab.runs.recipe import from_json
 from faceswap_lab.verbs.pack.workers import Made, one_thread, run_tasks
@@ -126,6 +126,8 @@ def train_network(task: str, recipe: PackRecipe, parts: Sequence[Path], folder: 
     session = Session(state=training.state, keep=keep, keep_every=recipe.checkpoint_every)
     with stop_on_signals() as signalled:
         session.run(training.train, lambda step: events.append(step.event()), lambda: stop() or signalled())
+    # No checkpoint is written after the last step, which may have made the weights diverge.
+    require_finite(training.state.state_dict())
     path = training.export(training.state.averaged, folder / FILES[task])
     return Trained(task=task, path=path, events=events, num_parameters=_num_parameters(training.state.averaged), seconds=seconds())
 

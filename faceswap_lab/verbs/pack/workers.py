@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import cv2
 import torch
 
-from faceswap_lab.models.training.stopping import Stop, never, stop_on_signals
+from faceswap_lab.models.training.stopping import Stop, stop_on_signals
 
 T = TypeVar("T")
 Task = Callable[[Stop], T]
@@ -25,11 +25,13 @@ Made = Generator[T, None, None]
 def run_tasks(tasks: Sequence[Task[T]], workers: int) -> Made[T]:
     """Run the tasks: sequentially in this process, or in worker processes.
 
-    A signal to this process, or an error in a worker, stops all of them: each saves its progress and ends.
+    A signal to this process, or an error in a worker, stops all of them: each saves its progress and ends. The first signal is
+    acted on where the running tasks next look, a second one at once.
     """
     if workers == 1 or len(tasks) == 1:
-        for task in tasks:
-            yield task(never)
+        with stop_on_signals() as stop:
+            for task in tasks:
+                yield task(stop)
         return
     context = multiprocessing.get_context("spawn")
     stopping = context.RawValue(c_bool, False)

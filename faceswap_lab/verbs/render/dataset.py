@@ -19,7 +19,7 @@ class ShardRun(Run):
     """A render run, as returned by `lab.render`."""
 
     VERB: ClassVar[str | None] = "render"
-    RESULT_VERSION: ClassVar[int] = 1
+    RESULT_VERSION: ClassVar[int] = 2
 
     def samples(self) -> "Iterator[shards.Sample]":
         """All samples in order. RunError for an unfinished run or an altered shard, MediaError for a shard of another format."""

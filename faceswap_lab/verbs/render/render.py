@@ -81,7 +81,7 @@ def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", force
     run = ShardRun.start(lab_root(), "render", recipe, {}, data=data_files.of_actors(), force=force)
     if run.finished:
         return run
-    with run:
+    with run, devices.watched():
         run.emit("device", device=devices.describe(where), workers=workers)
         _make_shards(run, recipe, workers, str(where))
         rows = [_row(run, recipe, number) for number in range(recipe.num_shards)]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from faceswap_lab.errors import RunError
+from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Grant
 from faceswap_lab.runs.call import without_pack
 from faceswap_lab.runs.run import Run
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from faceswap_lab.verbs.people import Person
 
 RESULT = "result.mkv"
+CORRECTIONS = "corrections.json"
+"""The manual corrections that the run was given, as `Corrections.to_json` writes them; absent without any."""
 
 
 class SwapRun(Run):
@@ -43,6 +46,21 @@ class SwapRun(Run):
             parents=(*source.origins, *target.origins),
         )
         return Clip(issue(self.root, grant))
+
+    def corrections(self) -> Corrections:
+        """The manual corrections that the run was given (empty without any), for `align` and for another `swap`.
+
+        RunError if the run has only their digest: it was made by an older version.
+        """
+        if not self.inputs.get("corrections"):
+            return Corrections()
+        if not self.has(CORRECTIONS):
+            raise RunError(
+                expected=f"the corrections of {self.id}",
+                got="only their digest",
+                remedy="pass the corrections that it was made with to `swap` again: the run that this gives stores them",
+            )
+        return Corrections.from_json(self.artifact(CORRECTIONS).read_text(encoding="utf-8"))
 
     def people(self) -> "tuple[Person, Person]":
         """(source, target), reopened. RunError if the swap is not finished or its record is invalid."""
@@ -79,25 +97,45 @@ class SwapRun(Run):
         """Export the result: checked by the gate, marked and logged, with the target's sound, colour tags and range.
 
         `.mp4` for a clip, `.png` or `.jpg` for a still. All sound tracks of the target are copied; for an excerpt, the matching
-        stretch of them. Raises ConsentError if a consent has been withdrawn or has expired since, or that of somebody on whom the
-        swapper was trained. If a real person was to be anonymised and some frames or faces were left as they were, it raises
-        ConsentError with their numbers, unless these are accepted.
+        stretch of them; for a target that is itself the result of a swap, those of that swap's target. Raises ConsentError if a
+        consent has been withdrawn or has expired since, or that of somebody on whom the swapper was trained; also if a real person
+        was to be anonymised and some frames or faces were left as they were, with their numbers, unless these are accepted.
         """
         accept = Unchanged(frames=accept_frames, faces=accept_faces)
-        _, target = self.people()
         shown, about, destination = self.footage(), self.lineage(), Path(path)
-        if not isinstance(target, Clip | Excerpt):
+        camera = self._filmed()
+        if camera is None:
             return export(shown, destination, lineage=about, root=self.root, accept=accept).path
+        target, start_s = camera
         return export(
             shown,
             destination,
             lineage=about,
             root=self.root,
             audio_from=target.path if target.has_audio else None,
-            audio_at_s=target.start_s,
+            audio_at_s=start_s,
             colour=target[0].colour,
             accept=accept,
         ).path
+
+    def _filmed(self) -> tuple[Clip | Excerpt, float] | None:
+        """The target as it was filmed, through any number of swaps, and the time on its clock (s) of this result's first frame.
+
+        None for an actor's performance.
+        """
+        from faceswap_lab.verbs.people import swap_with
+
+        _, target = self.people()
+        if not isinstance(target, Clip | Excerpt):
+            return None
+        if target.grant.basis != "derived":
+            return target, target.start_s
+        made: SwapRun | None = swap_with(self.root, target.grant.sha256)
+        filmed = None if made is None else made._filmed()
+        if made is None or filmed is None:
+            return None
+        # A result's first frame is at the time of its target's first frame; an excerpt of it begins later.
+        return filmed[0], filmed[1] + target.start_s - made.footage().start_s
 
     def _person(self, side: str) -> "Person":
         # Imported here, so that listing runs does not import the renderer.

@@ -29,7 +29,7 @@ from faceswap_lab.trust.marks.metadata import Lineage, kept_metadata
 from faceswap_lab.verbs.people import Person, check_person, data_of, footage_of, record_of, subject_of
 from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap.parts import Part, join_parts, kept, recorded, remove_parts, write_part
-from faceswap_lab.verbs.swap.result import RESULT, SwapRun
+from faceswap_lab.verbs.swap.result import CORRECTIONS, RESULT, SwapRun
 from faceswap_lab.verbs.train.result import WEIGHTS, TrainRun
 from faceswap_lab.verbs.train.train import TRAINED_ON
 
@@ -90,7 +90,8 @@ def swap(
 
     `swapper` is "warp", which needs no training, the Run or run id that `train` returned, or "inswapper:FILE.onnx", which needs an
     engine with the recogniser that the file was trained with (`recipe.engine`). `corrections` are manually set points
-    (`align(...).corrections`). Frames without a face are left unchanged and counted, and so are faces not chosen by `select`.
+    (`align(...).corrections`, or an earlier run's `corrections()`); the run stores them. Frames without a face are left unchanged
+    and counted, and so are faces not chosen by `select`.
     With `preview` only that many frames from the start are swapped, as a separate run.
 
     `select`, `every`, `colour`, `engine` and `preview` are fields of the recipe (see `SwapRecipe`, `StreamConfig`) and, if given,
@@ -141,6 +142,7 @@ def swap(
         check_points(finder, machine)
         lineage = Lineage(run=run.id, source=subject_of(source), target=subject_of(target), trained=swapper != "warp")
         mark = kept_metadata(lineage, permission)
+        _keep_corrections(run, target, corrections)
         _perform(run, recipe, target, source, machine, finder, where, corrections or Corrections(), mark)
     return run
 
@@ -162,6 +164,19 @@ def _ask_gate(source: Person, target: Footage, trained: TrainRun | None, recipe:
             ),
         )
     return permission
+
+
+def _keep_corrections(run: SwapRun, target: Footage, corrections: Corrections | None) -> None:
+    """Write the corrections as an artifact: the run's key has only their digest. Warns if none of them is of this footage."""
+    if not corrections:
+        return
+    if not run.has(CORRECTIONS):
+        with run.write(CORRECTIONS) as path:
+            path.write_text(corrections.to_json(), encoding="utf-8")
+    if not corrections.indices(target.origin):
+        warning = f"none of the {len(corrections)} corrections is of this footage, {target.origin}: they change nothing"
+        run.emit("warning", text=warning)
+        _note(f"{run.id}: {warning}")
 
 
 def _training(swapper: Run | str) -> TrainRun:
@@ -221,7 +236,7 @@ def _perform(
             remove_parts(run)
             raise _no_face(target, turn, num_frames)
         join_parts(run, RESULT, done, mark=mark)
-    _finish(run, recipe, target, source, where, turn)
+    _finish(run, recipe, target, source, where, turn, corrections)
 
 
 def _go_on(
@@ -279,7 +294,15 @@ def _reported(
         line.update(number, _shares(spent))
 
 
-def _finish(run: Run, recipe: SwapRecipe, target: Footage, source: Person, where: torch.device, turn: int | None) -> None:
+def _finish(
+    run: Run,
+    recipe: SwapRecipe,
+    target: Footage,
+    source: Person,
+    where: torch.device,
+    turn: int | None,
+    corrections: Corrections,
+) -> None:
     run.flush()
     parts = recorded(run)
     num_faces, num_left = ([number for part in parts for number in getattr(part, name)] for name in ("num_faces", "num_left"))
@@ -301,6 +324,7 @@ def _finish(run: Run, recipe: SwapRecipe, target: Footage, source: Person, where
         num_faces_left=sum(num_left),
         num_frames_without_face=len(missed),
         frames_without_face=missed[:_MAX_LISTED],
+        num_frames_corrected=sum(index < len(num_faces) for index in corrections.indices(target.origin)),
         turn_to_upright=turn,
         every=recipe.stream.every,
         colour=recipe.stream.colour,

@@ -75,7 +75,7 @@ def train(
     run = TrainRun.start(lab_root(), "train", recipe, inputs, data=data, force=force)
     if run.finished:
         return run
-    with run:
+    with run, devices.watched():
         run.emit("device", device=devices.describe(where))
         people = _crops(run, recipe, source, target)
         state = _state(run, recipe, crops.supervised(recipe, source, target), where)
