@@ -6,6 +6,10 @@ Public names load on first use, so that `import faceswap_lab` costs nothing.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from faceswap_lab.telemetry import switch_off as _switch_off
+
+_switch_off()
+
 __version__ = "0.1.0"
 
 _PLACES = {

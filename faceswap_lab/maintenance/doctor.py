@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from faceswap_lab import telemetry
 from faceswap_lab.errors import DeviceError, LabError
 from faceswap_lab.files import cache_folder, lab_root
 from faceswap_lab.maintenance.wheels import Wheel
@@ -88,6 +89,7 @@ def examine(device: str = "auto") -> list[Finding]:
         ("torch", lambda: judge_torch(_hardware())),
         ("device", lambda: judge_device(_hardware(), device, _refusal(device))),
         ("onnxruntime", _onnxruntime),
+        ("telemetry", lambda: judge_telemetry(late=telemetry.late(), not_set=telemetry.not_set())),
         ("cuda wheels", _wheels),
         ("opencv", lambda: judge_owner("opencv", "cv2", _owners("cv2"))),
         ("libGL", lambda: judge_opencv(partial(importlib.import_module, "cv2"))),
@@ -176,6 +178,18 @@ def judge_onnxruntime(owners: Sequence[str], providers: Sequence[str], *, gpu: b
         found = f"{finding.found}, but no session starts on CUDA: {refusal.got}"
         return Finding(name="onnxruntime", state="warning", found=found, remedy=remedy)
     return finding
+
+
+def judge_telemetry(*, late: Sequence[str], not_set: Sequence[str]) -> Finding:
+    """`late`: libraries imported before the lab could forbid them to send; `not_set`: switches that were undone since."""
+    if late:
+        found = f"{', '.join(late)} was imported before faceswap_lab, and has set up its telemetry"
+        remedy = "import faceswap_lab first, or set ORT_DISABLE_TELEMETRY=1 before the process starts"
+        return Finding(name="telemetry", state="warning", found=found, remedy=remedy)
+    if not_set:
+        remedy = "leave these variables as the lab sets them, and restart the process"
+        return Finding(name="telemetry", state="warning", found=f"not forbidden any more: {', '.join(not_set)}", remedy=remedy)
+    return Finding(name="telemetry", state="ok", found="off in this process and those it starts")
 
 
 def judge_wheels(wheels: Sequence[Wheel]) -> Finding:
