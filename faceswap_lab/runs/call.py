@@ -138,7 +138,9 @@ def begin(root: Path, call: Call, *, force: bool = False) -> Path:
     with locked(root / "runs" / ".start.lock"):
         if not force and (folder := _same(root, call)):
             return folder
-        head = audit.append(root, {"action": f"{call.verb} started", "key": call.key, "inputs": briefly(call.inputs)}).head
+        # Where a file lies is no part of what was done, and its path may name somebody.
+        inputs = {name: without_hints(value) for name, value in call.inputs.items()}
+        head = audit.append(root, {"action": f"{call.verb} started", "key": call.key, "inputs": briefly(inputs)}).head
         record = {
             "format": FORMAT,
             "verb": call.verb,

@@ -78,7 +78,16 @@ def _permission(lineage: Lineage, path: Path, root: Path, today: date | None) ->
     try:
         return check_swap(lineage.source, lineage.target, root=root, today=today)
     except ConsentError as error:
-        audit.append(root, {"action": "export refused", "run": lineage.run, "file": path.name, "reason": str(error)[:2000]})
+        audit.append(
+            root,
+            {
+                "action": "export refused",
+                "run": lineage.run,
+                "file": path.name,
+                "to": str(path.resolve()),
+                "reason": str(error)[:2000],
+            },
+        )
         raise
 
 
@@ -155,14 +164,15 @@ def _let_out(temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Permiss
             remedy="choose another format (.png, .jpg, .mp4, .html)",
         )
     digest = sha256_file(temporary)
-    event = {"action": "exported", "file": path.name, "sha256": digest, "depicts": [_shown(*each) for each in shown]}
+    shows = [_shown(*each) for each in shown]
+    event = {"action": "exported", "file": path.name, "to": str(path.resolve()), "sha256": digest, "depicts": shows}
     entry = audit.append(root, event)
     put_in_place(temporary, path)
     return Exported(path=path, sha256=digest, entry=entry)
 
 
 def _shown(lineage: Lineage, permission: Permission) -> dict[str, Any]:
-    """One result as logged, including names: the log never leaves the lab."""
+    """One result as logged; `audit.append` puts ids in place of names."""
     sides = {"source": (lineage.source, permission.source), "target": (lineage.target, permission.target)}
     named = {
         side: {"subject": subject.name, "origin": subject.origin, "entries": [entry.label for entry in entries]}

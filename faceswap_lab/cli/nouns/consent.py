@@ -125,6 +125,7 @@ def withdrawal(subject: str, *, yes: bool) -> Answer:
         "copies": [{"copy": str(path)} for left in found.exports for path in left.copies],
         "originals": [{"file": str(each.path or each.uri), "sha256": each.sha256} for each in found.originals],
         "not_searched": list(found.unsaid),
+        "named_in_log_lines": list(found.plain_lines),
     }
     if done is None:
         hint = "nothing was changed; add --yes to withdraw the consent and remove runs and copies"
