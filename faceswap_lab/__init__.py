@@ -28,6 +28,7 @@ _PLACES = {
     "evaluate": "faceswap_lab.verbs.evaluate.evaluate:evaluate",
     "faceset": "faceswap_lab.verbs.library:faceset",
     "gather": "faceswap_lab.verbs.gather.gather:gather",
+    "init": "faceswap_lab.maintenance.new_lab:init",
     "recipes": "faceswap_lab.verbs.recipes",
     "render": "faceswap_lab.verbs.render.render:render",
     "report": "faceswap_lab.views.run_report:report",
@@ -39,6 +40,7 @@ _PLACES = {
 if TYPE_CHECKING:
     from faceswap_lab import errors
     from faceswap_lab.actors.cast import Actor as actor  # noqa: N813
+    from faceswap_lab.maintenance.new_lab import init
     from faceswap_lab.runs.run import Run
     from faceswap_lab.trust.consent.basis import Consent, Licence, PublicDomain, Synthetic
     from faceswap_lab.verbs import recipes
@@ -71,6 +73,7 @@ __all__ = [
     "evaluate",
     "faceset",
     "gather",
+    "init",
     "recipes",
     "render",
     "report",

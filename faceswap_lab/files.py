@@ -44,7 +44,8 @@ def lab_root() -> Path:
         raise RunError(
             expected="a lab, in this folder or in one above it",
             got=f"none at {here}",
-            remedy=f"make one here with `faceswap-lab init`, or name one with --root FOLDER or {ROOT_VARIABLE}",
+            remedy="make one here with `faceswap-lab init` (in Python `lab.init()`), or name one with --root FOLDER or "
+            f"{ROOT_VARIABLE}",
         )
     _close_to_others(root)
     return root

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from faceswap_lab import telemetry
-from faceswap_lab.errors import DeviceError, LabError
+from faceswap_lab.errors import DeviceError, LabError, RunError
 from faceswap_lab.files import cache_folder, lab_root
 from faceswap_lab.maintenance.wheels import Wheel
 from faceswap_lab.runs.quota import VARIABLE as QUOTA
@@ -83,7 +83,7 @@ def examine(device: str = "auto") -> list[Finding]:
 
     Raises ValueError for a device name that torch does not know.
     """
-    root = lab_root()
+    root = _lab()
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("python", lambda: judge_python(sys.version_info[:3])),
         ("torch", lambda: judge_torch(_hardware())),
@@ -438,7 +438,17 @@ def _head_pack() -> Finding:
     return judge_head_pack(pack, baked=pack.is_file(), writable=_writable(pack.parent))
 
 
-def _root(root: Path) -> Finding:
+def _lab() -> Path | None:
+    try:
+        return lab_root()
+    except RunError:
+        return None
+
+
+def _root(root: Path | None) -> Finding:
+    if root is None:
+        remedy = "run `faceswap-lab init` where your work is to be kept, or name a lab with --root FOLDER or FACESWAP_LAB_ROOT"
+        return Finding(name="lab root", state="warning", found=f"no lab at {Path.cwd()} or above", remedy=remedy)
     try:
         limit = quota()
     except ValueError as error:
@@ -449,7 +459,9 @@ def _root(root: Path) -> Finding:
     return judge_root(root, writable=writable, free=free, runs=size_of(root / "runs"), limit=limit)
 
 
-def _audit_log(root: Path) -> Finding:
+def _audit_log(root: Path | None) -> Finding:
+    if root is None:
+        return Finding(name="audit log", state="ok", found="none: no lab")
     from faceswap_lab.runs.run import Run
     from faceswap_lab.trust import audit
 

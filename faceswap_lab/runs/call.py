@@ -225,4 +225,4 @@ def named(root: Path, name: str) -> Path:
         raise RunError(expected=f"one run whose id begins with {name!r}", got=", ".join(hits), remedy="give more of the id")
     near = difflib.get_close_matches(name, folders, n=5, cutoff=0.4) or sorted(folders)[-5:]
     remedy = f"close matches: {', '.join(near)}" if near else f"there are no runs below {root} yet"
-    raise RunError(expected="the id of a run", got=repr(name), remedy=remedy)
+    raise RunError(expected=f"the id of a run in the lab {root}", got=repr(name), remedy=remedy)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from faceswap_lab.errors import ProvenanceError, storing
+from faceswap_lab.errors import ProvenanceError, storage_error, storing
 from faceswap_lab.files import canonical, locked, sha256_text, sync_folder, write_whole
 from faceswap_lab.trust import subjects
 
@@ -132,9 +132,11 @@ def anchor(root: Path) -> Head:
     path = root / "runs" / ANCHOR
     try:
         return Head(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Head()
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        raise storage_error(error, path) from error
+    except (ValueError, TypeError) as error:
         raise ProvenanceError(
             expected=f"a readable {path}, which holds the end of the audit log",
             got=str(error),

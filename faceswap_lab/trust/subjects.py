@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from faceswap_lab.errors import ProvenanceError
+from faceswap_lab.errors import ProvenanceError, storage_error
 from faceswap_lab.files import locked, write_whole
 from faceswap_lab.names import folded, same_name
 from faceswap_lab.trust.consent.manifest import manifest_files
@@ -160,13 +160,15 @@ def forget(root: Path, name: str) -> bool:
 
 
 def read(root: Path) -> Table:
-    """The table; an empty one if there is none yet. Raises ProvenanceError for a damaged one."""
+    """The table; an empty one if there is none yet. Raises ProvenanceError for a damaged one, StorageError for a closed one."""
     path = root / "runs" / TABLE
     try:
         return Table.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Table()
-    except (OSError, ValidationError) as error:
+    except OSError as error:
+        raise storage_error(error, path) from error
+    except ValidationError as error:
         raise ProvenanceError(
             expected=f"a readable table of names {path}",
             got=str(error).splitlines()[0],

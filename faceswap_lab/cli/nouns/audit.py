@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 def offer(commands: Any) -> None:
     """Adds the noun and its commands."""
     audit = add_group(commands, "audit", "the audit log")
-    add_command(audit, "verify", _audit_verify, "check the chain against itself and against the runs", "faceswap-lab audit verify")
+    add_command(
+        audit,
+        "verify",
+        _audit_verify,
+        "check the chain against itself and against the runs",
+        "faceswap-lab audit verify",
+        lab="read",
+    )
     show = add_command(
         audit,
         "show",
@@ -25,6 +32,7 @@ def offer(commands: Any) -> None:
         "faceswap-lab audit show --tail 20",
         "faceswap-lab audit show --action exported --since 2026-11-01",
         "faceswap-lab audit show --run swap-52c1 --json",
+        lab="read",
     )
     show.add_argument("--action", metavar="WORDS", help="lines whose action begins with this: admitted, admission, exported, …")
     show.add_argument("--run", metavar="RUN", help="lines about this run, by its id or a prefix of it")

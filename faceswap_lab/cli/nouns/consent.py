@@ -15,7 +15,12 @@ def offer(commands: Any) -> None:
     """Adds the noun and its commands."""
     consent = add_group(commands, "consent", "who agreed to what")
     add_command(
-        consent, "list", _list, "every manifest: who, on what basis, for what uses, until when", "faceswap-lab consent list --json"
+        consent,
+        "list",
+        _list,
+        "every manifest: who, on what basis, for what uses, until when",
+        "faceswap-lab consent list --json",
+        lab="read",
     )
     show = add_command(
         consent,
@@ -24,6 +29,7 @@ def offer(commands: Any) -> None:
         "a manifest with its files, or all of a person",
         "faceswap-lab consent show jane-doe",
         'faceswap-lab consent show "Jane Doe" --json',
+        lab="read",
     )
     show.add_argument("name", help="the name of a manifest or of a person")
     add = add_command(
