@@ -9,10 +9,13 @@ import av
 import numpy as np
 
 from faceswap_lab.faces.footage import Clip, Grant, digest
+from faceswap_lab.trust.grants import issue
 
 
 def granted(path: Path, **changes: Any) -> Grant:
-    return Grant(**{"path": path, "sha256": digest(path), "subject": "actor:7", "basis": "derived"} | changes)
+    """A grant that a lab in the file's folder issued."""
+    fields = {"path": path, "sha256": digest(path), "subject": "actor:7", "basis": "derived"} | changes
+    return issue(path.parent, Grant(**fields))
 
 
 def open_clip(path: Path) -> Clip:

@@ -8,11 +8,11 @@ import pytest
 
 from faceswap_lab.errors import ConsentError, MediaError
 from faceswap_lab.faces import decode, footage, frame
-from faceswap_lab.faces.footage import Grant
 from faceswap_lab.faces.frame import write_still
 from faceswap_lab.files import sha256_file
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.admit import admit
+from tests.media import open_clip
 from tests.subjects import DAY, PICTURE
 
 
@@ -63,7 +63,7 @@ def test_refused_before_any_pixel_is_read(tmp_path: Path, photo: Path, declared:
 
 
 def test_the_blindfold_works(photo: Path, request: pytest.FixtureRequest) -> None:
-    clip = footage.Clip(Grant(path=photo, sha256=sha256_file(photo), subject="x", basis="synthetic"))
+    clip = open_clip(photo)
     request.getfixturevalue("blind")
     with pytest.raises(pytest.fail.Exception, match="a pixel was read"):
         clip[0]

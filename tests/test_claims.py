@@ -1,7 +1,6 @@
 """What a file says of its own making goes before what is declared of it."""
 
 import io
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -12,38 +11,19 @@ from PIL import PngImagePlugin
 
 from faceswap_lab.errors import ConsentError
 from faceswap_lab.faces import decode, footage, frame
-from faceswap_lab.faces.frame import Frame
 from faceswap_lab.files import sha256_file
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.admit import admit, admit_all
 from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.trust.consent.manifest import find_entry
-from faceswap_lab.trust.export import export
 from faceswap_lab.trust.marks.claims import SYNTHETIC, read_claim
-from faceswap_lab.trust.marks.metadata import Lineage
+from tests.subjects import ACTOR, OTHER_ACTOR, exported
 
 DAY = date(2026, 6, 1)
-ACTOR, OTHER_ACTOR = Subject(name="actor:7"), Subject(name="actor:21")
 PICTURE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 AS_ANN = {"who": "Ann", "basis": "consent: a form", "uses": ("train", "swap-source", "swap-target", "anonymise")}
 AS_NOBODY = {"who": "synthetic:nobody", "basis": "synthetic: made by a tool", "uses": ("train",)}
 PLACE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-
-
-class Film:
-    """Three frames of noise."""
-
-    origin, subject, fps, size = "actor:7/noise", "actor:7", 25.0, (24, 32)
-
-    def __len__(self) -> int:
-        return 3
-
-    def __getitem__(self, index: int) -> Frame:
-        return Frame(image=np.roll(PICTURE, index, axis=1), origin=self.origin, index=index, time_s=index / 25)
-
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        for index in range(start, 3 if stop is None else stop):
-            yield self[index]
 
 
 @pytest.fixture
@@ -64,9 +44,9 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(root: Path, name: str, source: Subject = ACTOR, target: Subject = OTHER_ACTOR) -> Path:
-    lineage = Lineage(run="swap-12345678", source=source, target=target, trained=True)
-    shown = Film() if name.endswith(("4", "v")) else Film()[0]
-    return export(shown, root / "made" / name, lineage=lineage, root=root, today=DAY, lossless=name.endswith("v")).path
+    num_frames = 3 if name.endswith(("4", "v")) else 1
+    more = {"source": source, "target": target, "num_frames": num_frames}
+    return exported(root, root / "made" / name, lossless=name.endswith("v"), **more).path
 
 
 def xmp(body: str) -> bytes:
@@ -113,7 +93,7 @@ def test_a_real_face_is_not_laundered_into_nobodys(tmp_path: Path, name: str, re
     photo = tmp_path / "ann.png"
     frame.write_still(photo, PICTURE)
     ann = admit(photo, root=tmp_path, today=DAY, **(AS_ANN | {"who": 'Ann "Z" é'}))  # type: ignore[arg-type]
-    path = made(tmp_path, name, source=Subject(name=ann.subject, grant=ann.grant))
+    path = made(tmp_path, name, source=Subject(grant=ann.grant))
     request.getfixturevalue("blind")
     for declared in (AS_NOBODY, AS_ANN):
         with pytest.raises(ConsentError, match="with the face of Ann") as refused:
@@ -126,7 +106,7 @@ def test_an_anonymised_picture_shows_an_actors_face(tmp_path: Path) -> None:
     photo = tmp_path / "ann.png"
     frame.write_still(photo, PICTURE)
     ann = admit(photo, root=tmp_path, today=DAY, **AS_ANN)  # type: ignore[arg-type]
-    path = made(tmp_path, "out.png", target=Subject(name=ann.subject, grant=ann.grant))
+    path = made(tmp_path, "out.png", target=Subject(grant=ann.grant))
     with pytest.raises(ConsentError, match="compositeWithTrainedAlgorithmicMedia"):
         admit(path, root=tmp_path, today=DAY, **AS_ANN)  # type: ignore[arg-type]
     admit(path, root=tmp_path, today=DAY, **AS_NOBODY)  # type: ignore[arg-type]

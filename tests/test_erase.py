@@ -13,19 +13,19 @@ import pytest
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces.footage import Clip
-from faceswap_lab.faces.frame import Frame, write_still
-from faceswap_lab.files import write_whole
+from faceswap_lab.faces.frame import write_still
+from faceswap_lab.files import sha256_file, write_whole
 from faceswap_lab.maintenance import erase
-from faceswap_lab.runs import prune
+from faceswap_lab.runs import archive, prune
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import admit, audit, export
-from faceswap_lab.trust.consent.gate import Subject, check_train
+from faceswap_lab.trust.consent.gate import check_train
 from faceswap_lab.trust.consent.manifest import find_entry
-from faceswap_lab.trust.marks.metadata import Lineage
 from faceswap_lab.verbs import library
 from faceswap_lab.verbs.people import record_of, subject_of
 from faceswap_lab.verbs.recipes import FacesetRecipe
+from tests.subjects import result
 
 DAY = date(2026, 6, 1)
 USES = ("anonymise", "train", "evaluate", "swap-source")
@@ -59,8 +59,8 @@ def made(root: Path, verb: str, files: dict[str, str] | None = None, **inputs: s
 
 
 def let_out(root: Path, run: Run, target: Clip, name: str) -> Path:
-    lineage = Lineage(run=run.id, source=Subject(name="actor:7"), target=subject_of(target), trained=False, inputs=run.inputs)
-    return export.export(Frame(image=picture(9), origin="made"), root / name, lineage=lineage, root=root, today=DAY).path
+    clip, lineage = result(root, run=run.id, target=subject_of(target), trained=False, inputs=run.inputs)
+    return export.export(clip, root / name, lineage=lineage, root=root, today=DAY).path
 
 
 def test_everything_made_from_a_person_is_found_and_nothing_else(tmp_path: Path) -> None:
@@ -270,3 +270,28 @@ def test_a_faceset_goes_by_its_name_unless_something_was_made_from_it(tmp_path: 
     assert command_line.main(["facesets", "remove", "crowd", "--yes"]) == 0
     assert not run.path.exists()
     assert audit.read(tmp_path)[-1].event["ids"] == [run.id]
+
+
+def test_exports_renamed_in_the_lab_and_archives_are_found_by_their_digest(tmp_path: Path) -> None:
+    jane, john = let_in(tmp_path, "jane.png", "Jane Doe"), let_in(tmp_path, "john.png", "John Roe")
+    hers, his = (made(tmp_path, "train", source="actor:7", target=record_of(clip)) for clip in (jane, john))
+    renamed = let_out(tmp_path, hers, jane, "out.png").rename(tmp_path / "own" / "holiday.png")
+    kept = let_out(tmp_path, his, john, "his.png")
+    zipped = archive.export(hers, tmp_path / "hers.zip").path.rename(tmp_path / "backup.zip")
+    archive.export(his, tmp_path / "his.zip")
+    assert {path for left in erase.plan(tmp_path, "Jane Doe").exports for path in left.copies} == {renamed, zipped}
+    assert set(erase.purge(tmp_path, "Jane Doe", today=DAY).copies) == {renamed, zipped}
+    assert kept.exists()
+    assert (tmp_path / "his.zip").exists()
+    assert not renamed.exists()
+    assert not zipped.exists()
+
+
+def test_an_export_logged_without_its_size_is_found_too(tmp_path: Path) -> None:
+    jane = let_in(tmp_path, "jane.png", "Jane Doe")
+    run = made(tmp_path, "train", source="actor:7", target=record_of(jane))
+    old = tmp_path / "renamed since.mp4"
+    old.write_bytes(b"an export of an older version")
+    depicts = [{"run": run.id, "inputs": {}}]
+    audit.append(tmp_path, {"action": "exported", "file": "old.mp4", "sha256": sha256_file(old), "depicts": depicts})
+    assert [left.copies for left in erase.plan(tmp_path, "Jane Doe").exports] == [(old,)]

@@ -1,6 +1,7 @@
 """The gate: its table of uses, exhaustively, and what it says."""
 
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 
 from faceswap_lab.errors import ConsentError
 from faceswap_lab.faces.footage import Grant
-from faceswap_lab.trust.consent.gate import Subject, check_evaluate, check_swap, check_train
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.consent.gate import Subject, actor_named, check_evaluate, check_swap, check_train
 from faceswap_lab.trust.consent.manifest import USES
+from faceswap_lab.trust.grants import issue
 from tests.subjects import ACTOR, DAY, OTHER_ACTOR, entry
 
 
@@ -90,12 +93,29 @@ def test_a_free_picture_may_be_anonymised_and_nothing_else(tmp_path: Path, kind:
 
 
 def test_a_grant_is_no_leave_by_itself(tmp_path: Path) -> None:
-    """The entry on the disk decides, not what a Grant (which anybody can make) says of its uses."""
-    forged = Subject(name="Ann", grant=Grant(path=tmp_path, sha256="ab" * 32, subject="Ann", basis="consent", uses=frozenset(USES)))
-    assert not allowed(ACTOR, forged, tmp_path)
-    as_actor = Subject(name="actor:7", grant=forged.grant)
-    assert not allowed(as_actor, OTHER_ACTOR, tmp_path)
-    assert not allowed(Subject(name="Ann"), OTHER_ACTOR, tmp_path)
+    """The entry on the disk decides, not what a grant says of its uses; and a grant that the lab didn't issue says nothing."""
+    ann = entry(tmp_path, "ann", "Ann", ["anonymise"])
+    assert ann.grant is not None
+    assert allowed(ACTOR, ann, tmp_path)
+    assert not allowed(ann, OTHER_ACTOR, tmp_path)
+    by_hand = Grant(path=tmp_path, sha256=ann.grant.sha256, subject="Ann", basis="consent", uses=frozenset(USES))
+    elsewhere = tmp_path / "another lab"
+    for forged in (
+        by_hand,
+        replace(by_hand, lab=tmp_path, seal="00" * 32),
+        replace(ann.grant, subject="synthetic:nobody"),
+        replace(ann.grant, sha256="ab" * 32),
+        replace(ann.grant, basis="derived", parents=("actor:7",)),
+        issue(elsewhere, by_hand),
+    ):
+        with pytest.raises(ConsentError, match="seal"):
+            check_swap(ACTOR, Subject(grant=forged), root=tmp_path, today=DAY)
+    assert [line.event["action"] for line in audit.read(tmp_path)] == ["swap refused"] * 7
+    for neither in ({}, {"seed": 7, "grant": ann.grant}):
+        with pytest.raises(ValueError, match="an actor's seed or a file's grant"):
+            Subject(**neither)  # type: ignore[arg-type]
+    with pytest.raises(ConsentError, match="who is not an actor"):
+        actor_named("Ann")
 
 
 @pytest.mark.parametrize("more", ["withdrawn = 2026-05-01\n", "expires = 2026-05-31\n"])
@@ -140,7 +160,7 @@ def test_the_remedy_of_a_missing_use_says_the_very_line(tmp_path: Path) -> None:
 def test_what_a_run_made_asks_its_parents(tmp_path: Path) -> None:
     def derived(*parents: str) -> Subject:
         return Subject(
-            name="x on y", grant=Grant(path=tmp_path, sha256="cd" * 32, subject="x on y", basis="derived", parents=parents)
+            grant=issue(tmp_path, Grant(path=tmp_path, sha256="cd" * 32, subject="x on y", basis="derived", parents=parents))
         )
 
     ann = entry(tmp_path, "ann", "Ann", ["anonymise"])

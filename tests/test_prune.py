@@ -293,7 +293,8 @@ def test_an_archive_holds_the_record_and_texts_and_nothing_else(tmp_path: Path) 
     assert [json.loads(line) for line in texts["events.jsonl"].splitlines()] == run.events()
     last = audit.read(tmp_path)[-1].event
     where = {"file": "run.zip", "to": str(done.path.resolve())}
-    assert last == {"action": "run exported", "run": run.id, **where, "sha256": sha256_file(done.path)}
+    sized = {"sha256": sha256_file(done.path), "bytes": done.path.stat().st_size}
+    assert last == {"action": "run exported", "run": run.id, **where, **sized}
 
 
 def test_the_same_run_gives_the_same_bytes_and_replaces_only_its_like(tmp_path: Path) -> None:
@@ -334,11 +335,12 @@ def real(tmp_path: Path) -> Run:
     )
     run = Run.start(tmp_path, "swap", '{"steps": 3}', {"source": '{"actor": 7}', "target": record_of(clip)})
     with run:
-        run.emit("frame", index=0, keypoints=[[123.25, 2.0]], note=f"read {clip.path}")
-        for name, text in {"frames.json": '[{"who": "jo doe", "psnr": 27.5}]', "notes.txt": "Jo Doe smiles"}.items():
+        run.emit("frame", index=0, keypoints=[[123.25, 2.0]], frame_to_crop=[[321.5, 2.0]], note=f"read {clip.path}")
+        run.emit("part", name="Jo Doe", first=0, num_faces=[1])
+        for name, text in {"frames.json": '[{"who": "jo doe", "value.psnr": 27.5}]', "notes.txt": "Jo Doe smiles"}.items():
             with run.write(name) as path:
                 path.write_text(text)
-        run.finish(target=clip.subject, nested={"Jo Doe": [record_of(clip)]})
+        run.finish(target=clip.subject, name="My Set", refused=["Jack Roe"], nested={"Jo Doe": [record_of(clip)]}, num_frames=1)
     return Run.open(run.id, tmp_path)
 
 
@@ -349,9 +351,21 @@ def test_no_name_path_or_point_of_a_person_leaves(real: Run, tmp_path: Path) -> 
         assert kept in texts
         assert "artifacts/notes.txt" not in texts
         for name, text in texts.items():
-            for secret in ("jo doe", "größe", "u00f6", str(tmp_path).lower(), "keypoints", "123.25"):
+            for secret in (
+                "jo doe",
+                "größe",
+                "u00f6",
+                str(tmp_path).lower(),
+                "keypoints",
+                "123.25",
+                "frame_to_crop",
+                "321.5",
+                "my set",
+                "jack roe",
+            ):
                 assert secret not in text.lower(), (name, secret)
-        assert "person" in texts["run.json"] or run is scores
+        assert '"target": "file 2"' in texts["run.json"] or run is scores
+        assert json.loads(texts["run.json"])["recipe"] == {"steps": 3}
     assert "27.5" in members(tmp_path / f"{real.id}.zip")["artifacts/frames.json"]
 
 

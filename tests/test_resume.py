@@ -17,7 +17,7 @@ import pytest
 from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.errors import MediaError, RunError
 from faceswap_lab.faces import video
-from faceswap_lab.faces.footage import Clip, Grant, digest
+from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.join import join
 from faceswap_lab.models.stream.swap_frames import StreamConfig
@@ -26,6 +26,7 @@ from faceswap_lab.verbs.evaluate.evaluate import PER_FRAME, evaluate
 from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap import parts
 from faceswap_lab.verbs.swap import swap as swapping
+from tests.media import open_clip
 
 noise = np.random.default_rng(4)
 
@@ -38,7 +39,7 @@ def pictures(times: list[float]) -> list[Frame]:
 
 
 def read(path: Path) -> Clip:
-    return Clip(Grant(path=path, sha256=digest(path), subject="actor:1", basis="synthetic"))
+    return open_clip(path)
 
 
 # --- joining ----------------------------------------------------------------------------------------------------------------

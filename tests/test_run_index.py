@@ -177,7 +177,7 @@ def test_one_unreadable_run_breaks_nothing(
     assert ("format 3" in rows[bad.id]["why"]) != torn
     assert command_line.main(["runs", "list"]) == 0
     assert "unreadable" in capsys.readouterr().out
-    assert command_line.main(["audit", "verify", "--json"]) == 0
+    assert command_line.main(["audit", "verify", "--json"]) == 1, "nothing vouches for it"
     verdict = json.loads(capsys.readouterr().out)
     assert [row["run"] for row in verdict["unreadable"]] == [bad.id]
     assert "1 runs cannot be read" in verdict["finding"]

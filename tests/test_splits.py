@@ -12,7 +12,7 @@ from faceswap_lab import __main__ as command_line
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.splits import SPLITS, check_trainable, seeds_of, split_of
 from faceswap_lab.errors import SplitError
-from faceswap_lab.faces.footage import Clip, Grant, digest
+from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import write_still
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.progress import Progress
@@ -20,6 +20,7 @@ from faceswap_lab.verbs import recipes
 from faceswap_lab.verbs.people import Person, check_learnable
 from faceswap_lab.verbs.train import crops
 from faceswap_lab.verbs.train.train import train
+from tests.media import granted
 
 TEST_SEED = 2_000_000
 
@@ -49,18 +50,7 @@ def clip_of(path: Path, *parents: str) -> Clip:
     """A clip that a run derived from `parents`."""
     still = path / "still.png"
     write_still(still, np.zeros((32, 32, 3), np.uint8))
-    return Clip(
-        Grant(
-            path=still,
-            sha256=digest(still),
-            subject="actor:7 on somebody",
-            basis="derived",
-            basis_text="made by a run",
-            uses=frozenset(),
-            entry="runs/swap-1",
-            parents=parents,
-        )
-    )
+    return Clip(granted(still, subject="actor:7 on somebody", entry="runs/swap-1", parents=parents))
 
 
 def people() -> dict[str, Person]:

@@ -14,7 +14,6 @@ from faceswap_lab.errors import DeviceError
 from faceswap_lab.faces import align, blend, video
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.face import Faces, largest
-from faceswap_lab.faces.footage import Clip, Grant, digest
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper, Engine, Swapped
@@ -24,6 +23,7 @@ from faceswap_lab.models.stream.host_canvas import border_window
 from faceswap_lab.models.stream.probes import source_of
 from faceswap_lab.models.stream.swap_frames import StreamConfig, SwappedFrame, swap_frames
 from faceswap_lab.models.swappers.warp import WarpSwapper
+from tests.media import open_clip
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 CPU = torch.device("cpu")
@@ -277,7 +277,7 @@ def test_frames_of_a_clip_are_painted_on_and_those_of_a_still_are_not(
     takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any, tmp_path: Path
 ) -> None:
     path = video.encode(tmp_path / "clip.mkv", Shown(takes[0], "x").frames(), fps=25, lossless=True)
-    clip = Clip(Grant(path=path, sha256=digest(path), subject="actor:21", basis="synthetic"))
+    clip = open_clip(path)
     expected = [each.frame.image for each in run(Shown(takes[0], clip.origin), engine, codes)]
     for _ in range(2):
         for each, image in zip(run(clip, engine, codes), expected, strict=True):
@@ -286,7 +286,7 @@ def test_frames_of_a_clip_are_painted_on_and_those_of_a_still_are_not(
 
     still_path = tmp_path / "still.png"
     write_still(still_path, takes[0][0])
-    still = Clip(Grant(path=still_path, sha256=digest(still_path), subject="actor:21", basis="synthetic"))
+    still = open_clip(still_path)
     for _ in range(2):
         (each,) = run(still, engine, codes)
         np.testing.assert_array_equal(each.frame.image, expected[0])

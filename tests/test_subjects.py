@@ -16,15 +16,14 @@ from hypothesis import strategies as st
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.errors import ConsentError, ProvenanceError
 from faceswap_lab.faces.footage import Clip
-from faceswap_lab.faces.frame import Frame, write_still
+from faceswap_lab.faces.frame import write_still
 from faceswap_lab.maintenance import erase
 from faceswap_lab.names import folded
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import admit, audit, export, subjects
-from faceswap_lab.trust.consent.gate import Subject
-from faceswap_lab.trust.marks.metadata import Lineage
 from faceswap_lab.trust.spelling import Finder
 from faceswap_lab.verbs.people import record_of, subject_of
+from tests.subjects import result
 
 DAY = date(2026, 6, 1)
 JANE = "Jané Müller-Doe"
@@ -44,9 +43,8 @@ def let_in(root: Path, name: str, who: str, basis: str = "consent: signed") -> C
 
 
 def let_out(root: Path, run: str, target: Clip, name: str) -> Path:
-    lineage = Lineage(run=run, source=Subject(name="actor:7"), target=subject_of(target), trained=False)
-    made = Frame(image=np.zeros((24, 32, 3), np.uint8), origin="made")
-    return export.export(made, root / name, lineage=lineage, root=root, today=DAY).path
+    clip, lineage = result(root, run=run, target=subject_of(target), trained=False)
+    return export.export(clip, root / name, lineage=lineage, root=root, today=DAY).path
 
 
 def lived(root: Path) -> Path:

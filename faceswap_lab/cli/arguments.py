@@ -115,6 +115,18 @@ def declaration(options: argparse.Namespace, uses: Sequence[str]) -> dict[str, A
     return {"who": options.who, "basis": basis, "uses": tuple(named or uses)}
 
 
+def add_acceptance(parser: Parser) -> None:
+    """Flags that accept what an anonymised result left as it was."""
+    told = "export an anonymised result although this many {} were left as they were: look at them first"
+    parser.add_argument("--accept-frames", type=int, default=0, metavar="N", help=told.format("frames without a found face"))
+    parser.add_argument("--accept-faces", type=int, default=0, metavar="N", help=told.format("found faces"))
+
+
+def acceptance(options: argparse.Namespace) -> dict[str, int]:
+    """The same as arguments of `SwapRun.export` and `report`."""
+    return {"accept_frames": options.accept_frames, "accept_faces": options.accept_faces}
+
+
 def about(run: "Run") -> dict[str, Any]:
     """The answer of every verb about its run."""
     return {"run": run.id, "folder": str(run.path), **run.summary}

@@ -1,9 +1,11 @@
 """Footage, the protocol for ordered frames on demand that file clips and actor takes share; clips and their excerpts."""
 
 import hashlib
+import json
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
 from html import escape
 from pathlib import Path
 from threading import RLock
@@ -12,16 +14,18 @@ from typing import Literal, Protocol, runtime_checkable
 from faceswap_lab.errors import ConsentError, MediaError
 from faceswap_lab.faces.decode import Index, Reader, read_index
 from faceswap_lab.faces.frame import HEAD_BYTES, Frame, read_still, still_format
+from faceswap_lab.seals import is_sealed
 
 Basis = Literal["synthetic", "consent", "public domain", "licence", "derived"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Permission to read one file, issued by the gate (`trust.admit.admit`), or by a run for its own output (basis "derived").
+    """Permission to read one file, issued by `trust.admit.admit`, or by a run for its own output (basis "derived").
 
     `subject` is the depicted person, `uses` what the manifest entry permits (see `trust.consent.manifest`), `entry` names the
-    manifest and its row, `parents` are the digests or origins of a derived file's inputs.
+    manifest and its row, `parents` are the digests or origins of a derived file's inputs. `seal` shows that the lab at `lab` issued
+    it (see `seals`): a grant written down by hand has none, and opens nothing.
     """
 
     path: Path
@@ -32,6 +36,25 @@ class Grant:
     uses: frozenset[str] = frozenset()
     entry: str = ""
     parents: tuple[str, ...] = ()
+    lab: Path = Path()
+    seal: str = ""
+
+    @property
+    def text(self) -> str:
+        """What the seal covers: every field but itself and the lab's place, as canonical JSON."""
+        fields = {each.name: getattr(self, each.name) for each in dataclass_fields(self) if each.name not in ("lab", "seal")}
+        plain = fields | {"path": str(self.path), "uses": sorted(self.uses), "parents": list(self.parents)}
+        return json.dumps(plain, sort_keys=True, separators=(",", ":"))
+
+    def require_issued(self, root: Path | None = None) -> None:
+        """Raise ConsentError unless the lab issued this grant: the lab at `root`, or by default the one that it names."""
+        lab = self.lab if root is None else root
+        if not is_sealed(lab, self.text, self.seal):
+            raise ConsentError(
+                expected=f"a grant that the lab {lab} issued for {self.path.name}",
+                got="one without that lab's seal",
+                remedy="admit the file in this lab (lab.admit) and pass the Clip that it returns; for a result, Run.footage()",
+            )
 
 
 @runtime_checkable
@@ -79,10 +102,11 @@ def digest(path: Path) -> str:
 class Clip:
     """Footage from one file, a video or a still, read under a Grant.
 
-    The constructor reads nothing. The file's sha256 is compared with the grant's before any of it is parsed, and again if its size
-    or timestamps change later. Frames are upright 8-bit RGB; `frames` holds one at a time, `[i]` is frame-accurate. A Clip pickles
-    as its grant: the receiver opens and verifies the file again. Reading may raise ConsentError (the file is not the one that was
-    admitted) and MediaError (it cannot be read losslessly and unambiguously; the remedy says what to run).
+    The constructor reads nothing. Before any of the file is read, the grant must be one that a lab issued, and the file's sha256 is
+    compared with the grant's, and again if its size or timestamps change later. Frames are upright 8-bit RGB; `frames` holds one at
+    a time, `[i]` is frame-accurate. A Clip pickles as its grant: the receiver opens and verifies the file again. Reading may raise
+    ConsentError (the grant is nobody's, or the file is not the one that was admitted) and MediaError (it cannot be read losslessly
+    and unambiguously; the remedy says what to run).
     """
 
     def __init__(self, grant: Grant) -> None:
@@ -217,6 +241,7 @@ class Clip:
             stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
             if stamp == self._checked:
                 return
+            self.grant.require_issued()
             found = digest(self.path)
             if found != self.grant.sha256:
                 expected = f"the file that was admitted, sha256 {self.grant.sha256[:12]}…"

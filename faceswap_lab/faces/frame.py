@@ -273,6 +273,11 @@ def check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     return dict(metadata)
 
 
+def container_tags(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata as a video container's tags: containers change or drop unknown keys, so the comment holds all of them once more."""
+    return {**metadata, "comment": metadata_to_json(metadata)} if metadata else {}
+
+
 def metadata_to_json(metadata: Mapping[str, str]) -> str:
     """One line of ASCII JSON, for formats that have a single comment field."""
     return json.dumps(dict(metadata), sort_keys=True, ensure_ascii=True)

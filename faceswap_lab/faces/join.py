@@ -1,6 +1,6 @@
 """Concatenates lossless video files by stream copy: packets are copied, nothing is decoded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,24 +8,26 @@ import av
 
 from faceswap_lab.errors import MediaError
 from faceswap_lab.faces.decode import ffmpeg_errors, open_container, video_stream
-from faceswap_lab.faces.frame import written_whole
+from faceswap_lab.faces.frame import check_metadata, container_tags, written_whole
 
 # Matroska's default time base.
 _TICK = Fraction(1, 1000)
 
 
-def join(path: Path, parts: Sequence[Path], times_s: Sequence[float]) -> Path:
+def join(path: Path, parts: Sequence[Path], times_s: Sequence[float], *, metadata: Mapping[str, str] | None = None) -> Path:
     """Writes the frames of `parts` (`lossless` output of `video.encode`) to one .mkv, the i-th shown at `times_s[i]`.
 
     Such files contain keyframes only, so the joined frames are bit-identical to those of a single encode. Times count from the
-    first. Returns `path`, which is written atomically. ValueError if there are no parts, or not exactly one time for each frame;
+    first. `metadata` as for `video.encode`. The same parts give the same bytes. Returns `path`, which is written atomically.
+    ValueError if there are no parts, or not exactly one time for each frame;
     MediaError for parts that cannot be read.
     """
     if not parts or len(set(times_s)) != len(times_s) or list(times_s) != sorted(times_s):
         raise ValueError(f"expected one or more parts and ascending times, got {len(parts)} parts and {len(times_s)} times")
     ticks = [round((Fraction(time_s) - Fraction(times_s[0])) / _TICK) for time_s in times_s]
     number = 0
-    with written_whole(path) as temporary, av.open(str(temporary), "w") as output:
+    with written_whole(path) as temporary, av.open(str(temporary), "w", options={"fflags": "bitexact"}) as output:
+        output.metadata.update(container_tags(check_metadata(metadata or {})))
         stream = None
         for part in parts:
             with ffmpeg_errors(part), open_container(part) as container:

@@ -33,8 +33,8 @@ from faceswap_lab.faces.frame import (
     Frame,
     Image,
     check_metadata,
+    container_tags,
     metadata_from_json,
-    metadata_to_json,
     still_format,
     written_whole,
 )
@@ -178,8 +178,7 @@ def _write(path: Path, frames: Iterator[Frame], tracks: "list[_Track]", metadata
     # Otherwise the Matroska muxer writes a random UID: equal frames must give equal bytes.
     options = {"fflags": "bitexact"} if form.lossless else {"movflags": "faststart+use_metadata_tags"}
     with av.open(str(path), "w", options=options) as output:
-        if metadata:
-            output.metadata.update({**metadata, "comment": metadata_to_json(metadata)})
+        output.metadata.update(container_tags(metadata))
         stream = _add_stream(output, form)
         for track in tracks:
             track.add_to(output)

@@ -4,7 +4,8 @@ What is found, and how:
   files       by the manifests about the person, and by faces manually named after them in a faceset
   runs        by the digests of those files in a run's inputs; then everything derived from such a run, transitively; and
               executed notebooks that admitted one of the files, by the audit log
-  exports     by the audit log's export lines; a copy inside the lab is found by its digest and removed too
+  exports     by the audit log's lines about exports and archives; a copy inside the lab is found by its digest, whatever its name,
+              and removed too
 Originals belong to their owner: they are listed and retained. Copies outside the lab are listed by name and digest, so that they
 can be recalled. The audit log keeps its lines, but the row that maps the person's id there to their name is deleted.
 """
@@ -12,7 +13,7 @@ can be recalled. The audit log keeps its lines, but the row that maps the person
 import difflib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -219,8 +220,8 @@ def _derived(runs: list[Run], digests: dict[str, Entry], log: Iterable[audit.Ent
 
 def _exports(root: Path, log: Iterable[audit.Entry], digests: dict[str, Entry], runs: dict[str, str]) -> Iterator[Left]:
     named = subjects.resolver(root)
-    let_out = [line for line in log if line.event.get("action") == "exported" and _shows(line.event, digests, runs)]
-    copies = _copies(root, {named(str(line.event["file"])) for line in let_out})
+    let_out = [line for line in log if _shows(line.event, digests, runs)]
+    copies = _copies(root, {str(line.event["sha256"]): line.event.get("bytes") for line in let_out})
     for line in let_out:
         digest, file = str(line.event["sha256"]), named(str(line.event["file"]))
         same = tuple(path for path, found in copies if found == digest)
@@ -228,18 +229,28 @@ def _exports(root: Path, log: Iterable[audit.Entry], digests: dict[str, Entry], 
 
 
 def _shows(event: dict[str, Any], digests: dict[str, Entry], runs: dict[str, str]) -> bool:
+    if event.get("action") == "run exported":
+        return event.get("run") in runs
+    if event.get("action") != "exported":
+        return False
     shown = audit.depicted(event)
     text = json.dumps(shown)
     return any(each.get("run") in runs for each in shown) or any(digest in text for digest in digests)
 
 
-def _copies(root: Path, names: set[str]) -> list[tuple[Path, str]]:
-    """Files with these names below the root, outside run folders and hidden folders, with their digests."""
-    found = []
-    for place, folders, files in os.walk(root):
+def _copies(root: Path, wanted: Mapping[str, int | None]) -> list[tuple[Path, str]]:
+    """Files of these digests below the root, whatever their names, outside run folders and hidden folders.
+
+    `wanted` maps digest to size in bytes. Before 0.2 the log had no sizes; for such an export every file is read.
+    """
+    sizes = None if None in wanted.values() else set(wanted.values())
+    found: list[tuple[Path, str]] = []
+    for place, folders, files in os.walk(root) if wanted else ():
         here = Path(place)
         folders[:] = [name for name in folders if not name.startswith(".") and not (here == root and name == "runs")]
-        found += [(here / name, sha256_file(here / name)) for name in sorted(names & set(files)) if (here / name).is_file()]
+        paths = (here / name for name in sorted(files))
+        likely = (path for path in paths if path.is_file() and (sizes is None or path.stat().st_size in sizes))
+        found += [(path, digest) for path in likely if (digest := sha256_file(path)) in wanted]
     return found
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -14,11 +14,12 @@ from uuid import uuid4
 from faceswap_lab.errors import ConsentError, MediaError, storing
 from faceswap_lab.faces.frame import hidden_beside
 from faceswap_lab.files import canonical, put_in_place, sha256_file
-from faceswap_lab.runs.call import digest_in, fields_of, places_of
+from faceswap_lab.runs.call import digest_in, fields_of
 from faceswap_lab.runs.prune import made_from
+from faceswap_lab.runs.record import Record
 from faceswap_lab.runs.run import Run, Survey
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent.manifest import Entry, find_entry, utc_today
+from faceswap_lab.trust.consent.manifest import find_entry, utc_today
 
 TEXTS = frozenset({".json", ".jsonl", ".csv", ".txt", ".md", ".toml"})
 MAX_TEXT = 1 << 20
@@ -26,8 +27,35 @@ MAX_TEXT = 1 << 20
 
 _ARCHIVE = b"faceswap-lab run"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-# Swaps keep face points for their reports; those of a real person are biometric data.
-_BIOMETRIC = frozenset({"keypoints", "landmarks", "embeddings"})
+
+# What leaves of a run that depicts people. Names, file names, free text and the geometry of faces are on neither list, nor is a
+# field that somebody adds later, until it is added here as well.
+_FIGURES = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        format result_version status audit_count summary environment packages cores data n time bytes index first num_faces
+        num_left times_s step network losses seconds stages stage_seconds steps parts frames workers scores value floor ceiling
+        higher_is_better gallery_size gallery_seed num_frames num_faces_left num_frames_without_face frames_without_face
+        landmark_error_ratio frames_per_s turn_to_upright every num_pictures num_source_frames preview actor_source splits train
+        val test num_files num_refused same_bytes loss learning_rate parameters num_views render_size speech_share seed
+        checkpoint_every size batch_size warmup every_s stream net
+        """,
+    )
+)
+_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        id verb key recipe_schema code created finished audit_hash kind sha256 device cuda python platform machine unit embedder
+        colour precision supervision tone select status time network layout
+        """,
+    )
+)
+_ROLE = re.compile(r"(value|floor|ceiling|found|gain)\.[a-z_0-9]+")
+_PLAIN_NAME = re.compile(r"[a-z_]+(\.[a-z]+)+")
+_RUN_ID = re.compile(r"[a-z]+-[0-9a-f]{8}(-\d+)?")
+_ACTOR = re.compile(r'(actor:|\{"(actor|take)":)[^\\]*')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +71,14 @@ class Archive:
 def export(run: Run, path: Path, *, today: date | None = None) -> Archive:
     """Write a run's record, recipe, events and small text artifacts as `.zip`; never pixels, never weights or training states.
 
-    If the run's inputs depict anybody but actors, their entries must be in force, and names, file paths, face points and free text
-    are left out. The same run gives the same bytes. An older archive of that name is replaced. Raises ValueError for another
+    If the run's inputs depict anybody but actors, their entries must be in force, and only what is known to tell nothing about them
+    is written: settings, figures, digests of results, the environment. The same run gives the same bytes. An older archive of that
+    name is replaced. Raises ValueError for another
     suffix, MediaError if the name is another file's, ConsentError if an entry is missing or no longer in force.
     """
     if path.suffix.lower() != ".zip":
         raise ValueError(f"a run must be exported as .zip, got {path.name!r}")
-    veil = _veil(run, today or utc_today())
-    texts, left_out = _texts(run, veil)
+    texts, left_out = _texts(run, _share(run, today or utc_today()))
     with _outgoing(path) as temporary:
         with zipfile.ZipFile(temporary, "w") as archive:
             archive.comment = _ARCHIVE
@@ -59,50 +87,67 @@ def export(run: Run, path: Path, *, today: date | None = None) -> Archive:
                 member.external_attr = 0o644 << 16
                 archive.writestr(member, text, compress_type=zipfile.ZIP_DEFLATED)
         digest = sha256_file(temporary)
-        event = {"action": "run exported", "run": run.id, "file": path.name, "to": str(path.resolve()), "sha256": digest}
+        where = {"file": path.name, "to": str(path.resolve())}
+        event = {"action": "run exported", "run": run.id, **where, "sha256": digest, "bytes": temporary.stat().st_size}
         audit.append(run.root, event)
         put_in_place(temporary, path)
     return Archive(path=path, sha256=digest, members=tuple(texts), left_out=left_out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Veil:
-    """What must not be exported, and its replacement. `people` says whether anybody but actors is depicted."""
+class _Share:
+    """What may be written of a run. `people` says whether anybody but actors is depicted, `root` is the lab's path."""
 
-    words: dict[str, str]
     people: bool
+    root: str
 
-    def over(self, value: Any) -> Any:
-        """A JSON value, redacted."""
+    def of_record(self, record: Record) -> dict[str, Any]:
+        """`run.json`, as far as it may leave."""
+        whole = record.model_dump(mode="json")
+        if not self.people:
+            return dict(self.of(whole))
+        artifacts = {name: digest for name, digest in record.artifacts.items() if _PLAIN_NAME.fullmatch(name)}
+        shared: dict[str, Any] = self.of({name: value for name, value in whole.items() if name not in ("recipe", "inputs")})
+        return shared | {"recipe": self.of(record.recipe), "inputs": _unnamed(record.inputs), "artifacts": artifacts}
+
+    def of(self, value: Any, name: str = "") -> Any:
+        """A JSON value, without the lab's path; of people, only the fields that are listed."""
         if isinstance(value, dict):
-            return {self.over(name): self.over(inner) for name, inner in value.items() if not (self.people and name in _BIOMETRIC)}
+            named = {key: inner for key, inner in value.items() if self._may_leave(name, key, inner)}
+            return {key: self.of(inner, key) for key, inner in named.items()}
         if isinstance(value, list):
-            return [self.over(inner) for inner in value]
-        return self.over_text(value) if isinstance(value, str) else value
+            return [self.of(inner, name) for inner in value if not self.people or not isinstance(inner, str) or name in _WORDS]
+        return value.replace(self.root, "LAB") if isinstance(value, str) else value
 
-    def over_text(self, text: str) -> str:
-        """A text, redacted: longest words first, so that none is split by another; whole words only, as names may be short."""
-        for word in sorted(self.words, key=len, reverse=True):
-            # Verbatim, and as escaped by JSON inside JSON.
-            for spelling in {word, json.dumps(word)[1:-1], json.dumps(word, ensure_ascii=False)[1:-1]}:
-                text = re.sub(rf"(?<!\w){re.escape(spelling)}(?!\w)", self.words[word], text, flags=re.IGNORECASE)
-        return text
+    def _may_leave(self, within: str, key: str, value: Any) -> bool:
+        if not self.people:
+            return True
+        if isinstance(value, str):
+            return key in _WORDS or within in ("packages", "data")
+        free = within in ("losses", "stages", "stage_seconds", "seconds", "scores", "recipe", "net", "train", "stream")
+        return key in _FIGURES or key in _WORDS or free or bool(_ROLE.fullmatch(key))
 
 
-def _veil(run: Run, today: date) -> _Veil:
-    words = {str(run.root): "LAB"}
+def _unnamed(inputs: Mapping[str, str]) -> dict[str, str]:
+    """Inputs without what identifies a person: actors and runs as they are, files and sets as their kind and a number."""
+    shared = {}
+    for number, (name, value) in enumerate(inputs.items(), 1):
+        plain = _RUN_ID.fullmatch(value) or _ACTOR.fullmatch(value) or value in ("", "warp", "offline")
+        kind = next((kind for kind in ("file", "faceset", "footage") if kind in fields_of(value)), "input")
+        shared[name if re.fullmatch(r"[a-z]+", name) else f"input {number}"] = value if plain else f"{kind} {number}"
+    return shared
+
+
+def _share(run: Run, today: date) -> _Share:
+    """ConsentError if an entry of somebody depicted is not in force."""
     files = list(_files(run, Run.survey(run.root)))
-    for digest, place in files:
-        entry = _standing(run.root, digest, today)
-        if not entry.synthetic:
-            words[entry.subject] = f"person {digest[:12]}"
-        if place:
-            words |= dict.fromkeys((place, Path(place).name), f"file {digest[:12]}")
-    return _Veil(words=words, people=bool(files))
+    for digest in files:
+        _require_standing(run.root, digest, today)
+    return _Share(people=bool(files), root=str(run.root))
 
 
-def _files(run: Run, seen: Survey) -> Iterator[tuple[str, str]]:
-    """(sha256, path) of every admitted file among the inputs of the run and of the runs that it was made from.
+def _files(run: Run, seen: Survey) -> Iterator[str]:
+    """SHA-256 of every admitted file among the inputs of the run and of the runs that it was made from.
 
     Raises the error of an unreadable run among those, since its subjects are unknown.
     """
@@ -114,18 +159,14 @@ def _files(run: Run, seen: Survey) -> Iterator[tuple[str, str]]:
         for each in seen.unreadable:
             if any(each.id in value for value in user.inputs.values()):
                 raise each.error
-        moved = places_of(user.path, user.record)
-        for value in user.inputs.values():
-            digest = digest_in(value)
-            # Results of other runs have no entry of their own; the files of those runs are checked instead.
-            if digest and digest not in made:
-                yield from ((digest, place) for place in {str(fields_of(value).get("path", "")), str(moved.get(digest, ""))})
+        # Results of other runs have no entry of their own; the files of those runs are checked instead.
+        yield from (digest for value in user.inputs.values() if (digest := digest_in(value)) and digest not in made)
         parents = [other for other in runs if other.id not in asked and made_from(user, other)]
         asked |= {other.id for other in parents}
         waiting += parents
 
 
-def _standing(root: Path, digest: str, today: date) -> Entry:
+def _require_standing(root: Path, digest: str, today: date) -> None:
     entry = find_entry(root, digest)
     problem = "no entry" if entry is None else entry.standing(today)
     if entry is None or problem:
@@ -134,29 +175,30 @@ def _standing(root: Path, digest: str, today: date) -> Entry:
             got=problem,
             remedy="export only runs of people whose consent is in force",
         )
-    return entry
 
 
-def _texts(run: Run, veil: _Veil) -> tuple[dict[str, str], dict[str, str]]:
+def _texts(run: Run, share: _Share) -> tuple[dict[str, str], dict[str, str]]:
     """Members by name, and omitted artifacts with the reason."""
     texts = {
-        "run.json": _spelled(veil.over(run.record.model_dump(mode="json"))),
-        "recipe.json": _spelled(veil.over(run.record.recipe)),
-        "events.jsonl": "".join(canonical(veil.over(event)) + "\n" for event in run.events()),
+        "run.json": _spelled(share.of_record(run.record)),
+        "recipe.json": _spelled(share.of(run.record.recipe, "recipe")),
+        "events.jsonl": "".join(canonical(share.of(event)) + "\n" for event in run.events()),
     }
     left_out = {}
     for name, path in run.artifacts().items():
-        text, reason = _text_of(path, veil)
-        if reason:
-            left_out[name] = reason
+        # Names of crops hold what file they are from.
+        shown = name if not share.people or _PLAIN_NAME.fullmatch(name) else "others"
+        text, reason = _text_of(path, share)
+        if reason or shown != name:
+            left_out[shown] = reason or "names of its own"
         else:
             texts[f"artifacts/{name}"] = text
     texts["left_out.json"] = _spelled(left_out)
     return texts, left_out
 
 
-def _text_of(path: Path, veil: _Veil) -> tuple[str, str]:
-    """An artifact's text, redacted, or why it must not be exported."""
+def _text_of(path: Path, share: _Share) -> tuple[str, str]:
+    """An artifact's text, as far as it may leave, or why none of it must be exported."""
     if path.suffix.lower() not in TEXTS:
         return "", "not plain text: pixels, weights and pages with pictures are never exported"
     if path.stat().st_size > MAX_TEXT:
@@ -168,9 +210,9 @@ def _text_of(path: Path, veil: _Veil) -> tuple[str, str]:
     if re.search(r"data:image/|image/(png|jpe?g|webp|gif)|;base64,", text):
         return "", "contains a picture"
     if path.suffix.lower() != ".json":
-        return (text, "") if not veil.people else ("", "free text of a run that depicts a person")
+        return (text, "") if not share.people else ("", "free text of a run that depicts a person")
     try:
-        return canonical(veil.over(json.loads(text))), ""
+        return canonical(share.of(json.loads(text), "scores" if path.name == "scores.json" else "")), ""
     except ValueError as error:
         return "", f"not JSON: {error}"
 

@@ -74,23 +74,48 @@ class Call:
     @property
     def key(self) -> str:
         """SHA-256 of everything that identifies the run."""
-        return sha256_text(
-            canonical(
-                {
-                    "verb": self.verb,
-                    "recipe": self.counted,
-                    "schema": self.schema,
-                    "inputs": {name: without_hints(value) for name, value in self.inputs.items()},
-                    "data": self.data,
-                    "result_version": self.result_version,
-                }
-            )
-        )
+        told = {"verb": self.verb, "recipe_schema": self.schema, "inputs": self.inputs, "data": self.data}
+        return key_of(told | {"result_version": self.result_version}, self.counted)
 
     @property
     def stem(self) -> str:
         """The run's id, or its beginning if several runs have the same key."""
         return f"{self.verb}-{self.key[:8]}"
+
+
+def key_of(record: Mapping[str, Any], counted: Any) -> str:
+    """The key of a record's call; `counted` is its recipe without hints."""
+    return digest_of(
+        {
+            "verb": record["verb"],
+            "recipe": counted,
+            "schema": record["recipe_schema"],
+            "inputs": {name: without_hints(value) for name, value in record["inputs"].items()},
+            "data": record["data"],
+            "result_version": record["result_version"],
+        }
+    )
+
+
+def asked_in(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for, of a record as it was written: the parts of the key, hints included."""
+    return {name: record.get(name) for name in ("verb", "recipe", "recipe_schema", "inputs", "data", "result_version")}
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a JSON value's canonical text."""
+    return sha256_text(canonical(value))
+
+
+def engine_kind(name: str) -> str:
+    """The part of an engine's name before the colon: "offline", "insight"."""
+    return name.partition(":")[0]
+
+
+def without_pack(recipe: Any) -> Any:
+    """A plain recipe whose engine is named without the folder of its pack, which is a hint: its digest is among the inputs."""
+    named = isinstance(recipe, dict) and isinstance(recipe.get("engine"), str)
+    return recipe | {"engine": engine_kind(recipe["engine"])} if named else recipe
 
 
 def fields_of(value: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from faceswap_lab.runs.call import fields_of
 from faceswap_lab.runs.record import Record, read_record
 
 NAME = ".index.sqlite"
-VERSION = 1
+VERSION = 2
 BUSY_S = 0.2
 """Seconds to wait for another process's write before the index is bypassed."""
 
@@ -32,18 +32,27 @@ CREATE TABLE runs (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, verb TEXT NOT NULL,
 CREATE TABLE inputs (run TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE, value TEXT NOT NULL);
 CREATE INDEX inputs_by_value ON inputs(value);
 CREATE INDEX inputs_by_run ON inputs(run);
+CREATE TABLE artifacts (run TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE, value TEXT NOT NULL);
+CREATE INDEX artifacts_by_value ON artifacts(value);
+CREATE INDEX artifacts_by_run ON artifacts(run);
 """
+
+_DROPS = "DROP TABLE IF EXISTS artifacts; DROP TABLE IF EXISTS inputs; DROP TABLE IF EXISTS runs;"
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A search for runs; None matches anything. `uses` is an input, or a text field of one; `name` is the recipe's."""
+    """A search for runs; None matches anything.
+
+    `uses` is an input, or a text field of one; `makes` the SHA-256 of an artifact; `name` is the recipe's.
+    """
 
     verb: str | None = None
     finished: bool | None = None
     uses: str | None = None
+    makes: str | None = None
     name: str | None = None
 
     def fits(self, record: Record) -> bool:
@@ -52,6 +61,7 @@ class Query:
             self.verb in (None, record.verb)
             and self.finished in (None, record.status == "finished")
             and self.uses in (None, *_texts(record))
+            and self.makes in (None, *record.artifacts.values())
             and self.name in (None, _name(record))
         )
 
@@ -106,7 +116,7 @@ def _opened(path: Path) -> sqlite3.Connection:
         base.execute("PRAGMA foreign_keys = ON")
         base.execute("PRAGMA secure_delete = ON")
         if base.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-            base.executescript(f"DROP TABLE IF EXISTS inputs; DROP TABLE IF EXISTS runs; {_TABLES} PRAGMA user_version = {VERSION}")
+            base.executescript(f"{_DROPS} {_TABLES} PRAGMA user_version = {VERSION}")
     except BaseException:
         base.close()
         raise
@@ -139,6 +149,9 @@ def _enter(base: sqlite3.Connection, folder: Path, stamp: str) -> None:
         (folder.name, stamp, record.verb, record.status == "finished", sha256_text(_name(record))),
     )
     base.executemany("INSERT INTO inputs VALUES (?, ?)", {(folder.name, sha256_text(text)) for text in _texts(record)})
+    base.executemany(
+        "INSERT INTO artifacts VALUES (?, ?)", {(folder.name, sha256_text(made)) for made in record.artifacts.values()}
+    )
 
 
 def _ruled_out(base: sqlite3.Connection, query: Query) -> set[str]:
@@ -149,6 +162,8 @@ def _ruled_out(base: sqlite3.Connection, query: Query) -> set[str]:
         tests.append(("finished = ?", query.finished))
     if query.uses is not None:
         tests.append(("id IN (SELECT run FROM inputs WHERE value = ?)", sha256_text(query.uses)))
+    if query.makes is not None:
+        tests.append(("id IN (SELECT run FROM artifacts WHERE value = ?)", sha256_text(query.makes)))
     if query.name is not None:
         tests.append(("name = ?", sha256_text(query.name)))
     where = " AND ".join(text for text, _ in tests)

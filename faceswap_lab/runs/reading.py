@@ -1,13 +1,17 @@
 """Reading a run's folder: record, events, artifacts. Any number of readers; nothing is locked or written."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.files import canonical, sha256_file
+from faceswap_lab.runs.call import asked_in, briefly, digest_of, key_of
 from faceswap_lab.runs.events import Ledger, latest, recorded
 from faceswap_lab.runs.recipe import R, from_json, schema_of
 from faceswap_lab.runs.record import Record, read_record
+from faceswap_lab.trust import audit
 
 
 class RunReader:
@@ -30,6 +34,7 @@ class RunReader:
                 remedy=f"pass a run of {self.VERB}",
             )
         self._ledger = Ledger(self.path)
+        self._genuine = 0
 
     @property
     def id(self) -> str:
@@ -91,14 +96,63 @@ class RunReader:
         found = [event for event in recorded(self.path) if kind is None or event["kind"] == kind]
         return found if unique is None else latest(self.path, found, unique)
 
+    @staticmethod
+    def counted(recipe: Any) -> Any:
+        """A recipe as plain JSON, without what is only a hint, as it enters the key: see `runs.call.Keyed`."""
+        return recipe
+
+    def require_genuine(self) -> None:
+        """Raise RunError unless the record is what the key and the audit log say of it: verb, recipe, inputs, data, and for a
+        finished run its key figures and artifacts.
+
+        The key of format 1, whose runs have no result version, also covered the code and cannot be computed again.
+        """
+        stamp = (self.path / "run.json").stat().st_mtime_ns
+        if stamp == self._genuine:
+            return
+        told = {"result_version": 0, "artifacts": {}, "summary": {}} | json.loads(
+            (self.path / "run.json").read_text(encoding="utf-8")
+        )
+        if told["result_version"] and (found := key_of(told, self.counted(told["recipe"]))) != told["key"]:
+            raise self._altered("whose verb, recipe, inputs and data are those of its key", f"key {found[:12]}… from them")
+        if self.finished:
+            self._require_logged(told)
+        self._genuine = stamp
+
+    def _require_logged(self, told: Mapping[str, Any]) -> None:
+        """RunError unless the line that the record names is the one that was logged when it was finished."""
+        line = audit.line_at(self.root, int(told["audit_count"]))
+        event = {} if line is None or line.hash != told["audit_hash"] else line.event
+        logged = {name: event.get(name) for name in ("action", "run", "key", "artifacts")}
+        wanted = {
+            "action": f"{self.verb} finished",
+            "run": self.id,
+            "key": told["key"],
+            "artifacts": briefly(told["artifacts"]),
+        }
+        if logged != wanted:
+            raise self._altered("as the audit log has it", f"another than line {told['audit_count']} of the log")
+        # Before 0.2 the line said neither.
+        for name, digest in (("record", digest_of(asked_in(told))), ("summary", digest_of(told["summary"]))):
+            if event.get(name, digest) != digest:
+                raise self._altered("as the audit log has it", f"another {name}")
+
+    def _altered(self, how: str, got: str) -> RunError:
+        return RunError(
+            expected=f"the record of {self.id} {how}",
+            got=got,
+            remedy="restore run.json and audit.jsonl from a backup, or make the call again with force=True",
+        )
+
     def require_finished(self) -> None:
-        """Raise RunError unless the work is done."""
+        """Raise RunError unless the work is done, and the record genuine."""
         if not self.finished:
             raise RunError(
                 expected=f"a finished {self.verb} run",
                 got=f"{self.id} ({self.record.status})",
                 remedy="repeat the call: it resumes where it stopped",
             )
+        self.require_genuine()
 
     def artifacts(self) -> dict[str, Path]:
         """Name to path of all artifacts, complete files only."""
@@ -116,7 +170,10 @@ class RunReader:
         if not place.is_file():
             made = ", ".join(self.artifacts()) or "nothing yet"
             raise RunError(expected=f"artifact {name!r} in run {self.id}", got=made, remedy="resume the run, or name one of these")
-        if not self._ledger.knows(name, sha256_file(place)):
+        digest = sha256_file(place)
+        if self.finished:
+            self.require_genuine()
+        if not self._ledger.knows(name, digest) or (self.finished and self.record.artifacts.get(name) != digest):
             raise RunError(
                 expected=f"artifact {name!r} of run {self.id} as it was written",
                 got="a file with another SHA-256",

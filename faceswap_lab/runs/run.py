@@ -98,14 +98,15 @@ class Run(RunWorker):
         verb: str | None = None,
         finished: bool | None = None,
         uses: str | None = None,
+        makes: str | None = None,
         name: str | None = None,
     ) -> list[H]:
         """Runs, newest first; optionally of one verb, finished or not, with the origin, digest or run id `uses` among their inputs,
-        and with a recipe of that `name`.
+        with an artifact of the SHA-256 `makes`, and with a recipe of that `name`.
 
         Unreadable runs are skipped with a logged warning; `survey` lists them.
         """
-        seen = _survey(root or lab_root(), Query(verb=verb or cls.VERB, finished=finished, uses=uses, name=name))
+        seen = _survey(root or lab_root(), Query(verb=verb or cls.VERB, finished=finished, uses=uses, makes=makes, name=name))
         for each in seen.unreadable:
             _log.warning("%s is skipped: %s", each.id, each.error)
         return [run for run in seen.runs if isinstance(run, cls)]

@@ -10,7 +10,7 @@ from typing import IO, Any, TypeVar
 from faceswap_lab.errors import RunError, storing
 from faceswap_lab.files import acquire, canonical, put_in_place, sha256_file
 from faceswap_lab.runs import quota
-from faceswap_lab.runs.call import briefly
+from faceswap_lab.runs.call import asked_in, briefly, digest_of
 from faceswap_lab.runs.environment import code_version, environment
 from faceswap_lab.runs.events import Journal, now
 from faceswap_lab.runs.reading import RunReader
@@ -54,6 +54,7 @@ class RunWorker(RunReader):
                 got="a finished run",
                 remedy="repeat the call, which returns it; or start another with force=True",
             )
+        self.require_genuine()
         quota.require_room(self.root)
         self._journal = Journal(self.path)
         # The key does not cover code: this event records which code and packages the run is resumed with.
@@ -112,18 +113,19 @@ class RunWorker(RunReader):
         self.emit("finished", **summary)
         self.flush()
         made = {name: sha256_file(path) for name, path in self.artifacts().items()}
-        line = audit.append(
-            self.root, {"action": f"{self.verb} finished", "run": self.id, "key": self.key, "artifacts": briefly(made)}
-        )
+        figures = json.loads(canonical(summary))
+        event = {"action": f"{self.verb} finished", "run": self.id, "key": self.key, "artifacts": briefly(made)}
+        record = self.record.model_dump(mode="json")
+        line = audit.append(self.root, event | {"record": digest_of(asked_in(record)), "summary": digest_of(figures)})
         changes = {
             "status": "finished",
             "finished": now(),
-            "summary": json.loads(canonical(summary)),
+            "summary": figures,
             "artifacts": made,
             "audit_count": line.head.count,
             "audit_hash": line.head.hash,
         }
-        write_record(self.path, self.record.model_dump(mode="json") | changes)
+        write_record(self.path, record | changes)
         self.record = read_record(self.path)
 
     def _working(self) -> tuple[IO[bytes], Journal]:

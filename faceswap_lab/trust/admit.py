@@ -1,6 +1,6 @@
 """Admission, the only way for real files into the lab: who is depicted, and on what basis, before any pixel is read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -14,7 +14,11 @@ from faceswap_lab.trust.consent.basis import FORMS, Basis, parse_basis
 from faceswap_lab.trust.consent.declare import File, declare, declare_all
 from faceswap_lab.trust.consent.gate import to_allow
 from faceswap_lab.trust.consent.manifest import Entry, find_entries, find_entry, utc_today
+from faceswap_lab.trust.grants import issue
 from faceswap_lab.trust.marks.claims import require_honest
+
+Maker = Callable[[str], str]
+"""SHA-256 of a file to the id of the run that recorded it among its artifacts; empty if none did."""
 
 
 def admit(
@@ -25,19 +29,22 @@ def admit(
     basis: str | Basis | None = None,
     uses: Iterable[str] = (),
     source: str = "",
+    made_by: Maker = lambda digest: "",
     today: date | None = None,
 ) -> Clip:
     """Admit a real picture or clip. Its bytes are hashed; nothing is decoded before a permission is found.
 
     A file listed in a manifest is admitted under its entry. Any other needs `who`, `basis` and `uses`, which are written to a
     manifest and logged. Raises `MediaError` if there is no such file, `ConsentError` (and logs the refusal) if no permission
-    covers it, or if its metadata says that it is synthetic but it is declared as a real person's.
+    covers it, if its metadata says that it is synthetic but it is declared as a real person's, or if `made_by` knows it as the
+    artifact of a run, which keeps the consents of the people it was made from.
     """
     if not _is_file(path):
         raise MediaError(expected="a picture or clip", got=f"no file {path}", remedy="check the path")
     wanted = frozenset(uses)
     digest = digest_of(path)
     try:
+        _require_no_artifact(path, digest, made_by)
         entry = find_entry(root, digest)
         if entry is None:
             entry = _declared(root, path, digest, who, basis, wanted, source, today or utc_today())
@@ -48,7 +55,36 @@ def admit(
         audit.append(root, _refusal(digest, error), people=(who,))
         raise
     audit.append(root, _admission(entry))
-    return _clip(path, entry)
+    return _clip(root, path, entry)
+
+
+def reopen(path: Path, *, root: Path, today: date | None = None) -> Clip:
+    """The Clip of a file that was admitted before and that a run's record names: checked again, but only a refusal is logged, so
+    that looking at results needs no writable log. Errors as for `admit`; ConsentError if its entry is gone."""
+    digest = digest_of(path)
+    try:
+        entry = find_entry(root, digest)
+        if entry is None:
+            raise ConsentError(
+                expected=f"the manifest entry under which {path.name} was admitted",
+                got="none any more",
+                remedy="restore the manifest, or admit the file again, saying who is depicted and on what basis",
+            )
+        require_honest(path, entry.subject, synthetic=entry.synthetic)
+        _agrees(entry, None, frozenset(), today or utc_today())
+    except ConsentError as error:
+        audit.append(root, _refusal(digest, error))
+        raise
+    return _clip(root, path, entry)
+
+
+def _require_no_artifact(path: Path, digest: str, made_by: Maker) -> None:
+    if run := made_by(digest):
+        raise ConsentError(
+            expected="a camera original or another file from outside the lab",
+            got=f"{path.name}, an artifact of the run {run}",
+            remedy="use the run itself, which keeps its consents: Run.open(…).footage() for a swap, lab.faceset(…) for faces",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +104,7 @@ def admit_all(
     basis: str | Basis | None = None,
     uses: Iterable[str] = (),
     source: str = "",
+    made_by: Maker = lambda digest: "",
     today: date | None = None,
 ) -> tuple[list[Clip], list[Refused]]:
     """`admit` for many files: those with an entry are admitted under it, the others are declared together in one manifest.
@@ -76,7 +113,7 @@ def admit_all(
     files the first is admitted. `uses` are those declared for files without an entry.
     """
     day = today or utc_today()
-    digests, refused = _digests(paths)
+    digests, refused = _digests(paths, made_by)
     entries = find_entries(root, digests)
     strangers = {digest: path for digest, path in digests.items() if digest not in entries}
     declared, errors = _declared_together(root, strangers, who, basis, frozenset(uses), source, day)
@@ -96,18 +133,21 @@ def admit_all(
     # All lines are logged before the first Clip is returned, so that nothing is used off the record.
     lines = [_refusal(each.sha256, each.error) for each in refused if each.sha256] + [_admission(entry) for _, entry in allowed]
     audit.append_all(root, lines, people=(who,))
-    return [_clip(path, entry) for path, entry in allowed], refused
+    return [_clip(root, path, entry) for path, entry in allowed], refused
 
 
-def _digests(paths: Iterable[Path]) -> tuple[dict[str, Path], list[Refused]]:
-    """Digest to the first file that has it, and the unreadable files."""
+def _digests(paths: Iterable[Path], made_by: Maker) -> tuple[dict[str, Path], list[Refused]]:
+    """Digest to the first file that has it; and the unreadable files, and those that a run made."""
     digests: dict[str, Path] = {}
     refused = []
     for path in paths:
+        digest = ""
         try:
-            digests.setdefault(digest_of(path), path)
-        except MediaError as error:
-            refused.append(Refused(path=path, sha256="", error=error))
+            digest = digest_of(path)
+            _require_no_artifact(path, digest, made_by)
+            digests.setdefault(digest, path)
+        except (MediaError, ConsentError) as error:
+            refused.append(Refused(path=path, sha256=digest, error=error))
     return digests, refused
 
 
@@ -157,19 +197,18 @@ def _admission(entry: Entry) -> dict[str, str]:
     return {"action": "admitted", "sha256": entry.sha256, "entry": entry.label, "subject": entry.subject}
 
 
-def _clip(path: Path, entry: Entry) -> Clip:
+def _clip(root: Path, path: Path, entry: Entry) -> Clip:
     consent = entry.manifest.consent
-    return Clip(
-        Grant(
-            path=path.resolve(),
-            sha256=entry.sha256,
-            subject=entry.subject,
-            basis=consent.kind,
-            basis_text=consent.text,
-            uses=frozenset(consent.uses),
-            entry=entry.label,
-        )
+    grant = Grant(
+        path=path.resolve(),
+        sha256=entry.sha256,
+        subject=entry.subject,
+        basis=consent.kind,
+        basis_text=consent.text,
+        uses=frozenset(consent.uses),
+        entry=entry.label,
     )
+    return Clip(issue(root, grant))
 
 
 def _is_file(path: Path) -> bool:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -161,6 +162,23 @@ def head(root: Path) -> Head:
         return Head()
     with path.open("rb") as file:
         return _last(file)[0]
+
+
+def line_at(root: Path, number: int) -> Entry | None:
+    """Line `number` (from 1), checked by its own hash alone; None if there is none, or another stands in its place.
+
+    For comparing one record with the log without reading all of it as `walk` does.
+    """
+    path = path_of(root)
+    if number < 1 or not path.exists():
+        return None
+    with path.open("rb") as file:
+        line = next(islice(file, number - 1, None), b"")
+    try:
+        entry = _parse(line.rstrip(b"\n"), None)
+    except ValueError:
+        return None
+    return entry if entry.number == number else None
 
 
 def read(root: Path) -> list[Entry]:

@@ -5,17 +5,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faceswap_lab.errors import ConsentError, MediaError, ProvenanceError, storing
 from faceswap_lab.faces import frame as stills
 from faceswap_lab.faces import video
-from faceswap_lab.faces.footage import Footage
-from faceswap_lab.faces.frame import ColourTags, Frame, Image
+from faceswap_lab.faces.footage import Clip, Excerpt, Footage
+from faceswap_lab.faces.frame import ColourTags, Frame
 from faceswap_lab.files import locked, put_in_place, sha256_file, sha256_text
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent.gate import Permission, Subject, check_swap
-from faceswap_lab.trust.marks.metadata import Lineage, marked_html, metadata_of, read_mark
+from faceswap_lab.trust.consent.gate import Permission, Subject, permission_for
+from faceswap_lab.trust.marks.metadata import Lineage, Unchanged, marked_html, metadata_of, read_mark
+
+if TYPE_CHECKING:
+    from faceswap_lab.actors.cast import Actor, Take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ STILLS = (".png", ".jpg", ".jpeg")
 
 
 def export(
-    made: Footage | Frame,
+    made: Clip | Excerpt,
     path: Path,
     *,
     lineage: Lineage,
@@ -40,55 +43,123 @@ def export(
     audio_at_s: float = 0.0,
     colour: ColourTags | None = None,
     lossless: bool = False,
+    accept: Unchanged | None = None,
     today: date | None = None,
 ) -> Exported:
-    """Export a result: check the gate again, encode with the mark, log, and only then move the file into place.
+    """Export a run's result: check the gate again, encode with the mark, log, and only then move the file into place.
 
-    The suffix selects a still (.png, .jpg: one frame) or a clip, whose sound and colour tags are those of `video.encode`. An
-    older export of that name is replaced; any other file is not.
-    Raises `ConsentError` if an entry was withdrawn or has expired since, `ProvenanceError` if the mark cannot be read back.
+    `made` must be the result that `lineage` is about, under the grant that its run issued: what an export says of itself follows
+    from these. The suffix selects a still (.png, .jpg: one frame) or a clip, whose sound and colour tags are those of
+    `video.encode`. An older export of that name is replaced; any other file is not.
+    Raises `ConsentError` if an entry was withdrawn or has expired since, or if a person who is to be anonymised is left in some
+    frames and `accept` does not say in exactly how many; `ProvenanceError` if the mark cannot be read back.
     """
-    permission = _permission(lineage, path, root, today)
+    permission = _permission([lineage], path, root, accept, today, of=made)[0]
     with _outgoing(path, root) as temporary:
         metadata = metadata_of(lineage, permission)
         _write_marked(made, temporary, metadata, audio_from=audio_from, audio_at_s=audio_at_s, colour=colour, lossless=lossless)
         return _let_out(temporary, path, [(lineage, permission)], root)
 
 
-def export_file(html: str, path: Path, *, lineages: Sequence[Lineage], root: Path, today: date | None = None) -> Exported:
+def export_file(
+    html: str, path: Path, *, lineages: Sequence[Lineage], root: Path, accept: Unchanged | None = None, today: date | None = None
+) -> Exported:
     """Export an HTML page (a report): every swap it shows is checked by the gate, the mark goes into its head, and it is logged.
 
-    Errors as for `export`; ValueError for a page without a `<head>` or without lineages.
+    Each lineage must be of a run's result, as for `export`. Errors as there; ValueError for a page without a `<head>` or without
+    lineages.
     """
-    permissions = [(lineage, _permission(lineage, path, root, today)) for lineage in lineages]
+    permissions = list(zip(lineages, _permission(lineages, path, root, accept, today), strict=True))
     with _outgoing(path, root) as temporary:
         temporary.write_text(marked_html(html, permissions), encoding="utf-8")
         return _let_out(temporary, path, permissions, root)
 
 
-def export_portrait(image: Image, path: Path, *, root: Path, subject: str) -> Exported:
-    """Export a picture of an actor as is, marked and logged. Raises `ConsentError` for anybody else."""
-    actor = Subject(name=subject)
-    lineage = Lineage(run="", source=actor, target=actor, trained=False)
-    return export(Frame(image=image, origin=subject), path, lineage=lineage, root=root)
+def export_take(take: "Take", path: Path, *, root: Path, index: int | None = None, flaw: str = "none") -> Exported:
+    """Export an actor's footage, rendered here: as a clip, or frame `index` as a still, perhaps with one of `actors.flaws.FLAWS`.
+
+    Raises TypeError for anything but a take: what shows an actor is known from the object that renders it, not from a name.
+    """
+    from faceswap_lab.actors.cast import Take
+    from faceswap_lab.actors.flaws import with_flaw
+
+    if type(take) is not Take:
+        raise TypeError(f"expected a take of an actor, got {type(take).__name__}; results of runs leave by Run.export")
+    actor = Subject(seed=take.actor.seed)
+    source = actor if take.source is None else Subject(seed=take.source.seed)
+    lineage = Lineage(run="", source=source, target=actor, trained=False)
+    shown: Footage | Frame = take if index is None else with_flaw(take[index], flaw)
+    with _outgoing(path, root) as temporary:
+        _write_marked(shown, temporary, metadata_of(lineage, Permission()))
+        return _let_out(temporary, path, [(lineage, Permission())], root)
 
 
-def _permission(lineage: Lineage, path: Path, root: Path, today: date | None) -> Permission:
-    """The gate's permission for an export; a refusal is logged."""
+def export_portrait(actor: "Actor", path: Path, *, root: Path, size: int = 512) -> Exported:
+    """Export a neutral portrait of an actor, `size` pixels square. TypeError for anything but an actor."""
+    from faceswap_lab.actors.cast import Actor
+
+    if type(actor) is not Actor:
+        raise TypeError(f"expected an actor, got {type(actor).__name__}; results of runs leave by Run.export")
+    return export_take(actor.perform("still", seconds=1, fps=1, size=size), path, root=root, index=0)
+
+
+def _permission(
+    lineages: Sequence[Lineage],
+    path: Path,
+    root: Path,
+    accept: Unchanged | None,
+    today: date | None,
+    *,
+    of: Clip | Excerpt | None = None,
+) -> list[Permission]:
+    """The gate's permission for each result of an export; a refusal is logged."""
+    found, left = [], Unchanged()
     try:
-        return check_swap(lineage.source, lineage.target, root=root, today=today)
+        for lineage in lineages:
+            _require_of_run(lineage, root, of)
+            found.append(permission_for(lineage.source, lineage.target, trained_on=lineage.trained_on, root=root, today=today))
+            left += lineage.unchanged if found[-1].anonymises else Unchanged()
+        _require_accepted(left, accept)
     except ConsentError as error:
-        audit.append(
-            root,
-            {
-                "action": "export refused",
-                "run": lineage.run,
-                "file": path.name,
-                "to": str(path.resolve()),
-                "reason": str(error)[:2000],
-            },
-        )
+        runs = ", ".join(dict.fromkeys(lineage.run for lineage in lineages))
+        where = {"file": path.name, "to": str(path.resolve())}
+        audit.append(root, {"action": "export refused", "run": runs, **where, "reason": str(error)[:2000]})
         raise
+    return found
+
+
+def _require_of_run(lineage: Lineage, root: Path, made: Clip | Excerpt | None) -> None:
+    """ConsentError unless the lineage is that of a run's result, and `made`, if given, is this result and no other object."""
+    result = lineage.result
+    if result is not None:
+        result.require_issued(root)
+    if result is None or result.entry != f"runs/{lineage.run}" or set(result.parents) != set(lineage.origins):
+        raise ConsentError(
+            expected="the lineage of a run's own result (Run.lineage())",
+            got=f"one of {lineage.run or 'no run'} that names people, but no result made from them",
+            remedy="export with Run.export, which derives it from the run",
+        )
+    if made is None:
+        return
+    ours = type(made) is Clip or (type(made) is Excerpt and type(made.clip) is Clip)
+    if not ours or made.grant != result:
+        raise ConsentError(
+            expected=f"the result of {lineage.run}, a Clip under the grant that this run issued",
+            got=f"{type(made).__name__} of {made.origin if ours else 'other pixels'}",
+            remedy="export with Run.export, or pass Run.footage()",
+        )
+
+
+def _require_accepted(left: Unchanged, accept: Unchanged | None) -> None:
+    """ConsentError unless nothing is left of those who are anonymised, or the caller names the numbers of what is."""
+    if left == Unchanged() or accept == left:
+        return
+    raise ConsentError(
+        expected="an anonymised result without a face left as it was, or these numbers accepted by name",
+        got=f"{left.frames} frames in which no face was found and {left.faces} faces that were found and left",
+        remedy=f"look at them; then swap with select='all', correct the points (lab.align), or export with "
+        f"accept_frames={left.frames}, accept_faces={left.faces} (--accept-frames {left.frames} --accept-faces {left.faces})",
+    )
 
 
 @contextmanager
@@ -124,10 +195,10 @@ def _write_marked(
     path: Path,
     metadata: dict[str, str],
     *,
-    audio_from: Path | None,
-    audio_at_s: float,
-    colour: ColourTags | None,
-    lossless: bool,
+    audio_from: Path | None = None,
+    audio_at_s: float = 0.0,
+    colour: ColourTags | None = None,
+    lossless: bool = False,
 ) -> None:
     """Write all marks in the one order in which each survives the next: pixels, container, signature.
 
@@ -164,8 +235,14 @@ def _let_out(temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Permiss
             remedy="choose another format (.png, .jpg, .mp4, .html)",
         )
     digest = sha256_file(temporary)
-    shows = [_shown(*each) for each in shown]
-    event = {"action": "exported", "file": path.name, "to": str(path.resolve()), "sha256": digest, "depicts": shows}
+    event = {
+        "action": "exported",
+        "file": path.name,
+        "to": str(path.resolve()),
+        "sha256": digest,
+        "bytes": temporary.stat().st_size,
+        "depicts": [_shown(*each) for each in shown],
+    }
     entry = audit.append(root, event)
     put_in_place(temporary, path)
     return Exported(path=path, sha256=digest, entry=entry)

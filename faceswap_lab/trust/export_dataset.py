@@ -19,7 +19,7 @@ from faceswap_lab.errors import ConsentError, MediaError, ProvenanceError, stori
 from faceswap_lab.faces.frame import hidden_beside
 from faceswap_lab.files import canonical, locked, sha256_file, sha256_text, sync_folder
 from faceswap_lab.trust import audit
-from faceswap_lab.trust.consent.gate import Subject, check_swap
+from faceswap_lab.trust.consent.gate import actor_named, permission_for
 from faceswap_lab.trust.export import Exported
 from faceswap_lab.trust.marks.metadata import TOOL, read_mark
 
@@ -67,7 +67,7 @@ def _ask(run: str, pairs: Collection[tuple[str, str]], path: Path, root: Path, t
         raise ValueError("the export of a data set needs the names of the subjects it depicts")
     try:
         for source, target in pairs:
-            check_swap(Subject(name=source), Subject(name=target), root=root, today=today)
+            permission_for(actor_named(source), actor_named(target), root=root, today=today)
     except ConsentError as error:
         audit.append(
             root,

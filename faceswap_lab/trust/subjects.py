@@ -28,7 +28,10 @@ from faceswap_lab.trust.spelling import finder
 TABLE = ".subjects.json"
 
 PLAIN = frozenset(
-    {"action", "artifacts", "bytes", "digest", "expires", "files", "ids", "key", "notebook_run", "run", "sha256", "uses"}
+    {
+        *("action", "artifacts", "bytes", "digest", "expires", "files", "ids", "key", "notebook_run"),
+        *("record", "run", "sha256", "summary", "uses"),
+    }
 )
 """Fields of an event that are never searched for names: what is looked for later, and the program's own words."""
 

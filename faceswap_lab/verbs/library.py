@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from faceswap_lab.errors import RunError
+from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces.faceset import Faceset, Row, in_ranges
 from faceswap_lab.faces.footage import digest
 from faceswap_lab.files import locked, sha256_text, write_whole
@@ -105,6 +105,38 @@ def part_of(run: FacesetRun, ranges: str, wanted: str) -> Faceset:
             remedy="restore the run's folder from a backup",
         )
     return found
+
+
+def require_genuine(given: Faceset) -> Faceset:
+    """The same set as its run has it: rows, names and place. ConsentError, which is logged, if the run has no such rows."""
+    run = FacesetRun.open(given.run)
+    numbers = {row.number for row in given.rows}
+    found = whole_set(run).where(lambda row: row.number in numbers)
+    if set(found.rows) != set(given.rows):
+        error = ConsentError(
+            expected=f"faces of the run {run.id}, as it has them",
+            got=f"{len(set(given.rows) - set(found.rows))} rows that it has not",
+            remedy="take the set from lab.faceset, and parts of it by of(), where() and without()",
+        )
+        audit.append(run.root, {"action": "faceset refused", "run": run.id, "reason": str(error)[:2000]})
+        raise error
+    return found
+
+
+def exactly(name: str) -> FacesetRun:
+    """The finished run of the faceset with exactly this name or run id: for what deletes. RunError if it is none, or several."""
+    hits = [run for run in FacesetRun.find(finished=True) if name in (run.id, run.recipe(FacesetRecipe).name)]
+    if len(hits) == 1:
+        return hits[0]
+    if hits:
+        runs = ", ".join(run.id for run in hits)
+        raise RunError(expected="one faceset", got=f"{len(hits)} of the name {name!r}", remedy=f"give the id of one: {runs}")
+    near = run_of(name)  # raises with close matches if there is nothing like it
+    raise RunError(
+        expected="the exact name of a faceset, or its run's id",
+        got=repr(name),
+        remedy=f"did you mean {near.recipe(FacesetRecipe).name!r} ({near.id})?",
+    )
 
 
 # --- manual annotations ---------------------------------------------------------------------------------------------------

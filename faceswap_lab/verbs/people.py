@@ -2,20 +2,24 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.actors.splits import check_trainable
-from faceswap_lab.errors import RunError
+from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces.faceset import Faceset, row_ranges
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.files import lab_root
 from faceswap_lab.models import data_files
 from faceswap_lab.runs.run import Run
+from faceswap_lab.trust import audit
 from faceswap_lab.trust.admit import admit as admit_file
+from faceswap_lab.trust.admit import reopen
 from faceswap_lab.trust.consent.basis import Basis
 from faceswap_lab.trust.consent.gate import Subject
+from faceswap_lab.trust.grants import issue
 from faceswap_lab.verbs import library, places
 
 Person = Actor | Footage
@@ -47,7 +51,13 @@ def admit(path: str | Path, *, who: str | None = None, basis: str | Basis | None
     "licence: CC-BY-4.0", or an object such as `lab.Consent(text="signed 2026-03-01", expires=date(2028, 3, 1))`), `uses` for what.
     Raises ConsentError, before any pixel is read, if there is neither.
     """
-    return admit_file(Path(path), root=lab_root(), who=who, basis=basis, uses=tuple(uses))
+    root = lab_root()
+    return admit_file(Path(path), root=root, who=who, basis=basis, uses=tuple(uses), made_by=partial(maker_of, root))
+
+
+def maker_of(root: Path, digest: str) -> str:
+    """The id of a run with an artifact of this SHA-256; empty if there is none."""
+    return next((run.id for run in Run.find(root, makes=digest)), "")
 
 
 def footage_of(person: Person, *, performance: str, num_frames: int, seed: int, size: int) -> Footage:
@@ -65,8 +75,26 @@ def learned_from(person: Person) -> Person:
 
 
 def subject_of(person: Person) -> Subject:
-    """The person as the gate's Subject. FaceError for a faceset of several people."""
-    return Subject(name=person.subject, grant=person.grant if isinstance(person, Clip | Excerpt | Faceset) else None)
+    """The person as the gate's Subject, from the object itself: only the lab's own types may say whom they show.
+
+    FaceError for a faceset of several people; ConsentError, which is logged, for footage of another class, whatever it calls
+    itself, and for a faceset that is not the one of its run.
+    """
+    if type(person) is Actor:
+        return Subject(seed=person.seed)
+    if type(person) is Take:
+        return Subject(seed=person.actor.seed)
+    if type(person) is Clip or (type(person) is Excerpt and type(person.clip) is Clip):
+        return Subject(grant=person.grant)
+    if type(person) is Faceset:
+        return Subject(grant=issue(lab_root(), library.require_genuine(person).grant))
+    error = ConsentError(
+        expected="an actor, a take of one, a faceset, or the Clip that lab.admit returned",
+        got=f"a {type(person).__name__} that calls itself {person.subject!r}",
+        remedy="admit the file that it reads, saying who is depicted and on what basis (lab.admit), and pass that Clip",
+    )
+    audit.append(lab_root(), {"action": "footage refused", "reason": str(error)[:2000]})
+    raise error
 
 
 def check_learnable(*people: Person) -> None:
@@ -130,7 +158,8 @@ def reopened(record: str, run: Run | None = None) -> Person:
     if "take" in fields:
         return _take(fields["take"])
     if "file" in fields:
-        clip = admit(places.find_again(fields, root=lab_root() if run is None else run.root, run=run))
+        root = lab_root() if run is None else run.root
+        clip = reopen(places.find_again(fields, root=root, run=run), root=root)
         return clip.cut(*fields["frames"]) if "frames" in fields else clip
     if "faceset" in fields:
         return library.part_of(library.FacesetRun.open(fields["faceset"]), fields["rows"], fields["digest"])

@@ -12,6 +12,7 @@ from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.models.swappers.pair_net import PairNetConfig
 from faceswap_lab.models.training.config import TrainConfig
 from faceswap_lab.models.training.pair import PairTraining
+from faceswap_lab.runs.call import engine_kind
 from faceswap_lab.runs.fields import Recipe
 
 Layout = Literal["auto", "folder", "frames", "deepfacelab", "faceswap"]
@@ -128,11 +129,6 @@ class EvaluateRecipe(Recipe):
     def keyed(self) -> "EvaluateRecipe":
         """Like `SwapRecipe.keyed`."""
         return replace(self, engine=engine_kind(self.engine))
-
-
-def engine_kind(name: str) -> str:
-    """The part of an engine's name before the colon: "offline", "insight"."""
-    return name.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,10 +14,11 @@ from faceswap_lab.actors.cast import Take
 from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.runs.call import fields_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import export
-from faceswap_lab.trust.consent.gate import Permission, check_swap
-from faceswap_lab.trust.marks.metadata import metadata_of
+from faceswap_lab.trust.consent.gate import Permission, permission_for
+from faceswap_lab.trust.marks.metadata import Unchanged, metadata_of
 from faceswap_lab.verbs.evaluate.scores import ScoreRun
 from faceswap_lab.verbs.people import reopened
 from faceswap_lab.verbs.swap.result import SwapRun
@@ -75,11 +76,18 @@ _DIGITS = {"psnr_face": 1, "ssim_face": 3, "id_similarity": 3, "id_leak": 3, "la
 _NUM_STILLS = 4
 
 
-def report(*runs: Run, path: str | Path | None = None, title: str = "Face swap, measured") -> Path:
+def report(
+    *runs: Run,
+    path: str | Path | None = None,
+    title: str = "Face swap, measured",
+    accept_frames: int = 0,
+    accept_faces: int = 0,
+) -> Path:
     """Writes one page about train, swap and evaluate runs: pictures, clip, scores, curves, environment, hashes.
 
     `path` is by default `report.html` in the folder of the first swap run. The page is an export: the gate is consulted for every
-    swap it shows, and it is marked and logged. Raises ValueError if there is no swap among the runs.
+    swap it shows, and it is marked and logged. Raises ValueError if there is no swap among the runs, ConsentError as
+    `SwapRun.export` does: `accept_frames` and `accept_faces` are the sums over all swaps shown.
     """
     swaps = [run for run in runs if isinstance(run, SwapRun)]
     if not swaps:
@@ -92,7 +100,9 @@ def report(*runs: Run, path: str | Path | None = None, title: str = "Face swap, 
         title=title, intro=" ".join(_INTRO.split()), sections=sections, key_numbers=_key_numbers(list(verdicts.values()))
     )
     place = Path(path) if path is not None else swaps[0].path / "report.html"
-    return export.export_file(page, place, lineages=[swap.lineage() for swap in swaps], root=swaps[0].root).path
+    accept = Unchanged(frames=accept_frames, faces=accept_faces)
+    lineages = [swap.lineage() for swap in swaps]
+    return export.export_file(page, place, lineages=lineages, root=swaps[0].root, accept=accept).path
 
 
 # --- one swap -------------------------------------------------------------------------------------------------------------
@@ -137,7 +147,7 @@ def _swap_sections(swap: SwapRun, verdict: ScoreRun | None) -> Iterator[Section]
 
 def _permission(swap: SwapRun) -> Permission:
     lineage = swap.lineage()
-    return check_swap(lineage.source, lineage.target, root=swap.root)
+    return permission_for(lineage.source, lineage.target, trained_on=lineage.trained_on, root=swap.root)
 
 
 def _clip(swap: SwapRun, shown: _Shown) -> Video:
@@ -269,13 +279,25 @@ def _record(runs: Sequence[Run]) -> Section:
     machine = {name: str(value) for name, value in environment.items() if name != "packages"}
     packages = {name: str(value) for name, value in environment.get("packages", {}).items()}
     blocks: list[Block] = [Facts(rows=machine), Facts(rows=packages, mono=True)]
+    hides = any(_permission(run).anonymises for run in runs if isinstance(run, SwapRun))
     for run in runs:
         rows = {"run": run.id, "key": run.key, "code": run.record.code, "created": run.record.created}
-        hidden = {"target"} if isinstance(run, SwapRun) and _permission(run).anonymises else set()
-        rows |= {f"input: {name}": "withheld" if name in hidden else value for name, value in run.inputs.items() if value}
+        rows |= {f"input: {name}": _told(value, hides=hides) for name, value in run.inputs.items() if value}
         rows |= {f"output: {name}": f"sha256:{digest}" for name, digest in run.record.artifacts.items()}
         blocks += [Facts(rows=rows, mono=True)]
         if isinstance(run, TrainRun):
             blocks += [Command(text=json.dumps(run.record.recipe, indent=1))]
     commands = "\n".join(f"faceswap-lab runs show {run.id}" for run in runs)
     return Section(title="Record", blocks=[*blocks, Command(text=commands)], folded=True)
+
+
+def _told(value: str, *, hides: bool) -> str:
+    """An input as the page tells it: never a path, as a file's name may be a person's; if the page hides somebody, nothing of any
+    file, as it may be theirs in whichever run."""
+    fields = fields_of(value)
+    if not fields or "actor" in fields or "take" in fields:
+        return value
+    if hides:
+        return "withheld"
+    frames = f", frames {fields['frames'][0]} to {fields['frames'][1]}" if "frames" in fields else ""
+    return f"{fields.get('file') or fields.get('faceset') or 'footage'}{frames}"

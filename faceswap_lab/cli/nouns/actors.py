@@ -44,5 +44,5 @@ def _actors_show(options: argparse.Namespace) -> Answer:
 
     actor = Actor(options.seed)
     output = options.output or Path(f"actor-{actor.seed}.png")
-    export_portrait(actor.portrait(512), output, root=root(), subject=actor.subject)
+    export_portrait(actor, output, root=root())
     return {"actor": actor.subject, "portrait": str(output)}

@@ -10,6 +10,7 @@ from faceswap_lab.cli.arguments import add_command, add_group, root
 from faceswap_lab.cli.parsing import ArgumentValueError
 
 if TYPE_CHECKING:
+    from faceswap_lab.runs.run import Run
     from faceswap_lab.trust.audit import Entry
 
 
@@ -46,11 +47,29 @@ def _audit_verify(_: argparse.Namespace) -> Answer:
 
     verdict = audit.verify(root(), heads=Run.heads())
     where = "" if verdict.whole else f"line {verdict.bad_line}: "
-    # Unreadable runs do not fail the verification: run folders that were removed manually are missing from it as well.
-    unreadable = [{"run": each.id, "why": each.error.got} for each in Run.survey().unreadable]
+    seen = Run.survey()
+    unreadable = [{"run": each.id, "why": each.error.got} for each in seen.unreadable]
+    altered = [{"run": run.id, "why": why} for run in seen.runs if (why := _alteration(run))]
+    # A record that cannot be read may be one that was altered: the log vouches for it no more than for that.
     told = f"; {len(unreadable)} runs cannot be read, so the log was not compared with them" if unreadable else ""
+    told += f"; {len(altered)} runs are not as the log has them" if altered else ""
     finding = f"{where}{verdict.reason or 'every line is valid'}{told}"
-    return {"ok": verdict.whole, "lines": verdict.count, "finding": finding, "unreadable": unreadable}
+    ok = verdict.whole and not unreadable and not altered
+    return {"ok": ok, "lines": verdict.count, "finding": finding, "unreadable": unreadable, "altered": altered}
+
+
+def _alteration(run: "Run") -> str:
+    """What differs between a run and the log: its record, or a file that it made; empty if nothing does."""
+    from faceswap_lab.errors import LabError
+
+    try:
+        run.require_genuine()
+        if run.finished:
+            for name in run.record.artifacts:
+                run.artifact(name)
+    except LabError as error:
+        return f"expected {error.expected}, got {error.got}"
+    return ""
 
 
 def _audit_show(options: argparse.Namespace) -> Answer:

@@ -156,7 +156,7 @@ def _discarded(options: argparse.Namespace) -> Answer:
     from faceswap_lab.runs import prune
     from faceswap_lab.verbs import library
 
-    run = library.run_of(options.name)
+    run = library.exactly(options.name)
     gone = (prune.discard if options.yes else prune.check_unused)(run)
     hint = {} if options.yes else {"next": "nothing was removed; add --yes to remove it"}
     return {"removed": options.yes, "run": gone.id, "bytes": gone.num_bytes, **hint}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from faceswap_lab.cli.answers import Answer
-from faceswap_lab.cli.arguments import add_command
+from faceswap_lab.cli.arguments import acceptance, add_acceptance, add_command
 
 
 def offer(commands: Any) -> None:
@@ -19,10 +19,14 @@ def offer(commands: Any) -> None:
     )
     report.add_argument("runs", nargs="+", metavar="RUN", help="ids of train, swap and evaluate runs")
     report.add_argument("--output", "-o", type=Path, default=Path("report.html"))
+    add_acceptance(report)
 
 
 def _report(options: argparse.Namespace) -> Answer:
     from faceswap_lab.runs.run import Run
     from faceswap_lab.views.run_report import report
 
-    return {"report": str(report(*(Run.open(name) for name in options.runs), path=options.output))}
+    accepted = acceptance(options)
+    runs = [Run.open(name) for name in options.runs]
+    page = report(*runs, path=options.output, accept_frames=accepted["accept_frames"], accept_faces=accepted["accept_faces"])
+    return {"report": str(page)}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceswap_lab.cli.answers import Answer
-from faceswap_lab.cli.arguments import about, add_command, add_declaration, declaration, person
+from faceswap_lab.cli.arguments import about, acceptance, add_acceptance, add_command, add_declaration, declaration, person
 from faceswap_lab.cli.parsing import ArgumentValueError
 from faceswap_lab.cli.recipe_flags import add_recipe, recipe_of
 
@@ -40,6 +40,7 @@ def offer(commands: Any) -> None:
     swap.add_argument("--start", metavar="WHEN", help="first frame of the target file: seconds (1.5), or its number (frame:37)")
     swap.add_argument("--stop", metavar="WHEN", help="end of the stretch, exclusive: seconds or frame:N; default: the end")
     swap.add_argument("--output", "-o", type=Path, help="where to export the result; default: in the run's folder")
+    add_acceptance(swap)
     add_declaration(swap, "a target file", uses="anonymise, or swap-target if the source is a real person")
     add_recipe(swap, _recipe, short={"stream.select": "--select", "stream.every": "--every", "stream.colour": "--colour"})
 
@@ -66,7 +67,7 @@ def _swap(options: argparse.Namespace) -> Answer:
         force=options.force,
     )
     output = options.output or run.path / ("swap.png" if run.summary["num_frames"] == 1 else "swap.mp4")
-    return about(run) | {"output": str(run.export(output))}
+    return about(run) | {"output": str(run.export(output, **acceptance(options)))}
 
 
 def _target(options: argparse.Namespace, source: "Person") -> "Footage":

@@ -165,8 +165,9 @@ def accept(acceptance: Acceptance) -> None:
 
 def require_accepted(digests: Iterable[str]) -> None:
     """Raises LicenceError if any of these files, wherever stored, is known to be restricted and its licence was not accepted."""
+    given = frozenset(digests)  # asked once for each pack: an iterator would be used up by the first
     for pack in PACKS.values():
-        if not set(pack.files.values()).isdisjoint(digests) and accepted(pack.card.name) is None:
+        if not given.isdisjoint(pack.files.values()) and accepted(pack.card.name) is None:
             raise _refused(pack, "none")
 
 

@@ -10,33 +10,63 @@ Entries are read from disk at each check, never taken from a Grant, so that a wi
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import NoReturn
 
 from faceswap_lab.errors import ConsentError
 from faceswap_lab.faces.footage import Grant
 from faceswap_lab.names import same_name
+from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.manifest import CONSENT_ONLY, PICTURE_ONLY, Entry, find_entries, utc_today
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The source or target of a swap: an actor (no grant, name `"actor:…"`), or the person depicted in a file, with its grant."""
+    """The source or target of a swap: an actor, by its seed, or the person depicted in a file, by the file's grant.
 
-    name: str
+    `verbs.people.subject_of` makes it from the object itself. ValueError unless exactly one of the two is given.
+    """
+
+    seed: int | None = None
     grant: Grant | None = None
+
+    def __post_init__(self) -> None:
+        if (self.seed is None) == (self.grant is None):
+            raise ValueError(f"a subject is an actor's seed or a file's grant, got {self.seed!r} and {self.grant!r}")
 
     @property
     def is_actor(self) -> bool:
-        """Whether this is an actor; anything with a grant is a file, whatever its subject is called."""
-        return self.grant is None and self.name.startswith("actor:")
+        """Whether this is an actor; a file is not, whatever its subject is called."""
+        return self.grant is None
+
+    @property
+    def name(self) -> str:
+        """`"actor:7"`, or the name in the grant."""
+        return f"actor:{self.seed}" if self.grant is None else self.grant.subject
 
     @property
     def origin(self) -> str:
         """The actor, or the file's digest."""
         return f"sha256:{bare(self.grant.sha256)}" if self.grant else self.name
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The actors and admitted files that it goes back to: itself, or what a derived file was made from."""
+        return self.grant.parents if self.grant is not None and self.grant.basis == "derived" else (self.origin,)
+
+
+def actor_named(name: str) -> Subject:
+    """The actor of a name such as `"actor:7"`. ConsentError for any other name: people need a grant."""
+    kind, _, seed = name.partition(":")
+    if kind != "actor" or not (seed.isascii() and seed.isdecimal()):
+        raise ConsentError(
+            expected=f"a grant for {name!r}, who is not an actor", got="none", remedy="admit the file, and pass its Clip"
+        )
+    return Subject(seed=int(seed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +92,24 @@ class Permission:
         return self.real_target and not self.real_source
 
 
-def check_swap(source: Subject, target: Subject, *, root: Path, today: date | None = None) -> Permission:
-    """The entries that allow the source's face to be put on the target. Raises `ConsentError` if they do not."""
+def check_swap(
+    source: Subject, target: Subject, *, trained_on: Sequence[Subject] = (), root: Path, today: date | None = None
+) -> Permission:
+    """`permission_for`, for a swap that is about to be made: a refusal is logged."""
+    with _refusal_logged(root, "swap refused", source, target):
+        return permission_for(source, target, trained_on=trained_on, root=root, today=today)
+
+
+def permission_for(
+    source: Subject, target: Subject, *, trained_on: Sequence[Subject] = (), root: Path, today: date | None = None
+) -> Permission:
+    """The entries that allow the source's face to be put on the target. Raises `ConsentError` if they do not.
+
+    `trained_on` are the people that the swapper's weights learned from: each must still allow training.
+    """
     day = today or utc_today()
+    for learned in trained_on:
+        _require(_entries(learned, root), "train", day)
     permission = Permission(source=_entries(source, root), target=_entries(target, root))
     _require(permission.source, "swap-source", day)
     _require(permission.target, "swap-target" if permission.real_source else "anonymise", day)
@@ -77,15 +122,17 @@ def check_swap(source: Subject, target: Subject, *, root: Path, today: date | No
 
 
 def check_train(*subjects: Subject, root: Path, today: date | None = None) -> None:
-    """Raise `ConsentError` unless weights may be trained on all of these people."""
-    for subject in subjects:
-        _require(_entries(subject, root), "train", today or utc_today())
+    """Raise `ConsentError`, and log it, unless weights may be trained on all of these people."""
+    with _refusal_logged(root, "training refused", *subjects):
+        for subject in subjects:
+            _require(_entries(subject, root), "train", today or utc_today())
 
 
 def check_evaluate(*subjects: Subject, root: Path, today: date | None = None) -> None:
-    """Raise `ConsentError` unless all of these people may be measured by a recogniser."""
-    for subject in subjects:
-        _require(_entries(subject, root), "evaluate", today or utc_today())
+    """Raise `ConsentError`, and log it, unless all of these people may be measured by a recogniser."""
+    with _refusal_logged(root, "measuring refused", *subjects):
+        for subject in subjects:
+            _require(_entries(subject, root), "evaluate", today or utc_today())
 
 
 def target_uses(source: Subject) -> tuple[str, ...]:
@@ -98,16 +145,26 @@ def bare(digest: str) -> str:
     return digest.removeprefix("sha256:").lower()
 
 
+@contextmanager
+def _refusal_logged(root: Path, action: str, *subjects: Subject) -> Iterator[None]:
+    """Log a ConsentError of the block, with the origins of the people concerned."""
+    try:
+        yield
+    except ConsentError as error:
+        refuse(root, action, subjects, error)
+
+
+def refuse(root: Path, action: str, subjects: Iterable[Subject], error: ConsentError) -> NoReturn:
+    """Log a refusal with the origins of the people concerned, and raise it."""
+    audit.append(root, {"action": action, "of": [each.origin for each in subjects], "reason": str(error)[:2000]})
+    raise error
+
+
 def _entries(subject: Subject, root: Path) -> tuple[Entry, ...]:
     """The entries that must allow the use: none for an actor; a file's own; for a run's result, those of all its inputs."""
-    if subject.is_actor:
-        return ()
     if subject.grant is None:
-        raise ConsentError(
-            expected=f"a grant for {subject.name!r}, who is not an actor",
-            got="none",
-            remedy="admit the file, and pass its Clip",
-        )
+        return ()
+    subject.grant.require_issued(root)
     if subject.grant.basis != "derived":
         return _entries_of([subject.grant.sha256], subject.name, root)
     if not subject.grant.parents:

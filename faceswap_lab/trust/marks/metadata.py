@@ -16,6 +16,7 @@ from typing import Any
 from faceswap_lab.errors import MediaError
 from faceswap_lab.faces import frame as stills
 from faceswap_lab.faces import video
+from faceswap_lab.faces.footage import Grant
 from faceswap_lab.files import VERSION, canonical
 from faceswap_lab.trust.consent.gate import Permission, Subject
 
@@ -29,22 +30,48 @@ SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unchanged:
+    """What a swap left as it was: frames in which no face was found, and faces that were found but not chosen."""
+
+    frames: int = 0
+    faces: int = 0
+
+    def __add__(self, other: "Unchanged") -> "Unchanged":
+        return Unchanged(frames=self.frames + other.frames, faces=self.faces + other.faces)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
     """Where a result comes from: the run, the source, the target, and whether a trained model made the pixels.
 
-    `inputs` (name to digest or origin) goes into the audit log only.
+    `result` is the grant that the run issued for its result, `trained_on` whom the model learned from, `unchanged` what the swap
+    left as it was. `inputs` (name to digest or origin) goes into the audit log only.
     """
 
     run: str
     source: Subject
     target: Subject
     trained: bool
+    result: Grant | None = None
+    trained_on: tuple[Subject, ...] = ()
+    unchanged: Unchanged = Unchanged()
     inputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The actors and admitted files that the result goes back to."""
+        return (*self.source.origins, *self.target.origins)
 
 
 def metadata_of(lineage: Lineage, permission: Permission) -> dict[str, str]:
     """The two metadata values of one result."""
     return {SENTENCE: sentence(lineage, permission), DETAILS: canonical(details(lineage, permission))}
+
+
+def kept_metadata(lineage: Lineage, permission: Permission) -> dict[str, str]:
+    """The same for what stays in a run: without the time, so that equal results are equal bytes."""
+    told = {name: value for name, value in details(lineage, permission).items() if name != "time"}
+    return {SENTENCE: sentence(lineage, permission), DETAILS: canonical(told)}
 
 
 def sentence(lineage: Lineage, permission: Permission) -> str:
@@ -54,13 +81,22 @@ def sentence(lineage: Lineage, permission: Permission) -> str:
         return f"Synthetic: generated {by}. It shows {lineage.source.name}, a computer-made person; nobody real is shown."
     if not permission.real_target and not permission.real_source:
         return f"Synthetic: AI-generated {by}. The face of {lineage.source.name} on {lineage.target.name}; nobody real is shown."
-    whom = "a real person whose own face is not shown" if permission.anonymises else lineage.target.name
+    whom = f"a real person {_how_hidden(lineage.unchanged)}" if permission.anonymises else lineage.target.name
     return f"Synthetic: AI-altered {by}. The face of {lineage.source.name} was put on {whom}; this is not a true recording."
+
+
+def _how_hidden(unchanged: Unchanged) -> str:
+    """What may be claimed about an anonymised person, given what the swap left as it was."""
+    if unchanged == Unchanged():
+        return "whose own face was replaced wherever a face was found"
+    return f"but {unchanged.frames} frames without a found face and {unchanged.faces} other faces are unchanged"
 
 
 def details(lineage: Lineage, permission: Permission) -> dict[str, Any]:
     """The details for programs: JSON values only, written as one text because metadata readers mangle arrays."""
     hidden = {"subject": "withheld", "origin": "withheld"}
+    left = lineage.unchanged
+    unchanged = {"unchanged": {"frames": left.frames, "faces": left.faces}} if permission.anonymises else {}
     target = {"subject": lineage.target.name, "origin": lineage.target.origin}
     return {
         "tool": TOOL,
@@ -70,7 +106,7 @@ def details(lineage: Lineage, permission: Permission) -> dict[str, Any]:
         "digital_source_type": SOURCE_TYPES + _source_type(lineage, permission),
         "source": {"subject": lineage.source.name, "origin": lineage.source.origin},
         "target": hidden if permission.anonymises else target,
-    }
+    } | unchanged
 
 
 def marked_html(html: str, shown: Sequence[tuple[Lineage, Permission]]) -> str:

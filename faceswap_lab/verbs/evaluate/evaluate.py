@@ -23,7 +23,7 @@ from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.stream.probes import gallery_of
 from faceswap_lab.progress import Progress
-from faceswap_lab.trust.consent.gate import check_evaluate
+from faceswap_lab.trust.consent.gate import check_evaluate, check_train
 from faceswap_lab.verbs.evaluate.scores import PER_FRAME, SCORES, ScoreRun
 from faceswap_lab.verbs.people import Person, data_of, footage_of, record_of, subject_of
 from faceswap_lab.verbs.recipes import EvaluateRecipe
@@ -55,6 +55,7 @@ def evaluate(
     recipe = (recipe or EvaluateRecipe()).with_(**({} if engine is None else {"engine": engine}))
     source, target = result.people()
     check_evaluate(subject_of(source), subject_of(target), root=lab_root())
+    check_train(*result.trained_on(), root=lab_root())
     truth = _truth(result, truth, tone, source, target)
     asked = devices.pick(device)
     where = devices.pick("cpu") if recipe.engine == "offline" else asked

@@ -3,6 +3,7 @@
 import json
 from typing import Any, ClassVar
 
+from faceswap_lab.runs.call import without_pack
 from faceswap_lab.runs.run import Run
 
 SCORES, PER_FRAME = "scores.json", "frames.json"
@@ -13,6 +14,11 @@ class ScoreRun(Run):
 
     VERB: ClassVar[str | None] = "evaluate"
     RESULT_VERSION: ClassVar[int] = 1
+
+    @staticmethod
+    def counted(recipe: Any) -> Any:
+        """See `RunReader.counted`: the path of an engine's pack is a hint."""
+        return without_pack(recipe)
 
     @property
     def scores(self) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from faceswap_lab.trust.consent.gate import Subject, check_evaluate, check_train
 from faceswap_lab.verbs.gather import layouts
 from faceswap_lab.verbs.gather.work import Gathering
 from faceswap_lab.verbs.library import FacesetRun
-from faceswap_lab.verbs.people import file_record
+from faceswap_lab.verbs.people import file_record, maker_of
 from faceswap_lab.verbs.recipes import FacesetRecipe
 
 USES = ("evaluate", "train")
@@ -53,7 +54,9 @@ def gather(
     recipe = FacesetRecipe(name=recipe) if isinstance(recipe, str) else recipe
     root = lab_root()
     found = layouts.find([Path(path).expanduser() for path in paths], recipe.layout)
-    clips, refused = admit.admit_all([each.path for each in found.material], root=root, who=who, basis=basis, uses=uses)
+    clips, refused = admit.admit_all(
+        [each.path for each in found.material], root=root, who=who, basis=basis, uses=uses, made_by=partial(maker_of, root)
+    )
     clips, refused = _allowed(clips, refused, root)
     if not clips:
         raise _nobody(refused)
@@ -121,7 +124,7 @@ def _allowed(clips: list[Clip], refused: list[Refused], root: Path) -> tuple[lis
         if manifest not in errors:
             errors[manifest] = None
             try:
-                subject = Subject(name=clip.subject, grant=clip.grant)
+                subject = Subject(grant=clip.grant)
                 check_evaluate(subject, root=root)
                 check_train(subject, root=root)
             except ConsentError as error:

@@ -1,18 +1,19 @@
 """Stand-in material for a faceset: an imitation of a user's folder, rendered with actors and exported."""
 
-from dataclasses import replace
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.faces.footage import Footage
-from faceswap_lab.faces.frame import Frame
 from faceswap_lab.files import lab_root
-from faceswap_lab.trust import export
-from faceswap_lab.trust.consent.gate import Subject
-from faceswap_lab.trust.marks.metadata import Lineage
+from faceswap_lab.trust.export import export_take
+
+_FLAWED = (
+    ("out of focus.jpg", 0, "out of focus"),
+    ("from far away.png", 1, "far away"),
+    ("saved twice.png", 1, "none"),
+    ("half a face.png", 0, "cut off"),
+    ("a wall.png", 0, "a wall"),
+)
+"""File name, view and flaw."""
 
 
 def film_material(
@@ -26,25 +27,13 @@ def film_material(
     place = Path(folder)
     for number in range(clips):
         take = Actor(hero).perform("speech", seconds=4, fps=5, seed=300 + number, size=size)
-        _let_out(take, place / f"clip {number + 1}.mp4", hero)
+        export_take(take, place / f"clip {number + 1}.mp4", root=lab_root())
     views = Actor(hero).perform("range", seconds=photos / 25, fps=25, seed=310, size=size)
-    for number, frame in enumerate(views.frames()):
-        _let_out(frame, place / "photos" / f"photo {number + 1:03d}.jpg", hero)
-    first, second = views[0], views[1]
-    _let_out(_with(first, cv2.GaussianBlur(first.image, (0, 0), size / 50)), place / "out of focus.jpg", hero)
-    _let_out(_with(second, cv2.resize(second.image, (64, 64), interpolation=cv2.INTER_AREA)), place / "from far away.png", hero)
-    _let_out(second, place / "saved twice.png", hero)
-    _let_out(_with(first, np.ascontiguousarray(first.image[:, : size * 18 // 32])), place / "half a face.png", hero)
-    _let_out(_with(first, np.full((size, size, 3), (150, 140, 130), np.uint8)), place / "a wall.png", hero)
-    for number, frame in enumerate(Actor(friend).perform("range", seconds=0.08, fps=25, seed=320, size=size).frames()):
-        _let_out(frame, place / f"a friend {number + 1}.jpg", friend)
+    for number in range(len(views)):
+        export_take(views, place / "photos" / f"photo {number + 1:03d}.jpg", root=lab_root(), index=number)
+    for name, index, flaw in _FLAWED:
+        export_take(views, place / name, root=lab_root(), index=index, flaw=flaw)
+    others = Actor(friend).perform("range", seconds=0.08, fps=25, seed=320, size=size)
+    for number in range(len(others)):
+        export_take(others, place / f"a friend {number + 1}.jpg", root=lab_root(), index=number)
     return place
-
-
-def _with(frame: Frame, image: np.ndarray) -> Frame:
-    return replace(frame, image=image)
-
-
-def _let_out(shown: Footage | Frame, path: Path, seed: int) -> None:
-    actor = Subject(name=Actor(seed).subject)
-    export.export(shown, path, lineage=Lineage(run="", source=actor, target=actor, trained=False), root=lab_root())

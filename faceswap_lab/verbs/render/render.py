@@ -25,7 +25,7 @@ from faceswap_lab.actors.render.render import check_memory
 from faceswap_lab.actors.splits import check_seed, split_of
 from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import Image, write_still
-from faceswap_lab.files import canonical, lab_root, sha256_file
+from faceswap_lab.files import lab_root, sha256_file
 from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
 from faceswap_lab.progress import Progress
@@ -196,11 +196,10 @@ def _png(image: Image, metadata: dict[str, str], scratch: Path) -> bytes:
 
 def _mark(take: Take, run: str) -> dict[str, str]:
     """The mark of a rendered picture, without the time."""
-    target = Subject(name=take.actor.subject)
-    source = target if take.source is None else Subject(name=take.source.subject)
+    target = Subject(seed=take.actor.seed)
+    source = target if take.source is None else Subject(seed=take.source.seed)
     lineage = mark.Lineage(run=run, source=source, target=target, trained=False)
-    details = {name: value for name, value in mark.details(lineage, Permission()).items() if name != "time"}
-    return {mark.SENTENCE: mark.sentence(lineage, Permission()), mark.DETAILS: canonical(details)}
+    return mark.kept_metadata(lineage, Permission())
 
 
 def _row(run: Run, recipe: RenderRecipe, number: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ uninterrupted run. A killed run loses its current part; one that is interrupted 
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, takewhile
 from pathlib import Path
@@ -65,9 +65,10 @@ def write_part(
     num_frames: int,
     fps: float,
     size: tuple[int, int],
+    mark: Mapping[str, str],
     spent: dict[str, float],
 ) -> Part | None:
-    """The next part: batches until there are `num_frames` or they end. None if there are none.
+    """The next part, with its `mark` as metadata: batches until there are `num_frames` or they end. None if there are none.
 
     If `batches` raises, the part is kept with the frames so far, and the error is raised again. Seconds of encoding are added to
     `spent` as "write".
@@ -79,7 +80,7 @@ def write_part(
     failure: BaseException | None = None
     with run.write(name) as path:
         remove_leftovers(path)
-        encoder = _Encoder(path, fps, size, spent)
+        encoder = _Encoder(path, fps, size, mark, spent)
         try:
             given = 0
             for batch in chain([opening], batches):
@@ -102,11 +103,12 @@ def _part(name: str, first: int, frames: Sequence[tuple[float, int, int]]) -> Pa
     return Part(name=name, first=first, times_s=times_s, num_faces=num_faces, num_left=num_left)
 
 
-def join_parts(run: Run, result: str, parts: Sequence[Part]) -> None:
-    """Join all parts into the artifact `result`, without re-encoding."""
+def join_parts(run: Run, result: str, parts: Sequence[Part], *, mark: Mapping[str, str]) -> None:
+    """Join all parts into the artifact `result`, with its `mark` as metadata, without re-encoding."""
     with run.write(result) as path:
         remove_leftovers(path)
-        join(path, [run.artifact(part.name) for part in parts], [time_s for part in parts for time_s in part.times_s])
+        times_s = [time_s for part in parts for time_s in part.times_s]
+        join(path, [run.artifact(part.name) for part in parts], times_s, metadata=mark)
 
 
 def remove_parts(run: Run) -> None:
@@ -119,13 +121,13 @@ def remove_parts(run: Run) -> None:
 class _Encoder:
     """A thread that encodes batches: an interrupt, which only reaches the main thread, cannot split one."""
 
-    def __init__(self, path: Path, fps: float, size: tuple[int, int], spent: dict[str, float]) -> None:
+    def __init__(self, path: Path, fps: float, size: tuple[int, int], mark: Mapping[str, str], spent: dict[str, float]) -> None:
         self._batches: SimpleQueue[Sequence[SwappedFrame] | None] = SimpleQueue()
         self._free = Semaphore(2)
         self._error: BaseException | None = None
         self._written: list[tuple[float, int, int]] = []
         self._spent = spent
-        self._thread = Thread(target=self._run, args=(path, fps, size), name="write", daemon=True)
+        self._thread = Thread(target=self._run, args=(path, fps, size, mark), name="write", daemon=True)
         self._thread.start()
 
     def put(self, batch: Sequence[SwappedFrame]) -> None:
@@ -143,9 +145,9 @@ class _Encoder:
             raise self._error
         return self._written
 
-    def _run(self, path: Path, fps: float, size: tuple[int, int]) -> None:
+    def _run(self, path: Path, fps: float, size: tuple[int, int], mark: Mapping[str, str]) -> None:
         try:
-            video.encode(path, self._frames(), fps=fps, size=size, lossless=True)
+            video.encode(path, self._frames(), fps=fps, size=size, metadata=mark, lossless=True)
         except BaseException as error:
             self._error = error
             self._free.release()

@@ -1,7 +1,7 @@
 """The verb `swap`: puts a source's face on footage with a swapper; the Run has the resulting frames."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
 from typing import Literal, overload
@@ -9,7 +9,7 @@ from typing import Literal, overload
 import torch
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.errors import FaceError, RunError
+from faceswap_lab.errors import ConsentError, FaceError, RunError
 from faceswap_lab.faces import remedies
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
@@ -24,7 +24,8 @@ from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches, swap_f
 from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust.consent.gate import check_swap
+from faceswap_lab.trust.consent.gate import Permission, check_swap, refuse
+from faceswap_lab.trust.marks.metadata import Lineage, kept_metadata
 from faceswap_lab.verbs.people import Person, check_person, data_of, footage_of, record_of, subject_of
 from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap.parts import Part, join_parts, kept, recorded, remove_parts, write_part
@@ -112,10 +113,10 @@ def swap(
     if isinstance(target, Actor):
         raise TypeError(f'an actor is not footage: put the face on lab.actor({target.seed}).perform("speech")')
     assert isinstance(target, Footage)
-    check_swap(subject_of(source), subject_of(target), root=lab_root())
-    where = devices.pick(device)
     from_file = isinstance(swapper, str) and swapper.startswith(INSWAPPER)
     trained = None if swapper == "warp" or from_file else _training(swapper)
+    permission = _ask_gate(source, target, trained, recipe)
+    where = devices.pick(device)
     finder = open_engine(recipe.engine, where)
     inputs = {
         "source": record_of(source),
@@ -138,8 +139,29 @@ def swap(
         else:
             machine = open_swapper(str(swapper), where, finder) if from_file else WarpSwapper()
         check_points(finder, machine)
-        _perform(run, recipe, target, source, machine, finder, where, corrections or Corrections())
+        lineage = Lineage(run=run.id, source=subject_of(source), target=subject_of(target), trained=swapper != "warp")
+        mark = kept_metadata(lineage, permission)
+        _perform(run, recipe, target, source, machine, finder, where, corrections or Corrections(), mark)
     return run
+
+
+def _ask_gate(source: Person, target: Footage, trained: TrainRun | None, recipe: SwapRecipe) -> Permission:
+    """ConsentError unless this swap is allowed: to its two people, to those the swapper learned from, and to bystanders."""
+    giver, taker = subject_of(source), subject_of(target)
+    learned = () if trained is None else trained.subjects()
+    permission = check_swap(giver, taker, trained_on=learned, root=lab_root())
+    if recipe.stream.select == "all" and permission.real_source and not taker.is_actor:
+        refuse(
+            lab_root(),
+            "swap refused",
+            (giver, taker),
+            ConsentError(
+                expected="select='largest' for a real person's face: the consent is for one target",
+                got="select='all', which would put it on everybody in the picture",
+                remedy="swap without select='all' (--select all), or use an actor's face",
+            ),
+        )
+    return permission
 
 
 def _training(swapper: Run | str) -> TrainRun:
@@ -164,6 +186,7 @@ def _perform(
     engine: Engine,
     where: torch.device,
     corrections: Corrections,
+    mark: Mapping[str, str],
 ) -> None:
     providers = {**engine.providers(), **swapper.providers()}
     run.emit("device", device=devices.describe(where), providers=providers)
@@ -193,11 +216,11 @@ def _perform(
                     spent=spent,
                 )
 
-            done = _go_on(run, recipe, target, stream, done, num_frames)
+            done = _go_on(run, recipe, target, stream, done, num_frames, mark)
         if not any(sum(part.num_faces) for part in done):
             remove_parts(run)
             raise _no_face(target, turn, num_frames)
-        join_parts(run, RESULT, done)
+        join_parts(run, RESULT, done, mark=mark)
     _finish(run, recipe, target, source, where, turn)
 
 
@@ -208,6 +231,7 @@ def _go_on(
     stream: Callable[[int, dict[str, float]], Iterator[SwappedFrame]],
     done: list[Part],
     num_frames: int,
+    mark: Mapping[str, str],
 ) -> list[Part]:
     """Write the missing parts, with one progress line; an interrupt or an error keeps what was finished before."""
     size, first = recipe.stream.batch_size, done[-1].stop if done else 0
@@ -227,6 +251,7 @@ def _go_on(
             num_frames=part_frames,
             fps=target.fps or 1.0,
             size=target.size,
+            mark=mark,
             spent=spent,
         ):
             parts.append(part)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import torch
 
     from faceswap_lab.models.swappers.pair import PairSwapper
+    from faceswap_lab.trust.consent.gate import Subject
 
 WEIGHTS = "pair.safetensors"
 
@@ -32,3 +33,10 @@ class TrainRun(Run):
                 remedy=f"name {swapper.card.name} itself as the swapper, or train again",
             )
         return swapper
+
+    def subjects(self) -> "tuple[Subject, ...]":
+        """The people that it was trained on, reopened, so that the gate can be asked about them; none for a pack (actors only)."""
+        from faceswap_lab.verbs.people import reopened, subject_of
+
+        sides = (self.inputs[side] for side in ("source", "target") if side in self.inputs)
+        return tuple(subject_of(reopened(record, self)) for record in sides)
