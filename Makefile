@@ -44,8 +44,11 @@ $(STAMP): pyproject.toml environments/constraints.txt environments/check.py
 demo: setup
 	$(BIN)/faceswap-lab quickstart $(ARGS)
 
+# JupyterLab looks for updates and news once its question about them is answered with yes; here it has no address to ask. A kernel
+# may import onnxruntime before faceswap_lab, which forbids its telemetry.
 lab: setup
-	$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+	ORT_DISABLE_TELEMETRY=1 $(BIN)/jupyter lab notebooks --LabApp.news_url=None \
+	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 test: setup
 	$(PYTEST) -m "not slow and not notebook and not browser" $(ARGS)

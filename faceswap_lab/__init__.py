@@ -6,6 +6,10 @@ Public names load on first use, so that `import faceswap_lab` costs nothing.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from faceswap_lab.telemetry import switch_off as _switch_off
+
+_switch_off()
+
 __version__ = "0.1.0"
 
 _PLACES = {
@@ -24,6 +28,7 @@ _PLACES = {
     "evaluate": "faceswap_lab.verbs.evaluate.evaluate:evaluate",
     "faceset": "faceswap_lab.verbs.library:faceset",
     "gather": "faceswap_lab.verbs.gather.gather:gather",
+    "init": "faceswap_lab.maintenance.new_lab:init",
     "recipes": "faceswap_lab.verbs.recipes",
     "render": "faceswap_lab.verbs.render.render:render",
     "report": "faceswap_lab.views.run_report:report",
@@ -35,6 +40,7 @@ _PLACES = {
 if TYPE_CHECKING:
     from faceswap_lab import errors
     from faceswap_lab.actors.cast import Actor as actor  # noqa: N813
+    from faceswap_lab.maintenance.new_lab import init
     from faceswap_lab.runs.run import Run
     from faceswap_lab.trust.consent.basis import Consent, Licence, PublicDomain, Synthetic
     from faceswap_lab.verbs import recipes
@@ -67,6 +73,7 @@ __all__ = [
     "evaluate",
     "faceset",
     "gather",
+    "init",
     "recipes",
     "render",
     "report",

@@ -10,8 +10,9 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 
 from faceswap_lab.cli import answers
 from faceswap_lab.cli.answers import Answer
@@ -19,6 +20,7 @@ from faceswap_lab.cli.failures import failure_of, write_failure
 from faceswap_lab.cli.parser import parser
 from faceswap_lab.cli.parsing import UsageError
 from faceswap_lab.errors import LabError
+from faceswap_lab.files import ROOT_VARIABLE, lab_root
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,8 +55,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _called(options: argparse.Namespace) -> Answer:
     command: Callable[[argparse.Namespace], Answer] = options.command
-    with redirect_stdout(sys.stderr):
-        return command(options)
+    with redirect_stdout(sys.stderr), _rooted(options.root):
+        root = lab_root() if options.lab else None
+        answer = command(options)
+        if options.lab == "write":
+            print(f"lab: {root}", flush=True)
+        return answer
+
+
+@contextmanager
+def _rooted(root: Path | None) -> Iterator[None]:
+    """`--root` as the variable that names the lab, which worker processes and kernels inherit."""
+    before = os.environ.get(ROOT_VARIABLE)
+    if root is not None:
+        os.environ[ROOT_VARIABLE] = str(root.expanduser().resolve())
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[ROOT_VARIABLE] = before
+        elif root is not None:
+            os.environ.pop(ROOT_VARIABLE, None)
 
 
 def _fail(error: BaseException, name: str, *, as_json: bool) -> int:

@@ -1,20 +1,22 @@
-"""File primitives: canonical JSON, digests, atomic writes, exclusive locks; and the user's cache folder."""
+"""File primitives: canonical JSON, digests, atomic writes, exclusive locks, private folders; and where lab and cache are."""
 
 import hashlib
 import json
+import logging
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
 import platformdirs
 
-from faceswap_lab.errors import storing
+from faceswap_lab.errors import RunError, storing
 
 if sys.platform == "win32":
     import msvcrt
@@ -25,15 +27,39 @@ VERSION = version("faceswap-lab")
 """This package's version, from the installed metadata: no layer may import the package's `__init__`, which imports them all."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+ROOT_VARIABLE = "FACESWAP_LAB_ROOT"
+
 _CHUNK = 1 << 20
 
 
+_log = logging.getLogger(__name__)
+
+
 def lab_root() -> Path:
-    """`FACESWAP_LAB_ROOT`, else the nearest folder from the current one upwards with `data_manifests/`, else the current folder."""
-    if named := os.environ.get("FACESWAP_LAB_ROOT"):
-        return Path(named).expanduser().resolve()
-    here = Path.cwd().resolve()
-    return next((folder for folder in (here, *here.parents) if (folder / "data_manifests").is_dir()), here)
+    """The lab's folder: `FACESWAP_LAB_ROOT` (created when first written to), else the nearest lab from the current folder upwards.
+
+    Raises RunError if there is none. What an older version left open to other users is closed, with a logged warning.
+    """
+    named, here = os.environ.get(ROOT_VARIABLE), Path.cwd().resolve()
+    root = Path(named).expanduser().resolve() if named else next(filter(is_lab, (here, *here.parents)), None)
+    if root is None:
+        raise RunError(
+            expected="a lab, in this folder or in one above it",
+            got=f"none at {here}",
+            remedy="make one here with `faceswap-lab init` (in Python `lab.init()`), or name one with --root FOLDER or "
+            f"{ROOT_VARIABLE}",
+        )
+    _close_to_others(root)
+    return root
+
+
+def is_lab(folder: Path) -> bool:
+    """Whether a folder is a lab: it has manifests, an audit log, or runs."""
+    if (folder / "data_manifests").is_dir() or (folder / "audit.jsonl").is_file():
+        return True
+    with suppress(OSError):  # a parent that this user may not read is not their lab
+        return next((folder / "runs").glob("*/run.json"), None) is not None
+    return False
 
 
 def cache_folder() -> Path:
@@ -75,10 +101,10 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, *, private: bool = False) -> None:
     """Atomic write through a temporary file in the same folder: readers see the old text or the new, even after a kill.
 
-    Raises StorageError on an OSError; no temporary file is left then.
+    With `private`, only this user can read the file. Raises StorageError on an OSError; no temporary file is left then.
     """
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,19 +112,22 @@ def write_whole(path: Path, text: str) -> None:
         try:
             with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
                 file.write(text)
-            put_in_place(Path(temporary), path)
+            put_in_place(Path(temporary), path, private=private)
         finally:
             Path(temporary).unlink(missing_ok=True)
 
 
-def put_in_place(temporary: Path, path: Path) -> None:
-    """Flush a finished file to disk and rename it; both paths must be on one file system. StorageError on an OSError."""
+def put_in_place(temporary: Path, path: Path, *, private: bool = False) -> None:
+    """Flush a finished file to disk and rename it; both paths must be on one file system. StorageError on an OSError.
+
+    The file gets the mode of any new file, or with `private` one that only this user can read.
+    """
     with storing(path):
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
-        # mkstemp creates files readable by the owner only; the final file gets the default mode of a new file.
+        # mkstemp creates files readable by the owner only, others create them with the default mode.
         if sys.platform != "win32":
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(0o600 if private else 0o666 & ~_UMASK)
         temporary.replace(path)
         sync_folder(path.parent)
 
@@ -120,11 +149,12 @@ def sync_folder(folder: Path) -> None:
 def acquire(path: Path, *, wait: bool = True) -> IO[bytes]:
     """Open `path` for appending and reading under an exclusive lock, released when it is closed or the process ends.
 
-    Raises `BlockingIOError` if another process holds the lock and `wait` is false, StorageError on any other OSError.
+    A new file, and folders made for it, are private. Raises `BlockingIOError` if another process holds the lock and `wait` is
+    false, StorageError on any other OSError.
     """
     with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
+        private_folder(path.parent)
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600), "a+b")
         try:
             _lock(file, wait=wait)
         except BaseException:
@@ -140,10 +170,53 @@ def locked(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _umask() -> int:
-    mask = os.umask(0)
+# --- who may read ---------------------------------------------------------------------------------------------------------
+
+
+def private_folder(path: Path) -> Path:
+    """The folder; if it is missing, it and its missing parents are made so that only this user can enter them."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileNotFoundError:
+        private_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError:  # it exists, perhaps on a disk that is read-only
+        if not path.is_dir():
+            raise
+    return path
+
+
+@cache
+def _close_to_others(root: Path) -> None:
+    """Close a lab's runs and log to other users, if this user owns them: versions before 0.2 left them readable.
+
+    Done once for each lab in a process. On a disk that keeps no modes it has no effect.
+    """
+    if sys.platform == "win32":
+        return
+    for path in (root / "runs", root / "audit.jsonl", *root.glob("audit.torn-*.jsonl")):
+        with suppress(OSError):
+            status = path.stat()
+            if status.st_mode & 0o077 and status.st_uid == os.getuid():
+                path.chmod(status.st_mode & 0o700)
+                _log.warning("%s could be read by other users of this machine; it is closed to them now", path)
+
+
+def _read_umask() -> int:
+    """The mode bits that this process withholds from new files.
+
+    Asking the system for them means setting them, for all threads; so they are read where Linux shows them, else once on import.
+    """
+    with suppress(OSError), Path("/proc/self/status").open(encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+_UMASK = _read_umask()
 
 
 if sys.platform == "win32":

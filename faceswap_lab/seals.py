@@ -72,7 +72,7 @@ def _own(root: Path) -> bytes:
 def _make(path: Path) -> None:
     """Write a new key under the name unless another process was faster; does nothing where nothing can be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # runs hold faces
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{KEY}.")
     except OSError:
         return

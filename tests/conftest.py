@@ -7,6 +7,9 @@ jaxtyping and beartype wrap the package before it is imported; the threads of a 
 import os
 import signal
 
+# Test modules import onnxruntime before faceswap_lab, which would switch it off.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # As many workers as cores: two threads each would wait for each other. Child processes inherit it.
     os.environ["OMP_NUM_THREADS"] = "1"

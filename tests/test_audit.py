@@ -112,6 +112,8 @@ def test_cut_tail_is_found_by_a_head(tmp_path: Path, left: int) -> None:
     path = filled(tmp_path)
     head = audit.head(tmp_path)
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:left]))
+    assert bad_line(tmp_path) == left + 1, "the head after the last line is kept beside the log"
+    (tmp_path / "runs" / audit.ANCHOR).unlink()
     assert bad_line(tmp_path) is None, "without a head a cut tail is a shorter whole log"
     assert bad_line(tmp_path, [audit.Head(), head]) == left + 1
     assert audit.verify(tmp_path, heads=[head]).count == left
@@ -129,8 +131,54 @@ def test_log_written_anew_is_found_by_a_head(tmp_path: Path) -> None:
         body = {name: value for name, value in fields.items() if name != "hash"}
         previous = fields["hash"] = sha256_text(previous + canonical(body))
     path.write_text("".join(canonical(fields) + "\n" for fields in lines))
+    assert bad_line(tmp_path) == 6
+    (tmp_path / "runs" / audit.ANCHOR).unlink()
     assert bad_line(tmp_path) is None
     assert bad_line(tmp_path, [head]) == 6
+
+
+def test_nothing_is_chained_to_a_log_that_was_cut(tmp_path: Path) -> None:
+    """The next line would hide the cut: the head beside the log would then be that line's."""
+    path = filled(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    with pytest.raises(ProvenanceError, match="the 6 lines that were written"):
+        audit.append(tmp_path, {"action": "next"})
+    path.unlink()
+    with pytest.raises(ProvenanceError, match="got 0 lines"):
+        audit.append(tmp_path, {"action": "next"})
+    path.write_bytes(whole)
+    audit.append(tmp_path, {"action": "next"})
+    assert audit.verify(tmp_path).count == 7
+
+
+def test_a_head_that_a_kill_left_behind_the_log_is_no_cut(tmp_path: Path) -> None:
+    filled(tmp_path, 2)
+    head = (tmp_path / "runs" / audit.ANCHOR).read_bytes()
+    audit.append(tmp_path, {"action": "the last one before a kill"})
+    (tmp_path / "runs" / audit.ANCHOR).write_bytes(head)
+    assert audit.verify(tmp_path).whole
+    audit.append(tmp_path, {"action": "next"})
+    assert audit.verify(tmp_path).count == 4
+
+
+def test_an_unreadable_head_is_told(tmp_path: Path) -> None:
+    filled(tmp_path, 1)
+    (tmp_path / "runs" / audit.ANCHOR).write_text("{")
+    for work in (lambda: audit.append(tmp_path, {"action": "next"}), lambda: audit.verify(tmp_path)):
+        with pytest.raises(ProvenanceError, match="end of the audit log"):
+            work()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="user ids")
+def test_the_user_is_the_systems_and_not_the_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "alice")
+    user = audit.append(tmp_path, {"action": "test"}).user
+    assert f"uid {os.getuid()}" in user
+    assert "alice" not in user
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    assert audit.append(tmp_path, {"action": "test"}).user == "uid 4000000000", "without an entry in the password file"
 
 
 @pytest.mark.parametrize("kept", [1, 20, 150])

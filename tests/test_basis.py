@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import faceswap_lab as lab
 from faceswap_lab.errors import ConsentError
-from faceswap_lab.trust import audit
+from faceswap_lab.trust import audit, subjects
 from faceswap_lab.trust.admit import admit, admit_all
 from faceswap_lab.trust.consent.basis import Basis, Consent, Licence, PublicDomain, Synthetic, basis_of, terms_of
 from faceswap_lab.trust.consent.manifest import find_entry
@@ -118,7 +118,7 @@ def test_terms_reach_the_manifest_the_grant_and_the_log(tmp_path: Path, as_text:
     assert clip.grant.basis_text == "consent: form of 3 May"
     written = tomllib.loads((tmp_path / "data_manifests" / "jane.toml").read_text())
     assert written["consent"]["partners"] == ["Ann Poe", "John Roe"]
-    declared = audit.read(tmp_path)[0].event
+    declared = subjects.resolver(tmp_path)(audit.read(tmp_path)[0].event)
     assert (declared["expires"], declared["partners"]) == ("2028-05-02", ["Ann Poe", "John Roe"])
     admit(photo(tmp_path), root=tmp_path, today=date(2028, 5, 2))
     with pytest.raises(ConsentError, match="expired"):

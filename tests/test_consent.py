@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from faceswap_lab.errors import ConsentError, ManifestError
 from faceswap_lab.files import sha256_file
-from faceswap_lab.trust import audit
+from faceswap_lab.trust import audit, subjects
 from faceswap_lab.trust.consent import manifest as consent
 from faceswap_lab.trust.consent.basis import parse_basis
 from faceswap_lab.trust.consent.declare import declare
@@ -261,7 +261,7 @@ def test_declaring_writes_what_is_read_back(tmp_path: Path) -> None:
     _, entries = read_manifest(root / "data_manifests" / "jane-doe.toml")
     assert [entry.uri for entry in entries[:2]] == ["a.png", "b, c.png"]
     assert entries[2].uri.endswith(".png"), "a name that is taken gives way to the digest"
-    events = [entry.event for entry in audit.read(root)]
+    events = [subjects.resolver(root)(entry.event) for entry in audit.read(root)]
     assert [event["action"] for event in events] == ["admission declared"] * 4
     assert events[0] | {"basis": "consent: a form", "subject": "Jane Doe", "uses": ["train"]} == events[0]
 

@@ -166,11 +166,11 @@ def test_rows_move_to_a_withdrawn_manifest_even_after_a_stop_between(tmp_path: P
     faceset(tmp_path, crowd)
     calls = []
 
-    def stopped(path: Path, text: str) -> None:
+    def stopped(path: Path, text: str, **mode: bool) -> None:
         calls.append(path)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        write_whole(path, text)
+        write_whole(path, text, **mode)
 
     monkeypatch.setattr("faceswap_lab.trust.consent.withdraw.write_whole", stopped)
     with pytest.raises(KeyboardInterrupt):

@@ -294,8 +294,9 @@ def test_an_archive_holds_the_record_and_texts_and_nothing_else(tmp_path: Path) 
     assert json.loads(texts["run.json"])["artifacts"] == run.record.artifacts
     assert [json.loads(line) for line in texts["events.jsonl"].splitlines()] == run.events()
     last = audit.read(tmp_path)[-1].event
+    where = {"file": "run.zip", "to": str(done.path.resolve())}
     sized = {"sha256": sha256_file(done.path), "bytes": done.path.stat().st_size}
-    assert last == {"action": "run exported", "run": run.id, "file": "run.zip", **sized}
+    assert last == {"action": "run exported", "run": run.id, **where, **sized}
 
 
 def test_the_same_run_gives_the_same_bytes_and_replaces_only_its_like(tmp_path: Path) -> None:

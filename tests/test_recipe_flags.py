@@ -242,6 +242,7 @@ SPELT |= {"colour": f"{PREFIX}stream.colour", "engine": f"{PREFIX}engine", "prev
 # What only the command line has -> how Python says it.
 IN_PYTHON = {
     "json": lab.Run,
+    "root": lab.init,
     "output": SwapRun.export,
     "start": Clip.cut,
     "stop": Clip.cut,

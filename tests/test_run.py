@@ -335,6 +335,8 @@ def test_runs_keep_the_heads_of_the_log(tmp_path: Path) -> None:
     assert audit.verify(tmp_path, heads=heads).whole
     log = audit.path_of(tmp_path)
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    assert audit.verify(tmp_path).bad_line == 4
+    (tmp_path / "runs" / audit.ANCHOR).unlink()
     assert audit.verify(tmp_path).whole
     assert audit.verify(tmp_path, heads=heads).bad_line == 4
 
@@ -374,7 +376,9 @@ def test_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = tmp_path / "lab" / "a" / "b"
     deep.mkdir(parents=True)
     monkeypatch.chdir(deep)
-    assert lab_root() == deep
+    with pytest.raises(RunError, match="faceswap-lab init"):
+        lab_root()
+    assert list(deep.iterdir()) == []
     (tmp_path / "lab" / "data_manifests").mkdir()
     assert lab_root() == tmp_path / "lab"
     monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))

@@ -59,6 +59,7 @@ def test_errors_have_their_exit_codes(
     def fail(_: argparse.Namespace) -> dict:
         raise error(expected="this", got="that", remedy="do so")
 
+    monkeypatch.chdir(ROOT)
     monkeypatch.setattr(runs, "_runs_list", fail)
     assert command_line.main(["runs", "list"]) == code
     assert capsys.readouterr().err == "faceswap-lab: that\nexpected this\n-> do so\n"
@@ -68,6 +69,7 @@ def test_an_interrupt_is_130_and_a_wrong_value_2(monkeypatch: pytest.MonkeyPatch
     def stop(_: argparse.Namespace) -> dict:
         raise KeyboardInterrupt
 
+    monkeypatch.chdir(ROOT)
     monkeypatch.setattr(runs, "_runs_list", stop)
     assert command_line.main(["runs", "list"]) == 130
     assert command_line.main(["train", "--source", "actor:x", "--target", "actor:1"]) == 2

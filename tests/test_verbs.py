@@ -62,6 +62,23 @@ def result(trained: Run) -> Run:
     return swap(take, source=HERO, swapper=trained, device="cpu")
 
 
+def numbers_in(value: object) -> int:
+    """The longest list of numbers, or of lists of numbers, in an event."""
+    if isinstance(value, dict):
+        return max(map(numbers_in, value.values()), default=0)
+    if isinstance(value, list):
+        return max(len(value) if value and isinstance(value[0], float) else 0, *map(numbers_in, value), 0)
+    return 0
+
+
+def test_events_of_a_swap_hold_no_points_boxes_or_embeddings_of_faces(result: Run) -> None:
+    """Biometric data would stay there unread. What is measured for each frame are its time and its number of faces."""
+    events = list(result.events())
+    assert {event["kind"] for event in events} <= {"opened", "device", "part", "artifact", "swapped", "finished"}
+    lists = [name for event in events for name, value in event.items() if numbers_in(value)]
+    assert set(lists) <= {"times_s"}
+
+
 @pytest.mark.insight
 @pytest.mark.skipif(find_spec("insightface") is None, reason="needs insightface: pip install '.[insight]'")
 def test_another_engine_than_the_trainings_is_told(trained: Run, result: Run, capsys: pytest.CaptureFixture[str]) -> None:

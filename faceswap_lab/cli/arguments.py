@@ -4,7 +4,7 @@ import argparse
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from faceswap_lab.cli.answers import Answer
 from faceswap_lab.cli.parsing import ArgumentValueError, Parser
@@ -28,11 +28,13 @@ def add_command(
     text: str,
     *examples: str,
     verb: bool = False,
+    lab: Literal["", "read", "write"] = "write",
     readable: Callable[[Any], str] | None = None,
 ) -> Parser:
     """A command, with `examples` for the end of its help: complete command lines.
 
-    `readable` formats its answer for people, if the default table is not suitable.
+    `readable` formats its answer for people, if the default table is not suitable. `lab` is what it does there: a command that
+    reads or writes a lab is not called without one, and one that writes says in which it did.
     """
     parser: Parser = commands.add_parser(
         name,
@@ -42,10 +44,13 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print one JSON value")
+    parser.add_argument(
+        "--root", type=Path, metavar="FOLDER", help="the lab; default: FACESWAP_LAB_ROOT, else the nearest one from here upwards"
+    )
     if verb:
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
         parser.add_argument("--force", action="store_true", help="start a new run even if an identical one is finished")
-    parser.set_defaults(command=command, command_name=parser.prog, readable=readable)
+    parser.set_defaults(command=command, command_name=parser.prog, readable=readable, lab=lab)
     return parser
 
 

@@ -1,7 +1,7 @@
 """The parser of the command line, with all commands in the order of the help."""
 
 from faceswap_lab import __version__
-from faceswap_lab.cli.nouns import actors, audit, consent, doctor, facesets, models, notebook, runs
+from faceswap_lab.cli.nouns import actors, audit, consent, doctor, facesets, init, models, notebook, runs
 from faceswap_lab.cli.parsing import Parser
 from faceswap_lab.cli.verbs import evaluate, quickstart, render, report, swap, train
 
@@ -11,6 +11,7 @@ def parser() -> Parser:
     made = Parser(prog="faceswap-lab", description="Face-swap research, measured against the true answer.")
     made.add_argument("--version", action="version", version=__version__)
     commands = made.add_subparsers(required=True, metavar="COMMAND")
+    init.offer(commands)
     for work in (quickstart, train, swap, evaluate, render, report):
         work.offer(commands)
     for kept in (models, actors, consent, facesets, runs, notebook):

@@ -15,7 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from faceswap_lab.errors import DeviceError, LabError
+from faceswap_lab import telemetry
+from faceswap_lab.errors import DeviceError, LabError, RunError
 from faceswap_lab.files import cache_folder, lab_root
 from faceswap_lab.maintenance.wheels import Wheel
 from faceswap_lab.runs.quota import VARIABLE as QUOTA
@@ -82,12 +83,13 @@ def examine(device: str = "auto") -> list[Finding]:
 
     Raises ValueError for a device name that torch does not know.
     """
-    root = lab_root()
+    root = _lab()
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("python", lambda: judge_python(sys.version_info[:3])),
         ("torch", lambda: judge_torch(_hardware())),
         ("device", lambda: judge_device(_hardware(), device, _refusal(device))),
         ("onnxruntime", _onnxruntime),
+        ("telemetry", lambda: judge_telemetry(late=telemetry.late(), not_set=telemetry.not_set())),
         ("cuda wheels", _wheels),
         ("opencv", lambda: judge_owner("opencv", "cv2", _owners("cv2"))),
         ("libGL", lambda: judge_opencv(partial(importlib.import_module, "cv2"))),
@@ -176,6 +178,18 @@ def judge_onnxruntime(owners: Sequence[str], providers: Sequence[str], *, gpu: b
         found = f"{finding.found}, but no session starts on CUDA: {refusal.got}"
         return Finding(name="onnxruntime", state="warning", found=found, remedy=remedy)
     return finding
+
+
+def judge_telemetry(*, late: Sequence[str], not_set: Sequence[str]) -> Finding:
+    """`late`: libraries imported before the lab could forbid them to send; `not_set`: switches that were undone since."""
+    if late:
+        found = f"{', '.join(late)} was imported before faceswap_lab, and has set up its telemetry"
+        remedy = "import faceswap_lab first, or set ORT_DISABLE_TELEMETRY=1 before the process starts"
+        return Finding(name="telemetry", state="warning", found=found, remedy=remedy)
+    if not_set:
+        remedy = "leave these variables as the lab sets them, and restart the process"
+        return Finding(name="telemetry", state="warning", found=f"not forbidden any more: {', '.join(not_set)}", remedy=remedy)
+    return Finding(name="telemetry", state="ok", found="off in this process and those it starts")
 
 
 def judge_wheels(wheels: Sequence[Wheel]) -> Finding:
@@ -424,7 +438,17 @@ def _head_pack() -> Finding:
     return judge_head_pack(pack, baked=pack.is_file(), writable=_writable(pack.parent))
 
 
-def _root(root: Path) -> Finding:
+def _lab() -> Path | None:
+    try:
+        return lab_root()
+    except RunError:
+        return None
+
+
+def _root(root: Path | None) -> Finding:
+    if root is None:
+        remedy = "run `faceswap-lab init` where your work is to be kept, or name a lab with --root FOLDER or FACESWAP_LAB_ROOT"
+        return Finding(name="lab root", state="warning", found=f"no lab at {Path.cwd()} or above", remedy=remedy)
     try:
         limit = quota()
     except ValueError as error:
@@ -435,7 +459,9 @@ def _root(root: Path) -> Finding:
     return judge_root(root, writable=writable, free=free, runs=size_of(root / "runs"), limit=limit)
 
 
-def _audit_log(root: Path) -> Finding:
+def _audit_log(root: Path | None) -> Finding:
+    if root is None:
+        return Finding(name="audit log", state="ok", found="none: no lab")
     from faceswap_lab.runs.run import Run
     from faceswap_lab.trust import audit
 

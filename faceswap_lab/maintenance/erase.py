@@ -7,7 +7,7 @@ What is found, and how:
   exports     by the audit log's lines about exports and archives; a copy inside the lab is found by its digest, whatever its name,
               and removed too
 Originals belong to their owner: they are listed and retained. Copies outside the lab are listed by name and digest, so that they
-can be recalled.
+can be recalled. The audit log keeps its lines, but the row that maps the person's id there to their name is deleted.
 """
 
 import difflib
@@ -25,7 +25,7 @@ from faceswap_lab.names import same_name
 from faceswap_lab.runs import prune
 from faceswap_lab.runs.prune import Weighed
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust import audit
+from faceswap_lab.trust import audit, subjects
 from faceswap_lab.trust.consent.manifest import Entry, locate, read_manifests, utc_today
 from faceswap_lab.trust.consent.withdraw import entries_of, withdraw
 from faceswap_lab.verbs.library import FACES, NAMES
@@ -53,7 +53,11 @@ class Left:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal:
-    """All that was found of a person. `unsaid` names what could not be searched, and why."""
+    """All that was found of a person. `unsaid` names what could not be searched, and why.
+
+    `plain_lines` are the numbers of the audit log's lines that hold the name itself, as versions before 0.2 wrote it: to change
+    them would break the chain.
+    """
 
     subject: str
     manifests: tuple[str, ...]
@@ -61,6 +65,7 @@ class Withdrawal:
     runs: tuple[Weighed, ...]
     exports: tuple[Left, ...]
     unsaid: tuple[str, ...] = ()
+    plain_lines: tuple[int, ...] = ()
 
     @property
     def num_bytes(self) -> int:
@@ -104,13 +109,15 @@ def plan(root: Path, subject: str) -> Withdrawal:
         runs=tuple(found),
         exports=tuple(_exports(root, log, digests, why)),
         unsaid=() if verdict.whole else (f"the audit log from line {verdict.bad_line} on: {verdict.reason}",),
+        plain_lines=tuple(line.number for line in log if subjects.names(line.event, who)),
     )
 
 
 def purge(root: Path, subject: str, *, today: date | None = None) -> Purged:
     """Withdraws the consent, then removes what `plan` finds. From then on the gate refuses all files of the person.
 
-    A run that a process is working on is retained and named: stop it and call again, as after any interruption. Raises as `plan`.
+    A run that a process is working on is retained and named: stop it and call again, as after any interruption. Once nothing is
+    retained, the log's ids of the person lead to no name any more. Raises as `plan`.
     """
     found = plan(root, subject)
     digests = [original.sha256 for original in found.originals]
@@ -134,6 +141,8 @@ def purge(root: Path, subject: str, *, today: date | None = None) -> Purged:
         "retained": len(retained),
     }
     audit.append(root, event)
+    if not retained:
+        subjects.forget(root, found.subject)
     return Purged(manifests=tuple(manifests), runs=tuple(gone), copies=tuple(copies), retained=tuple(retained))
 
 
@@ -210,10 +219,11 @@ def _derived(runs: list[Run], digests: dict[str, Entry], log: Iterable[audit.Ent
 
 
 def _exports(root: Path, log: Iterable[audit.Entry], digests: dict[str, Entry], runs: dict[str, str]) -> Iterator[Left]:
+    named = subjects.resolver(root)
     let_out = [line for line in log if _shows(line.event, digests, runs)]
     copies = _copies(root, {str(line.event["sha256"]): line.event.get("bytes") for line in let_out})
     for line in let_out:
-        digest, file = str(line.event["sha256"]), str(line.event["file"])
+        digest, file = str(line.event["sha256"]), named(str(line.event["file"]))
         same = tuple(path for path, found in copies if found == digest)
         yield Left(file=file, sha256=digest, time=line.time, copies=same)
 

@@ -1,7 +1,5 @@
 """Fetching weights: free ones on request, restricted ones once their licence is accepted, which the audit log records."""
 
-import getpass
-import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -45,7 +43,7 @@ def _fetch_restricted(name: str, accept_licence: str | None, progress: Callable[
             name=name,
             licence=pack.card.licence,
             sha256=pack.card.sha256,
-            who=_user(),
+            who=audit.user(),
             when=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         # Logged first: there must be no restricted weights on disk without a log entry.
@@ -105,11 +103,3 @@ def listed() -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        # A container may run under a uid without a passwd entry.
-        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"

@@ -87,7 +87,8 @@ def export(run: Run, path: Path, *, today: date | None = None) -> Archive:
                 member.external_attr = 0o644 << 16
                 archive.writestr(member, text, compress_type=zipfile.ZIP_DEFLATED)
         digest = sha256_file(temporary)
-        event = {"action": "run exported", "run": run.id, "file": path.name, "sha256": digest, "bytes": temporary.stat().st_size}
+        where = {"file": path.name, "to": str(path.resolve())}
+        event = {"action": "run exported", "run": run.id, **where, "sha256": digest, "bytes": temporary.stat().st_size}
         audit.append(run.root, event)
         put_in_place(temporary, path)
     return Archive(path=path, sha256=digest, members=tuple(texts), left_out=left_out)

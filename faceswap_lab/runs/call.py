@@ -163,7 +163,9 @@ def begin(root: Path, call: Call, *, force: bool = False) -> Path:
     with locked(root / "runs" / ".start.lock"):
         if not force and (folder := _same(root, call)):
             return folder
-        head = audit.append(root, {"action": f"{call.verb} started", "key": call.key, "inputs": briefly(call.inputs)}).head
+        # Where a file lies is no part of what was done, and its path may name somebody.
+        inputs = {name: without_hints(value) for name, value in call.inputs.items()}
+        head = audit.append(root, {"action": f"{call.verb} started", "key": call.key, "inputs": briefly(inputs)}).head
         record = {
             "format": FORMAT,
             "verb": call.verb,
@@ -248,4 +250,4 @@ def named(root: Path, name: str) -> Path:
         raise RunError(expected=f"one run whose id begins with {name!r}", got=", ".join(hits), remedy="give more of the id")
     near = difflib.get_close_matches(name, folders, n=5, cutoff=0.4) or sorted(folders)[-5:]
     remedy = f"close matches: {', '.join(near)}" if near else f"there are no runs below {root} yet"
-    raise RunError(expected="the id of a run", got=repr(name), remedy=remedy)
+    raise RunError(expected=f"the id of a run in the lab {root}", got=repr(name), remedy=remedy)

@@ -12,7 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from faceswap_lab.errors import RunError, StorageError
-from faceswap_lab.files import acquire, canonical, sync_folder, write_whole
+from faceswap_lab.files import acquire, canonical, private_folder, sync_folder, write_whole
 from faceswap_lab.runs.quota import size_of as size_of
 from faceswap_lab.runs.run import HEAD, Run, Unreadable
 from faceswap_lab.trust import audit
@@ -93,7 +93,7 @@ def prune(root: Path, *, unfinished: bool = False, older_than_days: float | None
     After a kill, every run is either intact or gone; its remains are deleted by the next prune. Raises RunError if another prune
     is running; other errors as in `plan`.
     """
-    (root / "runs").mkdir(parents=True, exist_ok=True)
+    private_folder(root / "runs")
     try:
         one_at_a_time = acquire(root / "runs" / ".prune.lock", wait=False)
     except BlockingIOError as error:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faceswap_lab.errors import RunError, storing
-from faceswap_lab.files import encodable, sync_folder, write_whole
+from faceswap_lab.files import encodable, private_folder, sync_folder, write_whole
 from faceswap_lab.trust import audit
 
 FORMAT = 2
@@ -75,7 +75,7 @@ def make_folder(root: Path, stem: str, record: dict[str, Any]) -> Path:
     number = 1
     with ExitStack() as stack:
         stack.enter_context(storing(runs))
-        runs.mkdir(parents=True, exist_ok=True)
+        private_folder(runs)
         made = stack.enter_context(tempfile.TemporaryDirectory(dir=runs, prefix=".new-", ignore_cleanup_errors=True))
         while True:
             name = stem if number == 1 else f"{stem}-{number}"

@@ -52,7 +52,7 @@ def admit(
             require_honest(path, entry.subject, synthetic=entry.synthetic)
         _agrees(entry, who, wanted, today or utc_today())
     except ConsentError as error:
-        audit.append(root, _refusal(digest, error))
+        audit.append(root, _refusal(digest, error), people=(who,))
         raise
     audit.append(root, _admission(entry))
     return _clip(root, path, entry)
@@ -132,7 +132,7 @@ def admit_all(
             allowed.append((path, entries[digest]))
     # All lines are logged before the first Clip is returned, so that nothing is used off the record.
     lines = [_refusal(each.sha256, each.error) for each in refused if each.sha256] + [_admission(entry) for _, entry in allowed]
-    audit.append_all(root, lines)
+    audit.append_all(root, lines, people=(who,))
     return [_clip(root, path, entry) for path, entry in allowed], refused
 
 

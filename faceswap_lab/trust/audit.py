@@ -1,13 +1,15 @@
 """The audit log: `<root>/audit.jsonl`, one line per action, each chained to the previous one by its hash.
 
 Changing, removing, reordering or inserting a line breaks the chain at that line. Truncation leaves a shorter but valid chain; it is
-detected by the heads (count and hash) stored in runs. Lines hold times, users, actions and digests, never face data.
+detected by the heads (count and hash) stored in `runs/.audit-head.json` after each line, and in runs. Whoever rewrites or cuts the
+log and all heads together leaves no trace on this machine. Lines hold times, users, actions and digests, never face data, and ids
+in place of real people's names (see `trust.subjects`).
 """
 
-import getpass
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,14 +17,21 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from faceswap_lab.errors import ProvenanceError, storing
-from faceswap_lab.files import canonical, locked, sha256_text, sync_folder
+from faceswap_lab.errors import ProvenanceError, storage_error, storing
+from faceswap_lab.files import canonical, locked, sha256_text, sync_folder, write_whole
+from faceswap_lab.trust import subjects
+
+if sys.platform != "win32":
+    import pwd
 
 WITHIN = "FACESWAP_LAB_WITHIN"
 """Set for the kernel of a notebook executed by a run: lines logged from it name that run, which holds the notebook's outputs."""
 
 START = "0" * 64
 """The previous hash of the first line."""
+
+ANCHOR = ".audit-head.json"
+"""A file in `runs/` with the head after the last line. It is written after the line, and so never ahead of the log."""
 
 MAX_LINE = 65_536
 """Bytes. An event is a few names and digests; anything longer is data that does not belong in a log."""
@@ -84,33 +93,66 @@ def path_of(root: Path) -> Path:
     return root / "audit.jsonl"
 
 
-def append(root: Path, event: Mapping[str, Any]) -> Entry:
+def append(root: Path, event: Mapping[str, Any], *, people: Iterable[str | None] = ()) -> Entry:
     """Append one line, flushed to disk before this returns. Blocks while another process writes.
 
-    A last line left incomplete by a kill is moved to `audit.torn-<line>.jsonl`, and its removal is logged in a line of its own.
-    Raises `ProvenanceError` if the last complete line does not verify: nothing may be chained to it. `StorageError` if the disk is
-    full; the line may then be incomplete.
+    Names of real people are replaced by ids (`subjects.replaced`); `people` are names in the event's texts that the lab may not
+    know. A last line left incomplete by a kill is moved to `audit.torn-<line>.jsonl`, and its removal is logged in a line of its
+    own. Raises `ProvenanceError` if the last complete line does not verify, or the log was cut: nothing may be chained to it.
+    `StorageError` if the disk is full; the line may then be incomplete.
     """
-    return append_all(root, [event])[0]
+    return append_all(root, [event], people=people)[0]
 
 
-def append_all(root: Path, events: Iterable[Mapping[str, Any]]) -> list[Entry]:
+def append_all(root: Path, events: Iterable[Mapping[str, Any]], *, people: Iterable[str | None] = ()) -> list[Entry]:
     """`append` for many events, a line each, flushed to disk once: thousands of files may be admitted in one call."""
     path = path_of(root)
     fresh = not path.exists()
     running = {"notebook_run": os.environ[WITHIN]} if os.environ.get(WITHIN) else {}
+    # Before the log's lock: the table of names has one of its own.
+    nameless = subjects.replaced(root, events, people)
     entries: list[Entry] = []
     with storing(path), locked(path) as file:
-        head, torn = _last(file)
+        last, torn = _last(file)
+        _require_uncut(last, anchor(root))
         if torn:
-            head = _set_aside(path, file, head, torn).head
-        for event in events:
-            entries.append(_write(file, head, {**event, **running}))
-            head = entries[-1].head
+            last = _set_aside(path, file, last, torn).head
+        for event in nameless:
+            entries.append(_write(file, last, {**event, **running}))
+            last = entries[-1].head
         _flush(file)
+        if last.count:
+            write_whole(root / "runs" / ANCHOR, canonical(asdict(last)) + "\n", private=True)
     if fresh:
         sync_folder(root)
     return entries
+
+
+def anchor(root: Path) -> Head:
+    """The head after the last line that was written to this lab's log; the initial one in labs of versions before 0.2."""
+    path = root / "runs" / ANCHOR
+    try:
+        return Head(**json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        return Head()
+    except OSError as error:
+        raise storage_error(error, path) from error
+    except (ValueError, TypeError) as error:
+        raise ProvenanceError(
+            expected=f"a readable {path}, which holds the end of the audit log",
+            got=str(error),
+            remedy="restore it from a backup; it must agree with audit.jsonl",
+        ) from error
+
+
+def _require_uncut(last: Head, known: Head) -> None:
+    if last.count < known.count or (last.count == known.count and last != known):
+        raise ProvenanceError(
+            expected=f"an audit log with the {known.count} lines that were written to it",
+            got=f"{last.count} lines" if last.count < known.count else "another last line",
+            remedy=f"restore audit.jsonl from a backup; if none is left, keep what there is, move it and runs/{ANCHOR} away, and a "
+            "new log begins",
+        )
 
 
 def head(root: Path) -> Head:
@@ -147,15 +189,17 @@ def read(root: Path) -> list[Entry]:
 
 
 def verify(root: Path, *, heads: Iterable[Head] = ()) -> Verdict:
-    """Verify the whole chain, and that it still contains every head in `heads` (those stored in runs)."""
+    """Verify the whole chain, and that it still contains the head that was written last, and `heads` (those stored in runs)."""
+    # Read before the log, which may grow meanwhile.
+    written = anchor(root)
     entries, verdict = walk(root)
     if not verdict.whole:
         return verdict
-    for known in sorted(heads, key=lambda h: h.count):
+    for known in sorted([*heads, written], key=lambda h: h.count):
         if known.count > len(entries):
-            line, reason = len(entries) + 1, f"the log was truncated: a run saw {known.count} lines, {len(entries)} are left"
+            line, reason = len(entries) + 1, f"the log was truncated: it had {known.count} lines, {len(entries)} are left"
         elif known.count and entries[known.count - 1].hash != known.hash:
-            line, reason = known.count, "the line is not the one that a run saw: the log was rewritten"
+            line, reason = known.count, "the line is not the one that was there: the log was rewritten"
         else:
             continue
         held = min(line - 1, len(entries))
@@ -242,7 +286,7 @@ def _last(file: IO[bytes]) -> tuple[Head, bytes]:
 def _set_aside(path: Path, file: IO[bytes], last: Head, torn: bytes) -> Entry:
     number = last.count + 1
     aside = path.with_name(f"audit.torn-{number}.jsonl")
-    with aside.open("ab") as other:
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as other:
         other.write(torn + b"\n")
         other.flush()
         os.fsync(other.fileno())
@@ -256,7 +300,7 @@ def _write(file: IO[bytes], last: Head, event: dict[str, Any]) -> Entry:
     body: dict[str, Any] = {
         "number": last.count + 1,
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "user": _user(),
+        "user": user(),
         "event": event,
         "previous": last.hash,
     }
@@ -274,9 +318,13 @@ def _flush(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
-def _user() -> str:
+def user() -> str:
+    """Who runs this process, such as "alice (uid 1000)", as the system knows them: the environment can be set to anything."""
+    if sys.platform == "win32":
+        return os.getlogin()
+    number = os.getuid()
     try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
+        return f"{pwd.getpwuid(number).pw_name} (uid {number})"
+    except KeyError:
         # A container may run under a user id without an entry in the password file.
-        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
+        return f"uid {number}"

@@ -123,7 +123,8 @@ def _permission(
         _require_accepted(left, accept)
     except ConsentError as error:
         runs = ", ".join(dict.fromkeys(lineage.run for lineage in lineages))
-        audit.append(root, {"action": "export refused", "run": runs, "file": path.name, "reason": str(error)[:2000]})
+        where = {"file": path.name, "to": str(path.resolve())}
+        audit.append(root, {"action": "export refused", "run": runs, **where, "reason": str(error)[:2000]})
         raise
     return found
 
@@ -238,6 +239,7 @@ def _let_out(temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Permiss
     event = {
         "action": "exported",
         "file": path.name,
+        "to": str(path.resolve()),
         "sha256": digest,
         "bytes": temporary.stat().st_size,
         "depicts": [_shown(*each) for each in shown],
@@ -248,7 +250,7 @@ def _let_out(temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Permiss
 
 
 def _shown(lineage: Lineage, permission: Permission) -> dict[str, Any]:
-    """One result as logged, including names: the log never leaves the lab."""
+    """One result as logged; `audit.append` puts ids in place of names."""
     sides = {"source": (lineage.source, permission.source), "target": (lineage.target, permission.target)}
     named = {
         side: {"subject": subject.name, "origin": subject.origin, "entries": [entry.label for entry in entries]}

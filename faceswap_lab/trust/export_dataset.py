@@ -51,6 +51,7 @@ def export_dataset(
         event = {
             "action": "exported",
             "file": path.name,
+            "to": str(path.resolve()),
             "sha256": digests[MANIFEST],
             "files": digests if len(digests) <= _FEW else {f"sha256 of {len(digests)}": sha256_text(canonical(digests))},
             "depicts": [{"run": run, "subjects": _subjects(pairs)}],
@@ -68,7 +69,10 @@ def _ask(run: str, pairs: Collection[tuple[str, str]], path: Path, root: Path, t
         for source, target in pairs:
             permission_for(actor_named(source), actor_named(target), root=root, today=today)
     except ConsentError as error:
-        audit.append(root, {"action": "export refused", "run": run, "file": path.name, "reason": str(error)[:2000]})
+        audit.append(
+            root,
+            {"action": "export refused", "run": run, "file": path.name, "to": str(path.resolve()), "reason": str(error)[:2000]},
+        )
         raise
 
 

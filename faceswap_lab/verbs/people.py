@@ -97,7 +97,7 @@ def subject_of(person: Person) -> Subject:
         got=f"a {type(person).__name__} that calls itself {person.subject!r}",
         remedy="admit the file that it reads, saying who is depicted and on what basis (lab.admit), and pass that Clip",
     )
-    audit.append(lab_root(), {"action": "footage refused", "reason": str(error)[:2000]})
+    audit.append(lab_root(), {"action": "footage refused", "reason": str(error)[:2000]}, people=[person.subject])
     raise error
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float16, Float32, Int8, Int32, Shaped, UInt8
 from faceswap_lab.actors.head import assets
 from faceswap_lab.actors.head.subdivide import catmull_clark
 from faceswap_lab.faces.scratch import read_only
-from faceswap_lab.files import cache_folder
+from faceswap_lab.files import cache_folder, private_folder
 
 FORMAT = 1
 ATLAS_CROP = (0.635, 0.170, 1.0, 0.862)
@@ -168,7 +168,7 @@ def _read(path: Path) -> HeadPack:
 
 def _write(pack: HeadPack, path: Path) -> None:
     """Writes to a temporary name, then renames, so that no other process reads a partial file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
         np.savez(part, **{field.name: getattr(pack, field.name) for field in fields(HeadPack)})
     Path(part.name).replace(path)

@@ -18,6 +18,7 @@ def offer(commands: Any) -> None:
         "people of a split: train, val or test, by seed",
         "faceswap-lab actors list",
         "faceswap-lab actors list --split test --count 5 --json",
+        lab="",
     )
     listed.add_argument("--split", default="train", choices=["train", "val", "test"])
     listed.add_argument("--start", type=int, default=0, help="skip this many of the split's people")

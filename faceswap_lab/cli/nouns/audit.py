@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 def offer(commands: Any) -> None:
     """Adds the noun and its commands."""
     audit = add_group(commands, "audit", "the audit log")
-    add_command(audit, "verify", _audit_verify, "check the chain against itself and against the runs", "faceswap-lab audit verify")
+    add_command(
+        audit,
+        "verify",
+        _audit_verify,
+        "check the chain against itself and against the runs",
+        "faceswap-lab audit verify",
+        lab="read",
+    )
     show = add_command(
         audit,
         "show",
@@ -26,6 +33,7 @@ def offer(commands: Any) -> None:
         "faceswap-lab audit show --tail 20",
         "faceswap-lab audit show --action exported --since 2026-11-01",
         "faceswap-lab audit show --run swap-52c1 --json",
+        lab="read",
     )
     show.add_argument("--action", metavar="WORDS", help="lines whose action begins with this: admitted, admission, exported, …")
     show.add_argument("--run", metavar="RUN", help="lines about this run, by its id or a prefix of it")
@@ -65,14 +73,15 @@ def _alteration(run: "Run") -> str:
 
 
 def _audit_show(options: argparse.Namespace) -> Answer:
-    from faceswap_lab.trust import audit
+    from faceswap_lab.trust import audit, subjects
 
     if options.tail is not None and options.tail < 1:
         raise ValueError(f"--tail must be at least 1, got {options.tail}")
     since = _moment(options.since) if options.since else None
     entries, verdict = audit.walk(root())
     chosen = [entry for entry in entries if _wanted(entry, options.action, options.run, since)]
-    lines = [_row(entry) for entry in chosen[-(options.tail or 0) :]]
+    named = subjects.resolver(root())
+    lines = [_row(entry, named(entry.event)) for entry in chosen[-(options.tail or 0) :]]
     if verdict.whole:
         return {"lines": lines} if lines else {"lines": [], "finding": "no such line"}
     return {"ok": False, "lines": lines, "finding": f"from line {verdict.bad_line} on: {verdict.reason}"}
@@ -103,7 +112,8 @@ def _runs(event: dict[str, Any]) -> list[str]:
     return [str(name) for name in named if name]
 
 
-def _row(entry: "Entry") -> dict[str, Any]:
-    told = {name: value for name, value in entry.event.items() if name != "action"}
-    action = str(entry.event.get("action", ""))
+def _row(entry: "Entry", event: dict[str, Any]) -> dict[str, Any]:
+    """A line as shown; `event` is its event with names in place of ids, as far as the lab still knows them."""
+    told = {name: value for name, value in event.items() if name != "action"}
+    action = str(event.get("action", ""))
     return {"number": entry.number, "time": entry.time, "user": entry.user, "action": action, "event": json.dumps(told)}

@@ -15,7 +15,12 @@ def offer(commands: Any) -> None:
     """Adds the noun and its commands."""
     consent = add_group(commands, "consent", "who agreed to what")
     add_command(
-        consent, "list", _list, "every manifest: who, on what basis, for what uses, until when", "faceswap-lab consent list --json"
+        consent,
+        "list",
+        _list,
+        "every manifest: who, on what basis, for what uses, until when",
+        "faceswap-lab consent list --json",
+        lab="read",
     )
     show = add_command(
         consent,
@@ -24,6 +29,7 @@ def offer(commands: Any) -> None:
         "a manifest with its files, or all of a person",
         "faceswap-lab consent show jane-doe",
         'faceswap-lab consent show "Jane Doe" --json',
+        lab="read",
     )
     show.add_argument("name", help="the name of a manifest or of a person")
     add = add_command(
@@ -125,6 +131,7 @@ def withdrawal(subject: str, *, yes: bool) -> Answer:
         "copies": [{"copy": str(path)} for left in found.exports for path in left.copies],
         "originals": [{"file": str(each.path or each.uri), "sha256": each.sha256} for each in found.originals],
         "not_searched": list(found.unsaid),
+        "named_in_log_lines": list(found.plain_lines),
     }
     if done is None:
         hint = "nothing was changed; add --yes to withdraw the consent and remove runs and copies"

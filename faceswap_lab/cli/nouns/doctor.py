@@ -16,6 +16,7 @@ def offer(commands: Any) -> None:
         "check this machine and this lab: what is there, what is missing, and what to do about it",
         "faceswap-lab doctor",
         "faceswap-lab doctor --device cuda --json",
+        lab="",
         readable=_readable,
     )
     doctor.add_argument("--device", default="auto", help="a device that must be available: auto, cpu, cuda, cuda:1, mps")

@@ -41,13 +41,14 @@ def offer(commands: Any) -> None:
         "--subject", metavar="WHO", help="withdraw this person's consent, like `consent withdraw WHO`: everything made from them"
     )
     remove.add_argument("--yes", action="store_true", help="really do it; without this flag, only list")
-    add_command(facesets, "list", _facesets_list, "every faceset, newest first", "faceswap-lab facesets list --json")
+    add_command(facesets, "list", _facesets_list, "every faceset, newest first", "faceswap-lab facesets list --json", lab="read")
     show = add_command(
         facesets,
         "show",
         _facesets_show,
         "people, counts, why faces were dropped, the contact sheet",
         "faceswap-lab facesets show jane",
+        lab="read",
     )
     show.add_argument("name", help="a faceset's name, or its run's id")
     name = add_command(
@@ -62,6 +63,7 @@ def offer(commands: Any) -> None:
         _facesets_check,
         "check that the files are unchanged and the consents in force",
         "faceswap-lab facesets check jane",
+        lab="read",
     )
     check.add_argument("name", help="a faceset's name, or its run's id")
 

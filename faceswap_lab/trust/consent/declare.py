@@ -64,7 +64,7 @@ def declare_all(
         name = _name(root, manifest)
         toml = root / "data_manifests" / f"{name}.toml"
         if not toml.exists():
-            write_whole(toml, _toml(manifest))
+            write_whole(toml, _toml(manifest), private=True)
         event = {"action": "admission declared", "manifest": name, "subject": who, **_declaration(manifest.consent)}
         audit.append_all(root, [{**event, "sha256": file.sha256} for file in fresh])
         # The rows are written last: they are what the gate accepts, and by now the declaration is in the log.
@@ -98,7 +98,7 @@ def _add_rows(root: Path, rows: Path, files: Iterable[File]) -> None:
         uri = file.uri or _uri(root, file.path, file.sha256, taken)
         taken.add(uri)
         text += f"{_quoted(uri)},{file.sha256}{f',{file.split}' if with_split else ''}\n"
-    write_whole(rows, text)
+    write_whole(rows, text, private=True)
 
 
 def _manifest(who: str, basis: str | Basis, uses: frozenset[str], source: str, today: date) -> Manifest:

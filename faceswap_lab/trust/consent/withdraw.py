@@ -58,8 +58,8 @@ def _mark(root: Path, name: str, path: Path, today: date) -> None:
     marked = _with_withdrawal(path, text, today)
     rows = path.with_suffix(".csv")
     if place != path and rows.exists():
-        write_whole(place.with_suffix(".csv"), read_text(rows))
-    write_whole(place, marked)
+        write_whole(place.with_suffix(".csv"), read_text(rows), private=True)
+    write_whole(place, marked, private=True)
 
 
 def _with_withdrawal(path: Path, text: str, today: date) -> str:
@@ -86,14 +86,14 @@ def _move(root: Path, name: str, subject: str, entries: list[Entry], today: date
         toml, known = place.read_text(encoding="utf-8"), [[entry.uri, entry.sha256] for entry in read_manifest(place)[1]]
     # The rows are written first: a csv without its toml allows nothing, a toml without rows covers no file.
     moved = [[entry.uri, entry.sha256] for entry in entries if [entry.uri, entry.sha256] not in known]
-    write_whole(place.with_suffix(".csv"), _rows_text([["uri", "sha256"], *known, *moved]))
-    write_whole(place, toml)
+    write_whole(place.with_suffix(".csv"), _rows_text([["uri", "sha256"], *known, *moved]), private=True)
+    write_whole(place, toml, private=True)
     gone = {entry.sha256 for entry in entries}
     kept = list(csv.reader(io.StringIO(read_text(path.with_suffix(".csv")), newline=""), strict=True))
     home = root / "data_manifests" / path.name
-    write_whole(home.with_suffix(".csv"), _rows_text([row for row in kept if row and row[1].lower() not in gone]))
+    write_whole(home.with_suffix(".csv"), _rows_text([row for row in kept if row and row[1].lower() not in gone]), private=True)
     if home != path:
-        write_whole(home, read_text(path))
+        write_whole(home, read_text(path), private=True)
     return made
 
 

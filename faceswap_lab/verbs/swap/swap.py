@@ -258,7 +258,7 @@ def _go_on(
     frames = stream(first, spent)
     parts = [*done]
     try:
-        lists = _reported(run, batches(frames, size), line, spent)
+        lists = _reported(batches(frames, size), line, spent)
         while part := write_part(
             run,
             lists,
@@ -281,14 +281,10 @@ def _go_on(
     return parts
 
 
-def _reported(
-    run: Run, lists: Iterator[list[SwappedFrame]], line: Progress, spent: dict[str, float]
-) -> Iterator[list[SwappedFrame]]:
-    """The same batches, emitting an event for each frame and updating the progress line for each batch."""
+def _reported(lists: Iterator[list[SwappedFrame]], line: Progress, spent: dict[str, float]) -> Iterator[list[SwappedFrame]]:
+    """The same batches, updating the progress line for each. Face points are biometric data: no event holds them."""
     number = 0
     for batch in lists:
-        for each in batch:
-            run.emit("frame", index=each.frame.index, keypoints=each.faces.keypoints.round(2).tolist())
         yield batch
         number += len(batch)
         line.update(number, _shares(spent))

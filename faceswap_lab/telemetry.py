@@ -1,0 +1,49 @@
+"""Switches off what libraries would send home: usage statistics, device ids, looks for updates.
+
+The package's `__init__` calls `switch_off` before it can import anything else, because onnxruntime reads its switch when it is
+first imported. Environment variables are inherited by kernels and worker processes. The table of all dependencies is in
+`docs/concepts/privacy.md`. Imports only the standard library, and stands outside the layers for that reason.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+
+SWITCHES: Mapping[str, str] = MappingProxyType(
+    {
+        "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime: an id of the device in the cache folder, and events to Microsoft
+        "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "NO_ALBUMENTATIONS_UPDATE": "1",  # albumentations asks PyPI for a newer version when it is imported
+    }
+)
+"""Environment variable to the value that forbids sending."""
+
+_READ_ON_IMPORT = MappingProxyType({"onnxruntime": "ORT_DISABLE_TELEMETRY"})
+"""Modules that read their switch only once, when they are imported."""
+
+_late: list[str] = []
+
+
+def switch_off() -> None:
+    """Set all switches, whatever they were: the lab handles faces, and none of its processes reports anything to anybody.
+
+    A library that was imported with its switch on can only be asked to send less; `late` names it.
+    """
+    late = [name for name, switch in _READ_ON_IMPORT.items() if name in sys.modules and os.environ.get(switch) != SWITCHES[switch]]
+    os.environ.update(SWITCHES)
+    for name in late:
+        _late.append(name)
+        # Stops all but essential events; the device id exists already.
+        sys.modules[name].disable_telemetry_events()
+
+
+def late() -> tuple[str, ...]:
+    """Libraries that were imported before the lab could set their switch."""
+    return tuple(_late)
+
+
+def not_set() -> tuple[str, ...]:
+    """Switches that do not have their value any more."""
+    return tuple(name for name, value in SWITCHES.items() if os.environ.get(name) != value)
