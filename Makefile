@@ -32,12 +32,14 @@ setup: $(STAMP)
 	@$(BIN)/faceswap-lab models fetch
 
 # The stamp holds what check.py said of the environment, so that an unchanged one is described without looking again. The rival of the
-# wanted onnxruntime goes first: taken out later, it would take the shared folder with it.
+# wanted onnxruntime goes first: taken out later, it would take the shared folder with it. insightface requires the rival by name, so
+# beside onnxruntime-gpu it comes without its dependencies, all of which the extra `gpu` has brought.
 $(STAMP): pyproject.toml environments/constraints.txt environments/check.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing .[$(EXTRA),dev] into .venv; the first time this takes some minutes"
 	@$(BIN)/python -m pip uninstall --yes -qq onnxruntime$(if $(filter cpu,$(EXTRA)),-gpu)
 	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[$(EXTRA),dev]' -c environments/constraints.txt
+	$(if $(filter gpu,$(EXTRA)),@$(BIN)/python -m pip install --disable-pip-version-check --no-deps -c environments/constraints.txt insightface)
 	@$(BIN)/python environments/check.py > $(STAMP).new
 	@mv $(STAMP).new $(STAMP)
 

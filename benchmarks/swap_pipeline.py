@@ -131,7 +131,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="insightface")
     report = Report(bars={}, figures={}, tiny=options.tiny)
     if find_spec("insightface") is None:
-        print("nothing to compare with: the library insightface is not installed (pip install -e '.[insight]')")
+        print("nothing to compare with: the library insightface is not installed (make setup brings it)")
         print(report.line(options.threads))
         return
     with tempfile.TemporaryDirectory() as made:

@@ -63,7 +63,7 @@ def result(trained: Run) -> Run:
 
 
 @pytest.mark.insight
-@pytest.mark.skipif(find_spec("insightface") is None, reason="needs insightface: pip install '.[insight]'")
+@pytest.mark.skipif(find_spec("insightface") is None, reason="needs insightface: make setup")
 def test_another_engine_than_the_trainings_is_told(trained: Run, result: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert not result.events("warning")
     take = DOUBLE.perform("speech", seconds=0.08, size=160, seed=3)

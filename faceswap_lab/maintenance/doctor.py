@@ -203,17 +203,19 @@ def _users(wheels: Sequence[Wheel]) -> list[str]:
     return list(dict.fromkeys(wheel.user for wheel in wheels))
 
 
-def judge_insightface(version: str, packs: Mapping[str, str]) -> Finding:
-    """`version` is empty without the library; `packs` maps each restricted set of weights to its state. All of it is optional."""
+def judge_insightface(version: str, packs: Mapping[str, str], *, gpu: bool = False) -> Finding:
+    """`version` is empty without the library, which the engines `insight:...` need and the offline one does not; `packs` maps each
+    restricted set of weights, all optional, to its state. `gpu`: its dependencies would replace the onnxruntime-gpu that is here.
+    """
     here = [f"{name} {state}" for name, state in packs.items() if state not in ("missing", "your own file")]
     if altered := [name for name, state in packs.items() if state == "altered"]:
         remedy = f"run `faceswap-lab models fetch {altered[0]}`, or remove its folder"
         return Finding(name="insightface", state="problem", found=", ".join(here), remedy=remedy)
-    if here and not version:
-        remedy = "to use it: `pip install 'faceswap-lab[insight]'`"
-        return Finding(name="insightface", state="warning", found=f"not installed, but {', '.join(here)}", remedy=remedy)
-    found = f"insightface {version}" if version else "not installed; the offline engine does not need it"
-    return Finding(name="insightface", state="ok", found=", ".join([found, *here]))
+    if not version:
+        remedy = f"run `make setup`, or `pip install {'--no-deps ' if gpu else ''}'insightface>=2.1'`"
+        found = ", ".join(["not installed: no engine insight:... runs, the shipped pack actors_s included", *here])
+        return Finding(name="insightface", state="warning", found=found, remedy=remedy)
+    return Finding(name="insightface", state="ok", found=", ".join([f"insightface {version}", *here]))
 
 
 def judge_opencv(load: Callable[[], object]) -> Finding:
@@ -394,7 +396,8 @@ def _insightface() -> Finding:
     from faceswap_lab.models.weights import restricted
 
     version = metadata.version("insightface") if _owners("insightface") else ""
-    return judge_insightface(version, {name: restricted.state(name) for name in restricted.PACKS})
+    gpu = "onnxruntime-gpu" in _owners("onnxruntime")
+    return judge_insightface(version, {name: restricted.state(name) for name in restricted.PACKS}, gpu=gpu)
 
 
 def _has_codec() -> Callable[[str, Mode], bool]:
