@@ -46,8 +46,9 @@ $(STAMP): pyproject.toml environments/constraints.txt environments/check.py
 demo: setup
 	$(BIN)/faceswap-lab quickstart $(ARGS)
 
+# The package comes first: it sets how torch's threads wait, and every kernel inherits that, whatever its notebook imports first.
 lab: setup
-	$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+	$(BIN)/python -c 'import faceswap_lab, sys; from jupyterlab.labapp import main; sys.exit(main())' notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 test: setup
 	$(PYTEST) -m "not slow and not notebook and not browser" $(ARGS)

@@ -6,7 +6,11 @@ Public names load on first use, so that `import faceswap_lab` costs nothing.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from faceswap_lab.threads import settle as _settle
+
 __version__ = "0.1.0"
+
+_settle()  # before anything loads torch, whose OpenMP reads its settings once
 
 _PLACES = {
     "Consent": "faceswap_lab.trust.consent.basis:Consent",

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from faceswap_lab import threads
 from faceswap_lab.errors import DeviceError, LabError
 from faceswap_lab.files import cache_folder, lab_root
 from faceswap_lab.maintenance.wheels import Wheel
@@ -98,7 +99,8 @@ def examine(device: str = "auto") -> list[Finding]:
         ("lab root", lambda: _root(root)),
         ("audit log", lambda: _audit_log(root)),
         ("memory", lambda: judge_memory(_memory())),
-        ("cores", lambda: judge_cores(_cores(), os.environ.get("OMP_NUM_THREADS", ""))),
+        ("cores", lambda: judge_cores(threads.cores(), os.environ.get("OMP_NUM_THREADS", ""))),
+        ("threads", lambda: judge_threads(late=threads.torch_was_first(), spins=os.environ.get("GOMP_SPINCOUNT", ""))),
     ]
     return [looked_at(name, look) for name, look in checks]
 
@@ -311,6 +313,16 @@ def judge_cores(cores: float, omp: str) -> Finding:
     return Finding(name="cores", state="ok", found=found)
 
 
+def judge_threads(*, late: bool, spins: str) -> Finding:
+    """`late`: torch was loaded before the package, which could not set how its threads wait; `spins`: GOMP_SPINCOUNT."""
+    if late:
+        remedy = "import faceswap_lab before torch, or start JupyterLab by `make lab`"
+        found = "torch was loaded before faceswap_lab: its waiting threads keep their cores busy, or are more than the cores"
+        return Finding(name="threads", state="warning", found=found, remedy=remedy)
+    found = f"torch's spin {spins} turns while they wait" if spins else "torch's wait as its OpenMP has them wait"
+    return Finding(name="threads", state="ok", found=found)
+
+
 def _to_get_a_gpu(seen: Hardware) -> str:
     if seen.driver and not seen.cuda:
         return "install the CUDA build: remove .venv and run `make setup EXTRA=gpu`"
@@ -466,13 +478,6 @@ def _memory() -> int | None:
     available = int(fields["MemAvailable"].split()[0]) * 1024
     limit, used = (_control_group(name) for name in ("memory.max", "memory.current"))
     return min(available, int(limit) - int(used)) if limit.isdecimal() and used.isdecimal() else available
-
-
-def _cores() -> float:
-    """Cores this process may be scheduled on, or the container's quota if that is lower."""
-    allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    quota, _, period = _control_group("cpu.max").partition(" ")
-    return min(allowed, int(quota) / int(period)) if quota.isdecimal() and period.isdecimal() else allowed
 
 
 def _control_group(name: str) -> str:

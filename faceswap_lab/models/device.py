@@ -13,6 +13,7 @@ import onnxruntime
 import torch
 from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
+from faceswap_lab import threads
 from faceswap_lab.errors import DeviceError, WeightsError
 
 PROVIDERS: Mapping[str, str] = MappingProxyType(
@@ -79,6 +80,7 @@ def onnx_session(model: Path | bytes, device: torch.device) -> onnxruntime.Infer
     options.log_severity_level = 3  # warnings are about unused initializers left by exporters
     # Idle threads sleep. By default they spin, and take the cores from the concurrent stages of a swap.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = threads.limit()  # 0: its own count of cores, which knows no container's quota
     settings: dict[str, Any] = {"device_id": device.index or 0} if device.type == "cuda" else {}
     if device.type == "cuda":
         onnxruntime.preload_dlls()  # the CUDA and cuDNN libraries installed with torch
