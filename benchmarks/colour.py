@@ -2,14 +2,14 @@
 
 Each option of `StreamConfig.colour` on the same takes, scored on the pixels that a perfect swap changes: PSNR and SSIM against both
 truths (the source's skin tone kept, the target's taken) and flicker, the mean difference in levels between how the result changes
-import faceswap_lab  # noqa: F401 (before torch: it sets how torch's threads wait)
-
-# isort: split
 from one frame to the next and how the truth does. The swappers: `warp`; with `--pair`, a trained pair's safetensors file; and
 "other light", which answers with the truth itself as it would look under another named light: right in every point, wrong in its
 colours, as a network is that does not follow the target's light. Ends with one line of JSON; there are no bars.
 """
 
+import faceswap_lab  # noqa: F401 (before torch: it sets how torch's threads wait)
+
+# isort: split
 import argparse
 import json
 import os
