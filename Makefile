@@ -32,23 +32,27 @@ setup: $(STAMP)
 	@$(BIN)/faceswap-lab models fetch
 
 # The stamp holds what check.py said of the environment, so that an unchanged one is described without looking again. The rival of the
-# wanted onnxruntime goes first: taken out later, it would take the shared folder with it.
+# wanted onnxruntime goes first: taken out later, it would take the shared folder with it. insightface requires the rival by name, so
+# beside onnxruntime-gpu it comes without its dependencies, all of which the extra `gpu` has brought.
 $(STAMP): pyproject.toml environments/constraints.txt environments/check.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing .[$(EXTRA),dev] into .venv; the first time this takes some minutes"
 	@$(BIN)/python -m pip uninstall --yes -qq onnxruntime$(if $(filter cpu,$(EXTRA)),-gpu)
 	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[$(EXTRA),dev]' -c environments/constraints.txt
+	$(if $(filter gpu,$(EXTRA)),@$(BIN)/python -m pip install --disable-pip-version-check --no-deps -c environments/constraints.txt insightface)
 	@$(BIN)/python environments/check.py > $(STAMP).new
 	@mv $(STAMP).new $(STAMP)
 
 demo: setup
 	$(BIN)/faceswap-lab quickstart $(ARGS)
 
-# JupyterLab looks for updates and news once its question about them is answered with yes; here it has no address to ask. A kernel
-# may import onnxruntime before faceswap_lab, which forbids its telemetry.
+# The package comes first: it sets how torch's threads wait and forbids onnxruntime's telemetry, and every kernel inherits both, whatever
+# its notebook imports first. JupyterLab looks for updates and news once its question about them is answered with yes; here it has no
+# address to ask.
 lab: setup
-	ORT_DISABLE_TELEMETRY=1 $(BIN)/jupyter lab notebooks --LabApp.news_url=None \
-	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+	$(BIN)/python -c 'import faceswap_lab, sys; from jupyterlab.labapp import main; sys.exit(main())' notebooks \
+	  --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+	  $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 test: setup
 	$(PYTEST) -m "not slow and not notebook and not browser" $(ARGS)

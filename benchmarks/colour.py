@@ -7,6 +7,9 @@ from one frame to the next and how the truth does. The swappers: `warp`; with `-
 colours, as a network is that does not follow the target's light. Ends with one line of JSON; there are no bars.
 """
 
+import faceswap_lab  # noqa: F401 (before torch: it sets how torch's threads wait)
+
+# isort: split
 import argparse
 import json
 import os

@@ -1,7 +1,8 @@
-"""Says which torch build was installed, and refuses packages that overwrite each other."""
+"""Says which torch build was installed; refuses packages that overwrite each other, and a set-up without insightface."""
 
+import re
 import sys
-from importlib.metadata import Distribution, distributions
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 
 RIVALS = {
     "onnxruntime/": "onnxruntime and onnxruntime-gpu (and their kin) all write the folder onnxruntime/",
@@ -16,6 +17,27 @@ def owners(folder: str) -> list[str]:
 
 def _writes(distribution: Distribution, folder: str) -> bool:
     return any(str(file) == f"{folder}__init__.py" for file in distribution.files or ())
+
+
+def lacking(name: str = "insightface") -> list[str]:
+    """Names of what is missing of the distribution `name` and its requirements; any kind of onnxruntime will do.
+
+    Beside onnxruntime-gpu insightface is installed without its dependencies, so pip has not looked at them.
+    """
+    try:
+        asked = distribution(name).requires or []
+    except PackageNotFoundError:
+        return [name]
+    wanted = {re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in asked if "extra ==" not in text} - {"onnxruntime"}
+    return sorted(found for found in wanted if not _installed(found))
+
+
+def _installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def torch_build() -> str:
@@ -35,7 +57,7 @@ def torch_build() -> str:
 
 
 def main() -> int:
-    """Print the torch line; 1 and a remedy if two distributions own one folder."""
+    """Print the torch line; 1 and a remedy if two distributions own one folder, or insightface can't run."""
     wrong = 0
     for folder, why in RIVALS.items():
         found = owners(folder)
@@ -43,6 +65,10 @@ def main() -> int:
             wrong = 1
             print(f"expected one owner of {folder}, found {', '.join(found) or 'none'}: {why}.", file=sys.stderr)
             print("To mend it, remove the folder .venv and run `make setup` again.", file=sys.stderr)
+    if missing := lacking():
+        wrong = 1
+        print(f"expected insightface and what it requires, found no {', no '.join(missing)}.", file=sys.stderr)
+        print(f"To mend it: .venv/bin/python -m pip install --no-deps {' '.join(missing)}", file=sys.stderr)
     print(torch_build())
     return wrong
 

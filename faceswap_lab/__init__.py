@@ -7,10 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from faceswap_lab.telemetry import switch_off as _switch_off
+from faceswap_lab.threads import settle as _settle
 
 _switch_off()
 
 __version__ = "0.1.0"
+
+_settle()  # before anything loads torch, whose OpenMP reads its settings once
 
 _PLACES = {
     "Consent": "faceswap_lab.trust.consent.basis:Consent",

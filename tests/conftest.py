@@ -18,6 +18,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # Under nohup and in a script's background job SIGINT is ignored, and so it would be in every child that a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# As `faceswap_lab.threads` sets it: test files import torch before the package, and many run beside other work.
+if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = "1000"
+
 import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook

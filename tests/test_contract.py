@@ -1,7 +1,7 @@
 """One contract for every engine and every swapper: shapes, types, range, RGB, determinism, faces in place, a batch equals a loop.
 
 insightface's own code runs here on small ONNX files that `tests/packs.py` makes, with no restricted weight and no network. Without
-the extra `insight` those cases are skipped: `pip install '.[insight]' -c environments/constraints.txt` brings them.
+the library, which `make setup` brings, those cases are skipped.
 """
 
 import json
@@ -32,7 +32,7 @@ from tests import packs
 CPU = torch.device("cpu")
 insight = [
     pytest.mark.insight,
-    pytest.mark.skipif(find_spec("insightface") is None, reason="needs insightface: pip install '.[insight]'"),
+    pytest.mark.skipif(find_spec("insightface") is None, reason="needs insightface: make setup"),
 ]
 HERO, DOUBLE = Actor(7), Actor(21)
 Drawer = Callable[[int, int, list[tuple[float, float, float]]], np.ndarray]

@@ -48,18 +48,24 @@ def test_what_onnxruntime_cannot_start_on_is_told_though_it_offers_it() -> None:
 @pytest.mark.parametrize(
     ("version", "state", "verdict", "remedy"),
     [
-        ("", "missing", "ok", ""),
+        ("", "missing", "warning", "make setup"),
         ("2.1", "missing", "ok", ""),
         ("2.1", "ok", "ok", ""),
-        ("", "ok", "warning", "faceswap-lab[insight]"),
+        ("", "ok", "warning", "pip install 'insightface>=2.1'"),
         ("2.1", "altered", "problem", "models fetch buffalo_l"),
     ],
 )
-def test_insightface_is_optional_and_what_is_there_of_it_must_be_whole(version: str, state: str, verdict: str, remedy: str) -> None:
+def test_the_library_insightface_is_wanted_and_what_is_there_of_its_packs_must_be_whole(
+    version: str, state: str, verdict: str, remedy: str
+) -> None:
     finding = doctor.judge_insightface(version, {"buffalo_l": state, "inswapper_128": "your own file"})
     assert finding.state == verdict
     assert remedy in finding.remedy
     assert ("buffalo_l" in finding.found) == (state != "missing")
+
+
+def test_beside_onnxruntime_gpu_insightface_comes_without_its_dependencies() -> None:
+    assert "pip install --no-deps 'insightface>=2.1'" in doctor.judge_insightface("", {}, gpu=True).remedy
 
 
 def no_libgl() -> object:

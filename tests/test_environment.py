@@ -1,11 +1,12 @@
 """The environment that make setup leaves: no two packages in one folder, a light import, and constraints that agree with it."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import version
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.metadata import requires, version
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
@@ -45,6 +46,29 @@ def test_two_owners_are_noticed(check: ModuleType, tmp_path: Path, monkeypatch: 
     assert check.main() == 1
 
 
+@pytest.mark.slow
+def test_a_set_up_without_insightface_is_refused(
+    check: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(check, "lacking", lambda: ["insightface"])
+    assert check.main() == 1
+    assert "pip install --no-deps insightface" in capsys.readouterr().err
+
+
+def test_what_a_distribution_lacks_is_named_but_for_onnxruntime(
+    check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert check.lacking("no-such-distribution") == ["no-such-distribution"]
+    info = tmp_path / "reader-1.0.dist-info"
+    info.mkdir()
+    wanted = ("numpy", "onnxruntime", "no_such.thing-1>=2", "other; extra == 'gui'")
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: reader\nVersion: 1.0\n" + "".join(f"Requires-Dist: {each}\n" for each in wanted)
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert check.lacking("reader") == ["no_such.thing-1"]
+
+
 def loaded_by(statement: str) -> set[str]:
     """Top-level modules that a fresh interpreter holds after `statement`, without the checking hook of the tests."""
     code = f"{statement}\nimport sys\nprint('MODULES', *sorted({{name.split('.')[0] for name in sys.modules}}))"
@@ -74,7 +98,8 @@ def test_constraints_pin_every_direct_dependency_within_its_range() -> None:
     pins = constraints()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    for text in [*project["dependencies"], *extras["cpu"], *extras["dev"]]:
+    gpu = [text for text in extras["gpu"] if Requirement(text).name != "onnxruntime-gpu"]  # whose build follows torch's CUDA
+    for text in [*project["dependencies"], *extras["cpu"], *gpu, *extras["dev"]]:
         wanted = Requirement(text)
         assert wanted.name in pins, f"{wanted.name} is not pinned"
         assert Version(pins[wanted.name]) in wanted.specifier, f"{wanted.name} {pins[wanted.name]} is not {wanted.specifier}"
@@ -85,3 +110,36 @@ def test_installed_versions_are_the_tested_ones() -> None:
     pins = constraints()
     names = [Requirement(text).name for text in project["dependencies"]]
     assert {name: Version(version(name)).public for name in names} == {name: pins[name] for name in names}
+
+
+# --- insightface, whose name for onnxruntime is not onnxruntime-gpu -------------------------------------------------------
+
+
+def test_the_extra_cpu_brings_insightface() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {"insightface", "onnxruntime"} <= {Requirement(text).name for text in extras["cpu"]}
+
+
+@pytest.mark.insight
+@pytest.mark.skipif(find_spec("insightface") is None, reason="needs insightface: make setup")
+def test_the_extra_gpu_brings_all_that_insightface_requires_but_onnxruntime() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    gpu = project["optional-dependencies"]["gpu"]
+    brought = {Requirement(text).name for text in [*project["dependencies"], *gpu]}
+    asked = [Requirement(text) for text in requires("insightface") or ()]
+    wanted = {each.name for each in asked if each.marker is None or each.marker.evaluate({"extra": ""})}
+    assert wanted - brought == {"onnxruntime"}
+    assert "insightface" not in brought
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_one_command_sets_insightface_up_beside_either_onnxruntime() -> None:
+    def said(extra: str) -> str:
+        command = ["make", "--dry-run", "--always-make", "setup", f"EXTRA={extra}"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+    alone = [line for line in said("gpu").splitlines() if line.endswith(" insightface")]
+    assert len(alone) == 1
+    assert {"--no-deps", "environments/constraints.txt"} <= set(alone[0].split())
+    assert ".[cpu,dev]" in said("cpu")
+    assert "--no-deps" not in said("cpu")

@@ -47,7 +47,7 @@ HAS_INSIGHTFACE = find_spec("insightface") is not None
 
 
 def needs_insightface(test: Callable) -> Callable:
-    skip = pytest.mark.skipif(not HAS_INSIGHTFACE, reason="needs insightface: pip install '.[insight]'")
+    skip = pytest.mark.skipif(not HAS_INSIGHTFACE, reason="needs insightface: make setup")
     return pytest.mark.insight(skip(test))
 
 
@@ -570,13 +570,13 @@ def test_another_file_of_the_same_name_is_another_engine_and_another_swapper(cop
     assert swapper_record("warp") == "warp"
 
 
-def test_without_insightface_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_insightface_the_error_says_how_to_install_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "insightface"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "insightface", None)
     engine = InsightEngine(folder, CPU)
     assert engine.embedder.startswith("w600k_r50-")  # what a pack is can be told without the library
-    with pytest.raises(WeightsError, match=r"pip install 'faceswap-lab\[insight\]'"):
+    with pytest.raises(WeightsError, match=r"run `make setup`, or `pip install 'insightface>=2\.1'`"):
         engine.detect(frame_of(packs.scene(480, 640, FOUR)))
 
 

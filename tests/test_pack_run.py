@@ -28,7 +28,7 @@ from faceswap_lab.verbs.pack import scores as pack_scores
 from faceswap_lab.verbs.pack.pack import pack_of
 from faceswap_lab.verbs.train.train import train
 
-needs_insight = pytest.mark.skipif(find_spec("insightface") is None, reason="needs insightface: pip install '.[insight]'")
+needs_insight = pytest.mark.skipif(find_spec("insightface") is None, reason="needs insightface: make setup")
 SMOKE = recipes.pack("smoke")
 
 

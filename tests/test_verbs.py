@@ -80,7 +80,7 @@ def test_events_of_a_swap_hold_no_points_boxes_or_embeddings_of_faces(result: Ru
 
 
 @pytest.mark.insight
-@pytest.mark.skipif(find_spec("insightface") is None, reason="needs insightface: pip install '.[insight]'")
+@pytest.mark.skipif(find_spec("insightface") is None, reason="needs insightface: make setup")
 def test_another_engine_than_the_trainings_is_told(trained: Run, result: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert not result.events("warning")
     take = DOUBLE.perform("speech", seconds=0.08, size=160, seed=3)

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from faceswap_lab import telemetry
+from faceswap_lab import telemetry, threads
 from faceswap_lab.errors import DeviceError, LabError, RunError
 from faceswap_lab.files import cache_folder, lab_root
 from faceswap_lab.maintenance.wheels import Wheel
@@ -100,7 +100,8 @@ def examine(device: str = "auto") -> list[Finding]:
         ("lab root", lambda: _root(root)),
         ("audit log", lambda: _audit_log(root)),
         ("memory", lambda: judge_memory(_memory())),
-        ("cores", lambda: judge_cores(_cores(), os.environ.get("OMP_NUM_THREADS", ""))),
+        ("cores", lambda: judge_cores(threads.cores(), os.environ.get("OMP_NUM_THREADS", ""))),
+        ("threads", lambda: judge_threads(late=threads.torch_was_first(), spins=os.environ.get("GOMP_SPINCOUNT", ""))),
     ]
     return [looked_at(name, look) for name, look in checks]
 
@@ -217,17 +218,19 @@ def _users(wheels: Sequence[Wheel]) -> list[str]:
     return list(dict.fromkeys(wheel.user for wheel in wheels))
 
 
-def judge_insightface(version: str, packs: Mapping[str, str]) -> Finding:
-    """`version` is empty without the library; `packs` maps each restricted set of weights to its state. All of it is optional."""
+def judge_insightface(version: str, packs: Mapping[str, str], *, gpu: bool = False) -> Finding:
+    """`version` is empty without the library, which the engines `insight:...` need and the offline one does not; `packs` maps each
+    restricted set of weights, all optional, to its state. `gpu`: its dependencies would replace the onnxruntime-gpu that is here.
+    """
     here = [f"{name} {state}" for name, state in packs.items() if state not in ("missing", "your own file")]
     if altered := [name for name, state in packs.items() if state == "altered"]:
         remedy = f"run `faceswap-lab models fetch {altered[0]}`, or remove its folder"
         return Finding(name="insightface", state="problem", found=", ".join(here), remedy=remedy)
-    if here and not version:
-        remedy = "to use it: `pip install 'faceswap-lab[insight]'`"
-        return Finding(name="insightface", state="warning", found=f"not installed, but {', '.join(here)}", remedy=remedy)
-    found = f"insightface {version}" if version else "not installed; the offline engine does not need it"
-    return Finding(name="insightface", state="ok", found=", ".join([found, *here]))
+    if not version:
+        remedy = f"run `make setup`, or `pip install {'--no-deps ' if gpu else ''}'insightface>=2.1'`"
+        found = ", ".join(["not installed: no engine insight:... runs, the shipped pack actors_s included", *here])
+        return Finding(name="insightface", state="warning", found=found, remedy=remedy)
+    return Finding(name="insightface", state="ok", found=", ".join([f"insightface {version}", *here]))
 
 
 def judge_opencv(load: Callable[[], object]) -> Finding:
@@ -323,6 +326,16 @@ def judge_cores(cores: float, omp: str) -> Finding:
     return Finding(name="cores", state="ok", found=found)
 
 
+def judge_threads(*, late: bool, spins: str) -> Finding:
+    """`late`: torch was loaded before the package, which could not set how its threads wait; `spins`: GOMP_SPINCOUNT."""
+    if late:
+        remedy = "import faceswap_lab before torch, or start JupyterLab by `make lab`"
+        found = "torch was loaded before faceswap_lab: its waiting threads keep their cores busy, or are more than the cores"
+        return Finding(name="threads", state="warning", found=found, remedy=remedy)
+    found = f"torch's spin {spins} turns while they wait" if spins else "torch's wait as its OpenMP has them wait"
+    return Finding(name="threads", state="ok", found=found)
+
+
 def _to_get_a_gpu(seen: Hardware) -> str:
     if seen.driver and not seen.cuda:
         return "install the CUDA build: remove .venv and run `make setup EXTRA=gpu`"
@@ -408,7 +421,8 @@ def _insightface() -> Finding:
     from faceswap_lab.models.weights import restricted
 
     version = metadata.version("insightface") if _owners("insightface") else ""
-    return judge_insightface(version, {name: restricted.state(name) for name in restricted.PACKS})
+    gpu = "onnxruntime-gpu" in _owners("onnxruntime")
+    return judge_insightface(version, {name: restricted.state(name) for name in restricted.PACKS}, gpu=gpu)
 
 
 def _has_codec() -> Callable[[str, Mode], bool]:
@@ -489,13 +503,6 @@ def _memory() -> int | None:
     available = int(fields["MemAvailable"].split()[0]) * 1024
     limit, used = (_control_group(name) for name in ("memory.max", "memory.current"))
     return min(available, int(limit) - int(used)) if limit.isdecimal() and used.isdecimal() else available
-
-
-def _cores() -> float:
-    """Cores this process may be scheduled on, or the container's quota if that is lower."""
-    allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    quota, _, period = _control_group("cpu.max").partition(" ")
-    return min(allowed, int(quota) / int(period)) if quota.isdecimal() and period.isdecimal() else allowed
 
 
 def _control_group(name: str) -> str:

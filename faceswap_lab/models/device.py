@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import torch
 
+from faceswap_lab import threads
 from faceswap_lab.actors.gfx.device import absent, available
 from faceswap_lab.errors import DeviceError, WeightsError
 from faceswap_lab.models.onnx_runtime import failures, onnxruntime
@@ -89,6 +90,7 @@ def onnx_session(model: Path | bytes, device: torch.device) -> onnxruntime.Infer
     options.log_severity_level = 3  # warnings are about unused initializers left by exporters
     # Idle threads sleep. By default they spin, and take the cores from the concurrent stages of a swap.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = threads.limit()  # 0: its own count of cores, which knows no container's quota
     settings: dict[str, Any] = {"device_id": device.index or 0} if device.type == "cuda" else {}
     if device.type == "cuda":
         onnxruntime.preload_dlls()  # the CUDA and cuDNN libraries installed with torch

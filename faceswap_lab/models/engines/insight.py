@@ -33,7 +33,9 @@ from faceswap_lab.models.weights.onnx_inspect import Graph
 SEARCH_SIZES = ((128, 128), (640, 640))
 """Widths and heights at which insightface searches a frame: small for faces that fill it, large for the others."""
 
-_EXTRA = "install it: `pip install 'faceswap-lab[insight]'` (beside onnxruntime-gpu: `pip install --no-deps 'insightface>=2.1'`)"
+_MISSING = (
+    "run `make setup`, or `pip install 'insightface>=2.1'` (beside onnxruntime-gpu: `pip install --no-deps 'insightface>=2.1'`)"
+)
 _POINTS: Mapping[str, PointSet] = MappingProxyType({"landmark_2d_106": 106, "landmark_3d_68": 68})
 
 
@@ -334,13 +336,13 @@ def _tried(graph: Graph, expected: str) -> Iterator[None]:
 
 
 def check_installed() -> None:
-    """Raises WeightsError that names the extra if the library insightface is not installed."""
+    """Raises WeightsError that says how to install it if the library insightface is not installed."""
     _insightface("app.common")
 
 
 def _insightface(module: str) -> Any:
-    """A module of insightface. Raises WeightsError that names the extra if the library is not installed."""
+    """A module of insightface. Raises WeightsError that says how to install it if the library is not installed."""
     try:
         return importlib.import_module(f"insightface.{module}")
     except ImportError as error:
-        raise WeightsError(expected="the library insightface, which reads these packs", got=str(error), remedy=_EXTRA) from error
+        raise WeightsError(expected="the library insightface, which reads these packs", got=str(error), remedy=_MISSING) from error

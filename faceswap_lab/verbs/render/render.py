@@ -31,6 +31,7 @@ from faceswap_lab.models import device as devices
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.run import Run
+from faceswap_lab.threads import one_for_each_worker
 from faceswap_lab.trust.consent.gate import Permission, Subject
 from faceswap_lab.trust.export_dataset import MANIFEST
 from faceswap_lab.trust.marks import metadata as mark
@@ -124,8 +125,9 @@ def _workers(count: int) -> Iterator[Any]:
     from dask.distributed import Client, LocalCluster, as_completed
 
     with tempfile.TemporaryDirectory(prefix="faceswap-lab-dask-") as scratch:
-        settings = {"dashboard_address": None, "memory_limit": 0, "local_directory": scratch, "silence_logs": "ERROR"}
-        with LocalCluster(n_workers=count, threads_per_worker=1, processes=True, **settings) as cluster, Client(cluster) as client:  # type: ignore[no-untyped-call]
+        settings: dict[str, Any] = {"n_workers": count, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
+        settings |= {"dashboard_address": None, "local_directory": scratch, "silence_logs": "ERROR"}
+        with one_for_each_worker(), LocalCluster(**settings) as cluster, Client(cluster) as client:  # type: ignore[no-untyped-call]
 
             def spread(text: str, numbers: list[int], folder: str, run: str, device: str) -> Iterator[tuple[int, str]]:
                 futures = [client.submit(make_shard, text, number, folder, run, device, pure=False) for number in numbers]
