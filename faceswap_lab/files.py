@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import platformdirs
 
-from faceswap_lab.errors import storing
+from faceswap_lab.errors import StorageError, storing
 
 if sys.platform == "win32":
     import msvcrt
@@ -26,23 +26,35 @@ VERSION = version("faceswap-lab")
 _CHUNK = 1 << 20
 
 
+def user_path(path: str | Path) -> Path:
+    """A path that a user named: `~` is the home folder, as in a shell. StorageError if there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        remedy = "set HOME, or write the path in full; FACESWAP_LAB_ROOT and FACESWAP_LAB_CACHE name the lab's own folders"
+        raise StorageError(expected=f"a home folder, for {path}", got="none for this user", remedy=remedy) from error
+
+
 def lab_root() -> Path:
     """`FACESWAP_LAB_ROOT`, else the nearest folder from the current one upwards with `data_manifests/`, else the current folder."""
     if named := os.environ.get("FACESWAP_LAB_ROOT"):
-        return Path(named).expanduser().resolve()
+        return user_path(named).resolve()
     here = Path.cwd().resolve()
     return next((folder for folder in (here, *here.parents) if (folder / "data_manifests").is_dir()), here)
 
 
 def cache_folder() -> Path:
     """Where weights and the head pack are kept: `FACESWAP_LAB_CACHE` ("~" is the home folder), else `XDG_CACHE_HOME/faceswap_lab`,
-    else `~/.cache/faceswap_lab` if it exists, else the platform's cache folder. Creates nothing."""
+    else `~/.cache/faceswap_lab` if it exists, else the platform's cache folder. Creates nothing.
+
+    StorageError if there is no home folder.
+    """
     if own := os.environ.get("FACESWAP_LAB_CACHE"):
-        return Path(own).expanduser()
+        return user_path(own)
     if shared := os.environ.get("XDG_CACHE_HOME"):
         return Path(shared) / "faceswap_lab"
     # Versions before 0.2 used it on every platform.
-    before = Path.home() / ".cache" / "faceswap_lab"
+    before = user_path("~/.cache/faceswap_lab")
     return before if before.is_dir() else platformdirs.user_cache_path("faceswap_lab", appauthor=False)
 
 

@@ -10,7 +10,7 @@ from faceswap_lab.actors.splits import check_trainable
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.faceset import Faceset, row_ranges
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
-from faceswap_lab.files import lab_root
+from faceswap_lab.files import lab_root, user_path
 from faceswap_lab.models import data_files
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.admit import admit as admit_file
@@ -47,7 +47,7 @@ def admit(path: str | Path, *, who: str | None = None, basis: str | Basis | None
     "licence: CC-BY-4.0", or an object such as `lab.Consent(text="signed 2026-03-01", expires=date(2028, 3, 1))`), `uses` for what.
     Raises ConsentError, before any pixel is read, if there is neither.
     """
-    return admit_file(Path(path), root=lab_root(), who=who, basis=basis, uses=tuple(uses))
+    return admit_file(user_path(path), root=lab_root(), who=who, basis=basis, uses=tuple(uses))
 
 
 def footage_of(person: Person, *, performance: str, num_frames: int, seed: int, size: int) -> Footage:

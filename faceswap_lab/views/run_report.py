@@ -14,6 +14,7 @@ from faceswap_lab.actors.cast import Take
 from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.files import user_path
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import export
 from faceswap_lab.trust.consent.gate import Permission, check_swap
@@ -91,7 +92,7 @@ def report(*runs: Run, path: str | Path | None = None, title: str = "Face swap, 
     page = render_report(
         title=title, intro=" ".join(_INTRO.split()), sections=sections, key_numbers=_key_numbers(list(verdicts.values()))
     )
-    place = Path(path) if path is not None else swaps[0].path / "report.html"
+    place = user_path(path) if path is not None else swaps[0].path / "report.html"
     return export.export_file(page, place, lineages=[swap.lineage() for swap in swaps], root=swaps[0].root).path
 
 
