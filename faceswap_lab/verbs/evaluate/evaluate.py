@@ -160,10 +160,27 @@ class _Judge:
     def alone(self, swapped: Frame, before: Frame) -> dict[str, float]:
         """The scores that need no truth: identity in the result ("value") and in the unchanged target ("floor")."""
         row: dict[str, float] = {}
-        for role, frame in (("value", swapped), ("floor", before)):
-            figures = self.identity(frame, largest(self.engine.detect(frame)))
-            row |= {f"{role}.{name}": figure for name, figure in figures.items()}
+        own = self.own_face(before)
+        for role, frame, face in (("value", swapped, self.face_at(swapped, own)), ("floor", before, own)):
+            row |= {f"{role}.{name}": figure for name, figure in self.identity(frame, face).items()}
         return row
+
+    def own_face(self, before: Frame) -> Faces:
+        """The face of the target person: of several in the frame the most alike, as a swap follows one person too."""
+        found = self.engine.detect(before)
+        if len(found) < 2:
+            return found
+        vectors = self.engine.embed(before, found).embeddings
+        assert vectors is not None
+        return found[int(np.argmax([metrics.identity_similarity(vector, self.target_gallery) for vector in vectors]))]
+
+    def face_at(self, frame: Frame, place: Faces) -> Faces:
+        """The face of a frame nearest to where another frame has one; the largest if that has none."""
+        found = self.engine.detect(frame)
+        if not len(place) or len(found) < 2:
+            return largest(found)
+        centres, wanted = ((faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2 for faces in (found, place))
+        return found[int(np.argmin(np.linalg.norm(centres - wanted[0], axis=1)))]
 
     def with_truth(self, swapped: Frame, before: Frame, truth: Take, number: int) -> dict[str, float]:
         """All scores of one frame, for the result ("value"), the target ("floor") and the truth ("ceiling")."""
