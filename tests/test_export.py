@@ -10,12 +10,14 @@ import pytest
 from faceswap_lab.errors import ConsentError, MediaError, ProvenanceError, StorageError
 from faceswap_lab.faces import frame, video
 from faceswap_lab.faces.frame import Frame, write_still
+from faceswap_lab.faces.sound.tracks import Sound
 from faceswap_lab.files import sha256_file
 from faceswap_lab.trust import audit
 from faceswap_lab.trust import export as export_module
 from faceswap_lab.trust.consent.gate import Subject, check_swap
-from faceswap_lab.trust.export import export, export_file, export_portrait
+from faceswap_lab.trust.export import check_destination, export, export_file, export_portrait
 from faceswap_lab.trust.marks.metadata import Lineage, read_mark
+from tests.media import tags_of, write_tracks, write_video
 from tests.subjects import ACTOR, DAY, OTHER_ACTOR, PICTURE, entry
 
 
@@ -191,3 +193,74 @@ def test_an_export_clears_what_a_killed_one_left(tmp_path: Path, monkeypatch: py
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in others)
     assert read_mark(tmp_path / "actor.png")
+
+
+# --- sound ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> Path:
+    """Three frames with a sound track that names who speaks."""
+    write_video(tmp_path / "plain.mkv", num_frames=3, sound_s=0.12)
+    path = tmp_path / "spoken.mkv"
+    write_tracks(path, tmp_path / "plain.mkv", [(tmp_path / "plain.mkv", {"title": "Jane Doe lavalier", "language": "eng"})])
+    return path
+
+
+@pytest.mark.parametrize("sound", [None, "none", "copy", "encode"])
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_voice_leaves_only_when_asked_for_where_the_face_may_not(
+    tmp_path: Path, spoken: Path, sound: Sound | None, hidden: bool
+) -> None:
+    ann = entry(tmp_path, "ann", "Ann", ["anonymise"])
+    about = lineage(target=ann if hidden else OTHER_ACTOR)
+    out = export(Film(3), tmp_path / "out.mp4", lineage=about, root=tmp_path, audio_from=spoken, sound=sound)
+    expected = sound or ("none" if hidden else "copy")
+    assert tags_of(out.path) == ([] if expected == "none" else [("aac", "eng", None)])
+    assert b"Jane" not in out.path.read_bytes(), "nor does a title, ever"
+
+
+def test_sound_that_does_not_fit_is_refused_by_the_users_file(tmp_path: Path) -> None:
+    write_video(tmp_path / "a b.mkv", num_frames=3, sound_s=0.12, sound_codec="pcm_s16le")
+    for sound in (None, "copy"):
+        with pytest.raises(MediaError, match=r"a b\.mkv with pcm_s16le.*--sound encode") as refused:
+            export(Film(3), tmp_path / "out.mp4", lineage=lineage(), root=tmp_path, audio_from=tmp_path / "a b.mkv", sound=sound)
+        assert "/.out." not in str(refused.value)
+    out = export(Film(3), tmp_path / "out.mp4", lineage=lineage(), root=tmp_path, audio_from=tmp_path / "a b.mkv", sound="encode")
+    assert tags_of(out.path) == [("aac", "und", None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "num_frames", "said"),
+    [
+        ("q.webp", 1, r"q\.webp; call it q\.mp4"),
+        ("x.mov", 3, r"x\.mov; call it x\.mp4"),
+        ("x", 3, "got x;"),
+        ("x.png", 3, r"x\.png; got 3 frames; export as x\.mp4"),
+        ("folder.mp4", 3, r"folder\.mp4, a folder"),
+        ("other.mp4", 3, r"other\.mp4, which is another file"),
+    ],
+)
+def test_a_name_that_will_not_do_is_known_before(tmp_path: Path, name: str, num_frames: int, said: str) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "other.mp4").write_bytes(b"mine")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(MediaError, match=said):
+        check_destination(tmp_path / name, num_frames)
+    with pytest.raises(MediaError, match=said):
+        export(Film(num_frames), tmp_path / name, lineage=lineage(), root=tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+    for good, count in (("x.mp4", 3), ("x.mp4", 1), ("x.jpg", 1)):
+        check_destination(tmp_path / good, count)
+
+
+def test_an_error_of_the_encoder_names_the_file_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, *_: object, **__: object) -> None:
+        with frame.written_whole(path) as hidden:
+            raise OSError(28, "No space left on device", str(hidden))
+
+    monkeypatch.setattr(export_module.video, "encode", full)
+    with pytest.raises(StorageError) as refused:
+        export(Film(3), tmp_path / "my film.mp4", lineage=lineage(), root=tmp_path)
+    assert refused.value.expected == f"access to {tmp_path / 'my film.mp4'}"
+    assert "No space left" in refused.value.got

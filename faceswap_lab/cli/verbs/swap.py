@@ -1,17 +1,18 @@
 """`swap`: put a face on a clip or a still, and export the result."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceswap_lab.cli.answers import Answer
-from faceswap_lab.cli.arguments import about, add_command, add_declaration, declaration, person
+from faceswap_lab.cli.arguments import about, add_command, add_declaration, declaration, person, root
 from faceswap_lab.cli.parsing import ArgumentValueError
 from faceswap_lab.cli.recipe_flags import add_recipe, recipe_of
+from faceswap_lab.files import user_path
 
 if TYPE_CHECKING:
     from faceswap_lab.faces.footage import Clip, Excerpt, Footage
     from faceswap_lab.verbs.people import Person
+    from faceswap_lab.verbs.recipes import SwapRecipe
 
 
 def offer(commands: Any) -> None:
@@ -35,13 +36,18 @@ def offer(commands: Any) -> None:
         help="a train run's id, or inswapper:FILE.onnx; default: warp, needs no training",
     )
     swap.add_argument(
-        "--corrections", type=Path, metavar="FILE", help="manually corrected points: `align(…).corrections.to_json()`"
+        "--corrections", type=user_path, metavar="FILE", help="manually corrected points: `align(…).corrections.to_json()`"
     )
     swap.add_argument("--start", metavar="WHEN", help="first frame of the target file: seconds (1.5), or its number (frame:37)")
     swap.add_argument("--stop", metavar="WHEN", help="end of the stretch, exclusive: seconds or frame:N; default: the end")
-    swap.add_argument("--output", "-o", type=Path, help="where to export the result; default: in the run's folder")
+    swap.add_argument("--output", "-o", type=user_path, help="where to export the result; default: in the run's folder")
+    swap.add_argument(
+        "--sound",
+        choices=["copy", "encode", "none"],
+        help="the target's sound: copied, encoded as AAC, or left out; default: copy, but none if a real person is anonymised",
+    )
     add_declaration(swap, "a target file", uses="anonymise, or swap-target if the source is a real person")
-    add_recipe(swap, _recipe, short={"stream.select": "--select", "stream.every": "--every", "stream.colour": "--colour"})
+    add_recipe(swap, _recipe, short={f"stream.{name}": f"--{name}" for name in ("select", "every", "colour", "search")})
 
 
 def _recipe(_: str | None) -> object:
@@ -56,17 +62,29 @@ def _swap(options: argparse.Namespace) -> Answer:
     from faceswap_lab.verbs.swap.swap import swap
 
     source = person(options.source)
+    target, recipe = _target(options, source), recipe_of(options, SwapRecipe())
+    _check_output(options, target, source, recipe)
     run = swap(
-        _target(options, source),
+        target,
         source=source,
         swapper=options.swapper,
         corrections=Corrections.from_json(options.corrections.read_text(encoding="utf-8")) if options.corrections else None,
-        recipe=recipe_of(options, SwapRecipe()),
+        recipe=recipe,
         device=options.device,
         force=options.force,
     )
     output = options.output or run.path / ("swap.png" if run.summary["num_frames"] == 1 else "swap.mp4")
-    return about(run) | {"output": str(run.export(output))}
+    return about(run) | {"output": str(run.export(output, sound=options.sound))}
+
+
+def _check_output(options: argparse.Namespace, target: "Footage", source: "Person", recipe: "SwapRecipe") -> None:
+    """Ask before the work whatever the export would refuse after it."""
+    from faceswap_lab.trust.marks.metadata import Lineage
+    from faceswap_lab.verbs.people import subject_of
+    from faceswap_lab.verbs.swap.destination import check_output
+
+    about = Lineage(run="", source=subject_of(source), target=subject_of(target), trained=False)
+    check_output(options.output, target, preview=recipe.preview, sound=options.sound, about=about, root=root())
 
 
 def _target(options: argparse.Namespace, source: "Person") -> "Footage":

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.footage import Clip, Excerpt, Grant
-from faceswap_lab.files import sha256_file
+from faceswap_lab.faces.sound.tracks import Sound
+from faceswap_lab.files import sha256_file, user_path
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.export import export
 from faceswap_lab.trust.marks.metadata import Lineage
+from faceswap_lab.verbs.swap.destination import chosen_sound
 
 if TYPE_CHECKING:
     from faceswap_lab.verbs.people import Person
@@ -20,7 +22,7 @@ class SwapRun(Run):
     """A swap run, as returned by `lab.swap`."""
 
     VERB: ClassVar[str | None] = "swap"
-    RESULT_VERSION: ClassVar[int] = 1
+    RESULT_VERSION: ClassVar[int] = 2
 
     def footage(self) -> Clip:
         """The frames, lossless, still subject to the consents of both people. RunError if the swap is not finished."""
@@ -51,14 +53,17 @@ class SwapRun(Run):
         trained = self.inputs["swapper"] != "warp"
         return Lineage(run=self.id, source=subject_of(source), target=subject_of(target), trained=trained, inputs=self.inputs)
 
-    def export(self, path: str | Path) -> Path:
-        """Export the result: checked by the gate, marked and logged, with the target's sound, colour tags and range.
+    def export(self, path: str | Path, *, sound: Sound | None = None) -> Path:
+        """Export the result: checked by the gate, marked and logged, with the target's colour tags and range.
 
-        `.mp4` for a clip, `.png` or `.jpg` for a still. All sound tracks of the target are copied; for an excerpt, the matching
-        stretch of them. Raises ConsentError if a consent has been withdrawn or has expired since.
+        `.mp4` for a clip, `.png` or `.jpg` for a still. `sound` "copy" copies all sound tracks of the target (of an excerpt, the
+        matching stretch of them), "encode" encodes them as AAC, "none" leaves them out; titles never travel. None: "copy", but
+        "none" where a real person gets a face that is not real, because a voice identifies too; a printed line says so.
+        Raises ConsentError if a consent has been withdrawn or has expired since, MediaError for another suffix, and for sound that
+        .mp4 cannot contain.
         """
         _, target = self.people()
-        shown, about, destination = self.footage(), self.lineage(), Path(path)
+        shown, about, destination = self.footage(), self.lineage(), user_path(path)
         if not isinstance(target, Clip | Excerpt):
             return export(shown, destination, lineage=about, root=self.root).path
         return export(
@@ -68,6 +73,7 @@ class SwapRun(Run):
             root=self.root,
             audio_from=target.path if target.has_audio else None,
             audio_at_s=target.start_s,
+            sound=chosen_sound(sound, target, about, self.root),
             colour=target[0].colour,
         ).path
 
