@@ -19,6 +19,7 @@ An `OSError` becomes a StorageError where files are written, through `storing`, 
 """
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,3 +134,32 @@ def storing(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise storage_error(error, path) from error
+
+
+_NO_MEMORY = re.compile(
+    r"(insufficient|not enough|out of|can.t allocate|cannot allocate|failed to allocate) (\w+ )?memory|bad.alloc", re.I
+)
+
+
+@contextmanager
+def fitting(name: str, size: tuple[int, int]) -> Iterator[None]:
+    """Turns a lack of memory, in whichever library, into a MediaError that says how large `name` is: `size` is (height, width)."""
+    try:
+        yield
+    except LabError:
+        raise
+    except Exception as error:
+        if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+            raise
+        raise too_little_memory(name, size, str(error)) from error
+
+
+def too_little_memory(name: str, size: tuple[int, int], said: str) -> MediaError:
+    """The error for frames of this (height, width), for which there is no memory; `said` is what the library says."""
+    height, width = size
+    return MediaError(
+        expected=f"enough memory for {name}, {width} x {height} pixels ({width * height / 1e6:.0f} million)",
+        got=(said.splitlines() or ["none left"])[0][:200] or "none left",
+        remedy="shrink it, take fewer frames at once (recipe.stream.batch), or give this process more memory (ulimit -v, the "
+        "container's limit)",
+    )

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import platformdirs
 
-from faceswap_lab.errors import RunError, storing
+from faceswap_lab.errors import RunError, StorageError, storing
 
 if sys.platform == "win32":
     import msvcrt
@@ -35,13 +35,22 @@ _CHUNK = 1 << 20
 _log = logging.getLogger(__name__)
 
 
+def user_path(path: str | Path) -> Path:
+    """A path that a user named: `~` is the home folder, as in a shell. StorageError if there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        remedy = "set HOME, or write the path in full; FACESWAP_LAB_ROOT and FACESWAP_LAB_CACHE name the lab's own folders"
+        raise StorageError(expected=f"a home folder, for {path}", got="none for this user", remedy=remedy) from error
+
+
 def lab_root() -> Path:
     """The lab's folder: `FACESWAP_LAB_ROOT` (created when first written to), else the nearest lab from the current folder upwards.
 
     Raises RunError if there is none. What an older version left open to other users is closed, with a logged warning.
     """
     named, here = os.environ.get(ROOT_VARIABLE), Path.cwd().resolve()
-    root = Path(named).expanduser().resolve() if named else next(filter(is_lab, (here, *here.parents)), None)
+    root = user_path(named).resolve() if named else next(filter(is_lab, (here, *here.parents)), None)
     if root is None:
         raise RunError(
             expected="a lab, in this folder or in one above it",
@@ -64,13 +73,16 @@ def is_lab(folder: Path) -> bool:
 
 def cache_folder() -> Path:
     """Where weights and the head pack are kept: `FACESWAP_LAB_CACHE` ("~" is the home folder), else `XDG_CACHE_HOME/faceswap_lab`,
-    else `~/.cache/faceswap_lab` if it exists, else the platform's cache folder. Creates nothing."""
+    else `~/.cache/faceswap_lab` if it exists, else the platform's cache folder. Creates nothing.
+
+    StorageError if there is no home folder.
+    """
     if own := os.environ.get("FACESWAP_LAB_CACHE"):
-        return Path(own).expanduser()
+        return user_path(own)
     if shared := os.environ.get("XDG_CACHE_HOME"):
         return Path(shared) / "faceswap_lab"
     # Versions before 0.2 used it on every platform.
-    before = Path.home() / ".cache" / "faceswap_lab"
+    before = user_path("~/.cache/faceswap_lab")
     return before if before.is_dir() else platformdirs.user_cache_path("faceswap_lab", appauthor=False)
 
 

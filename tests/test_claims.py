@@ -16,7 +16,7 @@ from faceswap_lab.trust import audit
 from faceswap_lab.trust.admit import admit, admit_all
 from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.trust.consent.manifest import find_entry
-from faceswap_lab.trust.marks.claims import SYNTHETIC, read_claim
+from faceswap_lab.trust.marks.claims import COMPOSITE, SYNTHETIC, read_claim
 from tests.subjects import ACTOR, OTHER_ACTOR, exported
 
 DAY = date(2026, 6, 1)
@@ -107,8 +107,9 @@ def test_an_anonymised_picture_shows_an_actors_face(tmp_path: Path) -> None:
     frame.write_still(photo, PICTURE)
     ann = admit(photo, root=tmp_path, today=DAY, **AS_ANN)  # type: ignore[arg-type]
     path = made(tmp_path, "out.png", target=Subject(grant=ann.grant))
-    with pytest.raises(ConsentError, match="compositeWithTrainedAlgorithmicMedia"):
+    with pytest.raises(ConsentError, match="compositeWithTrainedAlgorithmicMedia") as refused:
         admit(path, root=tmp_path, today=DAY, **AS_ANN)  # type: ignore[arg-type]
+    assert "synthetic:" not in refused.value.remedy, "Ann is in it"
     admit(path, root=tmp_path, today=DAY, **AS_NOBODY)  # type: ignore[arg-type]
 
 
@@ -123,8 +124,40 @@ def test_other_programs_marks_are_read(tmp_path: Path, suffix: str, spelt: objec
             claim = read_claim(path)
             assert claim is not None
             assert (claim.term, claim.mark) == (term, {})
-            with pytest.raises(ConsentError, match=term):
+            if claim.term in COMPOSITE:
+                continue
+            with pytest.raises(ConsentError, match=term) as refused:
                 admit(path, root=tmp_path, today=DAY, **AS_ANN)  # type: ignore[arg-type]
+            assert refused.value.remedy.startswith("if Ann is really shown, give the picture")
+
+
+@pytest.mark.usefixtures("blind")
+@pytest.mark.parametrize("spelt", [as_attribute, as_element])
+@pytest.mark.parametrize("term", sorted(COMPOSITE))
+def test_a_retouched_photograph_shows_a_real_person(tmp_path: Path, spelt: object, term: str) -> None:
+    """A portrait whose background a model filled in: it is still hers, with the uses that she agreed to and no others."""
+    assert callable(spelt)
+    path = strangers_picture(tmp_path / "portrait.jpg", spelt(PLACE + term))
+    clip = admit(path, root=tmp_path, today=DAY, **(AS_ANN | {"uses": ("anonymise",)}))  # type: ignore[arg-type]
+    assert (clip.subject, clip.grant.uses) == ("Ann", frozenset({"anonymise"}))
+    assert admit(path, root=tmp_path, today=DAY).subject == "Ann", "and again, by its entry"
+    (again,), refused = admit_all([path], root=tmp_path, today=DAY, **AS_ANN)  # type: ignore[arg-type]
+    assert (again.subject, refused) == ("Ann", [])
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_strictest_of_several_claims_counts(tmp_path: Path, first: bool) -> None:
+    """A composite's claim put beside ours, or beside that of a wholly generated picture, makes no photograph of it."""
+    composite = as_attribute(PLACE + "compositeWithTrainedAlgorithmicMedia")
+    for name, content in (
+        ("ours.bin", made(tmp_path, "out.png").read_bytes()),
+        ("generated.bin", as_attribute(PLACE + "trainedAlgorithmicMedia")),
+        ("broken.bin", f'{{"digital_source_type":"{PLACE}compositeSynthetic'.encode()),
+    ):
+        path, filler = tmp_path / name, b"\0" * (3 << 19)
+        path.write_bytes(composite + filler + content if first else content + filler + composite)
+        with pytest.raises(ConsentError, match="a photograph or recording of Ann"):
+            admit(path, root=tmp_path, today=DAY, **AS_ANN)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("term", ["digitalCapture", "computationalCapture", "humanEdits", "negativeFilm", "algorithmicMediaX"])

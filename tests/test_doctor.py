@@ -11,17 +11,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import faceswap_lab as lab_module
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.cli.parser import parser
-from faceswap_lab.errors import DeviceError, RunError
+from faceswap_lab.cli.recipe_flags import read_recipe
+from faceswap_lab.errors import DeviceError, LabError, RunError, StorageError
+from faceswap_lab.files import cache_folder, user_path
 from faceswap_lab.maintenance import doctor, wheels
 from faceswap_lab.maintenance.doctor import Finding, Hardware
+from faceswap_lab.models.registry import open_engine, swapper_record
 from faceswap_lab.models.weights import catalogue
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
+from faceswap_lab.verbs.recipes import SwapRecipe
 
 ROOT = Path(__file__).parent.parent
 CPU_ONLY = Hardware(torch="2.13.0+cpu", cuda="", driver=False, devices={"cpu": "cpu (x86_64)"})
@@ -379,6 +385,110 @@ def test_the_doctor_speaks_where_cv2_cannot_be_loaded(tmp_path: Path) -> None:
     assert found["libGL"]["state"] == found["weights"]["state"] == "problem"
     assert "apt-get install libgl1" in found["libGL"]["remedy"]
     assert found["codecs"]["state"] == found["python"]["state"] == "ok"
+
+
+# --- what stops an admission, and machines without a home ---------------------------------------------------------------------
+
+MANIFEST = """version = 1
+subject = "Jane Doe"
+source = "a phone"
+licence = "none"
+
+[consent]
+kind = "consent"
+text = "by letter"
+date = 2026-05-02
+uses = ["anonymise"]
+"""
+
+
+def test_the_manifest_that_is_faulty_is_named_and_the_others_are_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "data_manifests"
+    folder.mkdir()
+    for name, digits in (("jane", "ab"), ("jill", "cd"), ("joan", "ef"), ("june", "ef"), ("._jane", "00")):
+        (folder / f"{name}.toml").write_text(MANIFEST)
+        (folder / f"{name}.csv").write_text(f"uri,sha256\n{name}.png,{digits * 32}\n")
+    (folder / "._jane.toml").write_bytes(b"\0\5\x16\7")
+    (folder / "jill.csv").write_text("uri,sha256\njill.png,short\n")
+    finding = doctor.judge_manifests(*doctor._manifests(tmp_path))
+    assert finding.state == "problem"
+    assert f"{folder / 'jill.csv'}, line 2" in finding.found
+    assert "joan:2 and june:2 list the same file" in finding.found
+    assert "jane" not in finding.found
+    assert "correct the row; remove all but one of the rows" in finding.remedy
+    for name in ("jill", "june"):
+        (folder / f"{name}.toml").unlink()
+    sound = doctor.judge_manifests(*doctor._manifests(tmp_path))
+    assert (sound.state, sound.remedy) == ("ok", "")
+    assert "all readable" in sound.found
+
+
+@pytest.mark.slow
+def test_manifests_are_a_line_of_the_doctor(lab: Path) -> None:
+    assert by_name(doctor.examine())["manifests"].state == "ok"
+    (lab / "data_manifests").mkdir(parents=True, exist_ok=True)
+    (lab / "data_manifests" / "jane.toml").write_text("version = 2")
+    assert "jane.toml" in by_name(doctor.examine())["manifests"].found
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without HOME and without an entry in passwd, as containers run arbitrary user ids."""
+    pwd = pytest.importorskip("pwd")
+
+    def nobody(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for name in ("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME", "FACESWAP_LAB_CACHE", "FACESWAP_LAB_WEIGHTS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("homeless")
+@pytest.mark.parametrize("root", ["", "~/lab"])
+def test_the_doctor_finds_that_there_is_no_home(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", root or str(tmp_path))
+    assert command_line.main(["doctor", "--json"]) in (1, 4)
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+    for name in ("weights", "insightface", "head pack", *(("lab root", "manifests", "audit log") if root else ())):
+        assert "home folder" in found[name]["found"], name
+        assert "set HOME" in found[name]["remedy"]
+        assert "FACESWAP_LAB_CACHE" in found[name]["remedy"]
+    assert found["codecs"]["state"] == "ok", "the others are looked at nevertheless"
+
+
+@pytest.mark.usefixtures("homeless")
+def test_no_folder_is_called_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError, match="a home folder, for ~/x"):
+        user_path("~/x")
+    with pytest.raises(StorageError, match="a home folder"):
+        cache_folder()
+    monkeypatch.setenv("FACESWAP_LAB_CACHE", str(tmp_path / "cache"))
+    assert cache_folder() == tmp_path / "cache"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: lab_module.admit("~/x.mp4"),
+        lambda: lab_module.gather("x", "~/x.mp4", who="Ann", basis="consent: yes"),
+        lambda: open_engine("insight:~/x", torch.device("cpu")),
+        lambda: swapper_record("inswapper:~/x.onnx"),
+        lambda: read_recipe(SwapRecipe, "~/x.json"),
+    ],
+    ids=["admit", "gather", "pack", "inswapper", "recipe"],
+)
+def test_a_path_of_the_user_may_begin_at_home(call: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the whole path: it was looked for where the user meant."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
+    with pytest.raises((LabError, OSError), match=str(tmp_path / "home")):
+        call()
 
 
 # --- help teaches by example ----------------------------------------------------------------------------------------------

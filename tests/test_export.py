@@ -12,12 +12,14 @@ from faceswap_lab.errors import ConsentError, MediaError, ProvenanceError, Stora
 from faceswap_lab.faces import frame, video
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import write_still
+from faceswap_lab.faces.sound.tracks import Sound
 from faceswap_lab.files import sha256_file
 from faceswap_lab.trust import audit, subjects
 from faceswap_lab.trust import export as export_module
 from faceswap_lab.trust.consent.gate import check_swap
-from faceswap_lab.trust.export import export, export_file, export_portrait, export_take
+from faceswap_lab.trust.export import check_destination, export, export_file, export_portrait, export_take
 from faceswap_lab.trust.marks.metadata import Lineage, Unchanged, read_mark
+from tests.media import tags_of, write_tracks, write_video
 from tests.subjects import ACTOR, DAY, OTHER_ACTOR, PICTURE, entry, exported, result
 
 
@@ -250,3 +252,78 @@ def test_weights_of_somebody_who_withdrew_do_not_leave(tmp_path: Path) -> None:
     entry(tmp_path, "ann", "Ann", ["train"], more="withdrawn = 2026-05-01\n")
     with pytest.raises(ConsentError, match="withdrawn"):
         exported(tmp_path, tmp_path / "out.png", trained_on=(ACTOR, ann))
+
+
+# --- sound ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> Path:
+    """Three frames with a sound track that names who speaks."""
+    write_video(tmp_path / "plain.mkv", num_frames=3, sound_s=0.12)
+    path = tmp_path / "spoken.mkv"
+    write_tracks(path, tmp_path / "plain.mkv", [(tmp_path / "plain.mkv", {"title": "Jane Doe lavalier", "language": "eng"})])
+    return path
+
+
+@pytest.mark.parametrize("sound", [None, "none", "copy", "encode"])
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_voice_leaves_only_when_asked_for_where_the_face_may_not(
+    tmp_path: Path, spoken: Path, sound: Sound | None, hidden: bool
+) -> None:
+    ann = entry(tmp_path, "ann", "Ann", ["anonymise"])
+    clip, about = result(tmp_path, num_frames=3, target=ann if hidden else OTHER_ACTOR)
+    out = export(clip, tmp_path / "out.mp4", lineage=about, root=tmp_path, audio_from=spoken, sound=sound)
+    expected = sound or ("none" if hidden else "copy")
+    assert tags_of(out.path) == ([] if expected == "none" else [("aac", "eng", None)])
+    assert b"Jane" not in out.path.read_bytes(), "nor does a title, ever"
+
+
+def test_sound_that_does_not_fit_is_refused_by_the_users_file(tmp_path: Path) -> None:
+    write_video(tmp_path / "a b.mkv", num_frames=3, sound_s=0.12, sound_codec="pcm_s16le")
+    clip, about = result(tmp_path, num_frames=3)
+    for sound in (None, "copy"):
+        with pytest.raises(MediaError, match=r"a b\.mkv with pcm_s16le.*--sound encode") as refused:
+            export(clip, tmp_path / "out.mp4", lineage=about, root=tmp_path, audio_from=tmp_path / "a b.mkv", sound=sound)
+        assert "/.out." not in str(refused.value)
+    out = export(clip, tmp_path / "out.mp4", lineage=about, root=tmp_path, audio_from=tmp_path / "a b.mkv", sound="encode")
+    assert tags_of(out.path) == [("aac", "und", None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "num_frames", "said"),
+    [
+        ("q.webp", 1, r"q\.webp; call it q\.mp4"),
+        ("x.mov", 3, r"x\.mov; call it x\.mp4"),
+        ("x", 3, "got x;"),
+        ("x.png", 3, r"x\.png; got 3 frames; export as x\.mp4"),
+        ("folder.mp4", 3, r"folder\.mp4, a folder"),
+        ("other.mp4", 3, r"other\.mp4, which is another file"),
+    ],
+)
+def test_a_name_that_will_not_do_is_known_before(tmp_path: Path, name: str, num_frames: int, said: str) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "other.mp4").write_bytes(b"mine")
+    clip, about = result(tmp_path, num_frames=num_frames)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(MediaError, match=said):
+        check_destination(tmp_path / name, num_frames)
+    with pytest.raises(MediaError, match=said):
+        export(clip, tmp_path / name, lineage=about, root=tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+    for good, count in (("x.mp4", 3), ("x.mp4", 1), ("x.jpg", 1)):
+        check_destination(tmp_path / good, count)
+
+
+def test_an_error_of_the_encoder_names_the_file_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, about = result(tmp_path, num_frames=3)
+
+    def full(path: Path, *_: object, **__: object) -> None:
+        with frame.written_whole(path) as hidden:
+            raise OSError(28, "No space left on device", str(hidden))
+
+    monkeypatch.setattr(export_module.video, "encode", full)
+    with pytest.raises(StorageError) as refused:
+        export(clip, tmp_path / "my film.mp4", lineage=about, root=tmp_path)
+    assert refused.value.expected == f"access to {tmp_path / 'my film.mp4'}"
+    assert "No space left" in refused.value.got

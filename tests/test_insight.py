@@ -381,6 +381,8 @@ def test_two_swappers_or_two_detectors_in_a_pack_are_refused_and_one_swapper_is_
 def test_a_folder_that_is_no_pack_is_refused(tmp_path: Path, copy: Path) -> None:
     with pytest.raises(WeightsError, match="no such folder"):
         open_pack(tmp_path / "nowhere")
+    with pytest.raises(WeightsError, match=f"there are ONNX files in {copy}"):
+        open_pack(copy.parent)
     (copy / "det_10g.onnx").unlink()
     with pytest.raises(WeightsError, match="no detection among"):
         open_pack(copy)

@@ -88,7 +88,7 @@ def others(info: FieldInfo) -> Iterator[Any]:
     elif isinstance(value, tuple):
         yield {"kinds": ("turn", "speech"), "shares": (0.5, 0.25, 0.25), "detector.net.widths": (8, 16, 24, 32)}[info.path]
     elif isinstance(value, int):
-        yield from (value + 16, value + 1, value * 2)
+        yield from (value + 16, value + 1, value * 2 or 640)
     else:
         yield from (value / 2, value + 0.125)
 
@@ -238,12 +238,18 @@ FORMS: dict[str, Callable[..., Any]] = {
 }
 # Keyword in Python -> how the command line says it.
 SPELT = {"result": "run", "paths": "paths", "select": f"{PREFIX}stream.select", "every": f"{PREFIX}stream.every"}
-SPELT |= {"colour": f"{PREFIX}stream.colour", "engine": f"{PREFIX}engine", "preview": f"{PREFIX}preview"}
+SPELT |= {
+    "colour": f"{PREFIX}stream.colour",
+    "search": f"{PREFIX}stream.search",
+    "engine": f"{PREFIX}engine",
+    "preview": f"{PREFIX}preview",
+}
 # What only the command line has -> how Python says it.
 IN_PYTHON = {
     "json": lab.Run,
     "root": lab.init,
     "output": SwapRun.export,
+    "sound": SwapRun.export,
     "start": Clip.cut,
     "stop": Clip.cut,
     "who": lab.admit,
@@ -287,8 +293,10 @@ def test_a_keyword_goes_before_the_recipe(monkeypatch: pytest.MonkeyPatch) -> No
     recipe = recipes.SwapRecipe().with_(stream__select="largest", stream__batch=3, preview=5)
     take = Actor(32).perform("still", seconds=0.04, size=64)
     with pytest.raises(Asked) as caught:
-        lab.swap(take, source=Actor(7), recipe=recipe, select="all", every=2, colour="mean", engine="offline", preview=1)
-    wanted = recipe.with_(stream__select="all", stream__every=2, stream__colour="mean", preview=1)
+        lab.swap(
+            take, source=Actor(7), recipe=recipe, select="all", every=2, colour="mean", search=900, engine="offline", preview=1
+        )
+    wanted = recipe.with_(stream__select="all", stream__every=2, stream__colour="mean", stream__search=900, preview=1)
     assert caught.value.recipe == wanted
     with pytest.raises(ValueError, match="every"):
         lab.swap(take, source=Actor(7), every=0)

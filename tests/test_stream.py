@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,7 @@ from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper, Engine, Swapped
 from faceswap_lab.models.stream import swap_frames as stream
-from faceswap_lab.models.stream.colour_match import Colour
+from faceswap_lab.models.stream.colour_match import Colour, keep_grey
 from faceswap_lab.models.stream.device_canvas import DeviceCanvas
 from faceswap_lab.models.stream.host_canvas import border_window
 from faceswap_lab.models.stream.probes import source_of
@@ -390,3 +391,67 @@ def test_settings_that_make_no_stream_are_refused() -> None:
         with pytest.raises(ValueError, match="every 1 to 60"):
             replace(StreamConfig(), **wrong)
     assert replace(StreamConfig(), batch=8, every=5).batch_size == 10
+
+
+class Painted(WarpSwapper):
+    """Paints every face red, as a swapper with colours of its own would a grey one."""
+
+    def __call__(self, crops: Any, codes: Any, which: Any) -> Swapped:
+        red = torch.zeros_like(crops.pixels)
+        red[:, 0] = 0.25 + crops.pixels[:, 0] / 2
+        return Swapped(pixels=red, mask=torch.ones_like(crops.pixels[:, :1]))
+
+
+@pytest.mark.parametrize("colour", ["none", "mean", "reinhard"])
+def test_a_black_and_white_picture_stays_one(
+    colour: Colour, takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any
+) -> None:
+    """A frame of its own decides: colour returns with the colour of the target."""
+    grey = [np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2) for image in takes[0]]
+    mixed = [grey[0], takes[0][1], grey[2]]
+    got = [each.frame.image for each in run(Shown(mixed, "test:grey"), engine, codes, Painted(), batch=2, colour=colour)]
+    apart = [int(np.ptp(image.astype(int), axis=2).max()) for image in got]
+    assert apart[0] == apart[2] == 0
+    assert apart[1] > 60
+    for image, before in zip(got, mixed, strict=True):
+        assert np.abs(image.astype(int) - before).max() > 10, "a face is swapped in each"
+
+
+def test_noise_of_a_codec_is_grey_and_dim_colours_are_none() -> None:
+    rng = np.random.default_rng(0)
+    luma = rng.integers(40, 200, (64, 64, 1))
+    for spread, is_kept in ((2, False), (8, True)):
+        pixels = torch.from_numpy((luma + rng.integers(0, spread + 1, (64, 64, 3))).astype(np.float32) / 255).permute(2, 0, 1)[None]
+        crops = stream.Crops(pixels=pixels, frame_to_crop=np.eye(2, 3)[None], frame_index=np.zeros(1, np.int64), template="face")
+        out = keep_grey(crops, Swapped(pixels=torch.rand(1, 3, 64, 64))).pixels
+        assert bool((out[:, 0] != out[:, 1]).any()) == is_kept
+
+
+def swaying(takes: list[list[np.ndarray]]) -> Shown:
+    """Two people side by side; now the one is nearer, now the other."""
+    rows = []
+    for i, pair in enumerate(zip(takes[1], takes[3], strict=True)):
+        halves = []
+        for image, side in zip(pair, (192, 180) if i % 2 else (180, 192), strict=True):
+            half = np.full((200, 200, 3), 90, np.uint8)
+            half[:side, :side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+            halves.append(half)
+        rows.append(np.concatenate(halves, axis=1))
+    return Shown(rows, "test:two")
+
+
+def test_the_swap_stays_on_one_person_also_when_it_is_resumed(
+    takes: list[list[np.ndarray]], engine: OfflineEngine, codes: Any
+) -> None:
+    footage = swaying(takes)
+    sides = [largest(engine.detect(frame)).boxes[0, 0] > 200 for frame in footage.frames()]
+    assert len(set(sides)) == 2, "the largest face is now left, now right"
+    whole = list(run(footage, engine, codes, batch=2, select="largest"))
+    places = [float(each.faces.boxes[0, 0]) for each in whole]
+    assert {place > 200 for place in places} == {sides[0]}
+    assert {each.num_left for each in whole} == {1}
+    assert str(whole[0].followed) == f"face {1 + sides[0]} of 2 from the left in frame 0"
+    resumed = list(run(footage, engine, codes, batch=2, select="largest", start=4))
+    for one, other in zip(resumed, whole[4:], strict=True):
+        np.testing.assert_array_equal(one.frame.image, other.frame.image)
+        assert one.followed == other.followed

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from faceswap_lab.errors import MediaError, StorageError
 from faceswap_lab.faces.frame import ColourTags, Frame, write_still
+from faceswap_lab.faces.sound.tracks import check_sound
 from faceswap_lab.faces.video import encode, read_metadata
 from tests.media import number_of, numbered, open_clip, sound_packets, tags_of, write_tracks, write_video
 
@@ -211,8 +212,10 @@ def test_every_sound_track_is_copied_in_order_with_its_language(tmp_path, kind):
     write_tracks(source, tmp_path / "one.mp4", given)
     clip = open_clip(source)
     encode(tmp_path / "out.mp4", clip.frames(), fps=25, audio_from=source, audio_at_s=clip.start_s)
-    expected = [(codec, *tags) for codec, (_, *tags) in zip(["aac", "aac", "ac3"], tracks, strict=True)]
-    assert tags_of(source) == tags_of(tmp_path / "out.mp4") == expected
+    titled = [(codec, *tags) for codec, (_, *tags) in zip(["aac", "aac", "ac3"], tracks, strict=True)]
+    assert tags_of(source) == titled
+    expected = [(codec, language, None) for codec, language, _ in titled]
+    assert tags_of(tmp_path / "out.mp4") == expected, "a title may name who is not to be named"
     for track in range(3):
         before, after = sound_packets(source, track), sound_packets(tmp_path / "out.mp4", track)
         assert len(before) - len(after) <= 2
@@ -233,6 +236,84 @@ def test_a_track_that_mp4_cannot_hold_is_refused_by_number(tmp_path):
     with pytest.raises(MediaError, match=r"pcm_s16le in sound track 2 of 2.*-map 0:a"):
         encode(tmp_path / "b.mp4", footage(), fps=25, audio_from=tmp_path / "a.mkv")
     assert not (tmp_path / "b.mp4").exists()
+
+
+@pytest.mark.parametrize("sound", ["copy", "encode"])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_no_text_of_the_sound_travels(tmp_path, sound, lossless):
+    """Title, comment, a language that is none: .mkv takes any text. The tags of the container stay behind as well."""
+    write_video(tmp_path / "one.mkv", num_frames=25, sound_s=1.0)
+    named = {"title": "Jane Doe lavalier", "comment": "Jane Doe at home", "language": "Jane Doe", "artist": "Jane Doe"}
+    write_tracks(tmp_path / "named.mkv", tmp_path / "one.mkv", [(tmp_path / "one.mkv", named)])
+    assert b"Jane Doe lavalier" in (tmp_path / "named.mkv").read_bytes()
+    out = tmp_path / ("out.mkv" if lossless else "out.mp4")
+    encode(out, list(footage()), fps=25, audio_from=tmp_path / "named.mkv", sound=sound, lossless=lossless)
+    assert sound_packets(out)
+    assert b"Jane" not in out.read_bytes()
+
+
+def samples_of(path, track=0):
+    """(samples of the first channel, their rate), as a player plays them: from the time 0 on."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(container.streams.audio[track]))
+    rate = frames[0].sample_rate
+    played = np.zeros(round(max(frame.pts * frame.time_base for frame in frames) * rate) + 8192, np.float32)
+    for frame in frames:
+        start = round(frame.pts * frame.time_base * rate)
+        block = frame.to_ndarray()[0].astype(np.float32)
+        played[max(start, 0) : start + len(block)] = block[max(-start, 0) :]
+    return played, rate
+
+
+@pytest.mark.parametrize(("start", "at_s"), [(0, 0.0), (25, 1.0)])
+def test_encoded_sound_stays_with_its_pictures(tmp_path, start, at_s):
+    """A click at 1.5 s of a PCM track, which .mp4 cannot hold, is heard at that time of the pictures, also from a cut on."""
+    source = tmp_path / "click.mkv"
+    write_video(tmp_path / "pictures.mp4", num_frames=75)
+    with av.open(str(tmp_path / "click.wav"), "w") as output:
+        stream = output.add_stream("pcm_s16le", rate=44_100, layout="mono")
+        click = np.zeros((1, 3 * 44_100), np.int16)
+        click[0, 66_150 : 66_150 + 441] = 20_000
+        sound = av.AudioFrame.from_ndarray(click, format="s16", layout="mono")
+        sound.sample_rate, sound.pts, sound.time_base = 44_100, 0, Fraction(1, 44_100)
+        output.mux(stream.encode(sound))
+        output.mux(stream.encode())
+    write_tracks(source, tmp_path / "pictures.mp4", [(tmp_path / "click.wav", {"language": "deu"})])
+    part = open_clip(source).cut(start, 60)
+    encode(tmp_path / "out.mp4", part.frames(), fps=25, audio_from=source, audio_at_s=part.start_s, sound="encode")
+    assert tags_of(tmp_path / "out.mp4") == [("aac", "deu", None)]
+    played, rate = samples_of(tmp_path / "out.mp4")
+    heard = np.flatnonzero(np.abs(played) > 0.2)
+    assert heard[0] / rate == pytest.approx(1.5 - at_s, abs=0.003)
+    assert heard[-1] / rate == pytest.approx(1.51 - at_s, abs=0.003)
+    end_s = float(max(when for when, _ in sound_packets(tmp_path / "out.mp4")))
+    assert end_s == pytest.approx(60 / 25 - at_s, abs=0.05), "it ends with the pictures"
+
+
+def test_sound_can_be_left_out(tmp_path):
+    write_video(tmp_path / "a.mkv", num_frames=5, sound_s=0.2, sound_codec="pcm_s16le")
+    encode(tmp_path / "out.mp4", footage(), fps=25, audio_from=tmp_path / "a.mkv", sound="none")
+    assert tags_of(tmp_path / "out.mp4") == []
+
+
+@pytest.mark.parametrize(("codec", "refused"), [("aac", False), ("ac3", False), ("flac", False), ("pcm_s16le", True)])
+def test_what_a_container_holds_is_known_before(tmp_path, codec, refused):
+    write_video(tmp_path / "a b.mkv", num_frames=5, sound_s=0.3, sound_codec=codec)
+    if refused:
+        with pytest.raises(MediaError, match=r'a b\.mkv with .*sound="encode"'):
+            check_sound(tmp_path / "a b.mkv", "copy")
+        check_sound(tmp_path / "a b.mkv", "copy", lossless=True)
+    else:
+        check_sound(tmp_path / "a b.mkv", "copy")
+    check_sound(tmp_path / "a b.mkv", "encode")
+
+
+def test_the_container_itself_is_asked(tmp_path, monkeypatch):
+    """A codec that is listed may still not fit: the muxer refuses it before the first picture."""
+    monkeypatch.setattr("faceswap_lab.faces.sound.tracks._IN_MP4", frozenset({"pcm_u8"}))
+    write_video(tmp_path / "a.avi", num_frames=5, sound_s=0.3, sound_codec="pcm_u8")
+    with pytest.raises(MediaError, match=r"a\.avi with pcm_u8 \(.*does not support"):
+        check_sound(tmp_path / "a.avi", "copy")
 
 
 TAGS = [

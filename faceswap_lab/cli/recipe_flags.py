@@ -7,10 +7,10 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
 from faceswap_lab.cli.parsing import Parser
+from faceswap_lab.files import user_path
 from faceswap_lab.runs.fields import FieldInfo, fields_of, from_text, replaced
 
 R = TypeVar("R")
@@ -49,7 +49,7 @@ def read_recipe(cls: type[R], path: str) -> R:
     """A recipe from its file. Errors as in `from_json`; OSError for a file that cannot be read."""
     from faceswap_lab.runs.recipe import from_json
 
-    return from_json(cls, Path(path).read_text(encoding="utf-8"))
+    return from_json(cls, user_path(path).read_text(encoding="utf-8"))
 
 
 def changes(options: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from pydantic import BaseModel, ConfigDict
 
 from faceswap_lab.errors import FaceError
@@ -130,6 +130,12 @@ class Corrected:
     faces: Faces
     row: int | None = None
     moved: Bool[np.ndarray, " 5"] = field(default_factory=lambda: np.zeros(5, bool))
+
+    def only(self, rows: Int64[np.ndarray, " k"]) -> "Corrected":
+        """These of the faces, in this order."""
+        if self.row is None or self.row not in rows:
+            return Corrected(faces=self.faces[rows])
+        return replace(self, faces=self.faces[rows], row=int(np.flatnonzero(rows == self.row)[0]))
 
 
 def selected(frame: Corrected, select: Select = "largest") -> Corrected:

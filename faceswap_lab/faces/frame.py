@@ -21,7 +21,7 @@ from jaxtyping import UInt8
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps, PngImagePlugin
 
-from faceswap_lab.errors import MediaError, storing
+from faceswap_lab.errors import MediaError, fitting, storing
 from faceswap_lab.faces import remedies
 
 log = logging.getLogger(__name__)
@@ -122,12 +122,13 @@ def read_still(path: Path) -> Image:
 
     The format is detected from the content, whatever the suffix. Palette and greyscale become RGB; a fully opaque alpha channel is
     dropped; an unusable colour profile is ignored with a logged warning. MediaError for anything ambiguous or lossy: transparency,
-    more than 8 bits per channel, CMYK, animations, HEIC, more than `MAX_PIXELS`, broken files.
+    more than 8 bits per channel, CMYK, animations, HEIC, more than `MAX_PIXELS` or the memory holds, broken files.
     """
     found = _sniff(path)
     with _opened(path, found) as picture:
         _refuse(path, picture, found)
-        return _to_rgb(path, ImageOps.exif_transpose(picture))
+        with fitting(path.name, (picture.height, picture.width)):
+            return _to_rgb(path, ImageOps.exif_transpose(picture))
 
 
 @contextmanager

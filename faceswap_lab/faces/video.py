@@ -1,4 +1,4 @@
-"""Video encoding: exact timestamps, correctly tagged colours, stream-copied audio, metadata that can be read back."""
+"""Video encoding: exact timestamps, correctly tagged colours, audio copied or encoded, metadata that can be read back."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,19 +13,15 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange
 
-from faceswap_lab.errors import MediaError, storage_error
+from faceswap_lab.errors import MediaError, storage_error, too_little_memory
 from faceswap_lab.faces import frame as stills
-from faceswap_lab.faces import remedies
 from faceswap_lab.faces.decode import (
     MATRICES,
     PRECISE,
     PRIMARIES,
     TRANSFERS,
     YCBCR,
-    ffmpeg_errors,
-    open_container,
     opened,
-    timeline_start,
     to_swscale,
 )
 from faceswap_lab.faces.frame import (
@@ -38,9 +34,8 @@ from faceswap_lab.faces.frame import (
     still_format,
     written_whole,
 )
+from faceswap_lab.faces.sound.tracks import Sound, Track, open_tracks
 
-# Audio codecs that players support in .mp4; few can play files with others.
-_SOUND_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 _CONTAINER_KEYS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration"})
 # A keyframe at least every second, so that seeking to a frame decodes few others.
 _KEYFRAME_EVERY_S = 1.0
@@ -54,6 +49,7 @@ def encode(
     fps: float | Fraction,
     audio_from: Path | None = None,
     audio_at_s: float | None = None,
+    sound: Sound = "copy",
     colour: ColourTags | None = None,
     metadata: Mapping[str, str] | None = None,
     lossless: bool = False,
@@ -66,19 +62,20 @@ def encode(
     .mkv exactly at a constant rate, else to Matroska's milliseconds). `fps` sets the time base and the last frame's duration.
     Lossy colours are 4:2:0, coded and tagged with the matrix and range of `colour`; unspecified ones are BT.709, limited range.
     Odd sides are padded by repeating a row or column.
-    All audio tracks of `audio_from` are stream-copied with language and title, over the time span of the frames; `audio_at_s` is
-    the time of the first frame on that file's clock (None: the frame's own time).
+    All audio tracks of `audio_from` are copied packet by packet, encoded as AAC or left out, as `sound` says, over the time span of
+    the frames; `audio_at_s` is the time of the first frame on that file's clock (None: the frame's own time). Their languages are
+    kept, their titles and other tags are not.
     `size` is (height, width); by default the first frame's. `max_bits_per_s` limits the mean bit rate of each second of lossy video
     at the expense of quality (x264's VBV; missed where even the coarsest quantisation needs more).
     Returns `path`, which is written atomically.
 
     ValueError for frames of another size, times that do not increase, or fps not above 0. MediaError for no frames, an unsuitable
-    suffix, or audio that .mp4 cannot contain. StorageError if the system refuses the file.
+    suffix, or audio that cannot be written so (see `sound.tracks.check_sound`). StorageError if the system refuses the file.
     """
     if not fps > 0:
         raise ValueError(f"fps must be above 0, got {fps}")
     checked = check_metadata(metadata or {})
-    _check_suffix(path, lossless)
+    check_suffix(path, lossless=lossless)
     remaining = iter(frames)
     first = next(remaining, None)
     if first is None:
@@ -86,13 +83,14 @@ def encode(
     form = _Form(size=size or first.size, clock=_Clock(fps), coding=_Coding.of(colour), lossless=lossless, rate=max_bits_per_s)
     with written_whole(path) as temporary, ExitStack() as stack:
         at_s = first.time_s if audio_at_s is None else audio_at_s
-        tracks = _tracks(audio_from, at_s, lossless=lossless, stack=stack) if audio_from is not None else []
-        with _writing(path):
+        tracks = open_tracks(audio_from, at_s, sound, lossless=lossless, stack=stack) if audio_from is not None else []
+        with _writing(path, form.size):
             _write(temporary.absolute(), chain([first], remaining), tracks, checked, form)
     return path
 
 
-def _check_suffix(path: Path, lossless: bool) -> None:
+def check_suffix(path: Path, *, lossless: bool = False) -> None:
+    """MediaError for a name that does not end in .mp4 or, if `lossless`, in .mkv."""
     suffix, kind = (".mkv", "lossless") if lossless else (".mp4", "lossy")
     if path.suffix.lower() != suffix:
         raise MediaError(
@@ -101,10 +99,13 @@ def _check_suffix(path: Path, lossless: bool) -> None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Converts FFmpeg errors, which name the temporary file, to LabErrors that name `path`."""
+def _writing(path: Path, size: tuple[int, int]) -> Iterator[None]:
+    """Converts FFmpeg errors, which name the temporary file, to LabErrors that name `path` or the frames' size (height, width)."""
     try:
         yield
+    except (av.MemoryError, av.ExternalError) as error:
+        # x264 does not say why it cannot start: for frames that it takes, only memory can be lacking.
+        raise too_little_memory("the encoder's frames", size, str(error)) from error
     except av.FFmpegError as error:
         if isinstance(error, OSError):
             raise storage_error(OSError(error.errno, error.strerror), path) from error
@@ -178,7 +179,7 @@ class _Form:
     rate: int | None = None
 
 
-def _write(path: Path, frames: Iterator[Frame], tracks: "list[_Track]", metadata: dict[str, str], form: _Form) -> None:
+def _write(path: Path, frames: Iterator[Frame], tracks: list[Track], metadata: dict[str, str], form: _Form) -> None:
     # Otherwise the Matroska muxer writes a random UID: equal frames must give equal bytes.
     options = {"fflags": "bitexact"} if form.lossless else {"movflags": "faststart+use_metadata_tags"}
     with av.open(str(path), "w", options=options) as output:
@@ -192,6 +193,9 @@ def _write(path: Path, frames: Iterator[Frame], tracks: "list[_Track]", metadata
                     output.mux(packet)
             output.mux(stream.encode(picture))
         output.mux(stream.encode())
+        for track in tracks:
+            for packet in track.finish():
+                output.mux(packet)
 
 
 def _add_stream(output: Any, form: _Form) -> Any:
@@ -252,87 +256,3 @@ def _to_yuv(image: Image, coding: _Coding) -> Any:
     picture.color_primaries, picture.color_trc = coding.primaries, coding.transfer
     picture.colorspace, picture.color_range = coding.matrix, 2 if coding.is_full else 1
     return picture
-
-
-def _tracks(path: Path, at_s: float, *, lossless: bool, stack: ExitStack) -> "list[_Track]":
-    """All audio tracks of a file, closed by `stack`. MediaError if there is none or the output container does not support one."""
-    with opened(path) as container:
-        codecs = [getattr(stream.codec_context, "name", "an unknown codec") for stream in container.streams.audio]
-    if not codecs:
-        raise MediaError(expected="a sound track to copy", got=f"{path.name} without one", remedy="leave audio_from out")
-    for number, codec in enumerate(codecs):
-        if not lossless and codec not in _SOUND_IN_MP4:
-            which = f" in sound track {number + 1} of {len(codecs)}" if len(codecs) > 1 else ""
-            got = f"{path.name} with {codec}{which}"
-            raise MediaError(
-                expected="audio that .mp4 can contain (AAC, MP3, AC-3, …)", got=got, remedy=f"run {remedies.sound_to_aac(path)}"
-            )
-    tracks = [stack.enter_context(_Track(path, number, at_s, keep_early=not lossless)) for number in range(len(codecs))]
-    # .mp4 cannot describe some codecs without a packet of theirs.
-    return [track for track in tracks if not track.is_over]
-
-
-class _Track:
-    """Stream copy of one audio track of a file, from `at_s` (s on the file's clock) onwards.
-
-    Each track opens the file separately: if tracks are poorly interleaved, no packets have to be buffered.
-    """
-
-    def __init__(self, path: Path, number: int, at_s: float, *, keep_early: bool) -> None:
-        self._path, self._keep_early = path, keep_early
-        with ffmpeg_errors(path):
-            self._container = open_container(path)
-        self._shift = timeline_start(self._container) + Fraction(at_s)
-        self._stream = self._container.streams.audio[number]
-        self._packet_iterator = self._packets()
-        self._next: Any = next(self._packet_iterator, None)
-        self._out: Any = None
-
-    def __enter__(self) -> "_Track":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._container.close()
-
-    def add_to(self, output: Any) -> None:
-        """Adds a stream with the same codec, language, title and disposition to `output`."""
-        self._out = output.add_stream_from_template(self._stream)
-        tags = {key.lower(): text for key, text in self._stream.metadata.items()}
-        # .mp4 stores a track's title as its name.
-        known = {"language": tags.get("language"), "title": tags.get("title") or tags.get("name")}
-        self._out.metadata.update({key: text for key, text in known.items() if text})
-        self._out.disposition = self._stream.disposition
-
-    @property
-    def is_over(self) -> bool:
-        """Whether no packets are left."""
-        return self._next is None
-
-    def until(self, end_s: float) -> Iterator[Any]:
-        """The packets that start before `end_s`, with timestamps; both relative to the track's start."""
-        while self._next is not None and self._start_of(self._next) < end_s:
-            packet, self._next = self._next, next(self._packet_iterator, None)
-            ticks = round(self._shift / packet.time_base)
-            packet.pts, packet.dts, packet.stream = packet.pts - ticks, packet.pts - ticks, self._out
-            yield packet
-
-    def _packets(self) -> Iterator[Any]:
-        """The audible packets and the one before, which decoders need: .mp4 hides it, in Matroska it would shift the video."""
-        early: Any = None
-        with ffmpeg_errors(self._path):
-            for packet in self._container.demux(self._stream):
-                if not packet.size or packet.pts is None:
-                    continue
-                if self._start_of(packet) < 0:
-                    early = packet
-                    continue
-                if early is not None and self._keep_early:
-                    yield early
-                early = None
-                yield packet
-        if early is not None and self._keep_early and self._start_of(early) + (early.duration or 0) * early.time_base > 0:
-            yield early
-
-    def _start_of(self, packet: Any) -> Fraction:
-        when: Fraction = packet.pts * packet.time_base - self._shift
-        return when

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from faceswap_lab import telemetry, threads
-from faceswap_lab.errors import DeviceError, LabError, RunError
+from faceswap_lab.errors import DeviceError, LabError, ManifestError, RunError
 from faceswap_lab.files import cache_folder, lab_root
 from faceswap_lab.maintenance.wheels import Wheel
 from faceswap_lab.runs.quota import VARIABLE as QUOTA
@@ -83,7 +83,7 @@ def examine(device: str = "auto") -> list[Finding]:
 
     Raises ValueError for a device name that torch does not know.
     """
-    root = _lab()
+    # Each check asks for the root: where there is no home folder, that is a finding too.
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("python", lambda: judge_python(sys.version_info[:3])),
         ("torch", lambda: judge_torch(_hardware())),
@@ -97,8 +97,9 @@ def examine(device: str = "auto") -> list[Finding]:
         ("weights", _weights),
         ("insightface", _insightface),
         ("head pack", _head_pack),
-        ("lab root", lambda: _root(root)),
-        ("audit log", lambda: _audit_log(root)),
+        ("lab root", lambda: _root(_lab())),
+        ("manifests", lambda: judge_manifests(*_manifests(_lab()))),
+        ("audit log", lambda: _audit_log(_lab())),
         ("memory", lambda: judge_memory(_memory())),
         ("cores", lambda: judge_cores(threads.cores(), os.environ.get("OMP_NUM_THREADS", ""))),
         ("threads", lambda: judge_threads(late=threads.torch_was_first(), spins=os.environ.get("GOMP_SPINCOUNT", ""))),
@@ -292,6 +293,17 @@ def judge_root(root: Path, *, writable: bool, free: int, runs: int, limit: int |
     return Finding(name="lab root", state="ok", found=found)
 
 
+def judge_manifests(num_files: Mapping[str, int], faults: Sequence[ManifestError]) -> Finding:
+    """`num_files` of each manifest that can be read, and what is wrong with the others. A faulty one blocks its own files."""
+    count = len(num_files)
+    sound = f"{count} manifest{'' if count == 1 else 's'} with {sum(num_files.values())} files"
+    if not faults:
+        return Finding(name="manifests", state="ok", found=f"{sound}, all readable")
+    found = f"{sound} readable; but {'; '.join(fault.got for fault in faults)}"
+    remedy = f"{'; '.join(dict.fromkeys(fault.remedy for fault in faults))}: until then nothing that they list is admitted"
+    return Finding(name="manifests", state="problem", found=found, remedy=remedy)
+
+
 def judge_audit(*, lines: int, bad_line: int | None, reason: str) -> Finding:
     """The result of `audit.verify`: the number of valid lines, and the first invalid one."""
     if bad_line is None:
@@ -471,6 +483,27 @@ def _root(root: Path | None) -> Finding:
     free = shutil.disk_usage(nearest).free
     writable = _writable(root) and _writable(root / "runs")
     return judge_root(root, writable=writable, free=free, runs=size_of(root / "runs"), limit=limit)
+
+
+def _manifests(root: Path | None) -> tuple[dict[str, int], list[ManifestError]]:
+    """The number of files of each readable manifest, and the errors of the others and of files that two of them list."""
+    from faceswap_lab.trust.consent.manifest import manifest_files, read_manifest
+
+    num_files: dict[str, int] = {}
+    faults: list[ManifestError] = []
+    listed: dict[str, str] = {}
+    for name, path in ({} if root is None else manifest_files(root)).items():
+        try:
+            entries = read_manifest(path)[1]
+        except ManifestError as error:
+            faults.append(error)
+            continue
+        num_files[name] = len(entries)
+        for entry in entries:
+            if (other := listed.setdefault(entry.sha256, entry.label)) != entry.label:
+                got = f"{other} and {entry.label} list the same file"
+                faults.append(ManifestError(expected="one entry for each file", got=got, remedy="remove all but one of the rows"))
+    return num_files, faults
 
 
 def _audit_log(root: Path | None) -> Finding:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from faceswap_lab.errors import WeightsError
+from faceswap_lab.files import user_path
 from faceswap_lab.models.engines.insight import InsightEngine
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper, Engine
@@ -56,10 +57,10 @@ def check_points(engine: Engine, swapper: AnySwapper) -> None:
 def _file(name: str) -> Path:
     if not name.startswith(INSWAPPER) or name == INSWAPPER:
         raise ValueError(f"no swapper is called {name!r}; use warp, a train run's id, or inswapper: and an ONNX file")
-    return Path(name.removeprefix(INSWAPPER)).expanduser()
+    return user_path(name.removeprefix(INSWAPPER))
 
 
 def _folder(name: str) -> Path:
     if name == bundled.NAME:
         return bundled.path()
-    return restricted.path(name) if name in restricted.PACKS else Path(name).expanduser()
+    return restricted.path(name) if name in restricted.PACKS else user_path(name)

@@ -1,5 +1,6 @@
 """Export, the only way for results out of the lab: the gate, the mark, the log line, and only then the file."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,11 +8,12 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceswap_lab.errors import ConsentError, MediaError, ProvenanceError, storing
+from faceswap_lab.errors import ConsentError, LabError, MediaError, ProvenanceError, storing
 from faceswap_lab.faces import frame as stills
 from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import ColourTags, Frame
+from faceswap_lab.faces.sound.tracks import Sound
 from faceswap_lab.files import locked, put_in_place, sha256_file, sha256_text
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.gate import Permission, Subject, permission_for
@@ -41,6 +43,7 @@ def export(
     root: Path,
     audio_from: Path | None = None,
     audio_at_s: float = 0.0,
+    sound: Sound | None = None,
     colour: ColourTags | None = None,
     lossless: bool = False,
     accept: Unchanged | None = None,
@@ -50,15 +53,52 @@ def export(
 
     `made` must be the result that `lineage` is about, under the grant that its run issued: what an export says of itself follows
     from these. The suffix selects a still (.png, .jpg: one frame) or a clip, whose sound and colour tags are those of
-    `video.encode`. An older export of that name is replaced; any other file is not.
+    `video.encode`; `sound` None is `default_sound`. An older export of that name is replaced; any other file is not.
     Raises `ConsentError` if an entry was withdrawn or has expired since, or if a person who is to be anonymised is left in some
-    frames and `accept` does not say in exactly how many; `ProvenanceError` if the mark cannot be read back.
+    frames and `accept` does not say in exactly how many; `ProvenanceError` if the mark cannot be read back; `MediaError` as of
+    `check_destination`, or for sound that cannot be written so.
     """
     permission = _permission([lineage], path, root, accept, today, of=made)[0]
+    check_destination(path, len(made), lossless=lossless)
     with _outgoing(path, root) as temporary:
-        metadata = metadata_of(lineage, permission)
-        _write_marked(made, temporary, metadata, audio_from=audio_from, audio_at_s=audio_at_s, colour=colour, lossless=lossless)
+        metadata, sound = metadata_of(lineage, permission), sound or default_sound(permission)
+        _write_marked(
+            made,
+            temporary,
+            metadata,
+            audio_from=audio_from,
+            audio_at_s=audio_at_s,
+            sound=sound,
+            colour=colour,
+            lossless=lossless,
+        )
         return _let_out(temporary, path, [(lineage, permission)], root)
+
+
+def default_sound(permission: Permission) -> Sound:
+    """Copied, but left out where a real person is made unrecognisable: a voice identifies, so it leaves only when asked for."""
+    return "none" if permission.anonymises else "copy"
+
+
+def check_destination(path: Path, num_frames: int, *, is_frame: bool = False, lossless: bool = False) -> None:
+    """Raise `MediaError` if `export` would refuse this file name for `num_frames` frames (or a single `Frame`).
+
+    Costs nothing, so that it can be asked before the work: the suffix, and a file there that is no older export.
+    """
+    if path.suffix.lower() not in STILLS:
+        if is_frame:
+            raise MediaError(expected="a still's suffix (.png, .jpg)", got=path.name, remedy="choose one of them")
+        video.check_suffix(path, lossless=lossless)
+    elif num_frames != 1:
+        raise MediaError(
+            expected=f"one frame for a still such as {path.name}",
+            got=f"{num_frames} frames",
+            remedy=f"export as {path.stem}.mp4, or export one frame",
+        )
+    if path.is_dir():
+        raise MediaError(expected="the name of a file", got=f"{path}, a folder", remedy="add a file name, such as swap.mp4")
+    with storing(path):
+        _refuse_others(path)
 
 
 def export_file(
@@ -177,8 +217,17 @@ def _outgoing(path: Path, root: Path) -> Iterator[Path]:
         stills.remove_leftovers(temporary)
         try:
             yield temporary
+        except LabError as error:
+            raise _about(path, temporary, error) from error
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _about(path: Path, temporary: Path, error: LabError) -> LabError:
+    """The same error about the file that the user named, where it is about a hidden temporary one."""
+    hidden = re.compile(rf"\.*{re.escape(temporary.stem.lstrip('.'))}(\.[0-9a-f]{{8}})?{re.escape(temporary.suffix)}")
+    said = {part: hidden.sub(lambda _: path.name, getattr(error, part)) for part in ("expected", "got", "remedy")}
+    return type(error)(**said)
 
 
 def _refuse_others(path: Path) -> None:
@@ -198,6 +247,7 @@ def _write_marked(
     *,
     audio_from: Path | None = None,
     audio_at_s: float = 0.0,
+    sound: Sound = "copy",
     colour: ColourTags | None = None,
     lossless: bool = False,
 ) -> None:
@@ -207,8 +257,7 @@ def _write_marked(
     manifest (C2PA) would come after it, because it covers the bytes of the finished file.
     """
     if path.suffix.lower() not in STILLS:
-        if isinstance(made, Frame):
-            raise MediaError(expected="a still's suffix (.png, .jpg)", got=path.suffix, remedy="choose one of them")
+        assert not isinstance(made, Frame), "refused by check_destination"
         video.encode(
             path,
             made.frames(),
@@ -216,13 +265,12 @@ def _write_marked(
             size=made.size,
             audio_from=audio_from,
             audio_at_s=audio_at_s,
+            sound=sound,
             colour=colour,
             metadata=metadata,
             lossless=lossless,
         )
         return
-    if not isinstance(made, Frame) and len(made) != 1:
-        raise MediaError(expected="one frame for a still", got=f"{len(made)} frames", remedy="export as .mp4, or export one frame")
     still = made if isinstance(made, Frame) else made[0]
     stills.write_still(path, still.image, metadata=metadata)
 

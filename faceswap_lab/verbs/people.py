@@ -12,7 +12,7 @@ from faceswap_lab.actors.splits import check_trainable
 from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces.faceset import Faceset, row_ranges
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
-from faceswap_lab.files import lab_root
+from faceswap_lab.files import lab_root, user_path
 from faceswap_lab.models import data_files
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
@@ -56,7 +56,7 @@ def admit(path: str | Path, *, who: str | None = None, basis: str | Basis | None
     Raises ConsentError, before any pixel is read, if there is neither.
     """
     root = lab_root()
-    return admit_file(Path(path), root=root, who=who, basis=basis, uses=tuple(uses), made_by=partial(maker_of, root))
+    return admit_file(user_path(path), root=root, who=who, basis=basis, uses=tuple(uses), made_by=partial(maker_of, root))
 
 
 def maker_of(root: Path, digest: str) -> str:

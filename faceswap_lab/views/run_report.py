@@ -14,6 +14,7 @@ from faceswap_lab.actors.cast import Take
 from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.files import user_path
 from faceswap_lab.runs.call import fields_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import export
@@ -102,7 +103,7 @@ def report(
     page = render_report(
         title=title, intro=" ".join(_INTRO.split()), sections=sections, key_numbers=_key_numbers(list(verdicts.values()))
     )
-    place = Path(path) if path is not None else swaps[0].path / "report.html"
+    place = user_path(path) if path is not None else swaps[0].path / "report.html"
     accept = Unchanged(frames=accept_frames, faces=accept_faces)
     lineages = [swap.lineage() for swap in swaps]
     return export.export_file(page, place, lineages=lineages, root=swaps[0].root, accept=accept).path

@@ -6,6 +6,7 @@ from typing import Any
 
 from faceswap_lab.cli.answers import Answer
 from faceswap_lab.cli.arguments import add_command, add_group, root
+from faceswap_lab.files import user_path
 
 
 def offer(commands: Any) -> None:
@@ -25,7 +26,7 @@ def offer(commands: Any) -> None:
     listed.add_argument("--count", type=int, default=10)
     show = add_command(actors, "show", _actors_show, "draw an actor's portrait", "faceswap-lab actors show 7 -o hero.png")
     show.add_argument("seed", type=int)
-    show.add_argument("--output", "-o", type=Path, default=None)
+    show.add_argument("--output", "-o", type=user_path, default=None)
 
 
 def _actors_list(options: argparse.Namespace) -> Answer:

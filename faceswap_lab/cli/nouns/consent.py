@@ -1,11 +1,11 @@
 """`consent`: declare, show and withdraw consents in this lab's manifests."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceswap_lab.cli.answers import Answer
 from faceswap_lab.cli.arguments import add_command, add_declaration, add_group, declaration, root
+from faceswap_lab.files import user_path
 
 if TYPE_CHECKING:
     from faceswap_lab.trust.consent.manifest import Manifest
@@ -39,7 +39,7 @@ def offer(commands: Any) -> None:
         "admit files: declare who is depicted in them, on what basis and for what uses",
         'faceswap-lab consent add jane.jpg --who "Jane Doe" --basis "consent: form of 3 May" --uses train --expires 2028-05-02',
     )
-    add.add_argument("paths", nargs="+", type=Path, metavar="FILE")
+    add.add_argument("paths", nargs="+", type=user_path, metavar="FILE")
     add_declaration(add, "files", uses="none, must be given", required=True)
     withdraw = add_command(
         consent,

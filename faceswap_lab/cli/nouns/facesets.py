@@ -1,13 +1,13 @@
 """`facesets`: faces gathered from your own files."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from faceswap_lab.cli.answers import Answer
 from faceswap_lab.cli.arguments import about, add_command, add_declaration, add_group, declaration
 from faceswap_lab.cli.nouns.consent import withdrawal
 from faceswap_lab.cli.recipe_flags import add_recipe, changes, recipe_of
+from faceswap_lab.files import user_path
 
 
 def offer(commands: Any) -> None:
@@ -23,7 +23,7 @@ def offer(commands: Any) -> None:
         'faceswap-lab facesets add ffpp ~/FaceForensics++ --layout ffpp --who "FF++ people" --basis "licence: terms signed by me"',
     )
     add.add_argument("name", help="the name of the set")
-    add.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files and folders")
+    add.add_argument("paths", nargs="+", type=user_path, metavar="PATH", help="files and folders")
     add.add_argument("--force", action="store_true", help="start a new run even if an identical one is finished")
     add_declaration(add, "files", uses="evaluate,train; add swap-source to swap their face")
     # FaceForensics++ is only listed in a manifest; none of its pictures is opened.

@@ -6,6 +6,7 @@ from typing import Any
 
 from faceswap_lab.cli.answers import Answer
 from faceswap_lab.cli.arguments import add_command, add_group, root
+from faceswap_lab.files import user_path
 
 
 def offer(commands: Any) -> None:
@@ -41,7 +42,7 @@ def offer(commands: Any) -> None:
         "faceswap-lab runs export train-3f9a -o train.zip",
     )
     export.add_argument("run", help="a run's id, or a prefix of it")
-    export.add_argument("--output", "-o", type=Path, metavar="FILE.zip", help="default: the run's id in the current folder")
+    export.add_argument("--output", "-o", type=user_path, metavar="FILE.zip", help="default: the run's id in the current folder")
     add_command(runs, "show", _runs_show, "one run", "faceswap-lab runs show train-3f9a", lab="read").add_argument("run")
 
 

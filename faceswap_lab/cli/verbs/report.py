@@ -6,6 +6,7 @@ from typing import Any
 
 from faceswap_lab.cli.answers import Answer
 from faceswap_lab.cli.arguments import acceptance, add_acceptance, add_command
+from faceswap_lab.files import user_path
 
 
 def offer(commands: Any) -> None:
@@ -18,7 +19,7 @@ def offer(commands: Any) -> None:
         "faceswap-lab report train-3f9a swap-52c1 evaluate-77ab -o report.html",
     )
     report.add_argument("runs", nargs="+", metavar="RUN", help="ids of train, swap and evaluate runs")
-    report.add_argument("--output", "-o", type=Path, default=Path("report.html"))
+    report.add_argument("--output", "-o", type=user_path, default=Path("report.html"))
     add_acceptance(report)
 
 

@@ -1,19 +1,20 @@
 """`swap`: put a face on a clip or a still, and export the result."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceswap_lab.cli.answers import Answer
-from faceswap_lab.cli.arguments import about, acceptance, add_acceptance, add_command, add_declaration, declaration, person
+from faceswap_lab.cli.arguments import about, acceptance, add_acceptance, add_command, add_declaration, declaration, person, root
 from faceswap_lab.cli.parsing import ArgumentValueError
 from faceswap_lab.cli.recipe_flags import add_recipe, recipe_of
 from faceswap_lab.errors import RunError
+from faceswap_lab.files import user_path
 
 if TYPE_CHECKING:
     from faceswap_lab.faces.corrections import Corrections
     from faceswap_lab.faces.footage import Clip, Excerpt, Footage
     from faceswap_lab.verbs.people import Person
+    from faceswap_lab.verbs.recipes import SwapRecipe
 
 
 def offer(commands: Any) -> None:
@@ -43,10 +44,15 @@ def offer(commands: Any) -> None:
     )
     swap.add_argument("--start", metavar="WHEN", help="first frame of the target file: seconds (1.5), or its number (frame:37)")
     swap.add_argument("--stop", metavar="WHEN", help="end of the stretch, exclusive: seconds or frame:N; default: the end")
-    swap.add_argument("--output", "-o", type=Path, help="where to export the result; default: in the run's folder")
+    swap.add_argument("--output", "-o", type=user_path, help="where to export the result; default: in the run's folder")
+    swap.add_argument(
+        "--sound",
+        choices=["copy", "encode", "none"],
+        help="the target's sound: copied, encoded as AAC, or left out; default: copy, but none if a real person is anonymised",
+    )
     add_acceptance(swap)
     add_declaration(swap, "a target file", uses="anonymise, or swap-target if the source is a real person")
-    add_recipe(swap, _recipe, short={"stream.select": "--select", "stream.every": "--every", "stream.colour": "--colour"})
+    add_recipe(swap, _recipe, short={f"stream.{name}": f"--{name}" for name in ("select", "every", "colour", "search")})
 
 
 def _recipe(_: str | None) -> object:
@@ -60,17 +66,19 @@ def _swap(options: argparse.Namespace) -> Answer:
     from faceswap_lab.verbs.swap.swap import swap
 
     source = person(options.source)
+    target, recipe = _target(options, source), recipe_of(options, SwapRecipe())
+    _check_output(options, target, source, recipe)
     run = swap(
-        _target(options, source),
+        target,
         source=source,
         swapper=options.swapper,
         corrections=_corrections(options.corrections) if options.corrections else None,
-        recipe=recipe_of(options, SwapRecipe()),
+        recipe=recipe,
         device=options.device,
         force=options.force,
     )
     output = options.output or run.path / ("swap.png" if run.summary["num_frames"] == 1 else "swap.mp4")
-    return about(run) | {"output": str(run.export(output, **acceptance(options)))}
+    return about(run) | {"output": str(run.export(output, sound=options.sound, **acceptance(options)))}
 
 
 def _corrections(text: str) -> "Corrections":
@@ -78,7 +86,7 @@ def _corrections(text: str) -> "Corrections":
     from faceswap_lab.faces.corrections import Corrections
     from faceswap_lab.verbs.swap.result import SwapRun
 
-    path = Path(text).expanduser()
+    path = user_path(text)
     if path.is_file():
         return Corrections.from_json(path.read_text(encoding="utf-8"))
     try:
@@ -89,6 +97,16 @@ def _corrections(text: str) -> "Corrections":
             got=f"{text!r}: {error.got}",
             remedy=error.remedy,
         ) from error
+
+
+def _check_output(options: argparse.Namespace, target: "Footage", source: "Person", recipe: "SwapRecipe") -> None:
+    """Ask before the work whatever the export would refuse after it."""
+    from faceswap_lab.trust.marks.metadata import Lineage
+    from faceswap_lab.verbs.people import subject_of
+    from faceswap_lab.verbs.swap.destination import check_output
+
+    about = Lineage(run="", source=subject_of(source), target=subject_of(target), trained=False)
+    check_output(options.output, target, preview=recipe.preview, sound=options.sound, about=about, root=root())
 
 
 def _target(options: argparse.Namespace, source: "Person") -> "Footage":

@@ -1,13 +1,13 @@
 """`train`: train a swapper of two people, or a pack of networks."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceswap_lab.cli.answers import Answer
 from faceswap_lab.cli.arguments import about, add_command, add_declaration, declaration, is_file, person
 from faceswap_lab.cli.parsing import ArgumentValueError
 from faceswap_lab.cli.recipe_flags import add_recipe, changes, read_recipe
+from faceswap_lab.files import user_path
 from faceswap_lab.runs.fields import replaced
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _named(name: str | None) -> "PairRecipe | PackRecipe | type[PairRecipe | Pac
     if name in (None, "smoke"):
         return recipes.smoke() if name else recipes.pair()
     assert name is not None
-    path = Path(name)
+    path = user_path(name)
     # A missing file is reported when it is read.
     packed = path.is_file() and '"sets"' in path.read_text(encoding="utf-8", errors="replace")
     return recipes.PackRecipe if packed else recipes.PairRecipe

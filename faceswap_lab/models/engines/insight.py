@@ -96,10 +96,16 @@ def open_pack(folder: Path) -> InsightPack:
         raise WeightsError(
             expected=f"a detector and a recogniser in {folder}",
             got=f"no {' and no '.join(sorted(lacking))} among {[graph.path.name for graph in networks.values()]}",
-            remedy="pass the folder of a complete pack, or use the engine `offline`",
+            remedy=f"pass the folder of a complete pack{_deeper(folder)}, or use the engine `offline`",
         )
     restricted.require_accepted(graph.sha256 for graph in networks.values())
     return InsightPack(folder=folder, networks=MappingProxyType(networks))
+
+
+def _deeper(folder: Path) -> str:
+    """A hint at the folders inside with ONNX files: archives of packs often unpack to one more folder."""
+    inside = sorted({path.parent for path in folder.glob("*/*.onnx")})
+    return f" (there are ONNX files in {', '.join(map(str, inside[:3]))})" if inside else ""
 
 
 def task_of(graph: Graph) -> str:

@@ -12,11 +12,12 @@ source's skin tone / the target's (`benchmarks/colour.py`; its README has SSIM a
     truth under another light              17.0 / 16.1    17.0 / 22.4    16.8 / 23.2
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from faceswap_lab.faces import blend
@@ -31,6 +32,9 @@ deviation in CIELAB (Reinhard's colour transfer, rct)."""
 # functions, has another white point.
 _TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _WHITE = (0.950456, 1.0, 1.088754)
+# Rec. 601, as OpenCV's conversion to grey.
+_LUMA = (0.299, 0.587, 0.114)
+_GREY_LEVELS, _GREY_SHARE, _GREY_STEP = 4, 0.01, 4
 EMPTY = 1e-3
 """Sum of a mask's pixels up to which it counts as empty."""
 
@@ -43,6 +47,33 @@ def seen_part(crops: Crops, swapped: Swapped) -> Float32[np.ndarray, "s s"] | No
     if swapped.mask is not None or crops.template not in blend.ELLIPSES:
         return None
     return blend.soft_mask(swapped.pixels.shape[-1], template=crops.template)
+
+
+def keep_grey(crops: Crops, swapped: Swapped) -> Swapped:
+    """The same output, grey where the crop is grey: a black-and-white picture stays one, whatever colours the swapper draws.
+
+    Grey is a crop with at most 1 % of pixels whose channels differ by more than 4 levels: black-and-white pictures, also from JPEG
+    and H.264, differ by 0, colour pictures at 15 % of their light or saturation still by 7 in the mean. A toned picture (sepia) has
+    colour, and is treated so: it cannot be told from one in coloured light.
+    """
+    sample = crops.pixels[:, :, ::_GREY_STEP, ::_GREY_STEP]
+    if sample.device.type == "cpu":
+        # In numpy, and at once: torch would wake its thread pool, and here nothing waits for a device.
+        is_grey = torch.from_numpy(_are_grey(sample.detach().numpy()))
+        if not is_grey.any():
+            return swapped
+    else:
+        chroma = sample.amax(1) - sample.amin(1)
+        is_grey = (chroma > _GREY_LEVELS / 255).float().mean((1, 2)) <= _GREY_SHARE
+    pixels = swapped.pixels.detach().float()
+    luma = _LUMA[0] * pixels[:, :1] + _LUMA[1] * pixels[:, 1:2] + _LUMA[2] * pixels[:, 2:]
+    return replace(swapped, pixels=torch.where(is_grey.to(pixels.device)[:, None, None, None], luma.expand_as(pixels), pixels))
+
+
+def _are_grey(pixels: Float32[np.ndarray, "n 3 h w"]) -> Bool[np.ndarray, " n"]:
+    chroma = pixels.max(axis=1) - pixels.min(axis=1)
+    grey: np.ndarray = (chroma > _GREY_LEVELS / 255).mean(axis=(1, 2)) <= _GREY_SHARE
+    return grey
 
 
 def match(

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 from faceswap_lab.errors import FaceError
-from faceswap_lab.faces.face import Faces, largest
+from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.protocols import Engine, Source
+from faceswap_lab.models.stream.followed import Selection
 
 _SURER = 0.03
 
@@ -44,12 +45,16 @@ def _sureness(frame: Frame, engine: Engine) -> float:
 
 
 def source_of(footage: Footage, engine: Engine, *, num_frames: int = 5, dense: bool = True) -> Source:
-    """A Source from evenly spaced frames of `footage`, one face each; frames without a face are skipped."""
+    """A Source from evenly spaced frames of `footage`, one face each, of one person; frames without a face are skipped.
+
+    Where a frame shows several people, it is the person of the largest face in the first frame that has one (see `Selection`).
+    """
+    looked = [footage[place] for place in _spread(footage, num_frames)]
+    found = [engine.detect(frame) for frame in looked]
+    selection = Selection(engine=engine, select="largest", apart=any(len(faces) > 1 for faces in found), linked=False)
     frames: list[Frame] = []
     faces: list[Faces] = []
-    for place in _spread(footage, num_frames):
-        frame = footage[place]
-        face = largest(engine.detect(frame))
+    for frame, face in zip(looked, selection.choose(looked, found), strict=True):
         if len(face):
             frames.append(frame)
             faces.append(engine.landmarks(frame, face) if dense else face)
@@ -57,7 +62,7 @@ def source_of(footage: Footage, engine: Engine, *, num_frames: int = 5, dense: b
 
 
 def gallery_of(footage: Footage, engine: Engine, *, num_frames: int = 8) -> np.ndarray:
-    """(n, d) unit embeddings of the largest face in evenly spaced frames of `footage`."""
+    """(n, d) unit embeddings of one person in evenly spaced frames of `footage`."""
     source: Source = source_of(footage, engine, num_frames=num_frames, dense=False)
     rows: Sequence[Faces] = [engine.embed(frame, face) for frame, face in zip(source.frames, source.faces, strict=True)]
     if not rows:

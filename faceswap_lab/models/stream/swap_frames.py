@@ -12,15 +12,18 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from faceswap_lab.faces.corrections import Corrected, Corrections, Select, selected
+from faceswap_lab.actors.cast import Take
+from faceswap_lab.faces.corrections import Corrected, Corrections, Select
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.track import follow
 from faceswap_lab.models import device as devices
+from faceswap_lab.models.engines import search
 from faceswap_lab.models.protocols import AnySwapper, Crops, Engine, Swapped
-from faceswap_lab.models.stream.colour_match import Colour
+from faceswap_lab.models.stream.colour_match import Colour, keep_grey
 from faceswap_lab.models.stream.device_canvas import DeviceCanvas
+from faceswap_lab.models.stream.followed import Followed, Selection
 from faceswap_lab.models.stream.host_canvas import HostCanvas
 from faceswap_lab.models.stream.manual import fitted
 from faceswap_lab.models.stream.stages import Stage, overlapped
@@ -30,12 +33,18 @@ T = TypeVar("T")
 _BATCHES_UNDER_WAY = 4
 # More faces than this in a batch are swapped and pasted in parts: a crowd's crops would fill the memory.
 _FACES_AT_ONCE = 64
+_LEAST_SEARCH = 160
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
-    """`batch` frames pass through a stage together; `select` determines which faces of a frame are swapped (see
-    `faces.corrections.selected`).
+    """`batch` frames pass through a stage together; `select` determines whose faces are swapped.
+
+    "largest" is one person through the whole footage: whose face is the largest in the first frame that shows one, or was manually
+    corrected there. "all" is everybody. In a frame that was corrected, the corrected face is swapped, whoever it is.
+
+    Frames are searched for faces with the long side at `search` pixels; larger finds smaller faces, and takes longer. At 0 it is
+    640, but half the frame's own for "all", so that faces of 24 pixels are found; never more than the frame's own.
 
     The detector runs on every `every`-th frame; in between, faces are tracked by optical flow, and detected again when lost.
     A face that appears in between is found up to `every - 1` frames late. At 1 the detector runs on each frame. It also runs on
@@ -49,24 +58,35 @@ class StreamConfig:
     select: Select = "largest"
     every: int = 1
     colour: Colour = "none"
+    search: int = 0
 
     def __post_init__(self) -> None:
         if self.batch < 1 or not 1 <= self.every <= 60:
             raise ValueError(f"batch must be at least 1 and every 1 to 60, got {self.batch} and {self.every}")
+        if self.search and self.search < _LEAST_SEARCH:
+            raise ValueError(f"search must be 0 or at least {_LEAST_SEARCH} pixels, got {self.search}")
 
     @property
     def batch_size(self) -> int:
         """Frames per batch: the smallest multiple of `every` that is at least `batch`."""
         return -(-self.batch // self.every) * self.every
 
+    def found_from(self, size: tuple[int, int]) -> int:
+        """About the width in pixels from which faces are found in frames of `size` (height, width); smaller ones are missed."""
+        return search.found_from(search.search_side(self.search, size, everybody=self.select == "all"), size)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SwappedFrame:
-    """A finished frame, the faces replaced in it (none: the frame is unchanged), and the number of others left."""
+    """A finished frame, the faces replaced in it (none: the frame is unchanged), and the number of others found and left.
+
+    `followed` is the person whose face it is, once one has been chosen out of the faces that there are.
+    """
 
     frame: Frame
     faces: Faces
     num_left: int
+    followed: Followed | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -75,6 +95,7 @@ class _Batch:
 
     frames: list[Frame]
     found: list[tuple[Faces, int]] = field(default_factory=list)
+    followed: Followed | None = None
     canvas: HostCanvas | DeviceCanvas | None = None
     swapped: list[tuple[Crops, Swapped]] = field(default_factory=list)
 
@@ -105,7 +126,12 @@ def swap_frames(
     added to `spent`: read, find, swap, colour (if matched), paste. An error in any of them, or an interrupt, stops all and is
     re-raised unchanged after the preceding frames; closing the iterator stops them too.
     """
-    finder = _Finder(engine=engine, swapper=swapper, config=config, corrections=corrections, origin=footage.origin)
+    # A take shows one actor, and a still is one frame: nobody has to be told apart.
+    selection = Selection(engine=engine, select=config.select, apart=not isinstance(footage, Take) and len(footage) > 1)
+    finder = _Finder(
+        engine=engine, swapper=swapper, config=config, corrections=corrections, origin=footage.origin, selection=selection
+    )
+    finder.settle(footage, start)
     # A video's frames are decoded for this reader alone; a still is cached by its clip, and an actor's frames by the take.
     owned = isinstance(footage, Clip | Excerpt) and len(footage) > 1
     painter = _Painter(swapper=swapper, codes=codes, colour=config.colour, device=device, owned=owned)
@@ -121,7 +147,7 @@ def swap_frames(
         with devices.watched():
             frames = list(batch.canvas.frames())
         for frame, (own, num_left) in zip(frames, batch.found, strict=True):
-            yield SwappedFrame(frame=frame, faces=own, num_left=num_left)
+            yield SwappedFrame(frame=frame, faces=own, num_left=num_left, followed=batch.followed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -159,7 +185,7 @@ class _Painter:
     def paste(self, batch: _Batch) -> _Batch:
         assert batch.canvas is not None
         for crops, answer in batch.swapped:
-            batch.canvas.paste(crops, answer)
+            batch.canvas.paste(crops, keep_grey(crops, answer))
         batch.swapped.clear()
         return batch
 
@@ -179,10 +205,20 @@ class _Finder:
     config: StreamConfig
     corrections: Corrections
     origin: str
+    selection: Selection
+
+    def settle(self, footage: Footage, start: int) -> None:
+        """Choose the person to follow as a stream from frame 0 would have before `start`."""
+        if start and not self.selection.is_settled():
+            for frames in batches(footage.frames(0, start), self.config.batch_size):
+                self._choose(frames[:: self.config.every])
+                if self.selection.is_settled():
+                    return
 
     def fill(self, batch: _Batch) -> _Batch:
         """The batch with its faces filled in."""
         batch.found = self.find(batch.frames)
+        batch.followed = self.selection.followed
         return batch
 
     def find(self, frames: Sequence[Frame]) -> list[tuple[Faces, int]]:
@@ -190,25 +226,28 @@ class _Finder:
         answers: list[tuple[Faces, int]] = []
         taken, num_left = Corrected(faces=Faces.none()), 0
         # Scheduled detections are batched; a frame that was corrected, or where tracking loses a face, is detected alone.
-        found = self.engine.detect_all(frames[:: self.config.every])
+        found = self._choose(frames[:: self.config.every])
         for place, frame in enumerate(frames):
             number, between = divmod(place, self.config.every)
             followed = None
             if between and self.corrections.points(self.origin, frame.index) is None:
                 followed = self._followed(frames[place - 1], frame, taken)
             if followed is None:
-                taken, num_left = self._chosen(frame, self.engine.detect(frame) if between else found[number])
+                taken, num_left = self._choose([frame])[0] if between else found[number]
                 answers.append((self._ready(frame, taken), num_left))
             else:
                 taken, ready = followed
                 answers.append((ready, num_left))
         return answers
 
-    def _chosen(self, frame: Frame, found: Faces) -> tuple[Corrected, int]:
-        """The faces to be swapped of a frame's detections, and the number of others: corrected first, then selected."""
-        corrected = self.corrections.of_frame(self.origin, frame.index, found)
-        taken = selected(corrected, self.config.select)
-        return taken, len(corrected.faces) - len(taken.faces)
+    def _choose(self, frames: Sequence[Frame]) -> list[tuple[Corrected, int]]:
+        """Of each frame the faces to swap, and the number of others: corrected first, then selected."""
+        found = search.detect_all(self.engine, frames, self.config.search, everybody=self.config.select == "all")
+        faces = [
+            self.corrections.of_frame(self.origin, frame.index, detected) for frame, detected in zip(frames, found, strict=True)
+        ]
+        chosen = self.selection.rows(frames, [each.faces for each in faces], pinned=[each.row for each in faces])
+        return [(each.only(rows), len(each.faces) - len(rows)) for each, rows in zip(faces, chosen, strict=True)]
 
     def _followed(self, before: Frame, frame: Frame, taken: Corrected) -> tuple[Corrected, Faces] | None:
         """The previous frame's faces tracked into this one, as tracked and as prepared for the swapper; None if one is lost."""

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from faceswap_lab.errors import WeightsError, storing
-from faceswap_lab.files import cache_folder, private_folder, put_in_place, sha256_file
+from faceswap_lab.files import cache_folder, private_folder, put_in_place, sha256_file, user_path
 from faceswap_lab.models.protocols import Card
 
 REMEDY = "run `faceswap-lab models fetch`"
@@ -118,7 +118,7 @@ _verified: set[tuple[str, int, int]] = set()
 def weights_folder() -> Path:
     """`FACESWAP_LAB_WEIGHTS`, else the folder `weights` in the cache (`files.cache_folder`), which only `fetch` creates."""
     chosen = os.environ.get("FACESWAP_LAB_WEIGHTS")
-    return Path(chosen).expanduser() if chosen else cache_folder() / "weights"
+    return user_path(chosen) if chosen else cache_folder() / "weights"
 
 
 def path(name: str) -> Path:

@@ -189,10 +189,33 @@ class _Judge:
     def alone(self, swapped: Frame, before: Frame, number: int) -> dict[str, float]:
         """The scores that need no truth: identity in the result ("value") and in the unchanged target ("floor")."""
         row: dict[str, float] = {}
-        for role, frame in (("value", swapped), ("floor", before)):
-            figures = self.identity(frame, self.face(frame, number))
-            row |= {f"{role}.{name}": figure for name, figure in figures.items()}
+        own = self.own_face(before, number)
+        for role, frame, face in (("value", swapped, self.face_at(swapped, own, number)), ("floor", before, own)):
+            row |= {f"{role}.{name}": figure for name, figure in self.identity(frame, face).items()}
         return row
+
+    def own_face(self, before: Frame, number: int) -> Faces:
+        """The face of the target person: of several in the frame the most alike, as a swap follows one person too; in a corrected
+        frame the face that was corrected."""
+        found = self.engine.detect(before)
+        if self.corrections.points(self.origin, number) is not None:
+            return self.face(before, number)
+        if len(found) < 2:
+            return found
+        vectors = self.engine.embed(before, found).embeddings
+        assert vectors is not None
+        return found[int(np.argmax([metrics.identity_similarity(vector, self.target_gallery) for vector in vectors]))]
+
+    def face_at(self, frame: Frame, place: Faces, number: int) -> Faces:
+        """The face of a frame nearest to where another frame has one; the largest if that has none; in a corrected frame the face
+        that was corrected."""
+        if self.corrections.points(self.origin, number) is not None:
+            return self.face(frame, number)
+        found = self.engine.detect(frame)
+        if not len(place) or len(found) < 2:
+            return largest(found)
+        centres, wanted = ((faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2 for faces in (found, place))
+        return found[int(np.argmin(np.linalg.norm(centres - wanted[0], axis=1)))]
 
     def with_truth(self, swapped: Frame, before: Frame, truth: Take, number: int) -> dict[str, float]:
         """All scores of one frame, for the result ("value"), the target ("floor") and the truth ("ceiling")."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from faceswap_lab.errors import ConsentError, LabError, MediaError
 from faceswap_lab.faces.footage import Clip
-from faceswap_lab.files import canonical, lab_root, sha256_file, sha256_text
+from faceswap_lab.files import canonical, lab_root, sha256_file, sha256_text, user_path
 from faceswap_lab.models import data_files
 from faceswap_lab.progress import Progress
 from faceswap_lab.trust import admit
@@ -53,7 +53,7 @@ def gather(
     """
     recipe = FacesetRecipe(name=recipe) if isinstance(recipe, str) else recipe
     root = lab_root()
-    found = layouts.find([Path(path).expanduser() for path in paths], recipe.layout)
+    found = layouts.find([user_path(path) for path in paths], recipe.layout)
     clips, refused = admit.admit_all(
         [each.path for each in found.material], root=root, who=who, basis=basis, uses=uses, made_by=partial(maker_of, root)
     )
@@ -98,7 +98,7 @@ def enlist(path: str | Path, *, who: str | None, basis: str | Basis | None, uses
     The user must state the licence (`basis`) and whom it covers (`who`). Returns manifests and counts. Raises MediaError if the
     folder has another layout, ConsentError without a valid declaration.
     """
-    listed = layouts.find_ffpp(Path(path).expanduser())
+    listed = layouts.find_ffpp(user_path(path))
     line = Progress("digests", len(listed), unit="clips")
     files = []
     for number, each in enumerate(listed, 1):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.files import lab_root
+from faceswap_lab.files import lab_root, user_path
 from faceswap_lab.trust.export import export_take
 
 _FLAWED = (
@@ -24,7 +24,7 @@ def film_material(
     These are a photograph out of focus, one from too far away, one saved twice, one with the face cut off, one of a wall, and two
     of `friend`. Everything is marked and logged as an export of an actor. Returns the folder.
     """
-    place = Path(folder)
+    place = user_path(folder)
     for number in range(clips):
         take = Actor(hero).perform("speech", seconds=4, fps=5, seed=300 + number, size=size)
         export_take(take, place / f"clip {number + 1}.mp4", root=lab_root())

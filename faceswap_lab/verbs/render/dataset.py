@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from faceswap_lab.files import user_path
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.export_dataset import MANIFEST, export_dataset
 
@@ -40,7 +41,7 @@ class ShardRun(Run):
         from faceswap_lab.verbs.recipes import RenderRecipe
 
         self.require_finished()
-        destination = Path(path).absolute()
+        destination = user_path(path).absolute()
         if destination.suffix.lower() in FILES:
             raise ValueError(f"a render run must be exported as a folder, got {destination.name!r}")
         manifest = self.artifact(MANIFEST)

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Grant
+from faceswap_lab.faces.sound.tracks import Sound
+from faceswap_lab.files import user_path
 from faceswap_lab.runs.call import without_pack
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.trust.export import export
 from faceswap_lab.trust.grants import issue
 from faceswap_lab.trust.marks.metadata import Lineage, Unchanged
+from faceswap_lab.verbs.swap.destination import chosen_sound
 
 if TYPE_CHECKING:
     from faceswap_lab.verbs.people import Person
@@ -93,16 +96,19 @@ class SwapRun(Run):
         source, target = self.people()
         return subject_of(source), subject_of(target)
 
-    def export(self, path: str | Path, *, accept_frames: int = 0, accept_faces: int = 0) -> Path:
-        """Export the result: checked by the gate, marked and logged, with the target's sound, colour tags and range.
+    def export(self, path: str | Path, *, sound: Sound | None = None, accept_frames: int = 0, accept_faces: int = 0) -> Path:
+        """Export the result: checked by the gate, marked and logged, with the target's colour tags and range.
 
-        `.mp4` for a clip, `.png` or `.jpg` for a still. All sound tracks of the target are copied; for an excerpt, the matching
-        stretch of them; for a target that is itself the result of a swap, those of that swap's target. Raises ConsentError if a
-        consent has been withdrawn or has expired since, or that of somebody on whom the swapper was trained; also if a real person
-        was to be anonymised and some frames or faces were left as they were, with their numbers, unless these are accepted.
+        `.mp4` for a clip, `.png` or `.jpg` for a still. `sound` "copy" copies all sound tracks of the target (of an excerpt, the
+        matching stretch of them; of the result of a swap, those of that swap's target), "encode" encodes them as AAC, "none" leaves
+        them out; titles never travel. None: "copy", but "none" where a real person gets a face that is not real, because a voice
+        identifies too; a printed line says so.
+        Raises ConsentError if a consent has been withdrawn or has expired since, also that of somebody on whom the swapper was
+        trained; and, with their numbers, if a real person was to be anonymised and some frames or faces were left as they were,
+        unless these are accepted. MediaError for another suffix, and for sound that .mp4 cannot contain.
         """
         accept = Unchanged(frames=accept_frames, faces=accept_faces)
-        shown, about, destination = self.footage(), self.lineage(), Path(path)
+        shown, about, destination = self.footage(), self.lineage(), user_path(path)
         camera = self._filmed()
         if camera is None:
             return export(shown, destination, lineage=about, root=self.root, accept=accept).path
@@ -114,6 +120,7 @@ class SwapRun(Run):
             root=self.root,
             audio_from=target.path if target.has_audio else None,
             audio_at_s=start_s,
+            sound=chosen_sound(sound, target, about, self.root),
             colour=target[0].colour,
             accept=accept,
         ).path

@@ -2,23 +2,25 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Literal, overload
 
 import torch
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.errors import ConsentError, FaceError, RunError
+from faceswap_lab.errors import ConsentError, FaceError, RunError, fitting
 from faceswap_lab.faces import remedies
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.files import lab_root
 from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
+from faceswap_lab.models.engines.search import SMALLEST
 from faceswap_lab.models.protocols import AnySwapper, Engine, Source
 from faceswap_lab.models.registry import INSWAPPER, check_points, open_engine, open_swapper, swapper_record
 from faceswap_lab.models.stream.colour_match import Colour
+from faceswap_lab.models.stream.followed import Followed
 from faceswap_lab.models.stream.probes import source_of, turn_to_upright
 from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches, swap_frames
 from faceswap_lab.models.swappers.warp import WarpSwapper
@@ -50,6 +52,7 @@ def swap(
     select: Literal["largest", "all"] | None = None,
     every: int | None = None,
     colour: Colour | None = None,
+    search: int | None = None,
     engine: str | None = None,
     preview: int | None = None,
     device: str = "auto",
@@ -66,6 +69,7 @@ def swap(
     select: Literal["largest", "all"] | None = None,
     every: int | None = None,
     colour: Colour | None = None,
+    search: int | None = None,
     engine: str | None = None,
     preview: int | None = None,
     device: str = "auto",
@@ -81,6 +85,7 @@ def swap(
     select: Literal["largest", "all"] | None = None,
     every: int | None = None,
     colour: Colour | None = None,
+    search: int | None = None,
     engine: str | None = None,
     preview: int | None = None,
     device: str = "auto",
@@ -91,17 +96,18 @@ def swap(
     `swapper` is "warp", which needs no training, the Run or run id that `train` returned, or "inswapper:FILE.onnx", which needs an
     engine with the recogniser that the file was trained with (`recipe.engine`). `corrections` are manually set points
     (`align(...).corrections`, or an earlier run's `corrections()`); the run stores them. Frames without a face are left unchanged
-    and counted, and so are faces not chosen by `select`.
+    and counted, and so are faces not chosen by `select`; faces too small for the size that frames are searched at are neither found
+    nor counted (summary `faces_found_from_px`).
     With `preview` only that many frames from the start are swapped, as a separate run.
 
-    `select`, `every`, `colour`, `engine` and `preview` are fields of the recipe (see `SwapRecipe`, `StreamConfig`) and, if given,
-    take precedence over `recipe`.
+    `select`, `every`, `colour`, `search`, `engine` and `preview` are fields of the recipe (see `SwapRecipe`, `StreamConfig`)
+    and, if given, take precedence over `recipe`.
 
     An interrupted or killed swap resumes when the call is repeated, with the same result as without the interruption. Raises
     ConsentError if the gate refuses the pair, FaceError if there is no face in the source, or in any frame of the target; the
     message then says whether rotating the picture would help.
     """
-    stream = {"stream__select": select, "stream__every": every, "stream__colour": colour}
+    stream = {"stream__select": select, "stream__every": every, "stream__colour": colour, "stream__search": search}
     asked = {name: value for name, value in {**stream, "engine": engine, "preview": preview}.items() if value is not None}
     recipe = (recipe or SwapRecipe()).with_(**asked)
     check_person(source, "source")
@@ -143,7 +149,8 @@ def swap(
         lineage = Lineage(run=run.id, source=subject_of(source), target=subject_of(target), trained=swapper != "warp")
         mark = kept_metadata(lineage, permission)
         _keep_corrections(run, target, corrections)
-        _perform(run, recipe, target, source, machine, finder, where, corrections or Corrections(), mark)
+        with fitting(_name(target), target.size):
+            _perform(run, recipe, target, source, machine, finder, where, corrections or Corrections(), mark)
     return run
 
 
@@ -234,7 +241,7 @@ def _perform(
             done = _go_on(run, recipe, target, stream, done, num_frames, mark)
         if not any(sum(part.num_faces) for part in done):
             remove_parts(run)
-            raise _no_face(target, turn, num_frames)
+            raise _no_face(recipe, target, turn, num_frames)
         join_parts(run, RESULT, done, mark=mark)
     _finish(run, recipe, target, source, where, turn, corrections)
 
@@ -258,7 +265,7 @@ def _go_on(
     frames = stream(first, spent)
     parts = [*done]
     try:
-        lists = _reported(batches(frames, size), line, spent)
+        lists = _reported(run, batches(frames, size), line, spent)
         while part := write_part(
             run,
             lists,
@@ -281,10 +288,17 @@ def _go_on(
     return parts
 
 
-def _reported(lists: Iterator[list[SwappedFrame]], line: Progress, spent: dict[str, float]) -> Iterator[list[SwappedFrame]]:
-    """The same batches, updating the progress line for each. Face points are biometric data: no event holds them."""
-    number = 0
+def _reported(
+    run: Run, lists: Iterator[list[SwappedFrame]], line: Progress, spent: dict[str, float]
+) -> Iterator[list[SwappedFrame]]:
+    """The same batches, updating the progress line for each, and emitting whom the swap follows. Face points are biometric data: no
+    event holds them."""
+    number, is_told = 0, False
     for batch in lists:
+        followed = next((each.followed for each in batch if each.followed is not None), None)
+        if followed is not None and not is_told:
+            run.emit("followed", **asdict(followed))
+            is_told = True
         yield batch
         number += len(batch)
         line.update(number, _shares(spent))
@@ -310,14 +324,24 @@ def _finish(
             stages[name] = round(stages.get(name, 0.0) + value, 2)
     if missed:
         _note(f"{run.id}: no face in {len(missed)} of {len(num_faces)} frames; they are unchanged")
+    followed, found_from = _followed(run), recipe.stream.found_from(target.size)
     if sum(num_left):
-        _note(f"{run.id}: {sum(num_left)} faces other than the largest are unchanged; select='all' swaps them too (--select all)")
+        whom = (
+            f"followed {followed}; {sum(num_left)} faces of others" if followed else f"{sum(num_left)} faces other than the largest"
+        )
+        _note(f"{run.id}: {whom} are unchanged; select='all' swaps them too (--select all)")
+    if found_from > SMALLEST:
+        side = max(target.size)
+        text = f"faces under about {found_from} pixels were not looked for; search={side} does (--search {side})"
+        _note(f"{run.id}: {text}")
     remove_parts(run)
     run.finish(
         device=devices.describe(where),
         num_frames=len(num_faces),
         num_faces=sum(num_faces),
         num_faces_left=sum(num_left),
+        faces_found_from_px=found_from,
+        followed=followed,
         num_frames_without_face=len(missed),
         frames_without_face=missed[:_MAX_LISTED],
         num_frames_corrected=sum(index < len(num_faces) for index in corrections.indices(target.origin)),
@@ -331,6 +355,12 @@ def _finish(
         stage_seconds=stages,
         actor_source=isinstance(source, Actor),
     )
+
+
+def _followed(run: Run) -> str | None:
+    """Which person of the target was followed, in words; None if nobody was chosen out of several."""
+    told = [Followed(**{name: event[name] for name in ("frame", "number", "num_faces")}) for event in run.events("followed")]
+    return str(told[0]) if told else None
 
 
 def _shares(spent: dict[str, float]) -> str:
@@ -356,9 +386,12 @@ def _note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _no_face(target: Footage, turn: int | None, num_frames: int) -> FaceError:
+def _no_face(recipe: SwapRecipe, target: Footage, turn: int | None, num_frames: int) -> FaceError:
     """The error, which names the rotation (degrees clockwise) by which a face is found, if there is one."""
     remedy = "choose footage with a face of at least 20 pixels, or set its points manually (lab.align)"
+    if (found_from := recipe.stream.found_from(target.size)) > SMALLEST:
+        side = max(target.size)
+        remedy = f"faces under about {found_from} pixels were not looked for: search={side} does (--search {side}); or {remedy}"
     if turn is not None:
         remedy = f"a face is found when the picture is turned by {turn} degrees clockwise: {_turned(target, turn)}"
     some = "its" if num_frames == len(target) else "its first"

@@ -12,9 +12,9 @@ from torch import Tensor
 from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align, blend
-from faceswap_lab.faces.face import largest
-from faceswap_lab.faces.footage import Footage
+from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.models.protocols import Engine
+from faceswap_lab.models.stream.followed import Selection
 from faceswap_lab.models.swappers.pair import TEMPLATE
 from faceswap_lab.models.training.pair import Portraits
 from faceswap_lab.models.training.samples import read_stacks, write_stacks
@@ -54,8 +54,10 @@ def gather(recipe: PairRecipe, source: Person, target: Person, engine: Engine, l
             truth = (
                 take.recast(other, tone=recipe.tone) if with_truth and isinstance(take, Take) and isinstance(other, Actor) else None
             )
+            # Footage may show others too: they are not learned.
+            chosen = Selection(engine=engine, select="largest", apart=isinstance(take, Clip | Excerpt), linked=False)
             for place in _places(take, recipe.data.num_views):
-                row = _one(take, truth, place, engine, recipe.net.size)
+                row = _one(take, truth, place, chosen, recipe.net.size)
                 done += 1
                 line.update(done)
                 if row is None:
@@ -96,9 +98,9 @@ class _Row:
     truth_mask: np.ndarray | None = None
 
 
-def _one(take: Footage, truth: Take | None, number: int, engine: Engine, size: int) -> _Row | None:
-    frame = take[number]
-    face = largest(engine.detect(frame))
+def _one(take: Footage, truth: Take | None, number: int, chosen: Selection, size: int) -> _Row | None:
+    frame, engine = take[number], chosen.engine
+    (face,) = chosen.choose([frame], [engine.detect(frame)])
     if not len(face):
         return None
     matrix = align.frame_to_crop(face.keypoints[0], template=TEMPLATE, size=size)
