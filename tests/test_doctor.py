@@ -287,6 +287,14 @@ def test_threads_fit_the_cores(cores: float, omp: str, state: str) -> None:
     assert doctor.judge_cores(cores, omp).state == state
 
 
+def test_a_torch_that_came_before_the_package_is_a_warning_with_a_remedy() -> None:
+    late = doctor.judge_threads(late=True, spins="1000")
+    assert (late.state, "make lab" in late.remedy) == ("warning", True)
+    settled = doctor.judge_threads(late=False, spins="1000")
+    assert (settled.state, "1000 turns" in settled.found) == ("ok", True)
+    assert doctor.judge_threads(late=False, spins="").state == "ok"
+
+
 @given(st.integers(0, 2**50), st.integers(0, 2**50))
 def test_sizes_keep_their_order(one: int, other: int) -> None:
     units = {"B": 0, "KiB": 1, "MiB": 2, "GiB": 3}
