@@ -40,6 +40,7 @@ class Rig:
     num_head_shadow_tri: int
     on_skin: Float[Tensor, " v"]
     face_weight: Float[Tensor, " v"]
+    face_vertices: Int[Tensor, " f"]
     head_follow: Float[Tensor, " v"]
     landmark_vertices: Int[Tensor, " 68"]
     neck: Float[Tensor, " 3"]
@@ -188,6 +189,7 @@ def load_rig(device: str = "cpu") -> Rig:
         num_head_shadow_tri=2 * len(pack.coarse_quads),
         on_skin=on_device(on_skin),
         face_weight=on_device(np.pad(weight, (0, num_curtain))),
+        face_vertices=on_device(np.flatnonzero(weight > 0.5)),
         head_follow=on_device(np.pad(follow, (0, num_curtain), constant_values=1.0)),
         landmark_vertices=on_device(pick_landmarks(pack, head)),
         neck=on_device(pack.neck),

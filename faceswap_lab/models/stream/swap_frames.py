@@ -5,7 +5,7 @@ first frame of a batch gives bit-identical results.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
@@ -139,10 +139,10 @@ class _Painter:
         at_once = min(needs.max_batch or _FACES_AT_ONCE, _FACES_AT_ONCE)
         for begin in range(0, len(faces), at_once):
             part = batch.canvas.cut(faces[begin : begin + at_once], template=needs.template, size=needs.size)
-            answer = self.swapper(replace(part, pixels=part.pixels.to(self.device)), self.codes, np.zeros(len(part), np.int64))
+            answer = self.swapper(part, self.codes, np.zeros(len(part), np.int64))
             batch.swapped.append((part, answer))
             if len(faces) > _FACES_AT_ONCE:
-                self.paste(self.match(batch))
+                self._pasted(self.match(batch))
         return batch
 
     @devices.watched()
@@ -153,6 +153,12 @@ class _Painter:
 
     @devices.watched()
     def paste(self, batch: _Batch) -> _Batch:
+        canvas = self._pasted(batch).canvas
+        if isinstance(canvas, DeviceCanvas):
+            canvas.begin_download()
+        return batch
+
+    def _pasted(self, batch: _Batch) -> _Batch:
         assert batch.canvas is not None
         for crops, answer in batch.swapped:
             batch.canvas.paste(crops, answer)
@@ -160,7 +166,9 @@ class _Painter:
         return batch
 
     def _canvas(self, frames: list[Frame]) -> HostCanvas | DeviceCanvas:
-        return HostCanvas(frames, owned=self.owned) if self.device.type == "cpu" else DeviceCanvas(frames, self.device)
+        """Frames where the swapper computes: crops do not leave that memory between cutting and pasting."""
+        on_host = self.device.type == "cpu" or self.swapper.needs.on_host
+        return HostCanvas(frames, owned=self.owned) if on_host else DeviceCanvas(frames, self.device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
