@@ -8,18 +8,30 @@ from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.gfx.selected import Selected, rows_where
 from faceswap_lab.actors.gfx.transfer import constant, fetch, send
 from faceswap_lab.actors.person.figure import build_figure, texture_rows
 from faceswap_lab.actors.render.render import Rendered, render
+from faceswap_lab.faces.face import Faces
+from faceswap_lab.models import device as devices
+from faceswap_lab.models.protocols import Card, Crops
+from faceswap_lab.models.stream.device_canvas import _PIXELS_AT_ONCE, Box, DeviceCanvas, groups_by_size
+from faceswap_lab.models.stream.host_canvas import HostCanvas
+from faceswap_lab.models.stream.swap_frames import _Painter
+from faceswap_lab.models.swappers.pair import _REDUCED, PairSwapper
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
+from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.models.training.pair import PairTraining, Portraits, fresh_pair, train_pair
 from faceswap_lab.models.training.state import TrainState
 from tests import pretend
+from tests.test_device_canvas import SIZE, answer, face_at, frames_of
 
 A_FRAME, A_STEP = 10, 1
 """Uploads and waits together that a rendered frame may cost; uploads of a training step."""
@@ -246,3 +258,132 @@ def test_draws_ahead_are_those_of_every_step(truth: bool) -> None:
         weights.append([*state.net.state_dict().values(), *state.averaged.state_dict().values(), state.generator.get_state()])
     for other in weights[1:]:
         assert all(map(torch.equal, weights[0], other))
+
+
+# --- a swap -------------------------------------------------------------------------------------------------------------------
+
+
+def worked(canvas: HostCanvas | DeviceCanvas, device: str = "cpu") -> HostCanvas | DeviceCanvas:
+    faces = Faces.concat([face_at(10, 100, 100, 80, 0.2), face_at(11, 60, 90, 30, 1), face_at(11, 150, 90, 180, 2)])
+    crops = canvas.cut(faces, template="face", size=SIZE)
+    canvas.paste(crops, canvas.match(crops, answer(3, True, torch.device(device)), "reinhard"))
+    return canvas
+
+
+def test_a_batch_is_cut_matched_and_pasted_without_waiting_and_comes_down_in_one_copy() -> None:
+    frames = frames_of(2)
+    with pretend.counted() as counts:
+        canvas = DeviceCanvas(frames, torch.device(pretend.install()))
+        worked(canvas, pretend.DEVICE)
+        assert not counts.waits, str(counts)
+        canvas.begin_download()
+        found = list(canvas.frames())
+        assert counts.waits.total() == 1, str(counts)
+    for one, other in zip(found, worked(HostCanvas(frames)).frames(), strict=True):
+        assert np.abs(one.image.astype(int) - other.image).max() <= 1
+
+
+def test_what_is_pasted_after_a_download_began_comes_down_too(counts: pretend.Counts) -> None:
+    canvas = DeviceCanvas(frames_of(2), torch.device(pretend.DEVICE))
+    canvas.begin_download()
+    worked(canvas, pretend.DEVICE)
+    assert all(np.abs(a.image.astype(int) - b.image).max() > 10 for a, b in zip(canvas.frames(), frames_of(2), strict=True))
+
+
+def pair(*, trained_steps: int = 0) -> tuple[PairSwapper, tuple[Portraits, Portraits]]:
+    people = (portraits(1, truth=True), portraits(2, truth=True))
+    config = replace(TRAINING, steps=max(1, trained_steps))
+    state = fresh_pair(replace(NET, width=8, code=32), config, torch.device("cpu"))
+    if trained_steps:
+        list(train_pair(state, people, config))
+    card = Card(name="pair", task="swap", licence="test", source="test", subjects=("actor:1", "actor:2"))
+    return PairSwapper(state.averaged, card), people
+
+
+def crops_of(pixels: torch.Tensor) -> Crops:
+    count = len(pixels)
+    matrices = np.repeat(np.eye(2, 3)[None], count, 0)
+    return Crops(pixels=pixels, frame_to_crop=matrices, frame_index=np.arange(count), template="whole-face")
+
+
+def test_crops_are_cut_where_the_swapper_computes() -> None:
+    frames, device = frames_of(1), torch.device(pretend.install())
+    with pretend.counted() as counts:
+        for swapper, kind in ((WarpSwapper(), HostCanvas), (pair()[0], DeviceCanvas)):
+            painter = _Painter(swapper=swapper, codes=None, colour="none", device=device, owned=False)
+            counts.clear()
+            assert type(painter._canvas(frames)) is kind
+            assert counts.total == (kind is DeviceCanvas)
+
+
+def test_the_pair_draws_one_person_without_an_upload_or_a_wait() -> None:
+    swapper, people = pair()
+    pixels = people[0].self_images.float() / 255
+    expected = swapper(crops_of(pixels), [0, 1], np.ones(len(pixels), np.int64))
+    with pretend.counted() as counts:
+        swapper._net.to(pretend.install())
+        there = crops_of(pixels.to(pretend.DEVICE))
+        counts.clear()
+        drawn = swapper(there, [0, 1], np.ones(len(pixels), np.int64))
+        assert counts.total == 0, str(counts)
+        np.testing.assert_allclose(fetch(drawn.pixels)[0], expected.pixels.numpy(), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_pair_in_half_precision_is_within_a_level() -> None:
+    swapper, people = pair(trained_steps=40)
+    assert people[0].inputs is not None
+    pixels = people[0].inputs.float() / 255
+    with torch.inference_mode():
+        whole = swapper._net(pixels, 0)
+        with torch.autocast("cpu", _REDUCED):
+            half = swapper._net(pixels, 0).float()
+    assert whole.std() > 0.02, "it draws something"
+    assert (255 * (whole - half)).abs().max() <= 1
+
+
+def test_cudnn_does_not_search_anew_for_each_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    class Session(onnxruntime.InferenceSession):
+        def __init__(self, *_: Any, providers: Any, **__: Any) -> None:
+            asked.extend(providers)
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider"]
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    devices.onnx_session(b"", torch.device("cuda", 1))
+    assert asked == [("CUDAExecutionProvider", {"device_id": 1, "cudnn_conv_algo_search": "HEURISTIC"})]
+
+
+# --- memory of a crowd --------------------------------------------------------------------------------------------------------
+
+
+def boxes_of(*sides: int) -> list[Box]:
+    return [Box(top=0, left=0, height=side, width=side) for side in sides]
+
+
+def padded(boxes: list[Box], groups: list[list[int]]) -> list[int]:
+    return [len(rows) * max(boxes[row].height for row in rows) * max(boxes[row].width for row in rows) for rows in groups]
+
+
+def test_one_large_face_does_not_pad_a_crowd() -> None:
+    boxes = boxes_of(*[100] * 31, 2000, *[100] * 32)
+    groups = groups_by_size(boxes, range(64))
+    assert sorted(map(len, groups)) == [1, 63]
+    assert sum(padded(boxes, groups)) < 1.2 * 2000**2, "and not 64 times that"
+
+
+@given(st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), max_size=64), st.integers(0, 6), st.integers(1, 3))
+def test_groups_hold_every_face_once_and_waste_at_most_as_much_as_they_hold(
+    sizes: list[tuple[int, int]], margin: int, times: int
+) -> None:
+    boxes = [Box(top=0, left=0, height=height, width=width) for height, width in sizes]
+    grown = [replace(box, height=(box.height + margin) * times, width=(box.width + margin) * times) for box in boxes]
+    groups = groups_by_size(boxes, range(len(boxes)), margin=margin, times=times)
+    assert sorted(row for rows in groups for row in rows) == list(range(len(boxes)))
+    for rows, number in zip(groups, padded(grown, groups), strict=True):
+        assert len(rows) == 1 or number <= min(_PIXELS_AT_ONCE, 2 * sum(grown[row].height * grown[row].width for row in rows))

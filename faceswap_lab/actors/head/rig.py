@@ -15,6 +15,7 @@ from faceswap_lab.actors.gfx.vectors import pick, unit
 from faceswap_lab.actors.head.curtain import curtain_points, curtain_quads, curtain_uv, skull_ring
 from faceswap_lab.actors.head.headpack import ATLAS_CROP, EYE_LEFT, HAIR, MASKS, MOUTH, SKIN, HeadPack, load_headpack, texture_uv
 from faceswap_lab.actors.head.landmarks68 import pick_landmarks
+from faceswap_lab.caches import cached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -206,7 +207,7 @@ class TextureMap:
     masks: Mapping[str, Float[Tensor, "h w"]]
 
 
-@lru_cache(maxsize=3)
+@cached(most=3)
 def texture_map(height: int) -> TextureMap:
     """The map for a texture height, on the CPU; gaps between UV islands are dilated from their neighbours."""
     rig, pack = load_rig(), load_headpack()

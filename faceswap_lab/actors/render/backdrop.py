@@ -1,13 +1,14 @@
 """Seeded backgrounds: soft studio gradients, out-of-focus rooms, and blurred lights."""
 
 import colorsys
-from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from faceswap_lab.caches import cached
 
 _ROWS = 96
 
@@ -55,7 +56,7 @@ def _lights(draw: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarr
     return np.asarray(colour)
 
 
-@lru_cache(maxsize=4)
+@cached(most=4)
 def backdrop(seed: int, size: tuple[int, int], device: torch.device) -> Float[Tensor, "3 h w"]:
     """The background image on `device`, linear RGB 0..1, with the same composition at every size.
 

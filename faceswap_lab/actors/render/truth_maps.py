@@ -1,7 +1,6 @@
 """Ground truth besides the image: labels, normals, albedo, actions, gaze, landmarks; each computed when read."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -36,6 +35,7 @@ from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.render.material import material_of
 from faceswap_lab.actors.render.scene import Drawn, Scene, draw, pose
 from faceswap_lab.actors.render.surface import Surface
+from faceswap_lab.caches import cached
 
 LABELS = (
     "background",
@@ -118,7 +118,7 @@ class Points:
     visible: Bool[np.ndarray, " n"]
 
 
-@lru_cache(maxsize=2)
+@cached(most=2)
 def maps_of(scene: Scene) -> Maps:
     """The maps of a scene."""
     drawn = draw(scene)
@@ -173,7 +173,7 @@ def _ears(figure: Figure) -> Float[Tensor, "h w"]:
     return _ear_mask(figure.texture.shape[1], figure.texture.device)
 
 
-@lru_cache(maxsize=3)
+@cached(most=3)
 def _ear_mask(rows: int, device: torch.device) -> Float[Tensor, "h w"]:
     return texture_map(rows).masks["ears"].to(device)
 

@@ -19,7 +19,7 @@ from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 
 TEMPLATE = "whole-face"
 _REDUCED = torch.float16
-"""Precision of products on CUDA. tests/test_swappers.py holds its pictures to within a level of those in single precision."""
+"""Precision of products on CUDA. A test holds its pictures to within a level of those in single precision."""
 
 
 class PairSwapper:
