@@ -5,7 +5,6 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from PIL import Image as Pillow
@@ -23,6 +22,7 @@ from faceswap_lab.actors.render.capture import CaptureKind, check_capture
 from faceswap_lab.actors.render.render import Rendered, render
 from faceswap_lab.actors.render.scene import travel
 from faceswap_lab.actors.splits import check_seed
+from faceswap_lab.caches import cached
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.faces.scratch import read_only
 
@@ -105,7 +105,7 @@ class Actor:
         )
 
 
-@lru_cache(maxsize=64)
+@cached(most=64)
 def _portrait_uri(seed: int) -> str:
     return jpeg_uri(Actor(seed).portrait(192))
 
@@ -249,7 +249,7 @@ class Take:
         return _film_strip(self)
 
 
-@lru_cache(maxsize=8)
+@cached(most=8)
 def _rendered(take: Take, row: int) -> Rendered:
     available(take.device)
     rows = texture_rows(take.side)
@@ -263,7 +263,7 @@ def _rendered(take: Take, row: int) -> Rendered:
     return read_only(render(figure, view, size=take.side, exposure=exposure))
 
 
-@lru_cache(maxsize=2)
+@cached(most=2)
 def _captured(take: Take, start: int, stop: int) -> tuple[Rendered, ...]:
     """Frames of one group of pictures after sensor and codec; their ground truth is that of the clean frames."""
     clean = [_rendered(take.clean(), row) for row in range(start, stop)]
@@ -283,7 +283,7 @@ def _exposure(take: Take, row: int) -> tuple[View, ...]:
     return tuple(take.performance.view(row, time_s + ((k + 0.5) / count - 0.5) * open_s) for k in range(count))
 
 
-@lru_cache(maxsize=32)
+@cached(most=32)
 def _film_strip(take: Take) -> str:
     """Up to six thumbnails with a caption."""
     small = replace(take, side=96)

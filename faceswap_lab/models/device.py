@@ -91,7 +91,10 @@ def onnx_session(model: Path | bytes, device: torch.device) -> onnxruntime.Infer
     # Idle threads sleep. By default they spin, and take the cores from the concurrent stages of a swap.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.intra_op_num_threads = threads.limit()  # 0: its own count of cores, which knows no container's quota
-    settings: dict[str, Any] = {"device_id": device.index or 0} if device.type == "cuda" else {}
+    settings: dict[str, Any] = {}
+    if device.type == "cuda":
+        # The default search tries every algorithm for each new shape, and the last batch of a clip is often a smaller one.
+        settings = {"device_id": device.index or 0, "cudnn_conv_algo_search": "HEURISTIC"}
     if device.type == "cuda":
         onnxruntime.preload_dlls()  # the CUDA and cuDNN libraries installed with torch
     content = model if isinstance(model, bytes) else str(model)

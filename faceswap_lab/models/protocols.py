@@ -118,7 +118,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """A swapper's input requirements, read before anything is computed."""
+    """A swapper's input requirements, read before anything is computed.
+
+    `on_host`: it computes in host memory, so crops are cut and pasted there too, whatever the device: no need to go down and up.
+    """
 
     template: str
     size: int
@@ -126,6 +129,7 @@ class Needs:
     embedder: str | None = None
     point_set: PointSet | None = None
     max_batch: int | None = None
+    on_host: bool = False
 
 
 C = TypeVar("C")

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from faceswap_lab.actors.gfx.raster import rasterise
+from faceswap_lab.actors.gfx.transfer import constant, send
 
 CENTRE = (0.0, -0.03, 0.70)
 HALF_EXTENT_M = 0.27
@@ -34,13 +35,26 @@ class DepthMap:
         casters: Float[Tensor, "d 3"] | None = None,
     ) -> "DepthMap":
         """Renders the mesh and splats `casters`, seen along `direction` (unit, towards the light), at rows x rows texels."""
-        up = torch.tensor([0.0, 0.0, 1.0] if abs(float(direction[2])) < 0.95 else [1.0, 0.0, 0.0], device=points.device)
-        right = F.normalize(torch.linalg.cross(up, direction), dim=0)
-        axes = torch.stack([right, torch.linalg.cross(right, direction), -direction], 1)
+        (axes,) = send(points.device, light_axes(direction.cpu()))
+        return cls.along(points, tri, axes, rows=rows, casters=casters)
+
+    @classmethod
+    def along(
+        cls,
+        points: Float[Tensor, "v 3"],
+        tri: Int[Tensor, "t 3"],
+        axes: Float[Tensor, "3 3"],
+        *,
+        rows: int,
+        casters: Float[Tensor, "d 3"] | None = None,
+    ) -> "DepthMap":
+        """As `from_direction`, of the light whose `light_axes` these are."""
         projected = cls._project(points, axes)
         drawn = rasterise((projected[:, :2] + 1) * (rows / 2), projected[:, 2], tri, size=(rows, rows), perspective=False)
         depth = torch.full((rows * rows,), _EMPTY, device=points.device)
         depth.scatter_(0, drawn.pixel, drawn.depth)
+        if points.device.type != "cpu":
+            depth.clamp_(max=_EMPTY)  # inf where nothing was drawn
         if casters is not None:
             splat = cls._project(casters, axes)
             cell = ((splat[:, :2] + 1) * (rows / 2)).long().clamp(0, rows - 1)
@@ -50,21 +64,34 @@ class DepthMap:
     @staticmethod
     def _project(points: Tensor, axes: Tensor) -> Tensor:
         """Window coordinates -1..1 and depth in metres (about 2 at the centre)."""
-        projected = (points - torch.tensor(CENTRE, device=points.device)) @ axes
+        projected = (points - constant(CENTRE, points.device)) @ axes
         return torch.stack([projected[:, 0] / HALF_EXTENT_M, projected[:, 1] / HALF_EXTENT_M, projected[:, 2] + 2], 1)
 
-    def visible(self, points: Float[Tensor, "p 3"], *, bias_m: float | Tensor, softness: float = 0.0) -> Float[Tensor, " p"]:
-        """Fraction of light that reaches each point; `softness` is the filter radius in texels of a 384-row map, 0 for none."""
+    def visible(
+        self, points: Float[Tensor, "p 3"], *, bias_m: float | Tensor, taps: Float[Tensor, "k 2"] | None = None
+    ) -> Float[Tensor, " p"]:
+        """Fraction of light that reaches each point, the mean over `soft_taps`; without them, of the one texel at the point."""
         projected = self._project(points, self.axes)
         grid, limit = projected[:, :2], projected[:, 2] - bias_m
-        if softness <= 0:
+        if taps is None:
             return (self._sample(grid) > limit).float()
         total = torch.zeros_like(limit)
-        for k in range(_TAPS):
-            radius = math.sqrt((k + 0.5) / _TAPS) * softness / 192
-            shift = torch.tensor([math.cos(2.4 * k) * radius, math.sin(2.4 * k) * radius], device=points.device)
+        for shift in taps:
             total += (self._sample(grid + shift) > limit).float()
-        return total / _TAPS
+        return total / len(taps)
 
     def _sample(self, grid: Float[Tensor, "p 2"]) -> Float[Tensor, " p"]:
         return F.grid_sample(self.depth, grid[None, None], mode="nearest", align_corners=False, padding_mode="border")[0, 0, 0]
+
+
+def light_axes(direction: Float[Tensor, " 3"]) -> Float[Tensor, "3 3"]:
+    """Axes of the window of a light in this direction (unit, towards the light); columns: right, down, away from the light."""
+    up = torch.tensor([0.0, 0.0, 1.0] if abs(float(direction[2])) < 0.95 else [1.0, 0.0, 0.0])
+    right = F.normalize(torch.linalg.cross(up, direction), dim=0)
+    return torch.stack([right, torch.linalg.cross(right, direction), -direction], 1)
+
+
+def soft_taps(softness: float) -> tuple[tuple[float, float], ...]:
+    """Places on a spiral, in window coordinates; `softness` is its radius in texels of a 384-row map."""
+    radii = [math.sqrt((k + 0.5) / _TAPS) * softness / 192 for k in range(_TAPS)]
+    return tuple((math.cos(2.4 * k) * radius, math.sin(2.4 * k) * radius) for k, radius in enumerate(radii))

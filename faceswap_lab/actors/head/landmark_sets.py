@@ -33,8 +33,13 @@ def landmark_table(rig: Rig, point_set: int) -> tuple[Int[Tensor, "n 3"], Float[
         weights = torch.zeros(68, 3, device=rig.template.device)
         weights[:, 0] = 1
         return rig.landmark_vertices[:, None].expand(-1, 3), weights
+    return _table_on(point_set, rig.template.device)
+
+
+@lru_cache(maxsize=4)
+def _table_on(point_set: int, device: torch.device) -> tuple[Int[Tensor, "n 3"], Float[Tensor, "n 3"]]:
     corners, weights = _table(point_set)
-    return corners.to(rig.template.device), weights.to(rig.template.device)
+    return corners.to(device), weights.to(device)
 
 
 @lru_cache(maxsize=2)

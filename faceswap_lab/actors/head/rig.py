@@ -15,6 +15,7 @@ from faceswap_lab.actors.gfx.vectors import pick, unit
 from faceswap_lab.actors.head.curtain import curtain_points, curtain_quads, curtain_uv, skull_ring
 from faceswap_lab.actors.head.headpack import ATLAS_CROP, EYE_LEFT, HAIR, MASKS, MOUTH, SKIN, HeadPack, load_headpack, texture_uv
 from faceswap_lab.actors.head.landmarks68 import pick_landmarks
+from faceswap_lab.caches import cached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,6 +41,7 @@ class Rig:
     num_head_shadow_tri: int
     on_skin: Float[Tensor, " v"]
     face_weight: Float[Tensor, " v"]
+    face_vertices: Int[Tensor, " f"]
     head_follow: Float[Tensor, " v"]
     landmark_vertices: Int[Tensor, " 68"]
     neck: Float[Tensor, " 3"]
@@ -189,6 +191,7 @@ def load_rig(device: str = "cpu") -> Rig:
         num_head_shadow_tri=2 * len(pack.coarse_quads),
         on_skin=on_device(on_skin),
         face_weight=on_device(np.pad(weight, (0, num_curtain))),
+        face_vertices=on_device(np.flatnonzero(weight > 0.5)),
         head_follow=on_device(np.pad(follow, (0, num_curtain), constant_values=1.0)),
         landmark_vertices=on_device(pick_landmarks(pack, head)),
         neck=on_device(pack.neck),
@@ -205,7 +208,7 @@ class TextureMap:
     masks: Mapping[str, Float[Tensor, "h w"]]
 
 
-@lru_cache(maxsize=3)
+@cached(most=3)
 def texture_map(height: int) -> TextureMap:
     """The map for a texture height, on the CPU; gaps between UV islands are dilated from their neighbours."""
     rig, pack = load_rig(), load_headpack()

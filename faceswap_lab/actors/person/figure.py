@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -33,6 +32,7 @@ from faceswap_lab.actors.person.wear import (
     sample_wear,
     under_cloth,
 )
+from faceswap_lab.caches import cached
 
 _OCCLUSION_RAYS = 36
 _TEETH_DOWN_M = 0.0022
@@ -92,7 +92,7 @@ def compose_texture(skin: Tensor, hair_colour: Tensor, hair: Tensor, lips: Tenso
     return torch.cat([skin * (1 - hair) + hair_colour * hair, hair[None], lips[None], relief])
 
 
-@lru_cache(maxsize=24)
+@cached(most=24)
 def build_figure(seed: int, rows: int, device: str = "cpu", wears: Wears = "none") -> Figure:
     """The figure of a seed with a texture of `rows` rows; takes about half a second, the last two dozen are cached."""
     if device != "cpu":

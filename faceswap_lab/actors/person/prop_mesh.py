@@ -5,18 +5,20 @@ skin. Convention: metres, world axes before head rotation (x to the frame's righ
 """
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from torch import Tensor
 
+from faceswap_lab.actors.gfx.transfer import constant
 from faceswap_lab.actors.head import assets
 from faceswap_lab.actors.head.headpack import OCCLUDER
 from faceswap_lab.actors.performance.view import Prop
 from faceswap_lab.actors.person.wear import WornMesh
-from faceswap_lab.faces.scratch import read_only
 
 _FOREARM_M = 0.13
 _SHADOW_STEP_M = 0.0022
@@ -24,38 +26,79 @@ _STEEL, _FOAM, _GLAZE = (0.10, 0.10, 0.11), (0.018, 0.018, 0.020), (0.42, 0.40, 
 _SIDES = 28
 
 
-def mesh_of(prop: Prop, skin: Float[torch.Tensor, " 3"]) -> WornMesh:
-    """The positioned prop, before head rotation."""
-    points, tri, colour = read_only(_shape(prop.kind))
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Placed:
+    """A positioned prop in host memory: its vertices before and after head rotation, and its normals before.
+
+    `num_steps` is how many steps along an edge of its triangles cast a shadow without gaps.
+    """
+
+    points: Float[Tensor, "n 3"]
+    normals: Float[Tensor, "n 3"]
+    posed: Float[Tensor, "n 3"]
+    num_steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Held:
+    """A prop on the figure's device: the mesh before head rotation, and its vertices after it."""
+
+    mesh: WornMesh
+    posed: Float[Tensor, "n 3"]
+    num_steps: int
+
+
+def placed(prop: Prop, turn: Float[Tensor, "3 3"], neck: Float[Tensor, " 3"]) -> Placed:
+    """The prop in the host's memory, where the view puts it, rotated by `turn` about the neck."""
+    points, tri, _ = _shape(prop.kind)
     flip = np.array([-1.0, 1.0, 1.0]) if prop.mirrored else np.ones(3)
     sine, cosine = math.sin(prop.roll), math.cos(prop.roll)
-    turn = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
-    placed = torch.from_numpy(((points * flip) @ turn.T + np.array(prop.position_m)).astype(np.float32))
-    corners = torch.from_numpy((tri[:, ::-1] if prop.mirrored else tri).copy())
-    paint = skin.cpu().expand(len(placed), 3) if colour is None else torch.from_numpy(colour.copy())
-    return WornMesh(
-        points=placed,
-        normals=_normals(placed, corners),
-        colour=paint.contiguous(),
-        tri=corners,
-        num_opaque=len(corners),
-        part=OCCLUDER,
-        tint=torch.ones(3),
-    ).to(str(skin.device))
-
-
-def mesh_casters(points: Float[torch.Tensor, "n 3"], worn: WornMesh) -> Float[torch.Tensor, "d 3"]:
-    """Points on a mesh, dense enough that no light leaks between them in the shadow map."""
-    corner = points[worn.tri]
-    longest = max(float((corner - corner.roll(1, 1)).norm(dim=2).max()), 1e-6)
+    roll = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
+    rest = torch.from_numpy(((points * flip) @ roll.T + np.array(prop.position_m)).astype(np.float32))
+    corners = torch.from_numpy(_triangles(tri, mirrored=prop.mirrored))
+    posed = (rest - neck) @ turn.T + neck
+    edges = posed[corners]
+    longest = max(float((edges - edges.roll(1, 1)).norm(dim=2).max()), 1e-6)
     steps = max(1, math.ceil(longest / _SHADOW_STEP_M))
-    grid = [(i, j) for i in range(steps + 1) for j in range(steps + 1 - i)]
-    share = torch.tensor(grid, dtype=torch.float32, device=points.device) / steps
+    return Placed(points=rest, normals=_normals(rest, corners), posed=posed, num_steps=steps)
+
+
+def held(prop: Prop, there: Placed, skin: Float[Tensor, " 3"]) -> Held:
+    """`there` is the placed prop with its tensors on the device of `skin`, the colour of a hand."""
+    tri, colour, tint = _on_device(prop.kind, prop.mirrored, skin.device)
+    mesh = WornMesh(
+        points=there.points,
+        normals=there.normals,
+        colour=skin.expand(len(there.points), 3).contiguous() if colour is None else colour,
+        tri=tri,
+        num_opaque=len(tri),
+        part=OCCLUDER,
+        tint=tint,
+    )
+    return Held(mesh=mesh, posed=there.posed, num_steps=there.num_steps)
+
+
+@lru_cache(maxsize=16)
+def _on_device(kind: str, mirrored: bool, device: torch.device) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Triangles, vertex colours (None: skin colour) and tint of a kind of prop. Small, and the same for every view."""
+    _, tri, colour = _shape(kind)
+    corners = torch.from_numpy(_triangles(tri, mirrored=mirrored)).to(device)
+    return corners, None if colour is None else torch.from_numpy(colour).to(device), torch.ones(3, device=device)
+
+
+def _triangles(tri: np.ndarray, *, mirrored: bool) -> np.ndarray:
+    return tri[:, ::-1].copy() if mirrored else tri
+
+
+def mesh_casters(points: Float[Tensor, "n 3"], worn: WornMesh, num_steps: int) -> Float[Tensor, "d 3"]:
+    """Points on a mesh, `num_steps` along an edge: dense enough that no light leaks between them in the shadow map."""
+    grid = tuple((i, j) for i in range(num_steps + 1) for j in range(num_steps + 1 - i))
+    share = constant(grid, points.device) / num_steps
     weights = torch.cat([share, 1 - share.sum(1, keepdim=True)], 1)
-    return torch.einsum("gk,tkd->tgd", weights, corner).reshape(-1, 3)
+    return torch.einsum("gk,tkd->tgd", weights, points[worn.tri]).reshape(-1, 3)
 
 
-def _normals(points: Float[torch.Tensor, "n 3"], tri: torch.Tensor) -> Float[torch.Tensor, "n 3"]:
+def _normals(points: Float[Tensor, "n 3"], tri: Tensor) -> Float[Tensor, "n 3"]:
     corner = points[tri]
     face = torch.linalg.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     total = torch.zeros_like(points)

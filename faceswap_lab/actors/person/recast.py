@@ -1,7 +1,6 @@
 """Recast, the ground-truth face swap: the source's inner face on the target's head, in geometry, colour and occlusion."""
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from faceswap_lab.actors.head.rig import Rig, load_rig, smoothstep, texture_map
 from faceswap_lab.actors.person.figure import Figure, build_figure, compose_texture
 from faceswap_lab.actors.person.wear import Wears
+from faceswap_lab.caches import cached
 
 Tone = Literal["source", "target"]
 
@@ -53,7 +53,7 @@ def blend_figures(target: Figure, source: Figure, tone: Tone, weight: Float[Tens
     )
 
 
-@lru_cache(maxsize=16)
+@cached(most=16)
 def build_recast(target_seed: int, source_seed: int, tone: Tone, rows: int, device: str = "cpu", wears: Wears = "none") -> Figure:
     """The figure of a face swap between two seeds; if both are equal, it is bit-identical to that person's own figure.
 

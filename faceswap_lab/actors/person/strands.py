@@ -1,8 +1,8 @@
 """Hair strands: polylines rasterised sample by sample, depth-tested against the mesh.
 
-A strand is a sequence of knots. Segments hidden behind the head are culled early, the rest are traversed one sample at a time, and
-the nearest strand per sample is found by an integer minimum, independent of write order: bit-identical on every run. A strand's
-rank is its own: how it is drawn does not depend on which other strands exist.
+A strand is a sequence of knots. Segments hidden behind the head are culled early, the rest are traversed one sample at a time
+(`strand_walk`), and the nearest strand per sample is found by an integer minimum, independent of write order: bit-identical on
+every run. A strand's rank is its own: how it is drawn does not depend on which other strands exist.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,14 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from faceswap_lab.actors.gfx.vectors import pick, unit
+from faceswap_lab.actors.person.strand_walk import Bundle, nearest, nearest_at_once, walk, walk_in_two
 
-_DEPTH_STEPS_PER_M = 1 << 20
-_INDEX_BITS = 32
-_BEHIND_M = 0.006
 _LONGEST = 96
 _TAPER, _FAR_SIDE, _LYING_KNOTS = 0.7, 0.45, 18
 _FIRST_SHARE = 0.25
@@ -48,14 +46,29 @@ class Strands:
 
     def drawn_at(self, sample_m: float) -> "Strands":
         """Level of detail for samples `sample_m` wide: if strands are thinner than a sample, only a fraction of them is kept."""
-        return self.where(self.rank < self.width_m / sample_m)
+        return self.where(self._is_drawn_at(sample_m))
 
     def facing(self, turn: Float[Tensor, "3 3"]) -> "Strands":
         """Drops strands whose root and tip are on the far side of a head turned by `turn`; hanging hair is never dropped."""
+        return self if self._never_turns_away() else self.where(self._is_facing(turn))
+
+    def shown(self, sample_m: float, turn: Float[Tensor, "3 3"] | None = None) -> tuple["Strands", Bool[Tensor, " n"] | None]:
+        """Those of `drawn_at` and, with `turn`, of `facing`; elsewhere than on the CPU all strands, and a mask of those."""
+        if self.rank.device.type == "cpu":
+            drawn = self.drawn_at(sample_m)
+            return (drawn if turn is None else drawn.facing(turn)), None
+        mask = self._is_drawn_at(sample_m)
+        return self, mask if turn is None or self._never_turns_away() else mask & self._is_facing(turn)
+
+    def _is_drawn_at(self, sample_m: float) -> Bool[Tensor, " n"]:
+        return self.rank < self.width_m / sample_m
+
+    def _never_turns_away(self) -> bool:
+        return len(self.part) == 0 or self.knots.shape[1] > _LYING_KNOTS
+
+    def _is_facing(self, turn: Float[Tensor, "3 3"]) -> Bool[Tensor, " n"]:
         away = torch.stack([self.normal[:, 0], self.normal[:, -1]]) @ turn[1]
-        if len(self.part) == 0 or self.knots.shape[1] > _LYING_KNOTS:
-            return self
-        return self.where((away < _FAR_SIDE).any(0))
+        return (away < _FAR_SIDE).any(0)
 
     def to(self, device: str) -> "Strands":
         """The same strands on another device."""
@@ -78,23 +91,38 @@ class Strands:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lines:
-    """Strands posed in world space: knots and their normals."""
+    """Strands posed in world space: knots and their normals. `shown` masks the strands that are drawn, None for all."""
 
     strands: Strands
     points: Float[Tensor, "n k 3"]
     normals: Float[Tensor, "n k 3"]
+    shown: Bool[Tensor, " n"] | None = None
 
 
-def strand_casters(lines: Lines) -> Float[Tensor, "d 3"]:
-    """Points along some of the strands, dense enough to cast a shadow."""
-    points = lines.points[:_SHADOW_STRANDS]
+def strand_casters(lines: Lines, inside: Float[Tensor, " 3"]) -> Float[Tensor, "d 3"]:
+    """Points along some of the strands, dense enough to cast a shadow. `inside` is a point in the head, where none casts any."""
+    points = lines.points[:_SHADOW_STRANDS] if lines.shown is None else _first_shown(lines.points, lines.shown, inside)
     share = torch.arange(_SHADOW_STEPS, device=points.device) / _SHADOW_STEPS
     return torch.lerp(points[:, :-1, None], points[:, 1:, None], share[:, None]).reshape(-1, 3)
 
 
+def _first_shown(points: Float[Tensor, "n k 3"], shown: Bool[Tensor, " n"], inside: Float[Tensor, " 3"]) -> Float[Tensor, "m k 3"]:
+    """The strands that are shown, as many as cast shadows, and points `inside` in place of what is missing of that number."""
+    count = min(_SHADOW_STRANDS, len(shown))
+    place = torch.where(shown, shown.cumsum(0) - 1, count).clamp_max(count)
+    rows = torch.full((count + 1,), len(points), device=points.device).scatter_(
+        0, place, torch.arange(len(points), device=points.device)
+    )
+    chosen = pick(points, rows[:count].clamp_max(len(points) - 1))
+    return torch.where((rows[:count] < len(points))[:, None, None], chosen, inside)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StrandSamples:
-    """p samples where a strand is nearest: flat pixel index, depth, and shading inputs."""
+    """p samples where a strand is nearest: flat pixel index, depth, and shading inputs.
+
+    Elsewhere than on the CPU they are all pixels of the image, with depth inf where there is no strand.
+    """
 
     pixel: Int[Tensor, " p"]
     depth: Float[Tensor, " p"]
@@ -167,7 +195,7 @@ def draw_strands(
     `z_buffer`: another face in front must not change the hair beside it.
     """
     strands = lines.strands
-    knots = strands.knots.shape[1]
+    knots, height = strands.knots.shape[1], len(z_buffer) // width
     thick = (strands.width_m / sample_m).clamp_min(1)
     wide = (thick.floor() + (strands.rank < thick - thick.floor())).long()
     xy, depth = project(lines.points.reshape(-1, 3))
@@ -178,15 +206,28 @@ def draw_strands(
     for middle, radius_m in balls:
         hidden = _behind_ball(place, project, middle, radius_m, radius_px=radius_m / sample_m)
         known &= ~(pick(hidden, first) & pick(hidden, first + 1))
+    lead = strands.rank / (strands.width_m / sample_m).clamp_max(1) < _FIRST_SHARE if balls else None
+    if place.device.type != "cpu" and not len(first):
+        return _samples(lines, place, first, first, xy[:0, 0], knots)
+    if place.device.type != "cpu":
+        known = known if lines.shown is None else known & pick(lines.shown, first // knots)
+        bundle = Bundle(place, first, _widths(wide, first, knots), known, None if lead is None else pick(lead, first // knots))
+        hit, share, segment = nearest_at_once(bundle, z_buffer, width)
+        samples = _samples(lines, place, torch.arange(len(z_buffer), device=place.device), segment, share, knots)
+        return replace(samples, depth=torch.where(hit, samples.depth, torch.inf))
     first = first.masked_select(known)
-    wide = torch.where(first % knots >= (knots - 1) * _TAPER, 1, pick(wide, first // knots))
-    if not balls:
-        walked, segments = [_walk(place, first, wide, width, len(z_buffer) // width)], [first]
+    wide = _widths(wide, first, knots)
+    if lead is None:
+        walked, segments = [walk(place, first, wide, width, height)], [first]
     else:
-        leading = pick(strands.rank / (strands.width_m / sample_m).clamp_max(1) < _FIRST_SHARE, first // knots)
-        walked, segments = _walk_in_two(place, first, wide, leading, width, len(z_buffer) // width)
-    pixel, share, segment = _nearest(walked, segments, z_buffer)
+        walked, segments = walk_in_two(place, first, wide, pick(lead, first // knots), width, height)
+    pixel, share, segment = nearest(walked, segments, z_buffer)
     return _samples(lines, place, pixel, segment, share, knots)
+
+
+def _widths(wide: Tensor, first: Tensor, knots: int) -> Tensor:
+    """The width in samples of each segment: its strand's, one towards the tip."""
+    return torch.where(first % knots >= (knots - 1) * _TAPER, 1, pick(wide, first // knots))
 
 
 def _behind_ball(
@@ -201,67 +242,6 @@ def _behind_ball(
     xy, depth = project(middle[None])
     near = ((place[:, :2] - xy) ** 2).sum(1) < (0.97 * radius_px) ** 2
     return near & (place[:, 2] > depth + radius_m)
-
-
-_Walk = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-def _walk_in_two(
-    place: Tensor, first: Tensor, wide: Tensor, leading: Tensor, width: int, height: int
-) -> tuple[list[_Walk], list[Tensor]]:
-    """Traverses the leading strands, then those of the others that are not deep beneath them."""
-    walk = _walk(place, first[leading], wide[leading], width, height)
-    front = torch.full((width * height,), torch.inf, device=place.device)
-    front.scatter_reduce_(0, walk[0], walk[3], "amin", include_self=True)
-    column, row = place[:, 0].clamp(0, width - 1).long(), place[:, 1].clamp(0, height - 1).long()
-    open_to_view = place[:, 2] < pick(front, row * width + column) + _BEHIND_M
-    others = ~leading & (pick(open_to_view, first) | pick(open_to_view, first + 1))
-    rest = _walk(place, first[others], wide[others], width, height)
-    return [walk, rest], [first[leading], first[others]]
-
-
-def _walk(place: Float[Tensor, "m 3"], first: Tensor, wide: Tensor, width: int, height: int) -> _Walk:
-    """Flat pixel index, fraction along the segment, segment index and depth of each step inside the image."""
-    start = pick(place, first)
-    step = pick(place, first + 1) - start
-    steep = step[:, 1].abs() > step[:, 0].abs()
-    counts = step[:, :2].abs().amax(1).ceil().clamp_min(1).int()
-    parts = []
-    for extra in range(max(1, int(wide.max()) if len(wide) else 1)):
-        rows = (wide > extra).nonzero()[:, 0]
-        many = pick(counts, rows)
-        begin = many.cumsum(0, dtype=torch.int32) - many
-        leaning = pick(steep, rows)
-        shift = torch.stack([torch.where(leaning, extra, 0), torch.where(leaning, 0, extra), torch.zeros_like(rows)], 1)
-        per_step = pick(step, rows) / many[:, None]
-        origin = pick(start, rows) + shift + 0.5 * per_step
-        which = torch.arange(len(rows), device=place.device, dtype=torch.int32).repeat_interleave(many)
-        number = (torch.arange(len(which), device=place.device, dtype=torch.int32) - pick(begin, which)).float()
-        x, y, deep = (torch.addcmul(pick(origin[:, k], which), pick(per_step[:, k], which), number) for k in range(3))
-        seen = ((x >= 0) & (x < width) & (y >= 0) & (y < height)).nonzero()[:, 0]
-        cell, which = (pick(y, seen).int() * width + pick(x, seen).int()).long(), pick(which, seen)
-        parts.append((cell, (pick(number, seen) + 0.5) / pick(many, which), pick(rows, which), pick(deep, seen)))
-    cell, share, segment, deep = (torch.cat(column) for column in zip(*parts, strict=True))
-    return cell, share, segment, deep
-
-
-def _nearest(
-    walked: Sequence[_Walk], segments: Sequence[Tensor], z_buffer: Float[Tensor, " pixels"]
-) -> tuple[Int[Tensor, " p"], Float[Tensor, " p"], Int[Tensor, " p"]]:
-    """The pixels where a hair is in front of `z_buffer`; the fraction along the segment of the nearest hair, and the segment."""
-    buffer = torch.full_like(z_buffer, torch.iinfo(torch.int64).max, dtype=torch.int64)
-    count, kept = 0, []
-    for (cell, share, segment, deep), of_walk in zip(walked, segments, strict=True):
-        seen = (deep < pick(z_buffer, cell)).nonzero()[:, 0]
-        index = torch.arange(count, count + len(seen), device=z_buffer.device)
-        key = ((pick(deep, seen) * _DEPTH_STEPS_PER_M).long() << _INDEX_BITS) + index
-        buffer.scatter_reduce_(0, pick(cell, seen), key, "amin", include_self=True)
-        kept.append((pick(share, seen), pick(of_walk, pick(segment, seen))))
-        count += len(seen)
-    share, segment = (torch.cat(column) for column in zip(*kept, strict=True))
-    pixel = (buffer < torch.iinfo(torch.int64).max).nonzero()[:, 0]
-    nearest = pick(buffer, pixel) & ((1 << _INDEX_BITS) - 1)
-    return pixel, pick(share, nearest), pick(segment, nearest)
 
 
 def _samples(lines: Lines, place: Tensor, pixel: Tensor, segment: Tensor, along: Tensor, knots: int) -> StrandSamples:

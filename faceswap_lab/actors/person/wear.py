@@ -4,8 +4,8 @@ They belong to the look, not to the face: a recast keeps the target's. Conventio
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -38,13 +38,14 @@ _CLOTHS: tuple[Colour, ...] = (
     (0.110, 0.050, 0.120),
 )
 _RIM_POINTS, _TUBE_SIDES = 40, 6
+_DARK_TINT = 0.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WornMesh:
     """A mesh that moves with the head; lens triangles are transparent and follow the `num_opaque` others.
 
-    `tint` is the lenses' transmittance per channel.
+    `tint` is the lenses' transmittance per channel; lenses that let little through `are_dark`: the eyes behind are not seen.
     """
 
     points: Float[Tensor, "n 3"]
@@ -54,11 +55,12 @@ class WornMesh:
     num_opaque: int
     part: int
     tint: Float[Tensor, " 3"]
+    are_dark: bool = False
 
     def to(self, device: str) -> "WornMesh":
         """The same mesh on another device."""
-        moved = {name: getattr(self, name).to(device) for name in ("points", "normals", "colour", "tri", "tint")}
-        return WornMesh(num_opaque=self.num_opaque, part=self.part, **moved)
+        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in ("points", "normals", "colour", "tri", "tint")}
+        return replace(self, **moved)
 
 
 def check_wears(wears: str) -> Wears:
@@ -245,6 +247,7 @@ def _finish(mesh: _MeshBuilder, colour: np.ndarray, *, num_opaque: int, part: in
         num_opaque=num_opaque,
         part=part,
         tint=torch.from_numpy(tint.astype(np.float32)),
+        are_dark=bool(tint.max() < _DARK_TINT),
     )
 
 

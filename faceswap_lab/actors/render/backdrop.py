@@ -1,13 +1,14 @@
 """Seeded backgrounds: soft studio gradients, out-of-focus rooms, and blurred lights."""
 
 import colorsys
-from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from faceswap_lab.caches import cached
 
 _ROWS = 96
 
@@ -55,11 +56,14 @@ def _lights(draw: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarr
     return np.asarray(colour)
 
 
-@lru_cache(maxsize=4)
-def backdrop(seed: int, size: tuple[int, int]) -> Float[Tensor, "3 h w"]:
-    """The background image, linear RGB 0..1, with the same composition at every size. Cached and shared: do not modify it."""
+@cached(most=4)
+def backdrop(seed: int, size: tuple[int, int], device: torch.device) -> Float[Tensor, "3 h w"]:
+    """The background image on `device`, linear RGB 0..1, with the same composition at every size.
+
+    Cached and shared: do not modify it.
+    """
     draw = np.random.default_rng([41, seed])
     y, x = np.meshgrid(np.linspace(-1, 1, _ROWS), np.linspace(-1, 1, _ROWS), indexing="ij")
     make = (_studio, _studio, _room, _lights)[draw.integers(4)] if seed else _portrait
     small = torch.from_numpy(make(draw, x, y).astype(np.float32)).permute(2, 0, 1)
-    return F.interpolate(small[None], size, mode="bicubic", align_corners=True)[0].clamp(0, 1)
+    return F.interpolate(small[None], size, mode="bicubic", align_corners=True)[0].clamp(0, 1).to(device)

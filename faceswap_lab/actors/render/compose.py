@@ -1,6 +1,6 @@
 """Composites hair, cloth, glasses and props over the bare mesh, per sample, before shading."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,18 +8,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faceswap_lab.actors.gfx.raster import Fragments, rasterise
+from faceswap_lab.actors.gfx.selected import Selected, rows_where
+from faceswap_lab.actors.gfx.transfer import constant
 from faceswap_lab.actors.gfx.vectors import pick, unit
 from faceswap_lab.actors.head.headpack import HAT, LENS, SKIN
 from faceswap_lab.actors.head.rig import Rig, smoothstep
 from faceswap_lab.actors.person.figure import Figure
-from faceswap_lab.actors.person.prop_mesh import mesh_casters
+from faceswap_lab.actors.person.prop_mesh import Held, mesh_casters
 from faceswap_lab.actors.person.skin import SKULL_CENTRE
-from faceswap_lab.actors.person.strands import draw_strands, place_on_head, place_rooted, strand_casters
+from faceswap_lab.actors.person.strands import Lines, draw_strands, place_on_head, place_rooted, strand_casters
 from faceswap_lab.actors.person.wear import WornMesh, under_cloth
 from faceswap_lab.actors.render.surface import Surface, append_samples, strand_columns, surface_of
 from faceswap_lab.actors.render.wrinkles import fold, slopes
 
-_DARK_TINT = 0.4
 _INNER_SPHERES = ((*SKULL_CENTRE, 0.064), (0.0, -0.045, 0.690, 0.050), (0.0, -0.025, 0.640, 0.030))
 """Spheres (x, y, z, radius in metres) that are inside every head and neck."""
 
@@ -41,7 +42,7 @@ class Stance:
     project: Callable[[Tensor], tuple[Tensor, Tensor]]
     size: int
     sample_m: float
-    held: WornMesh | None = None
+    held: Held | None = None
 
 
 def compose(rig: Rig, figure: Figure, stance: Stance, fragments: Fragments, actions: Mapping[str, float]) -> tuple[Surface, Tensor]:
@@ -50,16 +51,14 @@ def compose(rig: Rig, figure: Figure, stance: Stance, fragments: Fragments, acti
     z_buffer = torch.full((num_pixels,), torch.inf, device=device)
     z_buffer.scatter_(0, fragments.pixel, fragments.depth)
     owner = torch.zeros(num_pixels, dtype=torch.int8, device=device)
-    hair = place_on_head(figure.strands.drawn_at(stance.sample_m).facing(stance.turn), stance.turn, stance.base, rig.neck, _follow)
-    face_hair = place_rooted(figure.face_hair.drawn_at(stance.sample_m), stance.points)
-    casters, layers = [strand_casters(hair)], list[Columns]()
+    hair, face_hair = _posed_hair(rig, figure, stance)
+    casters, layers = [strand_casters(hair, rig.neck)], list[Columns]()
 
     def add_layer(columns: Columns) -> None:
-        z_buffer.scatter_(0, columns["pixel"], columns["depth"])
         layers.append(columns)
-        owner[columns["pixel"]] = len(layers)
+        _cover(z_buffer, owner, columns, len(layers))
 
-    balls = [((torch.tensor(ball[:3], device=device) - rig.neck) @ stance.turn.T + rig.neck, ball[3]) for ball in _INNER_SPHERES]
+    balls = [((constant(ball[:3], device) - rig.neck) @ stance.turn.T + rig.neck, ball[3]) for ball in _INNER_SPHERES]
     for lines, hiding in ((hair, balls), (face_hair, [])):
         samples = draw_strands(lines, stance.project, z_buffer, width=stance.size, sample_m=stance.sample_m, balls=hiding)
         add_layer(strand_columns(lines.strands, samples, rig.template))
@@ -68,14 +67,10 @@ def compose(rig: Rig, figure: Figure, stance: Stance, fragments: Fragments, acti
         add_layer(_worn_columns(figure.worn, posed, stance, z_buffer))
         casters.append(posed)
     if stance.held is not None:
-        posed = (stance.held.points - rig.neck) @ stance.turn.T + rig.neck
-        add_layer(_worn_columns(stance.held, posed, stance, z_buffer))
-        casters.append(mesh_casters(posed, stance.held))
-    visible = []
-    for number, columns in enumerate(layers, start=1):
-        kept = (pick(owner, columns["pixel"]) == number).nonzero()[:, 0]
-        visible.append({name: pick(column, kept) for name, column in columns.items()})
-    bare = (pick(owner, fragments.pixel) == 0).nonzero()[:, 0]
+        add_layer(_worn_columns(stance.held.mesh, stance.held.posed, stance, z_buffer))
+        casters.append(mesh_casters(stance.held.posed, stance.held.mesh, stance.held.num_steps))
+    bare, *kept = _seen(owner, fragments, layers)
+    visible = [{name: pick(column, rows) for name, column in each.items()} for each, rows in zip(layers, kept, strict=True)]
     shown = replace(
         fragments,
         pixel=pick(fragments.pixel, bare),
@@ -86,6 +81,36 @@ def compose(rig: Rig, figure: Figure, stance: Stance, fragments: Fragments, acti
     surface = surface_of(rig, figure, shown, points=stance.points, normals=stance.normals)
     surface = append_samples(_wrinkled(figure, _clothed(figure, surface), actions, stance.turn), visible)
     return _behind_lenses(figure, surface, stance, rig.neck), torch.cat(casters)
+
+
+def _posed_hair(rig: Rig, figure: Figure, stance: Stance) -> tuple[Lines, Lines]:
+    """The strands of scalp and face in world space, as many as are drawn."""
+    hair, shown = figure.strands.shown(stance.sample_m, stance.turn)
+    on_head = replace(place_on_head(hair, stance.turn, stance.base, rig.neck, _follow), shown=shown)
+    face_hair, shown = figure.face_hair.shown(stance.sample_m)
+    return on_head, replace(place_rooted(face_hair, stance.points), shown=shown)
+
+
+def _cover(z_buffer: Tensor, owner: Tensor, columns: Columns, number: int) -> None:
+    """Enters a layer's samples, which are in front of all before, in the depth buffer and as their pixels' owner."""
+    pixel, depth = columns["pixel"], columns["depth"]
+    if pixel.device.type == "cpu":
+        z_buffer.scatter_(0, pixel, depth)
+        owner[pixel] = number
+    elif len(pixel):  # all pixels: see StrandSamples
+        drawn = depth < torch.inf
+        z_buffer.copy_(torch.where(drawn, depth, z_buffer))
+        owner.masked_fill_(drawn, number)
+
+
+def _seen(owner: Tensor, fragments: Fragments, layers: Sequence[Columns]) -> list[Tensor]:
+    """The rows of the mesh's samples, and of each layer's, that nothing is in front of."""
+    pixels = [fragments.pixel, *(columns["pixel"] for columns in layers)]
+    masks = [pick(owner, pixel) == number for number, pixel in enumerate(pixels)]
+    if owner.device.type != "cpu":
+        depths = [fragments.depth, *(columns["depth"] for columns in layers)]
+        masks = [mask & (depth < torch.inf) for mask, depth in zip(masks, depths, strict=True)]
+    return rows_where(*masks)
 
 
 def _follow(height: Tensor) -> Tensor:
@@ -103,13 +128,13 @@ def _clothed(figure: Figure, surface: Surface) -> Surface:
 
 def _wrinkled(figure: Figure, surface: Surface, actions: Mapping[str, float], turn: Tensor) -> Surface:
     """Applies wrinkles of age and expression within the face only, so that a recast changes nothing outside it."""
-    rows = ((surface.part == SKIN) & (surface.face > 0)).nonzero()[:, 0]
-    along_x, along_z = slopes(pick(surface.template, rows), actions, age=figure.age, phase=figure.iris_phase)
-    folded = ((along_x != 0) | (along_z != 0)).nonzero()[:, 0]
-    rows = pick(rows, folded)
-    share = pick(surface.face, rows)
+    inner = Selected.where((surface.part == SKIN) & (surface.face > 0))
+    along_x, along_z = slopes(inner.pick(surface.template), actions, age=figure.age, phase=figure.iris_phase)
+    folded = Selected.where((along_x != 0) | (along_z != 0))
+    within = inner.narrowed(folded)
+    share = within.pick(surface.face)
     normal = surface.normal.clone()
-    normal[rows] = fold(pick(surface.normal, rows), pick(along_x, folded) * share, pick(along_z, folded) * share, turn)
+    within.put(normal, fold(within.pick(surface.normal), folded.pick(along_x) * share, folded.pick(along_z) * share, turn))
     return replace(surface, normal=normal)
 
 
@@ -121,14 +146,17 @@ def _drawn(worn: WornMesh, posed: Tensor, stance: Stance, first: int, last: int)
 def _worn_columns(worn: WornMesh, posed: Tensor, stance: Stance, z_buffer: Tensor) -> Columns:
     """Samples of glasses frames, a cap's peak or a prop that pass the depth test."""
     drawn = _drawn(worn, posed, stance, 0, worn.num_opaque)
-    front = (drawn.depth < pick(z_buffer, drawn.pixel)).nonzero()[:, 0]
-    corner, weights = pick(worn.tri, pick(drawn.face, front)), pick(drawn.weights, front)[..., None]
-    count, device = len(front), posed.device
+    front = Selected.where(drawn.depth < pick(z_buffer, drawn.pixel))
+    corner, weights = pick(worn.tri, front.pick(drawn.face)), front.pick(drawn.weights)[..., None]
+    pixel, depth, device = front.pick(drawn.pixel), front.pick(drawn.depth), posed.device
+    if front.rows is None:
+        depth = torch.where(front.mask, depth, torch.inf)
+    count = len(pixel)
     position = (pick(posed, corner) * weights).sum(1)
     normal = unit((pick(worn.normals @ stance.turn.T, corner) * weights).sum(1))
     return {
-        "pixel": drawn.pixel[front],
-        "depth": drawn.depth[front],
+        "pixel": pixel,
+        "depth": depth,
         "part": torch.full((count,), worn.part, device=device),
         "position": position,
         "normal": normal,
@@ -154,13 +182,13 @@ def _behind_lenses(figure: Figure, surface: Surface, stance: Stance, neck: Tenso
     normals = torch.zeros(stance.size * stance.size, 3, device=posed.device)
     # A flat lens would reflect a single spot of the surroundings; a real one is slightly curved.
     bulge = (pick(posed, corner) * weights).sum(1) - posed.mean(0)
-    ahead = stance.turn @ torch.tensor([0.0, -1.0, 0.0], device=posed.device)
+    ahead = stance.turn @ constant((0.0, -1.0, 0.0), posed.device)
     normals[drawn.pixel] = unit(ahead + 4.0 * bulge)
-    behind = (pick(depth, surface.pixel) < surface.depth).nonzero()[:, 0]
+    behind = Selected.where(pick(depth, surface.pixel) < surface.depth)
     glass = torch.zeros_like(surface.position)
-    glass[behind] = normals[surface.pixel[behind]]
+    behind.put(glass, pick(normals, behind.pick(surface.pixel)))
     part = surface.part
-    if float(worn.tint.max()) < _DARK_TINT:
+    if worn.are_dark:
         part = part.clone()
-        part[behind] = LENS
+        behind.put(part, LENS)
     return replace(surface, glass=glass, part=part)

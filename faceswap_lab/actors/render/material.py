@@ -8,6 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from faceswap_lab.actors.gfx.selected import Selected
+from faceswap_lab.actors.gfx.transfer import constant
+from faceswap_lab.actors.gfx.vectors import pick
 from faceswap_lab.actors.head.curtain import FIRST_TEXTURE_ROW
 from faceswap_lab.actors.head.headpack import BEARD, EYE_LEFT, EYE_RIGHT, GLASSES, HAIR, HAT, MOUTH, SKIN, TEETH_LOWER, TEETH_UPPER
 from faceswap_lab.actors.head.rig import Rig, smoothstep
@@ -16,7 +19,10 @@ from faceswap_lab.actors.render.surface import Surface
 
 _SCLERA, _TEETH, _TONGUE, _LINING = (0.50, 0.455, 0.43), (0.72, 0.68, 0.60), (0.36, 0.13, 0.115), (0.20, 0.05, 0.045)
 _GUM, _GUM_UPPER_Z, _GUM_LOWER_Z = (0.38, 0.14, 0.13), 0.6752, 0.6480
-_CARUNCLE = (0.42, 0.17, 0.15)
+_CARUNCLE, _BLOODSHOT = (0.42, 0.17, 0.15), (0.06, 0.22, 0.22)
+_MOUTH_COLOURS, _MOUTH_GLOSS = (_TEETH, _TEETH, _TONGUE, _LINING), (1.1, 1.1, 0.8, 0.4)
+"""By part, from the upper teeth on."""
+
 _NECK_AXIS_Y, _COLLAR_RADIUS_M, _COLLAR_TOP_Z = -0.012, 0.082, 0.598
 
 
@@ -64,10 +70,10 @@ def _material_of_mesh(rig: Rig, figure: Figure, surface: Surface) -> Material:
     from_neck = (x * x + (y - _NECK_AXIS_Y) ** 2).sqrt()
     shirt = is_skin & (z < _COLLAR_TOP_Z) & (from_neck > _COLLAR_RADIUS_M)
     plain = is_skin & ~in_texture
-    albedo[plain] = figure.skin
-    albedo[shirt] = figure.shirt
-    cloth = (surface.part == HAT).nonzero()[:, 0]
-    albedo[cloth] = figure.cloth * _knit(figure.wears, surface.template[cloth])[:, None]
+    Selected.where(plain).put(albedo, figure.skin)
+    Selected.where(shirt).put(albedo, figure.shirt)
+    cloth = Selected.where(surface.part == HAT)
+    cloth.put(albedo, figure.cloth * _knit(figure.wears, cloth.pick(surface.template))[:, None])
     hair = torch.where(plain | shirt | ~is_skin, 0.0, hair)
     oily = 0.45 + 0.50 * torch.exp(-((x / 0.024) ** 2)) + 0.25 * torch.exp(-(((z - 0.775) / 0.018) ** 2))
     oil = figure.oil_around + (figure.oil - figure.oil_around) * surface.face  # in a recast the face has the source's
@@ -76,17 +82,17 @@ def _material_of_mesh(rig: Rig, figure: Figure, surface: Surface) -> Material:
     occlusion = surface.occlusion.clone()
     eye = (surface.part == EYE_LEFT) | (surface.part == EYE_RIGHT)
     for part, centre in ((EYE_LEFT, rig.eye_left), (EYE_RIGHT, rig.eye_right)):
-        rows = (surface.part == part).nonzero()[:, 0]
-        ray = F.normalize(surface.template[rows] - centre, dim=1)
-        albedo[rows] = _eye_colour(figure, ray, -1.0 if part == EYE_LEFT else 1.0)
-        lid = (surface.template[rows, 2] - centre[2]) / 0.0055
-        across = (surface.template[rows, 0] - centre[0]).abs() / 0.014
+        ball = Selected.where(surface.part == part)
+        place = ball.pick(surface.template)
+        ball.put(albedo, _eye_colour(figure, F.normalize(place - centre, dim=1), -1.0 if part == EYE_LEFT else 1.0))
+        lid = (place[:, 2] - centre[2]) / 0.0055
+        across = (place[:, 0] - centre[0]).abs() / 0.014
         open_to_sky = (0.95 - 0.62 * smoothstep(-0.2, 1.0, lid)) * (1 - 0.35 * smoothstep(0.5, 1.0, across))
-        occlusion[rows] = occlusion[rows].clamp_min(0.55) * open_to_sky
+        ball.put(occlusion, ball.pick(occlusion).clamp_min(0.55) * open_to_sky)
     _colour_mouth(surface, albedo, gloss, occlusion)
-    hanging = (surface.part == HAIR).nonzero()[:, 0]
-    albedo[hanging] = _curtain_colour(figure, surface.uv[hanging])
-    hair[hanging] = 1.0
+    hanging = Selected.where(surface.part == HAIR)
+    hanging.put(albedo, _curtain_colour(figure, hanging.pick(surface.uv)))
+    hanging.put(hair, 1.0)
     gloss = torch.where(eye, 0.0, gloss)
     skin = torch.where(is_skin & ~shirt, 1 - hair, 0.0)
     slope = torch.where((skin > 0)[:, None], slope * skin[:, None], 0.0)
@@ -120,12 +126,10 @@ def _eye_colour(figure: Figure, ray: Float[Tensor, "e 3"], inner: float) -> Floa
     iris = figure.iris * (fibres * collar * rim)[:, None]
     vessels = 0.5 + 0.5 * torch.sin(turn * 31 + 6 * torch.sin(angle * 17 + phase) + 2 * torch.sin(turn * 9 + phase))
     blood = smoothstep(0.60, 1.15, angle) * (0.45 + 0.55 * vessels**6)
-    tint = torch.tensor([0.06, 0.22, 0.22], device=ray.device)
-    white = (
-        torch.tensor(_SCLERA, device=ray.device) * (1 - blood[:, None] * tint) * (1 - 0.30 * smoothstep(0.65, 1.15, angle))[:, None]
-    )
+    sclera, tint, caruncle = (constant(colour, ray.device) for colour in (_SCLERA, _BLOODSHOT, _CARUNCLE))
+    white = sclera * (1 - blood[:, None] * tint) * (1 - 0.30 * smoothstep(0.65, 1.15, angle))[:, None]
     corner = smoothstep(0.70, 0.86, inner * ray[:, 0])[:, None]
-    white = white * (1 - corner) + torch.tensor(_CARUNCLE, device=ray.device) * corner
+    white = white * (1 - corner) + caruncle * corner
     share = smoothstep(0.535, 0.455, angle)[:, None]
     pupil = smoothstep(0.205, 0.165, angle)[:, None]
     return (white * (1 - share) + iris * share) * (1 - pupil) + 0.004 * pupil
@@ -141,20 +145,21 @@ def _curtain_colour(figure: Figure, place: Float[Tensor, "s 2"]) -> Float[Tensor
 
 def _colour_mouth(surface: Surface, albedo: Tensor, gloss: Tensor, occlusion: Tensor) -> None:
     """Colours teeth with gaps and gum line, tongue and lining in place; darker further inside and to the sides."""
-    inside = ((surface.part >= TEETH_UPPER) & (surface.part <= MOUTH)).nonzero()[:, 0]
-    part, (x, y, z) = surface.part[inside], surface.template[inside].unbind(1)
-    colours = torch.tensor([_TEETH, _TEETH, _TONGUE, _LINING], device=albedo.device)[part - TEETH_UPPER]
+    inside = Selected.where((surface.part >= TEETH_UPPER) & (surface.part <= MOUTH))
+    part, (x, y, z) = inside.pick(surface.part), inside.pick(surface.template).unbind(1)
+    row = (part - TEETH_UPPER).clamp(0, MOUTH - TEETH_UPPER)
+    colours, gums = pick(constant(_MOUTH_COLOURS, albedo.device), row), constant(_GUM, albedo.device)
     for jaw, pitch, gum_z, up in ((TEETH_UPPER, 0.0080, _GUM_UPPER_Z, 1.0), (TEETH_LOWER, 0.0056, _GUM_LOWER_Z, -1.0)):
         place = _along_arch(x, y) / pitch
         gap = smoothstep(0.0001, 0.0008, ((place + 0.5) % 1 - 0.5).abs() * pitch)
         scallop = gum_z - up * 0.0010 * torch.cos(2 * math.pi * place)
         gum = smoothstep(-0.0004, 0.0006, up * (z - scallop))[:, None]
         tooth = colours * (0.50 + 0.50 * gap)[:, None]
-        drawn = tooth * (1 - gum) + torch.tensor(_GUM, device=albedo.device) * gum
+        drawn = tooth * (1 - gum) + gums * gum
         colours = torch.where((part == jaw)[:, None], drawn, colours)
-    albedo[inside] = colours
-    gloss[inside] = torch.tensor([1.1, 1.1, 0.8, 0.4], device=albedo.device)[part - TEETH_UPPER]
-    occlusion[inside] = 0.92 * smoothstep(-0.095, -0.140, y) * (1 - 0.55 * smoothstep(0.010, 0.026, x.abs())) + 0.05
+    inside.put(albedo, colours)
+    inside.put(gloss, pick(constant(_MOUTH_GLOSS, albedo.device), row))
+    inside.put(occlusion, 0.92 * smoothstep(-0.095, -0.140, y) * (1 - 0.55 * smoothstep(0.010, 0.026, x.abs())) + 0.05)
 
 
 def _along_arch(x: Tensor, y: Tensor) -> Tensor:

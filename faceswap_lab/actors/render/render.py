@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from faceswap_lab.actors.gfx.transfer import fetch
 from faceswap_lab.actors.gfx.vectors import pick
 from faceswap_lab.actors.head.landmarks68 import keypoints5
 from faceswap_lab.actors.performance.view import Light, View
@@ -124,14 +125,13 @@ def render(figure: Figure, view: View, *, size: int = 256, supersampling: int = 
     """
     check_memory(size, supersampling)
     scene = Scene(figure=figure, view=view, size=size, supersampling=supersampling)
-    drawn = draw(scene)
+    drawn = draw(scene, noise=True)
     if exposure:
         subframes = [Scene(figure=figure, view=each, size=size, supersampling=supersampling) for each in exposure]
         layers = torch.stack([_layers(subframe, draw(subframe)) for subframe in subframes]).mean(0)
     else:
         layers = _layers(scene, drawn)
-    image, face_mask = _develop(layers, view, size)
-    return _with_truth(scene, drawn, image=image, face_mask=face_mask)
+    return _with_truth(scene, drawn, *_develop(layers, view, drawn.noise))
 
 
 def _layers(scene: Scene, drawn: Drawn) -> Float[Tensor, "5 s s"]:
@@ -139,7 +139,8 @@ def _layers(scene: Scene, drawn: Drawn) -> Float[Tensor, "5 s s"]:
     figure, light, rig, posed = scene.figure, scene.view.light, drawn.rig, drawn.posed
     surface = drawn.surface
     rows = _shadow_rows(drawn.camera.size)
-    colour = shade(rig, figure, light, surface, posed.points, posed.turn, drawn.camera.position, rows=rows, casters=drawn.casters)
+    eye, lamp = drawn.camera.position, drawn.lamp
+    colour = shade(rig, figure, light, surface, posed.points, posed.turn, eye, lamp=lamp, rows=rows, casters=drawn.casters)
     layers = torch.zeros(5, drawn.camera.size**2, device=colour.device)
     for layer, values in zip(layers, [*colour, torch.ones_like(surface.face), surface.face], strict=True):
         layer.scatter_(0, surface.pixel, values)
@@ -156,15 +157,15 @@ def _shadow_rows(size: int) -> int:
     return min(512, max(192, size * 3 // 4))
 
 
-def _develop(layers: Float[Tensor, "5 s s"], view: View, size: int) -> tuple[Image, np.ndarray]:
-    """Composites the figure over the background, then applies exposure, film curve and noise."""
-    behind = backdrop(view.background_seed, (size, size)).to(layers.device)
+def _develop(
+    layers: Float[Tensor, "5 s s"], view: View, noise: Float[Tensor, "3 s s"] | None
+) -> tuple[UInt8[Tensor, "s s 3"], Float[Tensor, "s s"]]:
+    """Composites the figure over the background, then applies exposure, film curve and noise: image and face mask."""
+    behind = backdrop(view.background_seed, (layers.shape[1], layers.shape[2]), layers.device)
     display = film((layers[:3] + behind * (1 - layers[3])) * view.light.exposure)
-    if view.noise:
-        generator = torch.Generator().manual_seed(view.noise_seed)
-        display = display + torch.randn((3, size, size), generator=generator).to(layers.device) * view.noise
-    image = (display.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-    return image, layers[4].clamp(0, 1).cpu().numpy()
+    if noise is not None:
+        display = display + noise * view.noise
+    return (display.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous(), layers[4].clamp(0, 1)
 
 
 def film(linear: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
@@ -173,19 +174,24 @@ def film(linear: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
     return ((scaled * (1 + scaled * 0.06)) / (1 + scaled * 0.36)).clamp(1e-6, 1.0) ** (1 / 2.2)
 
 
-def _with_truth(scene: Scene, drawn: Drawn, *, image: Image, face_mask: np.ndarray) -> Rendered:
+def _with_truth(scene: Scene, drawn: Drawn, image: UInt8[Tensor, "s s 3"], face_mask: Float[Tensor, "s s"]) -> Rendered:
     rig, times = drawn.rig, scene.supersampling
-    z_buffer = truths.depth_buffer(drawn)
-    rows = rig.landmark_vertices
-    landmarks = (drawn.xy[rows] / times - 0.5).cpu().numpy()
-    region = (pick(drawn.xy, (rig.face_weight > 0.5).nonzero()[:, 0]) / times - 0.5).cpu().numpy()
+    z_buffer, rows = truths.depth_buffer(drawn), rig.landmark_vertices
+    image_, mask, landmarks, region, visible, depth = fetch(
+        image,
+        face_mask,
+        drawn.xy[rows] / times - 0.5,
+        pick(drawn.xy, rig.face_vertices) / times - 0.5,
+        truths.visible(drawn, drawn.xy[rows], drawn.depth[rows]),
+        -F.max_pool2d(-z_buffer[None, None], times)[0, 0],
+    )
     return Rendered(
-        image=image,
+        image=image_,
         landmarks68=landmarks,
         keypoints5=keypoints5(landmarks),
-        visible68=truths.visible(drawn, drawn.xy[rows], drawn.depth[rows]).cpu().numpy(),
-        face_mask=face_mask,
-        depth=-F.max_pool2d(-z_buffer[None, None], times)[0, 0].cpu().numpy(),
+        visible68=visible,
+        face_mask=mask,
+        depth=depth,
         box=np.concatenate([region.min(0).clip(0, scene.size - 1), region.max(0).clip(0, scene.size - 1)]),
         head_to_camera=head_to_camera(drawn),
         camera=camera_matrix(drawn, times),

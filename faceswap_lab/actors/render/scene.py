@@ -6,8 +6,8 @@ coordinates are (x, y) with the origin top left and pixel centres at integers.
 
 import difflib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,12 +15,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faceswap_lab.actors.gfx.raster import rasterise
+from faceswap_lab.actors.gfx.transfer import constant, send
 from faceswap_lab.actors.gfx.vectors import pick
 from faceswap_lab.actors.head.rig import Rig, load_rig
 from faceswap_lab.actors.performance.view import View
 from faceswap_lab.actors.person.figure import Figure
-from faceswap_lab.actors.person.prop_mesh import mesh_of
+from faceswap_lab.actors.person.prop_mesh import Held, Placed, held, placed
 from faceswap_lab.actors.render.compose import Stance, compose
+from faceswap_lab.actors.render.lamp import Lamp
 from faceswap_lab.actors.render.surface import Surface
 
 HEAD_CENTRE = (0.0, -0.075, 0.725)
@@ -68,7 +70,8 @@ class Drawn:
     """A scene's geometry: vertices in world space and in (supersampled) screen space, and the visible samples.
 
     `surface` holds every rendered sample with its pixel and depth, of the mesh and of strands alike; `casters` are points of
-    hair and accessories that cast shadows.
+    hair and accessories that cast shadows; `lamp` is the light on the device, `noise` that of the
+    image if asked for, `instant` the view's numbers on the host.
     """
 
     rig: Rig
@@ -78,6 +81,9 @@ class Drawn:
     depth: Float[Tensor, " v"]
     surface: Surface
     casters: Float[Tensor, "d 3"]
+    lamp: Lamp
+    noise: Float[Tensor, "3 n n"] | None
+    instant: "Instant"
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Float[Tensor, "3 3"]:
@@ -94,13 +100,21 @@ def pose(rig: Rig, figure: Figure, view: View) -> Posed:
 
     Raises ValueError for an action that the rig does not have.
     """
-    device = figure.points.device
+    turn, base = send(figure.points.device, *_turns(view))
+    return _posed(rig, figure, view, turn, base)
+
+
+def _turns(view: View) -> tuple[Tensor, Tensor]:
+    """Rotations of head and shoulders, on the host."""
+    turn = rotation(view.yaw, view.pitch, view.roll)
+    return turn, rotation(0.35 * view.yaw, 0.2 * view.pitch, 0.2 * view.roll)
+
+
+def _posed(rig: Rig, figure: Figure, view: View, turn: Tensor, base: Tensor) -> Posed:
     points = figure.points.reshape(-1).clone()
     for row, value in _rows(rig, view.actions):
         points.add_(rig.actions[row], alpha=value)
     points = points.view(-1, 3) - rig.neck
-    turn = rotation(view.yaw, view.pitch, view.roll).to(device)
-    base = rotation(0.35 * view.yaw, 0.2 * view.pitch, 0.2 * view.roll).to(device)
     follow = rig.head_follow[:, None]
     points = (points @ turn.T) * follow + (points @ base.T) * (1 - follow) + rig.neck
     return Posed(points, rig.normals(points), turn, base)
@@ -117,20 +131,23 @@ def _rows(rig: Rig, actions: Mapping[str, float]) -> list[tuple[int, float]]:
 
 def place_camera(rig: Rig, view: View, turn: Float[Tensor, "3 3"], size: int) -> Camera:
     """The camera that frames a head rotated by `turn`; it depends on the view alone, never on the person."""
-    device = turn.device
     reach = math.tan(math.radians(view.fov_deg) / 2)
-    centre = turn @ (torch.tensor(HEAD_CENTRE, device=device) - rig.neck) + rig.neck
+    centre = turn @ (constant(HEAD_CENTRE, turn.device) - rig.neck) + rig.neck
     back = HALF_FRAME_M * view.scale / reach + 0.05
     across, up = view.offset_m
-    return Camera(centre + torch.tensor([across, -back, up], device=device), 0.5 * size / reach, size)
+    return Camera(centre + torch.tensor([across, -back, up], device=turn.device), 0.5 * size / reach, size)
 
 
-def draw(scene: Scene) -> Drawn:
-    """Poses the figure, places the camera and finds the visible surface at every sample."""
+def draw(scene: Scene, *, noise: bool = False) -> Drawn:
+    """Poses the figure, places the camera and finds the visible surface at every sample; with `noise`, draws the view's too."""
     figure, view = scene.figure, scene.view
-    rig = load_rig(str(figure.points.device))
-    posed = pose(rig, figure, view)
-    camera = place_camera(rig, view, posed.turn, scene.size * scene.supersampling)
+    rig, device = load_rig(str(figure.points.device)), figure.points.device
+    instant = _instant(scene)
+    grain = _noise(scene) if noise and view.noise else torch.empty(0)
+    fixed = (instant.turn, instant.base, instant.camera.position, grain, *instant.lamp.tensors())
+    turn, base, position, grain, *rest = send(device, *fixed, *instant.prop_tensors())
+    posed = _posed(rig, figure, view, turn, base)
+    camera = replace(instant.camera, position=position)
     xy, depth = camera.project(posed.points)
     wedges, tri = rig.wedge_vertex, rig.triangles(long_hair=figure.long_hair)
     fragments = rasterise(pick(xy, wedges), pick(depth, wedges), tri, size=(camera.size, camera.size))
@@ -141,11 +158,58 @@ def draw(scene: Scene) -> Drawn:
         base=posed.base,
         project=camera.project,
         size=camera.size,
-        sample_m=(HEAD_CENTRE[1] - float(camera.position[1])) / camera.focal,
-        held=None if view.prop is None else mesh_of(view.prop, figure.skin),
+        sample_m=(HEAD_CENTRE[1] - float(instant.camera.position[1])) / camera.focal,
+        held=instant.held(view, rest[-3:], figure.skin),
     )
     surface, casters = compose(rig, figure, stance, fragments, view.actions)
-    return Drawn(rig=rig, posed=posed, camera=camera, xy=xy, depth=depth, surface=surface, casters=casters)
+    return Drawn(
+        rig=rig,
+        posed=posed,
+        camera=camera,
+        xy=xy,
+        depth=depth,
+        surface=surface,
+        casters=casters,
+        lamp=instant.lamp.of(rest),
+        noise=grain if grain.numel() else None,
+        instant=instant,
+    )
+
+
+def _noise(scene: Scene) -> Float[Tensor, "3 s s"]:
+    """The view's sensor noise, of unit variance. Drawn on the host, so that it is the same on every device."""
+    generator = torch.Generator().manual_seed(scene.view.noise_seed)
+    return torch.randn((3, scene.size, scene.size), generator=generator)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Instant:
+    """What of a view is a few numbers, in host memory: computed there, and sent to the device in one upload."""
+
+    turn: Float[Tensor, "3 3"]
+    base: Float[Tensor, "3 3"]
+    camera: Camera
+    lamp: Lamp
+    prop: Placed | None
+
+    def prop_tensors(self) -> tuple[Tensor, ...]:
+        """The tensors of the prop, if there is one."""
+        return () if self.prop is None else (self.prop.points, self.prop.normals, self.prop.posed)
+
+    def held(self, view: View, sent: Sequence[Tensor], skin: Float[Tensor, " 3"]) -> Held | None:
+        """The prop on the device, where its tensors were `sent`."""
+        if self.prop is None or view.prop is None:
+            return None
+        points, normals, posed = sent
+        return held(view.prop, replace(self.prop, points=points, normals=normals, posed=posed), skin)
+
+
+def _instant(scene: Scene) -> Instant:
+    view, rig = scene.view, load_rig()
+    turn, base = _turns(view)
+    camera = place_camera(rig, view, turn, scene.size * scene.supersampling)
+    prop = None if view.prop is None else placed(view.prop, turn, rig.neck)
+    return Instant(turn=turn, base=base, camera=camera, lamp=Lamp.from_light(view.light), prop=prop)
 
 
 def travel(before: View, after: View, *, size: int) -> float:
@@ -165,8 +229,9 @@ def travel(before: View, after: View, *, size: int) -> float:
 def head_to_camera(drawn: Drawn) -> Float[np.ndarray, "4 4"]:
     """Matrix from homogeneous points of the head at rest (rig axes) to the camera's frame (x right, y down, z forward)."""
     world_to_camera = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-    neck, position = (t.cpu().numpy().astype(np.float64) for t in (drawn.rig.neck, drawn.camera.position))
-    rotate = drawn.posed.turn.cpu().numpy().astype(np.float64)
+    instant = drawn.instant
+    neck, position = (t.numpy().astype(np.float64) for t in (load_rig().neck, instant.camera.position))
+    rotate = instant.turn.numpy().astype(np.float64)
     matrix = np.eye(4)
     matrix[:3, :3] = world_to_camera @ rotate
     matrix[:3, 3] = world_to_camera @ (neck - rotate @ neck - position)

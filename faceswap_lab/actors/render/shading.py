@@ -12,14 +12,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from faceswap_lab.actors.gfx.shadow import DepthMap
-from faceswap_lab.actors.gfx.vectors import dot, pick, unit
+from faceswap_lab.actors.gfx.selected import Selected
+from faceswap_lab.actors.gfx.shadow import DepthMap, soft_taps
+from faceswap_lab.actors.gfx.transfer import constant
+from faceswap_lab.actors.gfx.vectors import dot, unit
 from faceswap_lab.actors.head.curtain import FIRST_TEXTURE_ROW
 from faceswap_lab.actors.head.headpack import HAIR, SKIN
 from faceswap_lab.actors.head.rig import Rig, smoothstep
 from faceswap_lab.actors.performance.view import Light
 from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.person.skin import SKULL_CENTRE
+from faceswap_lab.actors.render.lamp import Lamp
 from faceswap_lab.actors.render.material import Material, material_of
 from faceswap_lab.actors.render.surface import Surface
 from faceswap_lab.actors.render.wrinkles import fold
@@ -50,24 +53,25 @@ def shade(
     turn: Float[Tensor, "3 3"],
     eye: Float[Tensor, " 3"],
     *,
+    lamp: Lamp,
     rows: int,
     casters: Float[Tensor, "d 3"] | None = None,
 ) -> Float[Tensor, "3 p"]:
     """Outgoing light of each sample towards `eye`.
 
-    `rows` is the resolution of the shadow map; `casters` are points of hair and accessories that cast shadows. Colours are
+    `lamp` is the light on the figure's device, `rows` the resolution of the shadow map; `casters` are points of hair and
+    accessories that cast shadows. Colours are
     computed one channel at a time: torch is several times faster on long rows than on rows of three.
     """
-    device = str(points.device)
     material = material_of(rig, figure, surface)
     towards = unit(eye - surface.position)
     normal, material = _face_camera(surface, material, towards)
     normal = fold(normal, material.slope[:, 0], material.slope[:, 1], turn)
-    key = F.normalize(torch.tensor(light.key_direction, device=device), dim=0)
-    shadow = DepthMap.from_direction(points, rig.shadow_triangles(long_hair=figure.long_hair), key, rows=rows, casters=casters)
+    key = lamp.key
+    shadow = DepthMap.along(points, rig.shadow_triangles(long_hair=figure.long_hair), lamp.axes, rows=rows, casters=casters)
     cosine = normal @ key
-    lit = _lit(light, surface, normal, cosine, shadow)
-    diffuse = _diffuse(light, material, normal, key, cosine, lit)
+    lit = _lit(light, lamp, surface, normal, cosine, shadow)
+    diffuse = _diffuse(light, lamp, material, normal, key, cosine, lit)
     specular = _specular(figure, material, surface, normal, towards, key, lit, turn)
     facing = dot(normal, towards).clamp(0, 1)
     sheen = 0.035 * material.gloss * material.occlusion * (1 - facing) ** 4
@@ -81,7 +85,7 @@ def shade(
     return colour
 
 
-def _lit(light: Light, surface: Surface, normal: Tensor, cosine: Tensor, shadow: DepthMap) -> Float[Tensor, " p"]:
+def _lit(light: Light, lamp: Lamp, surface: Surface, normal: Tensor, cosine: Tensor, shadow: DepthMap) -> Float[Tensor, " p"]:
     """Fraction of the key light that reaches each sample; 0 where the surface faces too far away for wrapped shading."""
     bias = (
         0.003 + 0.0022 * light.softness * (1 - cosine.clamp(0, 1)) ** 2
@@ -90,18 +94,19 @@ def _lit(light: Light, surface: Surface, normal: Tensor, cosine: Tensor, shadow:
     bias[surface.num_mesh :] = torch.where(hairs == HAIR, 0.009, 0.004)
     towards = cosine > -max(_WRAP)
     towards[surface.num_mesh :] = True
-    rows = towards.nonzero()[:, 0]
-    place = torch.add(pick(surface.position, rows), pick(normal, rows), alpha=0.0025)
+    reached = Selected.where(towards)
+    place = torch.add(reached.pick(surface.position), reached.pick(normal), alpha=0.0025)
     lit = torch.zeros_like(cosine)
-    return lit.scatter_(0, rows, shadow.visible(place, bias_m=pick(bias, rows), softness=light.softness))
+    reached.put(lit, shadow.visible(place, bias_m=reached.pick(bias), taps=lamp.taps))
+    return lit
 
 
 def _look_through_lenses(colour: Tensor, figure: Figure, light: Light, surface: Surface, towards: Tensor, key: Tensor) -> None:
     """Tints samples behind a lens and adds the lens's reflection of the ambient dome and the key light."""
     if figure.worn is None:
         return
-    rows = (surface.glass.abs().sum(1) > 0).nonzero()[:, 0]
-    normal, towards = pick(surface.glass, rows), pick(towards, rows)
+    behind = Selected.where(surface.glass.abs().sum(1) > 0)
+    normal, towards = behind.pick(surface.glass), behind.pick(towards)
     facing = dot(normal, towards).clamp(0, 1)
     mirror = 2 * facing[:, None] * normal - towards
     share = 0.035 + 0.965 * (1 - facing) ** 5
@@ -109,7 +114,7 @@ def _look_through_lenses(colour: Tensor, figure: Figure, light: Light, surface: 
     window = 4.0 * smoothstep(0.955, 0.975, mirror @ key)
     for k, tint in enumerate(figure.worn.tint):
         sky = light.ambient_high[k] * up + light.ambient_low[k] * (1 - up) + window * light.key_colour[k]
-        colour[k, rows] = pick(colour[k], rows) * tint + share * sky
+        behind.put(colour[k], behind.pick(colour[k]) * tint + share * sky)
 
 
 def _glow_ears(
@@ -118,13 +123,13 @@ def _glow_ears(
     """Red translucency of ears whose far side is lit."""
     x, y, z = surface.template.unbind(1)
     ear = (surface.part == SKIN) & (x.abs() > 0.070) & (y > -0.075) & (y < -0.010) & (z > 0.665) & (z < 0.756)
-    rows = (ear & (normal @ key < 0)).nonzero()[:, 0]
-    outwards = pick(normal, rows)
-    behind = pick(surface.position, rows) - outwards * _EAR_THICKNESS_M
-    lit = shadow.visible(behind + key * 0.003, bias_m=0.003, softness=3.0)
+    turned_away = Selected.where(ear & (normal @ key < 0))
+    outwards = turned_away.pick(normal)
+    behind = turned_away.pick(surface.position) - outwards * _EAR_THICKNESS_M
+    lit = shadow.visible(behind + key * 0.003, bias_m=0.003, taps=constant(soft_taps(3.0), key.device))
     through = lit * (-(outwards @ key)).clamp(0, 1)
-    for k, albedo in enumerate(pick(material.albedo, rows).unbind(1)):
-        colour[k, rows] += albedo * through * (_EAR_TRANSMITTANCE[k] * light.key_colour[k])
+    for k, albedo in enumerate(turned_away.pick(material.albedo).unbind(1)):
+        turned_away.add(colour[k], albedo * through * (_EAR_TRANSMITTANCE[k] * light.key_colour[k]))
 
 
 def _strand_shine(
@@ -151,19 +156,19 @@ def _strand_shine(
 
 def _face_camera(surface: Surface, material: Material, towards: Tensor) -> tuple[Tensor, Material]:
     """Flips the normals of curtain hair seen from inside and darkens it there."""
-    hanging = ((surface.part == HAIR) & (surface.uv[:, 1] >= FIRST_TEXTURE_ROW)).nonzero()[:, 0]
-    inside = pick(hanging, (dot(pick(surface.normal, hanging), pick(towards, hanging)) < 0).nonzero()[:, 0])
+    hanging = Selected.where((surface.part == HAIR) & (surface.uv[:, 1] >= FIRST_TEXTURE_ROW))
+    inside = hanging.narrowed(Selected.where(dot(hanging.pick(surface.normal), hanging.pick(towards)) < 0))
     normal, occlusion = surface.normal.clone(), material.occlusion.clone()
-    normal[inside] = -pick(normal, inside)
-    occlusion[inside] = 0.45 * pick(occlusion, inside)
+    inside.put(normal, -inside.pick(normal))
+    inside.put(occlusion, 0.45 * inside.pick(occlusion))
     return normal, replace(material, occlusion=occlusion)
 
 
 def _diffuse(
-    light: Light, material: Material, normal: Tensor, key: Tensor, cosine: Tensor, lit: Tensor
+    light: Light, lamp: Lamp, material: Material, normal: Tensor, key: Tensor, cosine: Tensor, lit: Tensor
 ) -> list[Float[Tensor, " p"]]:
     """Diffuse light, per channel, before albedo."""
-    device, skin = normal.device, material.skin
+    skin = material.skin
     across = F.normalize(torch.stack([-key[0], key[1], torch.full_like(key[2], 0.2)]), dim=0)
     behind = F.normalize(torch.stack([-key[0], torch.full_like(key[1], 0.7), torch.full_like(key[2], 0.35)]), dim=0)
     fill = light.fill * ((normal @ across) * 0.5 + 0.5).clamp_min(0)
@@ -173,8 +178,7 @@ def _diffuse(
         wrap = _WRAP[k] * skin
         direct = ((cosine + wrap) / (1 + wrap)).clamp_min(0) * _deepen(lit, _SHADOW_TINT[k], skin)
         rise = 0.5 * (light.ambient_high[k] - light.ambient_low[k])
-        slope = torch.tensor([light.ambient_right[k], -light.ambient_front[k], rise], device=device)
-        dome = (normal @ slope + (light.ambient_low[k] + rise)).clamp_min(0)
+        dome = (normal @ lamp.slope[k] + (light.ambient_low[k] + rise)).clamp_min(0)
         soft = dome + fill * (light.key_colour[k] * light.fill_colour[k]) + rim * light.rim_colour[k]
         channels.append(direct * light.key_colour[k] + soft * _deepen(material.occlusion, _HOLLOW_TINT[k], skin))
     return channels
@@ -188,21 +192,22 @@ def _specular(
     cosine = (normal @ key).clamp_min(0)
     skin = (0.030 + 0.97 * grazing) * (0.65 * _lobe(normal, half, 18.0) + 0.35 * _lobe(normal, half, 64.0))
     shine = material.gloss * (1 - material.hair) * skin * cosine
-    wet = material.eye.nonzero()[:, 0]
-    shine[wet] = (0.028 + 0.97 * pick(grazing, wet)) * _lobe(pick(normal, wet), pick(half, wet), 420.0) * pick(cosine, wet) * 2.6
-    strands = (material.hair[: surface.num_mesh] > 0.02).nonzero()[:, 0]
-    shine[strands] += pick(material.hair, strands) * _hair_shine(figure, surface, normal, half, cosine, turn, strands)
+    wet = Selected.where(material.eye)
+    glint = _lobe(wet.pick(normal), wet.pick(half), 420.0)
+    wet.put(shine, (0.028 + 0.97 * wet.pick(grazing)) * glint * wet.pick(cosine) * 2.6)
+    strands = Selected.where(material.hair[: surface.num_mesh] > 0.02)
+    strands.add(shine, strands.pick(material.hair) * _hair_shine(figure, surface, normal, half, cosine, turn, strands))
     return shine * lit
 
 
 def _hair_shine(
-    figure: Figure, surface: Surface, normal: Tensor, half: Tensor, cosine: Tensor, turn: Tensor, rows: Tensor
+    figure: Figure, surface: Surface, normal: Tensor, half: Tensor, cosine: Tensor, turn: Tensor, hairs: Selected
 ) -> Float[Tensor, " s"]:
     """Anisotropic highlight of hair whose strands run along the meridians from the hair's pole."""
-    ray = pick(surface.template, rows) - torch.tensor(SKULL_CENTRE, device=normal.device)
+    ray = hairs.pick(surface.template) - constant(SKULL_CENTRE, normal.device)
     pole = turn @ figure.strand_pole
-    facing = pick(normal, rows)
+    facing = hairs.pick(normal)
     along = pole - facing * (facing @ pole)[:, None]
     along = unit(along + 1e-4 * ray)
-    sine = (1 - dot(along, pick(half, rows)) ** 2).clamp_min(0).sqrt()
-    return (0.020 * sine**40 + 0.010 * sine**12) * (0.2 + 0.8 * pick(cosine, rows))
+    sine = (1 - dot(along, hairs.pick(half)) ** 2).clamp_min(0).sqrt()
+    return (0.020 * sine**40 + 0.010 * sine**12) * (0.2 + 0.8 * hairs.pick(cosine))

@@ -1,7 +1,6 @@
 """Ground truth besides the image: labels, normals, albedo, actions, gaze, landmarks; each computed when read."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -9,6 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from faceswap_lab.actors.gfx.selected import Selected
+from faceswap_lab.actors.gfx.transfer import constant, fetch
+from faceswap_lab.actors.gfx.vectors import pick
 from faceswap_lab.actors.head.headpack import (
     BEARD,
     BROW,
@@ -33,6 +35,7 @@ from faceswap_lab.actors.person.figure import Figure
 from faceswap_lab.actors.render.material import material_of
 from faceswap_lab.actors.render.scene import Drawn, Scene, draw, pose
 from faceswap_lab.actors.render.surface import Surface
+from faceswap_lab.caches import cached
 from faceswap_lab.faces.scratch import read_only
 
 LABELS = (
@@ -73,6 +76,8 @@ _LABEL_OF_PART = {
     HAT: "hat",
     OCCLUDER: "occluder",
 }
+_LABEL_ROWS = tuple(LABELS.index("skin" if part == SKIN else _LABEL_OF_PART.get(part, "background")) for part in range(32))
+_WORLD_TO_CAMERA = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))
 _JAW_Y = (-0.140, -0.128, -0.108, -0.088, -0.070, -0.058, -0.045, -0.020, 0.060)
 _JAW_Z = (0.6115, 0.6150, 0.6220, 0.6330, 0.6480, 0.6600, 0.6720, 0.6750, 0.6600)
 """Lower edge of the face as height over y on the template head; skin below it is neck."""
@@ -114,7 +119,7 @@ class Points:
     visible: Bool[np.ndarray, " n"]
 
 
-@lru_cache(maxsize=2)
+@cached(most=2)
 def maps_of(scene: Scene) -> Maps:
     """The maps of a scene, read-only."""
     drawn = draw(scene)
@@ -122,7 +127,7 @@ def maps_of(scene: Scene) -> Maps:
     material = material_of(rig, figure, surface)
     bare = (surface.part == SKIN) & (material.skin + material.hair < 0.5)
     labels = _labels(figure, surface, hair=material.hair > 0.5, clothes=bare)
-    world_to_camera = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]], device=labels.device)
+    world_to_camera = constant(_WORLD_TO_CAMERA, labels.device)
     full = drawn.camera.size
     columns = torch.cat([F.one_hot(labels, len(LABELS)).float(), surface.normal @ world_to_camera.T, material.albedo], 1)
     layers = torch.zeros(full * full, columns.shape[1], device=labels.device)
@@ -132,50 +137,51 @@ def maps_of(scene: Scene) -> Maps:
     count = len(LABELS)
     cover = (1 - layers[0]).clamp_min(1e-6)
     normals = F.normalize(layers[count : count + 3], dim=0)
-    maps = Maps(
-        labels=layers[:count].argmax(0).to(torch.uint8).cpu().numpy(),
-        normals=normals.permute(1, 2, 0).contiguous().cpu().numpy(),
-        albedo=(layers[count + 3 :] / cover).permute(1, 2, 0).contiguous().cpu().numpy(),
+    shown, facing, albedo = fetch(
+        layers[:count].argmax(0).to(torch.uint8),
+        normals.permute(1, 2, 0).contiguous(),
+        (layers[count + 3 :] / cover).permute(1, 2, 0).contiguous(),
     )
-    return read_only(maps)
+    return read_only(Maps(labels=shown, normals=facing, albedo=albedo))
 
 
 def _labels(figure: Figure, surface: Surface, *, hair: Tensor, clothes: Tensor) -> Tensor:
     """Label index of each sample."""
-    device = surface.part.device
-    table = torch.zeros(32, dtype=torch.long)
-    table[SKIN] = LABELS.index("skin")
-    for part, name in _LABEL_OF_PART.items():
-        table[part] = LABELS.index(name)
-    labels = table.to(device)[surface.part]
-    rows = (surface.part == SKIN).nonzero()[:, 0]
-    x, y, z = surface.template[rows].unbind(1)
+    labels = pick(constant(_LABEL_ROWS, surface.part.device, torch.long), surface.part)
+    skin = Selected.where(surface.part == SKIN)
+    (x, y, z), uv = skin.pick(surface.template).unbind(1), skin.pick(surface.uv)
     texture = torch.stack([figure.texture[4], figure.brows, _ears(figure)])
-    grid = (surface.uv[rows] * 2 - 1)[None, None]
-    inside = ((surface.uv[rows] > 0) & (surface.uv[rows] < 1)).all(1)
+    grid = (uv * 2 - 1)[None, None]
+    inside = ((uv > 0) & (uv < 1)).all(1)
     lips, brows, ears = (F.grid_sample(texture[None], grid, align_corners=False)[0, :, 0] * inside).unbind(0)
     nose = (x.abs() < _interpolate(z, _NOSE_Z, _NOSE_HALF_WIDTH)) & (z > _NOSE_Z[0]) & (z < _NOSE_Z[-1]) & (y < -0.118)
-    found = labels[rows]
+    found = skin.pick(labels)
     for where, name in (
         (z < _interpolate(y, _JAW_Y, _JAW_Z), "neck"),
         (nose, "nose"),
         (ears > 0.5, "ears"),
         (brows > 0.5, "brows"),
         (lips > 0.5, "lips"),
-        (hair[rows], "hair"),
-        (clothes[rows], "clothes"),
+        (skin.pick(hair), "hair"),
+        (skin.pick(clothes), "clothes"),
     ):
         found = torch.where(where, LABELS.index(name), found)
-    return labels.index_copy(0, rows, found)
+    skin.put(labels, found)
+    return labels
 
 
 def _ears(figure: Figure) -> Float[Tensor, "h w"]:
-    return texture_map(figure.texture.shape[1]).masks["ears"].to(figure.texture.device)
+    return _ear_mask(figure.texture.shape[1], figure.texture.device)
+
+
+@cached(most=3)
+def _ear_mask(rows: int, device: torch.device) -> Float[Tensor, "h w"]:
+    return texture_map(rows).masks["ears"].to(device)
 
 
 def _interpolate(at: Tensor, places: tuple[float, ...], values: tuple[float, ...]) -> Tensor:
     """Piecewise linear interpolation, constant beyond the ends."""
-    x, y = (torch.tensor(row, device=at.device) for row in (places, values))
+    x, y = (constant(row, at.device) for row in (places, values))
     row = torch.searchsorted(x, at.contiguous()).clamp(1, len(places) - 1)
     share = ((at - x[row - 1]) / (x[row] - x[row - 1])).clamp(0, 1)
     return torch.lerp(y[row - 1], y[row], share)
@@ -207,8 +213,7 @@ def points_of(scene: Scene, point_set: int) -> Points:
     corners, weights = landmark_table(drawn.rig, point_set)
     place = (drawn.posed.points[corners] * weights[..., None]).sum(1)
     xy, depth = drawn.camera.project(place)
-    found = visible(drawn, xy, depth).cpu().numpy()
-    pixels = (xy / times - 0.5).cpu().numpy()
+    found, pixels = fetch(visible(drawn, xy, depth), xy / times - 0.5)
     if point_set == 5:
         return Points(xy=keypoints5(pixels), visible=keypoints5(np.repeat(found[:, None], 2, 1).astype(float))[:, 0] == 1)
     return Points(xy=pixels, visible=found)
@@ -225,9 +230,9 @@ def depth_buffer(drawn: Drawn) -> Float[Tensor, "s s"]:
 def visible(drawn: Drawn, xy: Float[Tensor, "n 2"], depth: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
     """Mask of the points on the visible surface: within a few millimetres of it at one of the 3 x 3 samples around them."""
     surface, size = drawn.surface, drawn.camera.size
-    small_hair = torch.isin(surface.part, torch.tensor([BROW, LASH, BEARD], device=xy.device))
+    small_hair = torch.isin(surface.part, constant((BROW, LASH, BEARD), xy.device, torch.long))
     slack = torch.full((size * size,), _VISIBLE_WITHIN_M, device=xy.device)
-    slack[surface.pixel[small_hair]] = _SEEN_THROUGH_M
+    slack.scatter_(0, surface.pixel, torch.where(small_hair, _SEEN_THROUGH_M, _VISIBLE_WITHIN_M))
     slack, buffer = slack.view(size, size), depth_buffer(drawn)
     column, row = xy.floor().long().unbind(1)
     inside = (xy >= 0).all(1) & (xy < size).all(1)

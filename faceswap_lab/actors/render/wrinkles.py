@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from faceswap_lab.actors.gfx.vectors import pick, unit
+from faceswap_lab.actors.gfx.selected import Selected
+from faceswap_lab.actors.gfx.vectors import unit
 
 _FAINT = 0.02
 
@@ -43,11 +44,10 @@ def slopes(
     ):
         if strength > _FAINT:
             near = (side >= box[0]) & (side < box[1]) & (height >= box[2]) & (height < box[3]) & front
-            rows = near.nonzero()[:, 0]
-            x, y, z = pick(template, rows).unbind(1)
-            along_x, along_z = lines(x, y, z, phase)
-            total[0].index_add_(0, rows, along_x, alpha=strength)
-            total[1].index_add_(0, rows, along_z, alpha=strength)
+            within = Selected.where(near)
+            x, y, z = within.pick(template).unbind(1)
+            for sum_of, along in zip(total, lines(x, y, z, phase), strict=True):
+                within.add(sum_of, along, alpha=strength)
     return total[0], total[1]
 
 

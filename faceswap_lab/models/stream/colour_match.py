@@ -13,6 +13,7 @@ source's skin tone / the target's (`benchmarks/colour.py`; its README has SSIM a
 """
 
 from dataclasses import replace
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
+from faceswap_lab.actors.gfx.transfer import constant
 from faceswap_lab.faces import blend
 from faceswap_lab.models.protocols import Crops, Swapped
 
@@ -102,7 +104,8 @@ def _moments(
 def to_lab(rgb: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n 3 s s"]:
     """CIELAB (L* 0..100, white D65) of sRGB 0..1."""
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp(min=0) + 0.055) / 1.055) ** 2.4)
-    xyz = torch.einsum("ij,njhw->nihw", _on(rgb, _TO_XYZ), linear) / _on(rgb, _WHITE)[:, None, None]
+    to_xyz, white = (constant(values, rgb.device, rgb.dtype) for values in (_TO_XYZ, _WHITE))
+    xyz = torch.einsum("ij,njhw->nihw", to_xyz, linear) / white[:, None, None]
     bent = torch.where(xyz > 0.008856, xyz.clamp(min=1e-6) ** (1 / 3), 7.787 * xyz + 16 / 116)
     x, y, z = bent.unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
@@ -113,10 +116,12 @@ def to_rgb(lab: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n 3 s s"]:
     light, red, yellow = lab.unbind(1)
     y = (light + 16) / 116
     bent = torch.stack([y + red / 500, y, y - yellow / 200], 1)
-    xyz = torch.where(bent > 0.206893, bent**3, (bent - 16 / 116) / 7.787) * _on(lab, _WHITE)[:, None, None]
-    linear = torch.einsum("ij,njhw->nihw", torch.linalg.inv(torch.tensor(_TO_XYZ, dtype=torch.float64)).to(lab), xyz).clamp(0, 1)
+    xyz = torch.where(bent > 0.206893, bent**3, (bent - 16 / 116) / 7.787) * constant(_WHITE, lab.device, lab.dtype)[:, None, None]
+    linear = torch.einsum("ij,njhw->nihw", constant(_from_xyz(), lab.device, lab.dtype), xyz).clamp(0, 1)
     return torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=1e-6) ** (1 / 2.4) - 0.055)
 
 
-def _on(like: Tensor, values: object) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)
+@cache
+def _from_xyz() -> tuple[tuple[float, ...], ...]:
+    """The inverse of `_TO_XYZ`. In torch, whose rounding is in the figures above."""
+    return tuple(map(tuple, torch.linalg.inv(torch.tensor(_TO_XYZ, dtype=torch.float64)).tolist()))

@@ -13,6 +13,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn import functional
 
+from faceswap_lab.actors.gfx.transfer import Download, send
 from faceswap_lab.faces import align
 from faceswap_lab.faces.blend import SHRINKS
 from faceswap_lab.faces.face import Faces
@@ -24,10 +25,12 @@ from faceswap_lab.models.stream.host_canvas import border_window
 
 # Margin around a region for the support of a cubic filter.
 _MARGIN = 3
+_PIXELS_AT_ONCE = 1 << 22
+"""About 200 MB on the device: coordinates, a patch and its mask take some 40 bytes a pixel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Box:
+class Box:
     """Rows and columns of a frame."""
 
     top: int
@@ -40,7 +43,7 @@ class DeviceCanvas:
     """Frames of one size on `device`. Methods as in `HostCanvas`; the caller's frames are never changed.
 
     With `cut_after_paste` the frames are kept a second time, so that crops are of the frames as given also after a paste.
-    Only `frames` synchronises with the device, so NaN in a swapper's pixels is detected only there (ValueError).
+    Only `frames` waits for the device, once for all frames, so NaN in a swapper's pixels is detected only there (ValueError).
     """
 
     def __init__(self, frames: Sequence[Frame], device: torch.device, *, cut_after_paste: bool = False) -> None:
@@ -50,6 +53,7 @@ class DeviceCanvas:
         self._pixels = self._sent(np.stack([frame.image for frame in self._given]))
         self._unpasted = self._pixels.clone() if cut_after_paste else self._pixels
         self._changed: set[int] = set()
+        self._download: Download | None = None
         self._is_bad = torch.zeros((), dtype=torch.bool, device=device)
 
     def cut(self, faces: Faces, *, template: str, size: int) -> Crops:
@@ -59,10 +63,12 @@ class DeviceCanvas:
             matrices[row] = align.frame_to_crop(faces.keypoints[row], template=template, size=size)
         pixels = torch.zeros(len(faces), 3, size, size, device=self._device)
         samples = np.array([max(1, round(1 / align.scale_of(matrix))) for matrix in matrices], np.int64)
-        for number in np.unique(samples):
-            rows = np.flatnonzero(samples == number)
-            places = [self._place[int(faces.frame_index[row])] for row in rows]
-            pixels[self._sent(rows)] = self._crops(places, matrices[rows], size, int(number))
+        boxes = [self._box(align.invert(matrix), size) for matrix in matrices]
+        for number in np.unique(samples).tolist():
+            for rows in groups_by_size(boxes, np.flatnonzero(samples == number).tolist(), margin=2 * _MARGIN):
+                places = [self._place[int(faces.frame_index[row])] for row in rows]
+                cut = self._crops(places, [boxes[row] for row in rows], matrices[rows], size, number)
+                pixels[self._sent(np.array(rows, np.int64))] = cut
         landmarks = None
         if faces.landmarks is not None:
             landmarks = np.stack([align.transform_points(m, p) for m, p in zip(matrices, faces.landmarks, strict=True)])
@@ -93,30 +99,39 @@ class DeviceCanvas:
         levels = pixels.mul(255).round()
         size, masks = levels.shape[-1], self._masks(swapped)
         back = [align.invert(matrix) for matrix in crops.frame_to_crop]
-        laid: list[tuple[_Box, Tensor, Tensor] | None] = [None] * len(crops)
+        boxes = [self._box(matrix, size) for matrix in back]
+        laid: dict[int, tuple[Box, Tensor, Tensor]] = {}
         samples = np.array([_samples(matrix) for matrix in back])
         for number in np.unique(samples).tolist():
             rows = [row for row in np.flatnonzero(samples == number).tolist() if self._reaches(back[row], size)]
-            for row, foreground in zip(rows, self._overlays(levels, masks, back, rows, number), strict=True):
-                laid[row] = foreground
-        for row, item in enumerate(laid):
-            if item is not None:
-                self._composite(self._place[int(crops.frame_index[row])], *item)
+            for alike in groups_by_size(boxes, rows, times=max(number, 1)):
+                parts = self._overlays(levels, masks, back, boxes, alike, number)
+                laid.update(zip(alike, parts, strict=True))
+        for row, item in sorted(laid.items()):
+            self._composite(self._place[int(crops.frame_index[row])], *item)
+
+    def begin_download(self) -> None:
+        """Begins to copy the changed frames to the host, all in one copy; the device goes on, and `frames` waits for it."""
+        if self._download is None:
+            self._download = Download(self._is_bad, *(self._pixels[place] for place in sorted(self._changed)))
 
     def frames(self) -> Iterator[Frame]:
         """The current frames, in order."""
-        if bool(self._is_bad):
+        self.begin_download()
+        assert self._download is not None
+        is_bad, *images = self._download.arrays()
+        if is_bad:
             raise ValueError("the swapper's pixels contain NaN")
+        changed = dict(zip(sorted(self._changed), images, strict=True))
         for place, frame in enumerate(self._given):
-            yield replace(frame, image=self._pixels[place].cpu().numpy().copy()) if place in self._changed else frame
+            yield replace(frame, image=changed[place].copy()) if place in changed else frame
 
     # --- cutting --------------------------------------------------------------------------------------------------------------
 
     def _crops(
-        self, places: Sequence[int], matrices: Float64[np.ndarray, "n 2 3"], size: int, samples: int
+        self, places: Sequence[int], boxes: Sequence[Box], matrices: Float64[np.ndarray, "n 2 3"], size: int, samples: int
     ) -> Float[Tensor, "n 3 s s"]:
         """Crops whose pixels are each the mean of `samples` x `samples` samples of the frame."""
-        boxes = [self._box(align.invert(matrix), size) for matrix in matrices]
         height, width = (max(getattr(box, name) for box in boxes) + 2 * _MARGIN for name in ("height", "width"))
         regions, to_region = [], np.zeros((len(boxes), 2, 3), np.float64)
         for row, (place, box, matrix) in enumerate(zip(places, boxes, matrices, strict=True)):
@@ -142,15 +157,13 @@ class DeviceCanvas:
         levels: Float[Tensor, "n 3 s s"],
         masks: Float[Tensor, "n 1 s s"],
         back: Sequence[Float64[np.ndarray, "2 3"]],
+        all_boxes: Sequence[Box],
         rows: Sequence[int],
         samples: int,
-    ) -> Iterator[tuple[_Box, Tensor, Tensor]]:
+    ) -> Iterator[tuple[Box, Tensor, Tensor]]:
         """For each row its box in the frame, the patch there and its alpha; `samples` as returned by `_samples`."""
-        if not rows:
-            return
-        size = levels.shape[-1]
         chosen = self._sent(np.array(rows, np.int64))
-        boxes = [self._box(back[row], size) for row in rows]
+        boxes = [all_boxes[row] for row in rows]
         height, width = (max(getattr(box, name) for box in boxes) for name in ("height", "width"))
         most = max(samples, 1)
         to_crop = np.zeros((len(rows), 2, 3), np.float64)
@@ -180,15 +193,16 @@ class DeviceCanvas:
         border = self._sent(border_window(size).copy())[None, None].expand(number, 1, size, size)
         return border if swapped.mask is None else border * swapped.mask.detach().float().clamp(0, 1)
 
-    def _composite(self, place: int, box: _Box, foreground: Float[Tensor, "3 h w"], alpha: Float[Tensor, "1 h w"]) -> None:
+    def _composite(self, place: int, box: Box, foreground: Float[Tensor, "3 h w"], alpha: Float[Tensor, "1 h w"]) -> None:
         part = self._pixels[place, box.top : box.top + box.height, box.left : box.left + box.width]
         under = part.permute(2, 0, 1).float()
         part.copy_((under + alpha * (foreground - under)).round().to(torch.uint8).permute(1, 2, 0))
         self._changed.add(place)
+        self._download = None
 
     # --- places ---------------------------------------------------------------------------------------------------------------
 
-    def _box(self, crop_to_frame: Float64[np.ndarray, "2 3"], size: int) -> _Box:
+    def _box(self, crop_to_frame: Float64[np.ndarray, "2 3"], size: int) -> Box:
         """The part of the frame covered by a crop of `size`, plus the filter support; at least one pixel."""
         corners = np.array([(-1.0, -1.0), (size, -1), (-1, size), (size, size)])
         points = align.transform_points(crop_to_frame, corners)
@@ -196,7 +210,7 @@ class DeviceCanvas:
         limit = np.array(self._pixels.shape[2:0:-1])
         low = np.clip(low, 0, limit - 1)
         high = np.clip(high, low + 1, limit)
-        return _Box(top=int(low[1]), left=int(low[0]), height=int(high[1] - low[1]), width=int(high[0] - low[0]))
+        return Box(top=int(low[1]), left=int(low[0]), height=int(high[1] - low[1]), width=int(high[0] - low[0]))
 
     def _reaches(self, crop_to_frame: Float64[np.ndarray, "2 3"], size: int) -> bool:
         points = align.transform_points(crop_to_frame, np.array([(-1.0, -1.0), (size, -1), (-1, size), (size, size)]))
@@ -213,10 +227,28 @@ class DeviceCanvas:
         return across + down + on_device[:, None, None, :, 2]
 
     def _sent(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if self._device.type == "cuda":
-            return tensor.pin_memory().to(self._device, non_blocking=True)
-        return tensor.to(self._device)
+        return send(self._device, torch.from_numpy(np.ascontiguousarray(array)))[0]
+
+
+def groups_by_size(boxes: Sequence[Box], rows: Sequence[int], *, margin: int = 0, times: int = 1) -> list[list[int]]:
+    """`rows` of `boxes` in groups to be padded to the largest height and width in each.
+
+    Padding at most doubles the pixels of a group, and no group has more than `_PIXELS_AT_ONCE` unless it is a single box: padded
+    together, 63 small faces beside one of 2,000 pixels would take 10 GB. `margin` and `times` say how a box grows: rows and columns
+    added to it, samples per pixel and axis.
+    """
+    groups: list[list[int]] = []
+    height = width = own = 0
+    sizes = {row: ((boxes[row].height + margin) * times, (boxes[row].width + margin) * times) for row in rows}
+    for row in sorted(rows, key=lambda row: sizes[row][0] * sizes[row][1]):
+        tall, wide = sizes[row]
+        padded = max(height, tall) * max(width, wide) * (len(groups[-1]) + 1 if groups else 1)
+        if not groups or padded > min(_PIXELS_AT_ONCE, 2 * (own + tall * wide)):
+            groups.append([])
+            height = width = own = 0
+        groups[-1].append(row)
+        height, width, own = max(height, tall), max(width, wide), own + tall * wide
+    return groups
 
 
 def _levels(read: Float[Tensor, "n c h w"], samples: int) -> Float[Tensor, "n c hh ww"]:

@@ -169,10 +169,10 @@ class _Painter:
         at_once = min(needs.max_batch or _FACES_AT_ONCE, _FACES_AT_ONCE)
         for begin in range(0, len(faces), at_once):
             part = batch.canvas.cut(faces[begin : begin + at_once], template=needs.template, size=needs.size)
-            answer = self.swapper(replace(part, pixels=part.pixels.to(self.device)), self.codes, np.zeros(len(part), np.int64))
+            answer = self.swapper(part, self.codes, np.zeros(len(part), np.int64))
             batch.swapped.append((part, answer))
             if crowd:
-                self.paste(self.match(batch))
+                self._pasted(self.match(batch))
         return batch
 
     @devices.watched()
@@ -183,6 +183,12 @@ class _Painter:
 
     @devices.watched()
     def paste(self, batch: _Batch) -> _Batch:
+        canvas = self._pasted(batch).canvas
+        if isinstance(canvas, DeviceCanvas):
+            canvas.begin_download()
+        return batch
+
+    def _pasted(self, batch: _Batch) -> _Batch:
         assert batch.canvas is not None
         for crops, answer in batch.swapped:
             batch.canvas.paste(crops, keep_grey(crops, answer))
@@ -190,8 +196,11 @@ class _Painter:
         return batch
 
     def _canvas(self, frames: list[Frame], *, crowd: bool) -> HostCanvas | DeviceCanvas:
-        """A canvas; that of a crowd is cut again after pasting, and no crop may show a swapped neighbour."""
-        if self.device.type == "cpu":
+        """Frames where the swapper computes: crops do not leave that memory between cutting and pasting.
+
+        The canvas of a crowd is cut again after pasting, and no crop may show a swapped neighbour.
+        """
+        if self.device.type == "cpu" or self.swapper.needs.on_host:
             return HostCanvas(frames, owned=self.owned and not crowd)
         return DeviceCanvas(frames, self.device, cut_after_paste=crowd)
 

@@ -49,7 +49,7 @@ class WarpSwapper:
         source="this project; no weights. The mesh's triangles are MediaPipe's (Apache-2.0)",
         notes="Texture of the source, shape of the target. A baseline for any photograph.",
     )
-    needs: ClassVar[Needs] = Needs(template="face", size=256, source="crop", point_set=468, max_batch=None)
+    needs: ClassVar[Needs] = Needs(template="face", size=256, source="crop", point_set=468, max_batch=None, on_host=True)
 
     def providers(self) -> dict[str, str]:
         """None: it runs on the CPU."""

@@ -5,6 +5,7 @@ A training is an iterator of Steps. The state is consistent at each, so it can b
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Generic
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from faceswap_lab.actors.gfx.transfer import fetch
 from faceswap_lab.errors import RunError
 from faceswap_lab.models.training.config import TrainConfig, precision_on
 from faceswap_lab.models.training.state import DIVERGED, N, TrainState
@@ -73,7 +75,8 @@ def train(state: TrainState[N], losses: Losses[N], config: TrainConfig, stop: St
     since, clock = 0, perf_counter()
     stopping = stop()
     while state.step < config.steps and not stopping:
-        parts = _one_step(state, losses, config, precision)
+        with _tuned(state.device):
+            parts = _one_step(state, losses, config, precision)
         sums = {name: loss.detach() + sums.get(name, 0) for name, loss in parts.items()}
         since += 1
         stopping = stop()
@@ -81,6 +84,20 @@ def train(state: TrainState[N], losses: Losses[N], config: TrainConfig, stop: St
             yield _report(state.step, sums, since, config, perf_counter() - clock)
             sums, since, clock = {}, 0, perf_counter()
             stopping = stopping or stop()
+
+
+@contextmanager
+def _tuned(device: torch.device) -> Iterator[None]:
+    """Lets cuDNN try its algorithms for each shape, which pays where all steps have the same shapes. Off again afterwards: a swap's
+    batches have not."""
+    if device.type != "cuda":
+        yield
+        return
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def _one_step(state: TrainState[N], losses: Losses[N], config: TrainConfig, precision: str) -> dict[str, Tensor]:
@@ -106,7 +123,8 @@ def _one_step(state: TrainState[N], losses: Losses[N], config: TrainConfig, prec
 
 
 def _report(number: int, sums: dict[str, Tensor], since: int, config: TrainConfig, seconds: float) -> Step:
-    means = {name: float(total) / since for name, total in sums.items()}
+    (totals,) = fetch(torch.stack(list(sums.values())))
+    means = {name: float(total) / since for name, total in zip(sums, totals, strict=True)}
     if not all(math.isfinite(mean) for mean in means.values()):
         raise RunError(expected="finite losses", got=f"{means} at step {number}", remedy=DIVERGED)
     speed = since * config.samples_per_step / seconds

@@ -1,6 +1,6 @@
 """Training of the pair: two people's crops, their batches, and the losses of both decoders."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 from faceswap_lab.models.training.config import TrainConfig
+from faceswap_lab.models.training.draws import DrawsAhead
 from faceswap_lab.models.training.loop import Step, StepContext, train
 from faceswap_lab.models.training.losses import mask_loss, picture_loss
 from faceswap_lab.models.training.state import TrainState
@@ -58,6 +59,11 @@ class Portraits:
     targets: UInt8[Tensor, "m 3 s s"] | None = None
     target_masks: UInt8[Tensor, "m 2 s s"] | None = None
 
+    @property
+    def is_supervised(self) -> bool:
+        """Whether there are true pairs to train on."""
+        return not (self.inputs is None or self.targets is None or self.target_masks is None)
+
     def to(self, device: torch.device) -> "Portraits":
         """The same on another device."""
 
@@ -84,11 +90,13 @@ def train_pair(
 ) -> Iterator[Step]:
     """Trains a PairNet on two people's crops, the first drawn by decoder 0: see `loop.train`."""
     people = (people[0].to(state.device), people[1].to(state.device))
+    ahead = DrawsAhead(lambda random: _draw(people, config, random), state.device, config.report_every)
 
     def losses(net: PairNet, context: StepContext) -> dict[str, Tensor]:
         parts: dict[str, Tensor] = {}
+        numbers = iter(ahead.next(context.generator))
         for person, portraits in enumerate(people):
-            x, targets, mask = _batch(portraits, config, context.generator)
+            x, targets, mask = _batch(portraits, numbers)
             with context.autocast():
                 drawn = net(x, person)
             drawn = drawn.float()
@@ -99,38 +107,54 @@ def train_pair(
     return train(state, losses, config, stop)
 
 
-def _batch(portraits: Portraits, config: PairTraining, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _draw(people: Iterable[Portraits], config: PairTraining, random: torch.Generator) -> list[Tensor]:
+    """The random numbers of one step in the order that `_batch` takes them, for each person: rows of the stacks, the matrices of
+    `_moved` and, without truth, the lattices of `_warped`."""
+    numbers: list[Tensor] = []
+    for portraits in people:
+        stacks = [(portraits.self_images, config.batch)]
+        if portraits.is_supervised:
+            num_own = round(config.batch * config.self_share)
+            assert portraits.inputs is not None
+            stacks = [(portraits.self_images, num_own), (portraits.inputs, config.batch - num_own)]
+        numbers += [torch.randint(len(stack), (count,), generator=random) for stack, count in stacks]
+        numbers.append(_matrices(config.batch, random))
+        if not portraits.is_supervised:
+            numbers.append(torch.randn(config.batch, 2, 5, 5, generator=random) * 0.06)
+    return numbers
+
+
+def _batch(portraits: Portraits, numbers: Iterator[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Input, target picture and masks, 0..1, with the same random transform; without truth the input is also warped."""
 
-    def pick(count: int, *stacks: Tensor) -> Tensor:
-        rows = torch.randint(len(stacks[0]), (count,), generator=random).to(stacks[0].device)
+    def pick(rows: Tensor, *stacks: Tensor) -> Tensor:
         return torch.cat([stack[rows].float().div(255) for stack in stacks], 1)
 
     if portraits.inputs is None or portraits.targets is None or portraits.target_masks is None:
-        self_images = _moved(pick(config.batch, portraits.self_images, portraits.self_masks), random)
-        return _warped(self_images[:, :3], random), self_images[:, :3], self_images[:, 3:]
-    num_own = round(config.batch * config.self_share)
-    self_images = pick(num_own, portraits.self_images, portraits.self_images, portraits.self_masks)
-    true = pick(config.batch - num_own, portraits.inputs, portraits.targets, portraits.target_masks)
-    both = _moved(torch.cat([self_images, true]), random)
+        self_images = _moved(pick(next(numbers), portraits.self_images, portraits.self_masks), next(numbers))
+        return _warped(self_images[:, :3], next(numbers)), self_images[:, :3], self_images[:, 3:]
+    self_images = pick(next(numbers), portraits.self_images, portraits.self_images, portraits.self_masks)
+    true = pick(next(numbers), portraits.inputs, portraits.targets, portraits.target_masks)
+    both = _moved(torch.cat([self_images, true]), next(numbers))
     return both[:, :3], both[:, 3:6], both[:, 6:]
 
 
-def _moved(x_BCHW: Tensor, random: torch.Generator) -> Tensor:
+def _matrices(b: int, random: torch.Generator) -> Float[Tensor, "b 2 3"]:
     """A small random rotation, scale and shift, as detections jitter. Never mirrored: that would be another person."""
-    b = len(x_BCHW)
     angle, scale = torch.randn(b, generator=random) * 0.06, 1 + torch.randn(b, generator=random) * 0.04
     shift = torch.randn(b, 2, generator=random) * 0.03
     cos, sin = angle.cos() * scale, angle.sin() * scale
-    matrix = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], 1).view(b, 2, 3).to(x_BCHW.device)
+    return torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], 1).view(b, 2, 3)
+
+
+def _moved(x_BCHW: Tensor, matrix: Float[Tensor, "b 2 3"]) -> Tensor:
     grid = functional.affine_grid(matrix, list(x_BCHW.shape), align_corners=False)
     return functional.grid_sample(x_BCHW, grid, padding_mode="reflection", align_corners=False).clamp(0, 1)
 
 
-def _warped(x_BCHW: Float[Tensor, "b 3 s s"], random: torch.Generator) -> Float[Tensor, "b 3 s s"]:
+def _warped(x_BCHW: Float[Tensor, "b 3 s s"], lattice: Float[Tensor, "b 2 5 5"]) -> Float[Tensor, "b 3 s s"]:
     """Random smooth displacement (a 5 x 5 lattice, 3 % of the side), which keeps the unsupervised network from copying."""
     b, _, s, _ = x_BCHW.shape
-    lattice = (torch.randn(b, 2, 5, 5, generator=random) * 0.06).to(x_BCHW.device)
     offset = functional.interpolate(lattice, (s, s), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
     identity = torch.eye(2, 3, device=x_BCHW.device).expand(b, 2, 3)
     grid = functional.affine_grid(identity, [b, 3, s, s], align_corners=False)

@@ -13,7 +13,6 @@ from faceswap_lab.models.training.config import TrainConfig
 
 DIVERGED = "lower the learning rate (recipe.train.learning_rate) and train again, as a new run"
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
 N = TypeVar("N", bound=nn.Module)
 
 
@@ -24,16 +23,20 @@ class RunningAverage(AveragedModel):
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:
-        super().__init__(net, multi_avg_fn=self._mix)
+        super().__init__(net)
         self.decay = decay
         # AveragedModel copies the weights at its first update; here the initial weights are the first to be averaged.
         self.n_averaged.fill_(1)
         self.requires_grad_(False).eval()
 
-    def _mix(self, means: Tensors, values: Tensors, _: Tensor | int) -> None:
-        # The count passed as an argument is on the weights' device: reading it would synchronise with the GPU.
+    def update_parameters(self, model: nn.Module) -> None:
+        """Moves the average towards the weights of `model`. AveragedModel's own sends its count to the device each time."""
         count = int(self.n_averaged)
+        means, values = ([value.detach() for value in net.parameters()] for net in (self.module, model))
         torch._foreach_lerp_(means, values, 1 - min(self.decay, count / (count + 9)))
+        for mean, value in zip(self.module.buffers(), model.buffers(), strict=True):
+            mean.detach().copy_(value.detach())
+        self.n_averaged += 1
 
 
 @dataclass(slots=True, kw_only=True)
