@@ -250,6 +250,8 @@ IN_PYTHON = {
     "root": lab.init,
     "output": SwapRun.export,
     "sound": SwapRun.export,
+    "accept_frames": SwapRun.export,
+    "accept_faces": SwapRun.export,
     "start": Clip.cut,
     "stop": Clip.cut,
     "who": lab.admit,

@@ -144,7 +144,7 @@ def test_a_torch_that_came_first_is_noticed_unless_the_environment_had_told_it()
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_lab_sets_it_for_every_kernel() -> None:
     done = subprocess.run(["make", "--dry-run", "lab"], capture_output=True, text=True, check=True, cwd=ROOT)
-    (line,) = [line for line in done.stdout.splitlines() if "jupyterlab" in line]
+    (line,) = [line for line in done.stdout.splitlines() if "jupyterlab.labapp" in line]
     assert line.index("import faceswap_lab") < line.index("jupyterlab")
     assert " notebooks" in line
 
