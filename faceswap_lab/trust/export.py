@@ -81,7 +81,7 @@ def check_destination(path: Path, num_frames: int, *, is_frame: bool = False, lo
     """
     if path.suffix.lower() not in STILLS:
         if is_frame or (num_frames == 1 and path.suffix.lower() != ".mp4" and not lossless):
-            expected = f"a name ending in .png or .jpg{'' if is_frame else ', or in .mp4'}"
+            expected = f"a still's suffix (.png, .jpg){'' if is_frame else ', or .mp4'}"
             raise MediaError(expected=expected, got=path.name, remedy=f"call it {path.stem}.png")
         video.check_suffix(path, lossless=lossless)
     elif num_frames != 1:
