@@ -293,7 +293,7 @@ def test_sound_that_does_not_fit_is_refused_by_the_users_file(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "num_frames", "said"),
     [
-        ("q.webp", 1, r"q\.webp; call it q\.mp4"),
+        ("q.webp", 1, r"q\.webp; call it q\.png"),
         ("x.mov", 3, r"x\.mov; call it x\.mp4"),
         ("x", 3, "got x;"),
         ("x.png", 3, r"x\.png; got 3 frames; export as x\.mp4"),

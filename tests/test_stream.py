@@ -432,7 +432,7 @@ def swaying(takes: list[list[np.ndarray]]) -> Shown:
     rows = []
     for i, pair in enumerate(zip(takes[1], takes[3], strict=True)):
         halves = []
-        for image, side in zip(pair, (192, 180) if i % 2 else (180, 192), strict=True):
+        for image, side in zip(pair, (192, 130) if i % 2 else (130, 192), strict=True):
             half = np.full((200, 200, 3), 90, np.uint8)
             half[:side, :side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
             halves.append(half)

@@ -86,8 +86,9 @@ def check_destination(path: Path, num_frames: int, *, is_frame: bool = False, lo
     Costs nothing, so that it can be asked before the work: the suffix, and a file there that is no older export.
     """
     if path.suffix.lower() not in STILLS:
-        if is_frame:
-            raise MediaError(expected="a still's suffix (.png, .jpg)", got=path.name, remedy="choose one of them")
+        if is_frame or (num_frames == 1 and path.suffix.lower() != ".mp4" and not lossless):
+            expected = f"a still's suffix (.png, .jpg){'' if is_frame else ', or .mp4'}"
+            raise MediaError(expected=expected, got=path.name, remedy=f"call it {path.stem}.png")
         video.check_suffix(path, lossless=lossless)
     elif num_frames != 1:
         raise MediaError(
