@@ -69,7 +69,7 @@ def test_the_cache_folder_follows_the_environment_variables(monkeypatch: pytest.
 def test_without_variables_the_cache_that_is_there_goes_on_being_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("FACESWAP_LAB_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name, **_: tmp_path / "Library" / "Caches" / name)
     assert cache_folder() == tmp_path / "Library" / "Caches" / "faceswap_lab"
     (tmp_path / ".cache" / "faceswap_lab").mkdir(parents=True)

@@ -72,6 +72,6 @@ def test_a_sound_that_is_left_out_is_said(
     lab: Path, sound: Sound | None, expected: Sound, is_said: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clip = admit(lab / "her clip.mkv", who="Jane Doe", basis="consent: by letter", uses=["anonymise"])
-    about = Lineage(run="swap-1", source=Subject(name="actor:7"), target=subject_of(clip), trained=False)
+    about = Lineage(run="swap-1", source=Subject(seed=7), target=subject_of(clip), trained=False)
     assert destination.chosen_sound(sound, clip, about, lab) == expected
     assert ("--sound copy" in capsys.readouterr().err) == is_said

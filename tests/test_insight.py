@@ -20,9 +20,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import DeviceError, FaceError, LicenceError, WeightsError
-from faceswap_lab.faces import align
+from faceswap_lab.faces import align, video
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.face import Faces
+from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models import device
 from faceswap_lab.models.engines import insight
@@ -37,6 +38,7 @@ from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.models.weights import onnx_inspect, restricted
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.evaluate.evaluate import evaluate
+from faceswap_lab.verbs.people import admit
 from faceswap_lab.verbs.recipes import EvaluateRecipe, SwapRecipe
 from faceswap_lab.verbs.swap.swap import swap
 from tests import packs
@@ -631,7 +633,10 @@ def test_a_session_that_fell_back_to_the_cpu_is_an_error(pretended_cuda: list, m
         device.onnx_session(b"", torch.device("cuda", 1))
     assert pretended_cuda == [
         "preloaded",
-        {"providers": [("CUDAExecutionProvider", {"device_id": 1})], "enable_fallback": 0},
+        {
+            "providers": [("CUDAExecutionProvider", {"device_id": 1, "cudnn_conv_algo_search": "HEURISTIC"})],
+            "enable_fallback": 0,
+        },
     ]
 
 
@@ -729,6 +734,11 @@ class Markers:
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         return (self[index] for index in range(start, len(self) if stop is None else stop))
 
+    def admitted(self, folder: Path) -> Clip:
+        """The same as a file that the lab admits."""
+        path = video.encode(folder / f"markers-{self.green}.mkv", self.frames(), fps=self.fps, lossless=True)
+        return admit(path, who=f"synthetic:{self.green}", basis="synthetic: drawn here", uses=("anonymise", "swap-source"))
+
 
 @pytest.mark.slow
 @needs_insightface
@@ -737,7 +747,7 @@ def test_a_swap_with_a_pack_and_a_swapper_from_files_is_recorded_with_what_they_
 ) -> None:
     monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
     path, recipe = packs.swapper(tmp_path / "inswapper.onnx"), SwapRecipe(engine=f"insight:{copy}")
-    target, source = Markers("actor:21", 60), Markers("actor:7", 200)
+    target, source = (Markers(name, green).admitted(tmp_path) for name, green in (("actor:21", 60), ("actor:7", 200)))
 
     def run(**options: object) -> Run:
         return swap(target, source=source, swapper=f"inswapper:{path}", recipe=recipe, device="cpu", **options)
@@ -813,8 +823,9 @@ def test_a_swapper_that_the_engine_cannot_serve_is_refused_before_a_frame_is_rea
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
-    target, source = Markers("actor:21", 60), Markers("actor:7", 200)
-    monkeypatch.setattr(Markers, "__getitem__", lambda *_: pytest.fail("a frame was read"))
+    target, source = (Markers(name, green).admitted(tmp_path) for name, green in (("actor:21", 60), ("actor:7", 200)))
+    for read in ("__getitem__", "frames"):
+        monkeypatch.setattr(Clip, read, lambda *_: pytest.fail("a frame was read"))
     with pytest.raises(WeightsError, match="with the 468 points"):
         swap(target, source=source, swapper="warp", recipe=SwapRecipe(engine=f"insight:{folder}"), device="cpu")
 

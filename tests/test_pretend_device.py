@@ -312,7 +312,7 @@ def test_crops_are_cut_where_the_swapper_computes() -> None:
         for swapper, kind in ((WarpSwapper(), HostCanvas), (pair()[0], DeviceCanvas)):
             painter = _Painter(swapper=swapper, codes=None, colour="none", device=device, owned=False)
             counts.clear()
-            assert type(painter._canvas(frames)) is kind
+            assert type(painter._canvas(frames, crowd=False)) is kind
             assert counts.total == (kind is DeviceCanvas)
 
 

@@ -11,7 +11,7 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.performance.performance import Performance
 from faceswap_lab.actors.performance.props import PROPS, prop_of
 from faceswap_lab.actors.performance.view import Prop
-from faceswap_lab.actors.person.prop_mesh import mesh_casters, mesh_of
+from faceswap_lab.actors.person.prop_mesh import held, mesh_casters, placed
 from faceswap_lab.actors.render.render import Rendered, render
 from faceswap_lab.verbs.people import record_of, reopened
 
@@ -70,13 +70,16 @@ def test_a_hand_casts_its_shadow_on_the_face() -> None:
 @pytest.mark.parametrize("kind", HELD)
 def test_a_prop_is_light_tight_and_faces_outwards(kind: str) -> None:
     prop = Prop(kind=kind, position_m=(0.0, -0.2, 0.7), roll=0.0, mirrored=False)
-    mesh = mesh_of(prop, torch.tensor([0.5, 0.4, 0.3]))
-    mirrored = mesh_of(replace(prop, mirrored=True), torch.tensor([0.5, 0.4, 0.3]))
+    skin, still = torch.tensor([0.5, 0.4, 0.3]), (torch.eye(3), torch.zeros(3))
+    there = placed(prop, *still)
+    mesh = held(prop, there, skin).mesh
+    turned = replace(prop, mirrored=True)
+    mirrored = held(turned, placed(turned, *still), skin).mesh
     for each in (mesh, mirrored):
         corner = each.points[each.tri]
         volume = (corner[:, 0] * torch.linalg.cross(corner[:, 1], corner[:, 2])).sum(1).sum() / 6
         assert 2e-5 < float(volume) < 2e-3, "cubic metres; negative if inside out"
-    casters = mesh_casters(mesh.points, mesh)
+    casters = mesh_casters(mesh.points, mesh, there.num_steps)
     centroids = mesh.points[mesh.tri].mean(1)
     nearest = torch.cdist(centroids[:200], casters).amin(1)
     assert float(nearest.max()) < 0.0022

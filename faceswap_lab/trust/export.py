@@ -130,6 +130,7 @@ def export_take(take: "Take", path: Path, *, root: Path, index: int | None = Non
     actor = Subject(seed=take.actor.seed)
     source = actor if take.source is None else Subject(seed=take.source.seed)
     lineage = Lineage(run="", source=source, target=actor, trained=False)
+    check_destination(path, len(take) if index is None else 1, is_frame=index is not None)
     shown: Footage | Frame = take if index is None else with_flaw(take[index], flaw)
     with _outgoing(path, root) as temporary:
         _write_marked(shown, temporary, metadata_of(lineage, Permission()))
