@@ -32,6 +32,7 @@ from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import Crops, Source
 from faceswap_lab.models.registry import check_points, open_engine, open_swapper, swapper_record
 from faceswap_lab.models.stream import swap_frames
+from faceswap_lab.models.stream.followed import Selection
 from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.models.swappers.inswapper import Inswapper
 from faceswap_lab.models.swappers.warp import WarpSwapper
@@ -183,7 +184,14 @@ def test_the_stream_detects_a_batch_at_once_where_the_file_allows_it(copy: Path,
     frames = [frame_of(packs.scene(240, 320, [(60.0 + 8 * i, 120, 64, 90)]), i) for i in range(8)]
     assert engine.detects_batches == (batch == "n")
     counted = engine._detector.session = Runs(engine._detector.session)
-    finder = swap_frames._Finder(engine=engine, swapper=swapper, config=StreamConfig(), corrections=Corrections(), origin="test")
+    finder = swap_frames._Finder(
+        engine=engine,
+        swapper=swapper,
+        config=StreamConfig(),
+        corrections=Corrections(),
+        origin="test",
+        selection=Selection(engine=engine, select="largest", apart=False),
+    )
     found = finder.find(frames)
     assert counted.batches == runs
     assert [len(faces) for faces, _ in found] == [1] * 8

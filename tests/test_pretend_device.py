@@ -14,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faceswap_lab.actors import cast
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.gfx.selected import Selected, rows_where
 from faceswap_lab.actors.gfx.transfer import constant, fetch, send
@@ -168,8 +169,9 @@ TAKES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TAKES)
-def test_a_frame_costs_at_most_ten_uploads_and_waits(name: str) -> None:
+def test_a_frame_costs_at_most_ten_uploads_and_waits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """And it is the frame of the CPU: where that gathers, the device masks, with the same arithmetic on every sample."""
+    monkeypatch.setattr(cast, "available", torch.device)
     one: Rendered = TAKES[name].rendered(3)
     take = TAKES[name].on(pretend.install())
     with pretend.counted() as counts:
