@@ -8,6 +8,7 @@ import hmac
 import os
 import secrets
 import tempfile
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path

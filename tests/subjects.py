@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from faceswap_lab import seals
 from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Clip, Grant
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.files import sha256_file
+from faceswap_lab.runs.index import NAME as INDEX
+from faceswap_lab.trust import audit, subjects
 from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.trust.consent.manifest import USES
 from faceswap_lab.trust.export import Exported, export
@@ -19,6 +22,8 @@ from faceswap_lab.trust.grants import issue
 from faceswap_lab.trust.marks.metadata import Lineage
 
 DAY = date(2026, 6, 1)
+LAB_FILES = frozenset({seals.KEY, audit.ANCHOR, subjects.TABLE, INDEX})
+"""Hidden files that a lab keeps in `runs/`."""
 ACTOR, OTHER_ACTOR = Subject(seed=7), Subject(seed=21)
 PICTURE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 

@@ -235,9 +235,10 @@ def _weights_of_another_run(run: Run, hero: Actor, double: Actor) -> None:
     mine.write_bytes(theirs.read_bytes())
     record = json.loads((run.path / "run.json").read_text())
     (run.path / "run.json").write_text(json.dumps(record | {"status": "unfinished"}))
-    with Run(run.path) as again, again.write(WEIGHTS) as path:
-        path.write_bytes(theirs.read_bytes())
-    (run.path / "run.json").write_text(json.dumps(record))
+    with Run(run.path) as again:
+        with again.write(WEIGHTS) as path:
+            path.write_bytes(theirs.read_bytes())
+        again.finish(**record["summary"])  # so that the log has them too, and only their card tells
     with pytest.raises(WeightsError, match=other.id) as refused:
         swap(take, source=hero, swapper=TrainRun(run.path), device="cpu")
     in_three_parts(refused.value, "according to their card")

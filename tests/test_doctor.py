@@ -342,7 +342,7 @@ def test_asking_writes_nothing_and_calls_nobody(lab: Path, monkeypatch: pytest.M
 def test_findings_that_are_not_ok_have_a_remedy(lab: Path) -> None:
     found = doctor.examine()
     assert [finding.name for finding in found if finding.state != "ok" and not finding.remedy] == []
-    assert len(by_name(found)) == len(found) == 16
+    assert len(by_name(found)) == len(found) == 18
 
 
 @pytest.mark.slow

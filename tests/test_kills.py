@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 from faceswap_lab.actors import cast
+from tests.subjects import LAB_FILES
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="kill -9 and fork")]
 
@@ -150,7 +151,8 @@ def check_finished(root: Path, unbroken: dict[str, Any]) -> None:
     assert (found := facts(root)) == unbroken, f"{found} is not {unbroken}"
     check_left(root)
     assert (root / EXPORT).exists()
-    left = [path.name for path in root.rglob(".*") if path.is_file() and path.suffix not in (".lock", ".tmp")]
+    hidden = [path for path in root.rglob(".*") if path.is_file() and path.suffix not in (".lock", ".tmp")]
+    left = [path.name for path in hidden if path.name not in LAB_FILES]
     assert not left, f"leftovers: {left}"
 
 

@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ class OneFace(Engine):
         return faces
 
     def embed(self, frame: Frame, faces: Faces) -> Faces:
-        return faces
+        return replace(faces, embeddings=np.ones((len(faces), 4), np.float32) / 2)
 
 
 class Grey:

@@ -28,6 +28,7 @@ from faceswap_lab.verbs import recipes
 from faceswap_lab.verbs.swap.swap import swap
 from faceswap_lab.verbs.train.train import train
 from tests.media import numbered, open_clip
+from tests.subjects import LAB_FILES
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="mounts and limits of POSIX systems")
 
@@ -47,7 +48,8 @@ def frames(count: int = 30, size: int = 120) -> list[Frame]:
 
 def hidden(folder: Path) -> list[str]:
     """What half-done writers would have left."""
-    return [path.name for path in folder.rglob(".*") if path.suffix != ".lock" and path.name != ".exports"]
+    kept = {".exports", *LAB_FILES}
+    return [path.name for path in folder.rglob(".*") if path.suffix != ".lock" and path.name not in kept]
 
 
 # --- what is said -----------------------------------------------------------------------------------------------------------
