@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from faceswap_lab import files
+from faceswap_lab import files, seals
 from faceswap_lab.actors.head import headpack
 from faceswap_lab.models.weights import catalogue
 from faceswap_lab.runs.run import Run
@@ -54,6 +54,12 @@ def test_the_folder_of_a_lock_is_made_private_and_its_parents_too(tmp_path: Path
         ]
 
 
+def test_the_key_of_the_seals_makes_private_runs(tmp_path: Path) -> None:
+    seals.seal_of(tmp_path / "lab", "x")
+    assert mode(tmp_path / "lab" / "runs") == 0o700
+    assert mode(tmp_path / "lab" / "runs" / seals.KEY) == 0o600
+
+
 def test_an_existing_folder_keeps_its_mode(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir(mode=0o755)
@@ -92,7 +98,7 @@ UNDER_027 = """
 import os, sys
 os.umask(0o027)
 from pathlib import Path
-from faceswap_lab import files
+from faceswap_lab import files, seals
 def refuse(mask): raise AssertionError("the umask of all threads was changed")
 os.umask = refuse
 folder = Path(sys.argv[1])
