@@ -156,12 +156,14 @@ def append_many(root: Path, number: int) -> None:
 
 
 def test_writers_at_the_same_time_agree_on_ids(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "fork")
+    # A fork of this process would inherit locks that threads of other tests hold, and wait for them for ever.
+    context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=append_many, args=(tmp_path, number)) for number in range(3)]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
     ids = {}
     for entry in audit.read(tmp_path):
         ids.setdefault(subjects.resolver(tmp_path)(entry.event)["subject"], set()).add(entry.event["subject"])
