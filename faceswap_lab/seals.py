@@ -72,22 +72,23 @@ def _own(root: Path) -> bytes:
 
 def _make(path: Path) -> None:
     """Write a new key under the name unless another process was faster; does nothing where nothing can be written."""
-    try:
+    # A disk that is full or read-only: `_own` has a key for this process then.
+    with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # runs hold faces
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{KEY}.")
-    except OSError:
-        return
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(_NUM_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        if path.is_file() and path.stat().st_size == _NUM_BYTES:
-            return
-        # A damaged key is replaced: what was sealed with it has to be issued anew.
-        Path(temporary).replace(path) if path.exists() else _link(Path(temporary), path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{KEY}.")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(secrets.token_bytes(_NUM_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            if not path.exists():
+                _link(temporary, path)
+            elif path.stat().st_size != _NUM_BYTES:
+                # A damaged key is replaced: what was sealed with it has to be issued anew.
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _link(temporary: Path, path: Path) -> None:

@@ -70,7 +70,7 @@ class OneFace(Engine):
         return faces
 
     def embed(self, frame: Frame, faces: Faces) -> Faces:
-        return replace(faces, embeddings=np.ones((len(faces), 4), np.float32) / 2)
+        return replace(faces, embeddings=np.ones((len(faces), 4), np.float32) / 2, embedder=self.embedder)
 
 
 class Grey:
