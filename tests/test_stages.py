@@ -2,10 +2,14 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Iterator
+from threading import Event
+from typing import Any
 
 import pytest
 
+from faceswap_lab.models.stream import stages
 from faceswap_lab.models.stream.stages import Stage, overlapped
 
 
@@ -113,3 +117,33 @@ def test_a_caller_who_stops_stops_all_and_the_source_is_closed_in_its_thread() -
     stream.close()  # type: ignore[attr-defined]
     assert stages_alive() == []
     assert closed_by == ["read"]
+
+
+def test_a_thread_keeps_nothing_of_what_it_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be stopped by the system right after: the item is through by then, and its slot goes to the next one."""
+    handed_on, is_free, left = stages._Line.hand_over, Event(), []
+
+    def held_up(line: Any, pipe: int, held: list[Any]) -> None:
+        handed_on(line, pipe, held)
+        assert is_free.wait(60)
+
+    free_slot = stages._Line.free_slot
+
+    def freed(line: Any) -> None:
+        left.append(seen())
+        is_free.set()
+        free_slot(line)
+
+    class Item:
+        pass
+
+    monkeypatch.setattr(stages._Line, "hand_over", held_up)
+    monkeypatch.setattr(stages._Line, "free_slot", freed)
+    # One thread, the reader's: a stage's would not begin before the reader goes on.
+    through = stages.overlapped((Item() for _ in range(2)), [], under_way=2)
+    item = next(through)
+    seen = weakref.ref(item)
+    del item
+    next(through)
+    assert left == [None]
+    through.close()  # type: ignore[attr-defined]  # a generator

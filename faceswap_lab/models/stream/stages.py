@@ -60,6 +60,14 @@ class _Line:
             self._pipes[pipe].append(item)
             self._changed.notify_all()
 
+    def hand_over(self, pipe: int, held: list[Any]) -> None:
+        """`put` the only element of `held`, and keep no reference to it: the thread may be stopped right after, while the item is
+        already through and its slot is given to the next one."""
+        with self._changed:
+            self._go_on()
+            self._pipes[pipe].append(held.pop())
+            self._changed.notify_all()
+
     def get(self, pipe: int) -> Any:
         with self._changed:
             self._changed.wait_for(lambda: self._pipes[pipe] or self._is_stopped)
@@ -115,12 +123,12 @@ def _read(line: _Line, source: Iterable[Any], times: dict[str, float]) -> None:
         while True:
             line.take_slot()
             start = perf_counter()
-            item = next(iterator, _END)
+            held = [next(iterator, _END)]
             _count(times, FIRST, start)
-            line.put(0, item)
-            if item is _END:
+            is_last = held[0] is _END
+            line.hand_over(0, held)
+            if is_last:
                 return
-            del item
     except _StopError:
         return
     except BaseException as error:
@@ -138,11 +146,10 @@ def _work(line: _Line, number: int, stage: Stage, times: dict[str, float]) -> No
                 line.put(number + 1, item)
                 return
             start = perf_counter()
-            done = stage.work(item)
+            held = [stage.work(item)]
             del item
             _count(times, stage.name, start)
-            line.put(number + 1, done)
-            del done
+            line.hand_over(number + 1, held)
     except _StopError:
         return
     except BaseException as error:
