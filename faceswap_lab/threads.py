@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SPINS = 1000
+SPINS = 5000
 """Turns that a thread of torch's spins before it sleeps."""
 
 _WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")

@@ -249,7 +249,7 @@ class Take:
         return _film_strip(self)
 
 
-@cached(most=8)
+@cached(most=512)
 def _rendered(take: Take, row: int) -> Rendered:
     available(take.device)
     rows = texture_rows(take.side)
