@@ -1,5 +1,6 @@
 import pickle
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -300,3 +301,13 @@ def test_the_html_representation_does_not_open_the_file(tmp_path):
     assert "3 frames" in clip._repr_html_()
     assert "a&amp;b.mp4" in clip._repr_html_()
     assert "actor:7" in repr(clip)
+
+
+def test_a_codec_that_nobody_knows_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "odd.mp4"
+    write_video(path, num_frames=4)
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"avc1")] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(MediaError, match=r"odd\.mp4 of a codec that is unknown"):
+        len(open_clip(path))

@@ -100,10 +100,14 @@ def damaged(path: Path, what: str, *, repairable: bool = True) -> MediaError:
 
 
 def video_stream(path: Path, container: Any) -> Any:
-    """The first video stream, ignoring cover art. MediaError if there is none."""
+    """The first video stream, ignoring cover art. MediaError if there is none, or its codec is one that FFmpeg doesn't know."""
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
+        if stream.disposition & Disposition.attached_pic:
+            continue
+        if stream.codec_context is None:
+            got = f"a stream in {path.name} of a codec that is unknown here"
+            raise MediaError(expected="a video that can be decoded", got=got, remedy="convert it to H.264, or choose another file")
+        return stream
     raise MediaError(expected="a picture or a video", got=f"{path.name} without a video stream", remedy="choose another file")
 
 
