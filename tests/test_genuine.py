@@ -46,6 +46,7 @@ EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
     "key and inputs": rekeyed,
     "summary": lambda told: told["summary"].update(loss=0.1),
     "artifacts": lambda told: told["artifacts"].update({"result.txt": "00" * 32}),
+    "no number": lambda told: told["recipe"].update(steps=float("inf")),
     "line": lambda told: told.update(audit_count=1),
     "line's hash": lambda told: told.update(audit_hash="00" * 32),
 }
@@ -56,9 +57,9 @@ def test_an_edited_record_is_refused(tmp_path: Path, what: str) -> None:
     run = made(tmp_path)
     run.require_finished()
     again = edit(run, EDITS[what])
-    with pytest.raises(RunError, match=r"as the audit log has it|of its key"):
+    with pytest.raises(RunError, match=r"as the audit log has it|of its key|with values"):
         again.require_finished()
-    with pytest.raises(RunError, match=r"as the audit log has it|of its key"):
+    with pytest.raises(RunError, match=r"as the audit log has it|of its key|with values"):
         again.artifact("result.txt")
     assert audit.verify(tmp_path).whole, "the log itself is as it was"
 

@@ -140,7 +140,9 @@ def read_index(path: Path) -> Index:
         packets, end = _packets(path, container, stream)
     if declared <= len(packets) or not _is_whole_unedited(path, declared):
         _require_whole(path, packets, base, declared=declared, missing_s=duration - end)
-    ordered = _shown(packets)
+    ordered = _shown(packets) if packets else []
+    if not ordered:
+        raise damaged(path, "none of its frames is shown")
     pts = tuple(packet.pts for packet in ordered)
     if len(set(pts)) != len(pts):
         raise damaged(path, "two of its frames have the same presentation time")

@@ -113,10 +113,13 @@ class RunReader:
         told = {"result_version": 0, "artifacts": {}, "summary": {}} | json.loads(
             (self.path / "run.json").read_text(encoding="utf-8")
         )
-        if told["result_version"] and (found := key_of(told, self.counted(told["recipe"]))) != told["key"]:
-            raise self._altered("whose verb, recipe, inputs and data are those of its key", f"key {found[:12]}… from them")
-        if self.finished:
-            self._require_logged(told)
+        try:
+            if told["result_version"] and (found := key_of(told, self.counted(told["recipe"]))) != told["key"]:
+                raise self._altered("whose verb, recipe, inputs and data are those of its key", f"key {found[:12]}… from them")
+            if self.finished:
+                self._require_logged(told)
+        except ValueError as error:  # a value that no record has, such as infinity
+            raise self._altered("with values that it may have", str(error)) from error
         self._genuine = stamp
 
     def _require_logged(self, told: Mapping[str, Any]) -> None:
