@@ -17,11 +17,12 @@ _FORMAT = "{desc}: {percentage:3.0f}% |{bar:12}| {n_fmt}/{total_fmt}{unit}, {rat
 class Progress:
     """A bar on standard error, or on standard output in a notebook (Jupyter shows standard error in red).
 
-    Without a terminal (a pipe, a CI log) it prints a plain line every ten seconds, and one at the end.
+    Without a terminal (a pipe, a CI log) it prints a plain line every ten seconds, and one at the end. `done` were done before, so
+    they count in the share and not in the rate.
     """
 
-    def __init__(self, label: str, total: int, *, unit: str) -> None:
-        self.label, self.total, self.unit = label, total, unit
+    def __init__(self, label: str, total: int, *, unit: str, done: int = 0) -> None:
+        self.label, self.total, self.unit, self.done_before = label, total, unit, done
         self._start = self._last = perf_counter()
         self._stream = sys.stdout if _in_notebook() else sys.stderr
         self._bar: tqdm | None = _bar(self) if self._stream.isatty() or _in_notebook() else None
@@ -37,7 +38,7 @@ class Progress:
         if spent < _SILENT_S or (now - self._last < _LINE_S and done < self.total):
             return
         self._last = now
-        rate = done / spent
+        rate = (done - self.done_before) / spent
         left = (self.total - done) / rate if rate else 0.0
         tail = f"; {note}" if note else ""
         line = f"{self.label}: {done}/{self.total} {self.unit}, {rate:.1f}/s, {left:.0f} s left{tail}"
@@ -62,6 +63,7 @@ _Bar.set_lock(threading.RLock())
 def _bar(line: Progress) -> tqdm:
     return _Bar(
         total=line.total,
+        initial=line.done_before,
         desc=line.label,
         unit=f" {line.unit}",
         file=line._stream,

@@ -2,7 +2,7 @@
 
 The package's `__init__` calls `switch_off` before it can import anything else, because onnxruntime reads its switch when it is
 first imported. Environment variables are inherited by kernels and worker processes. The table of all dependencies is in
-`docs/concepts/privacy.md`. Imports only the standard library, and stands outside the layers for that reason.
+`docs/concepts/privacy.md`.
 """
 
 import os

@@ -18,7 +18,7 @@ from faceswap_lab.trust import audit, subjects
 from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.trust.consent.manifest import USES
 from faceswap_lab.trust.export import Exported, export
-from faceswap_lab.trust.grants import issue
+from faceswap_lab.trust.grants import issue, issue_lineage
 from faceswap_lab.trust.marks.metadata import Lineage
 
 DAY = date(2026, 6, 1)
@@ -74,7 +74,7 @@ def result(
     )
     clip = Clip(issue(root, grant))
     given = {"trained": True, "inputs": {"weights": "ab" * 32}} | more
-    return clip, Lineage(run=run, source=source, target=target, result=clip.grant, **given)
+    return clip, issue_lineage(root, Lineage(run=run, source=source, target=target, result=clip.grant, **given))
 
 
 def exported(root: Path, path: Path, *, lossless: bool = False, **made: Any) -> Exported:

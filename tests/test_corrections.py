@@ -121,7 +121,7 @@ def test_selected_is_the_corrected_face_else_the_largest():
     pointed_at = selected(Corrections().with_points("a", 0, POINTS + 1).of_frame("a", 0, found))
     np.testing.assert_array_equal(pointed_at.faces.keypoints, (POINTS + 1).astype(np.float32)[None])
     assert (pointed_at.row, pointed_at.moved.all()) == (0, True)
-    everybody = selected(Corrections().with_points("a", 0, POINTS + 1).of_frame("a", 0, found), "all")
+    everybody = Corrections().with_points("a", 0, POINTS + 1).of_frame("a", 0, found)
     assert (len(everybody.faces), everybody.row) == (2, 0)
     assert len(selected(Corrections().of_frame("a", 0, Faces.none())).faces) == 0
 

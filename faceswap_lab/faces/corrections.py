@@ -1,7 +1,8 @@
 """Manual corrections: five keypoints for a frame of some footage, stored separately from the detector's output.
 
-`Corrections.of_frame` applies them to all detections of a frame, and `selected` chooses among the result: the align view and the
-swap both use these two, so that what is corrected is what is swapped.
+`Corrections.of_frame` applies them to all detections of a frame, before one of them is chosen. Whoever chooses one face, the align
+view or the swap, takes `row_of_one`, so that what is corrected is what is swapped. In footage of several people a swap asks it for
+the first frame with a face, then follows that person (`models.stream.followed`): the view may show somebody else in a later frame.
 """
 
 import hashlib
@@ -17,9 +18,6 @@ from pydantic import BaseModel, ConfigDict
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces.align import scale_of, similarity, transform_points
 from faceswap_lab.faces.face import Faces, best_face
-
-Select = Literal["largest", "all"]
-"""Which faces of a frame are swapped; see `selected`."""
 
 _FORMAT = 1
 # Pixels: keypoints that another machine's detector rounds differently are not moved.
@@ -138,16 +136,16 @@ class Corrected:
         return replace(self, faces=self.faces[rows], row=int(np.flatnonzero(rows == self.row)[0]))
 
 
-def selected(frame: Corrected, select: Select = "largest") -> Corrected:
-    """The faces of a frame that are swapped: all, or one, which is also the one that the align view shows.
-
-    "largest" is the manually corrected face if there is one, since somebody has pointed at it; else the most prominent (see
-    `best_face`).
-    """
-    if select == "all" or not len(frame.faces):
+def selected(frame: Corrected) -> Corrected:
+    """The one face of a frame that the align view shows, by `row_of_one`; none of a frame without faces."""
+    if not len(frame.faces):
         return frame
-    row = best_face(frame.faces) if frame.row is None else frame.row
-    return replace(frame, faces=frame.faces[row], row=None if frame.row is None else 0)
+    return frame.only(np.array([row_of_one(frame.faces, frame.row)]))
+
+
+def row_of_one(faces: Faces, corrected: int | None) -> int:
+    """The row of the one face to take: the corrected one if there is one, since somebody has pointed at it, else `best_face`."""
+    return best_face(faces) if corrected is None else corrected
 
 
 def _row_at(faces: Faces, centre: Float64[np.ndarray, " 2"]) -> int | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faceswap_lab.errors import StorageError, storing
-from faceswap_lab.files import is_lab, private_folder, write_whole
+from faceswap_lab.files import is_lab, private_folder, user_path, write_whole
 
 README = """# Manifests: who agreed to what
 
@@ -35,7 +35,7 @@ def init(folder: str | Path = ".") -> NewLab:
 
     Whatever is there stays as it is, so that the call can be repeated. Raises StorageError for a file of that name.
     """
-    root = Path(folder).expanduser().resolve()
+    root = user_path(folder).resolve()
     if root.exists() and not root.is_dir():
         raise StorageError(expected="a folder for the lab", got=f"{root}, which is a file", remedy="name a folder, or a new name")
     before = is_lab(root)

@@ -15,6 +15,7 @@ from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import ColourTags, Frame
 from faceswap_lab.faces.sound.tracks import Sound
 from faceswap_lab.files import locked, put_in_place, sha256_file, sha256_text
+from faceswap_lab.seals import is_sealed
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.gate import Permission, Subject, permission_for
 from faceswap_lab.trust.marks.metadata import Lineage, Unchanged, marked_html, metadata_of, read_mark
@@ -173,19 +174,16 @@ def _permission(
 
 def _require_of_run(lineage: Lineage, root: Path, made: Clip | Excerpt | None) -> None:
     """ConsentError unless the lineage is that of a run's result, and `made`, if given, is this result and no other object."""
-    result = lineage.result
-    if result is not None:
-        result.require_issued(root)
-    if result is None or result.entry != f"runs/{lineage.run}" or set(result.parents) != set(lineage.origins):
+    if lineage.result is None or not is_sealed(root, lineage.text, lineage.seal):
         raise ConsentError(
             expected="the lineage of a run's own result (Run.lineage())",
-            got=f"one of {lineage.run or 'no run'} that names people, but no result made from them",
+            got=f"one of {lineage.run or 'no run'} that this lab did not issue",
             remedy="export with Run.export, which derives it from the run",
         )
     if made is None:
         return
     ours = type(made) is Clip or (type(made) is Excerpt and type(made.clip) is Clip)
-    if not ours or made.grant != result:
+    if not ours or made.grant != lineage.result:
         raise ConsentError(
             expected=f"the result of {lineage.run}, a Clip under the grant that this run issued",
             got=f"{type(made).__name__} of {made.origin if ours else 'other pixels'}",

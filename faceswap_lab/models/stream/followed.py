@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int64
 
-from faceswap_lab.faces.face import Faces, best_face
+from faceswap_lab.faces.corrections import row_of_one
+from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.models.protocols import Engine
 
@@ -77,7 +78,9 @@ class Selection:
         if self.apart:
             chosen = self._of_followed(frames, found, pins)
         else:
-            chosen = [np.array([best_face(faces)] if len(faces) else [], np.int64) for faces in found]
+            chosen = [
+                np.array([row_of_one(faces, pin)] if len(faces) else [], np.int64) for faces, pin in zip(found, pins, strict=True)
+            ]
         return [rows if pin is None else np.array([pin]) for rows, pin in zip(chosen, pins, strict=True)]
 
     def _of_followed(
@@ -95,8 +98,7 @@ class Selection:
         first = next((place for place, faces in enumerate(found) if len(faces)), None)
         if first is None:
             return
-        pin = pins[first]
-        faces, row = found[first], best_face(found[first]) if pin is None else pin
+        faces, row = found[first], row_of_one(found[first], pins[first])
         centres = faces.boxes[:, ::2].mean(axis=1)
         number = int((centres < centres[row]).sum()) + 1
         self.followed = Followed(frame=frames[first].index, number=number, num_faces=len(faces))

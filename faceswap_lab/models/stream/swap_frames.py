@@ -7,13 +7,13 @@ first frame of a batch gives bit-identical results.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 
 from faceswap_lab.actors.cast import Take
-from faceswap_lab.faces.corrections import Corrected, Corrections, Select
+from faceswap_lab.faces.corrections import Corrected, Corrections
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import Frame
@@ -55,7 +55,7 @@ class StreamConfig:
     """
 
     batch: int = 8
-    select: Select = "largest"
+    select: Literal["largest", "all"] = "largest"
     every: int = 1
     colour: Colour = "none"
     search: int = 0

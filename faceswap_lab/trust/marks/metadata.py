@@ -45,7 +45,8 @@ class Lineage:
     """Where a result comes from: the run, the source, the target, and whether a trained model made the pixels.
 
     `result` is the grant that the run issued for its result, `trained_on` whom the model learned from, `unchanged` what the swap
-    left as it was. `inputs` (name to digest or origin) goes into the audit log only.
+    left as it was. `inputs` (name to digest or origin) goes into the audit log only. `seal` shows that the lab issued it for that
+    result (`trust.grants`): one that was put together or changed by hand has none, and nothing leaves under it.
     """
 
     run: str
@@ -56,11 +57,19 @@ class Lineage:
     trained_on: tuple[Subject, ...] = ()
     unchanged: Unchanged = Unchanged()
     inputs: Mapping[str, str] = field(default_factory=dict)
+    seal: str = ""
 
     @property
-    def origins(self) -> tuple[str, ...]:
-        """The actors and admitted files that the result goes back to."""
-        return (*self.source.origins, *self.target.origins)
+    def text(self) -> str:
+        """What the seal covers: all that the gate and the mark go by, as canonical JSON."""
+        people = {"source": self.source, "target": self.target}
+        told = {side: [subject.name, *subject.origins] for side, subject in people.items()}
+        result = "" if self.result is None else self.result.seal
+        learned = [[subject.name, *subject.origins] for subject in self.trained_on]
+        left = [self.unchanged.frames, self.unchanged.faces]
+        return canonical(
+            {**told, "run": self.run, "trained": self.trained, "result": result, "trained_on": learned, "unchanged": left}
+        )
 
 
 def metadata_of(lineage: Lineage, permission: Permission) -> dict[str, str]:

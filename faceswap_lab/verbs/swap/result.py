@@ -12,7 +12,7 @@ from faceswap_lab.runs.call import without_pack
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.trust.export import export
-from faceswap_lab.trust.grants import issue
+from faceswap_lab.trust.grants import issue, issue_lineage
 from faceswap_lab.trust.marks.metadata import Lineage, Unchanged
 from faceswap_lab.verbs.swap.destination import chosen_sound
 
@@ -37,7 +37,9 @@ class SwapRun(Run):
 
     def footage(self) -> Clip:
         """The frames, lossless, still subject to the consents of both people. RunError if the swap is not finished."""
-        source, target = self._subjects()
+        return Clip(self._grant(*self._subjects()))
+
+    def _grant(self, source: Subject, target: Subject) -> Grant:
         path = self.artifact(RESULT)
         grant = Grant(
             path=path,
@@ -48,7 +50,7 @@ class SwapRun(Run):
             entry=f"runs/{self.id}",
             parents=(*source.origins, *target.origins),
         )
-        return Clip(issue(self.root, grant))
+        return issue(self.root, grant)
 
     def corrections(self) -> Corrections:
         """The manual corrections that the run was given (empty without any), for `align` and for another `swap`.
@@ -79,16 +81,17 @@ class SwapRun(Run):
     def lineage(self) -> Lineage:
         """Whose face is on whom, for the gate and the mark."""
         source, target = self._subjects()
-        return Lineage(
+        lineage = Lineage(
             run=self.id,
             source=source,
             target=target,
             trained=self.inputs["swapper"] != "warp",
-            result=self.footage().grant,
+            result=self._grant(source, target),
             trained_on=self.trained_on(),
             unchanged=Unchanged(frames=self.summary["num_frames_without_face"], faces=self.summary["num_faces_left"]),
             inputs=self.inputs,
         )
+        return issue_lineage(self.root, lineage)
 
     def _subjects(self) -> tuple[Subject, Subject]:
         from faceswap_lab.verbs.people import subject_of

@@ -151,7 +151,7 @@ def _keep(run: Run, state: TrainState[PairNet]) -> None:
 
 def _loop(run: Run, recipe: PairRecipe, state: TrainState[PairNet], people: tuple[Portraits, Portraits]) -> float:
     """Train to the end, saving checkpoints, also on a signal. Returns the total seconds of all attempts."""
-    line = Progress("train", recipe.train.steps, unit="steps")
+    line = Progress("train", recipe.train.steps, unit="steps", done=state.step)
     start = perf_counter()
     session = Session(state=state, keep=partial(_keep, run, state), keep_every=recipe.checkpoint_every)
 
