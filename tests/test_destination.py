@@ -6,11 +6,6 @@ from pathlib import Path
 import pytest
 
 from faceswap_lab import __main__ as command_line
-from faceswap_lab.faces.sound.tracks import Sound
-from faceswap_lab.trust.consent.gate import Subject
-from faceswap_lab.trust.marks.metadata import Lineage
-from faceswap_lab.verbs.people import admit, subject_of
-from faceswap_lab.verbs.swap import destination
 from tests.media import write_video
 
 
@@ -65,13 +60,3 @@ def test_an_anonymised_clip_needs_no_sound_that_fits(lab: Path) -> None:
     """By default it has none."""
     with pytest.raises(WorkedError):
         command_line.main(words(lab, who="Jane Doe"))
-
-
-@pytest.mark.parametrize(("sound", "expected", "is_said"), [(None, "none", True), ("copy", "copy", False), ("none", "none", False)])
-def test_a_sound_that_is_left_out_is_said(
-    lab: Path, sound: Sound | None, expected: Sound, is_said: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clip = admit(lab / "her clip.mkv", who="Jane Doe", basis="consent: by letter", uses=["anonymise"])
-    about = Lineage(run="swap-1", source=Subject(seed=7), target=subject_of(clip), trained=False)
-    assert destination.chosen_sound(sound, clip, about, lab) == expected
-    assert ("--sound copy" in capsys.readouterr().err) == is_said

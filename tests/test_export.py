@@ -278,6 +278,7 @@ def test_a_voice_leaves_only_when_asked_for_where_the_face_may_not(
     clip, about = result(tmp_path, num_frames=3, target=ann if hidden else OTHER_ACTOR)
     out = export(clip, tmp_path / "out.mp4", lineage=about, root=tmp_path, audio_from=spoken, sound=sound)
     expected = sound or ("none" if hidden else "copy")
+    assert out.sound == audit.read(tmp_path)[-1].event["sound"] == expected
     assert tags_of(out.path) == ([] if expected == "none" else [("aac", "eng", None)])
     assert b"Jane" not in out.path.read_bytes(), "nor does a title, ever"
 

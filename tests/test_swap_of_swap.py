@@ -178,3 +178,11 @@ def test_a_clip_that_is_too_large_is_shown_smaller_or_left_out(
     assert isinstance(smaller, Video)
     assert "Shown at 50% of its size" in smaller.caption
     assert len(smaller.data) == 300
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_a_sound_that_is_left_out_is_said(once: SwapRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for sound, is_said in ((None, True), ("none", False), ("copy", False)):
+        once.export(tmp_path / "out.mp4", sound=sound)  # type: ignore[arg-type]
+        assert ("--sound copy" in capsys.readouterr().err) == is_said

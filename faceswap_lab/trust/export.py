@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """An exported file: its path, its digest, and its line in the log."""
+    """An exported file: its path, its digest, its line in the log, and what became of the sound that it was given."""
 
     path: Path
     sha256: str
     entry: audit.Entry
+    sound: Sound | None = None
 
 
 STILLS = (".png", ".jpg", ".jpeg")
@@ -62,18 +63,18 @@ def export(
     permission = _permission([lineage], path, root, accept, today, of=made)[0]
     check_destination(path, len(made), lossless=lossless)
     with _outgoing(path, root) as temporary:
-        metadata, sound = metadata_of(lineage, permission), sound or default_sound(permission)
+        chosen = sound or default_sound(permission)
         _write_marked(
             made,
             temporary,
-            metadata,
+            metadata_of(lineage, permission),
             audio_from=audio_from,
             audio_at_s=audio_at_s,
-            sound=sound,
+            sound=chosen,
             colour=colour,
             lossless=lossless,
         )
-        return _let_out(temporary, path, [(lineage, permission)], root)
+        return _let_out(temporary, path, [(lineage, permission)], root, sound=chosen if audio_from else None)
 
 
 def default_sound(permission: Permission) -> Sound:
@@ -275,7 +276,9 @@ def _write_marked(
     stills.write_still(path, still.image, metadata=metadata)
 
 
-def _let_out(temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Permission]], root: Path) -> Exported:
+def _let_out(
+    temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Permission]], root: Path, *, sound: Sound | None = None
+) -> Exported:
     """Check the mark, log, rename: in this order, so that no file appears without its mark and its log line."""
     if read_mark(temporary) is None:
         raise ProvenanceError(
@@ -292,9 +295,9 @@ def _let_out(temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Permiss
         "bytes": temporary.stat().st_size,
         "depicts": [_shown(*each) for each in shown],
     }
-    entry = audit.append(root, event)
+    entry = audit.append(root, event | ({} if sound is None else {"sound": sound}))
     put_in_place(temporary, path)
-    return Exported(path=path, sha256=digest, entry=entry)
+    return Exported(path=path, sha256=digest, entry=entry, sound=sound)
 
 
 def _shown(lineage: Lineage, permission: Permission) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""Where a swap's result will go and with which sound: what would stop the export is found before the swap, not after it."""
+"""Where a swap's result will go: what would stop the export is found before the swap, not after it."""
 
-import sys
 from pathlib import Path
 
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
@@ -23,14 +22,3 @@ def check_output(path: Path | None, target: Footage, *, preview: int, sound: Sou
     is_still = num_frames == 1 if path is None else path.suffix.lower() in STILLS
     if not is_still and isinstance(target, Clip | Excerpt) and target.has_audio:
         check_sound(target.path, sound or default_sound(permission))
-
-
-def chosen_sound(sound: Sound | None, target: Clip | Excerpt, about: Lineage, root: Path) -> Sound:
-    """The sound that is asked for, else the default. Says so if that leaves out a sound that there is."""
-    if sound is not None:
-        return sound
-    chosen = default_sound(check_swap(about.source, about.target, root=root))
-    if chosen == "none" and target.has_audio and len(target) > 1:
-        text = "the sound is left out, because a voice identifies too; sound='copy' (--sound copy) exports it as well"
-        print(f"{about.run}: {text}", file=sys.stderr, flush=True)
-    return chosen

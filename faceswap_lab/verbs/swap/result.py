@@ -1,5 +1,6 @@
 """The class of swap runs: the result as footage, its people, and its export."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +15,6 @@ from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.trust.export import export
 from faceswap_lab.trust.grants import issue, issue_lineage
 from faceswap_lab.trust.marks.metadata import Lineage, Unchanged
-from faceswap_lab.verbs.swap.destination import chosen_sound
 
 if TYPE_CHECKING:
     from faceswap_lab.verbs.people import Person
@@ -116,17 +116,21 @@ class SwapRun(Run):
         if camera is None:
             return export(shown, destination, lineage=about, root=self.root, accept=accept).path
         target, start_s = camera
-        return export(
+        done = export(
             shown,
             destination,
             lineage=about,
             root=self.root,
-            audio_from=target.path if target.has_audio else None,
+            audio_from=target.path if target.has_audio and len(shown) > 1 else None,
             audio_at_s=start_s,
-            sound=chosen_sound(sound, target, about, self.root),
+            sound=sound,
             colour=target[0].colour,
             accept=accept,
-        ).path
+        )
+        if sound is None and done.sound == "none":
+            text = "the sound is left out, because a voice identifies too; sound='copy' (--sound copy) exports it as well"
+            print(f"{self.id}: {text}", file=sys.stderr, flush=True)
+        return done.path
 
     def _filmed(self) -> tuple[Clip | Excerpt, float] | None:
         """The target as it was filmed, through any number of swaps, and the time on its clock (s) of this result's first frame.
