@@ -21,8 +21,8 @@ from faceswap_lab.cli.parser import parser
 from faceswap_lab.cli.recipe_flags import read_recipe
 from faceswap_lab.errors import DeviceError, LabError, RunError, StorageError
 from faceswap_lab.files import cache_folder, user_path
-from faceswap_lab.maintenance import doctor, wheels
-from faceswap_lab.maintenance.doctor import Finding, Hardware
+from faceswap_lab.maintenance import doctor, findings, wheels
+from faceswap_lab.maintenance.findings import Finding, Hardware
 from faceswap_lab.models.registry import open_engine, swapper_record
 from faceswap_lab.models.weights import catalogue
 from faceswap_lab.runs.run import Run
@@ -44,11 +44,11 @@ def by_name(findings: list[Finding]) -> dict[str, Finding]:
 def test_what_onnxruntime_cannot_start_on_is_told_though_it_offers_it() -> None:
     refusal = DeviceError(expected="the device cuda", got="libcudnn.so.9: cannot open shared object file", remedy="choose another")
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    finding = doctor.judge_onnxruntime(["onnxruntime-gpu"], providers, gpu=True, refusal=refusal)
+    finding = findings.judge_onnxruntime(["onnxruntime-gpu"], providers, gpu=True, refusal=refusal)
     assert finding.state == "warning"
     assert "libcudnn.so.9" in finding.found
     assert "cuDNN wheels" in finding.remedy
-    assert doctor.judge_onnxruntime(["onnxruntime-gpu"], providers, gpu=True).state == "ok"
+    assert findings.judge_onnxruntime(["onnxruntime-gpu"], providers, gpu=True).state == "ok"
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_what_onnxruntime_cannot_start_on_is_told_though_it_offers_it() -> None:
 def test_the_library_insightface_is_wanted_and_what_is_there_of_its_packs_must_be_whole(
     version: str, state: str, verdict: str, remedy: str
 ) -> None:
-    finding = doctor.judge_insightface(version, {"buffalo_l": state, "inswapper_128": "your own file"})
+    finding = findings.judge_insightface(version, {"buffalo_l": state, "inswapper_128": "your own file"})
     assert finding.state == verdict
     assert remedy in finding.remedy
     assert ("buffalo_l" in finding.found) == (state != "missing")
 
 
 def test_beside_onnxruntime_gpu_insightface_comes_without_its_dependencies() -> None:
-    assert "pip install --no-deps 'insightface>=2.1'" in doctor.judge_insightface("", {}, gpu=True).remedy
+    assert "pip install --no-deps 'insightface>=2.1'" in findings.judge_insightface("", {}, gpu=True).remedy
 
 
 def no_libgl() -> object:
@@ -79,9 +79,9 @@ def no_libgl() -> object:
 
 
 def test_three_absences_have_three_remedies() -> None:
-    gpu = doctor.judge_device(CPU_ONLY, "cuda", NO_CUDA)
-    libgl = doctor.judge_opencv(no_libgl)
-    weights = doctor.judge_weights({"yunet": "ok", "sface": "missing"})
+    gpu = findings.judge_device(CPU_ONLY, "cuda", NO_CUDA)
+    libgl = findings.judge_opencv(no_libgl)
+    weights = findings.judge_weights({"yunet": "ok", "sface": "missing"})
     assert "NVIDIA GPU and its driver" in gpu.remedy
     assert "apt-get install libgl1 libglib2.0-0" in libgl.remedy
     assert "faceswap-lab models fetch" in weights.remedy
@@ -104,7 +104,7 @@ def test_three_absences_have_three_remedies() -> None:
 def test_no_gpu_is_a_warning_with_the_remedy_of_its_cause(
     seen: Hardware, state: str, torch_remedy: str, device_remedy: str
 ) -> None:
-    device, build = doctor.judge_device(seen, "auto", None), doctor.judge_torch(seen)
+    device, build = findings.judge_device(seen, "auto", None), findings.judge_torch(seen)
     assert device.state == state
     assert build.state == ("warning" if torch_remedy else "ok")
     for finding, remedy in ((device, device_remedy), (build, torch_remedy)):
@@ -116,29 +116,29 @@ def test_no_gpu_is_a_warning_with_the_remedy_of_its_cause(
     ("version", "state"), [((3, 10, 14), "problem"), ((3, 11, 0), "ok"), ((3, 13, 9), "ok"), ((3, 14, 0), "problem")]
 )
 def test_python_is_in_range(version: tuple[int, ...], state: str) -> None:
-    assert doctor.judge_python(version).state == state
+    assert findings.judge_python(version).state == state
 
 
 def test_the_range_of_python_is_that_of_the_package() -> None:
-    low, high = (".".join(map(str, bound)) for bound in doctor.PYTHON)
+    low, high = (".".join(map(str, bound)) for bound in findings.PYTHON)
     assert f'requires-python = ">={low},<{high}"' in (ROOT / "pyproject.toml").read_text()
 
 
 @pytest.mark.parametrize("owners", [[], ["opencv-python", "opencv-python-headless"]])
 def test_nothing_but_one_owner_will_do(owners: list[str]) -> None:
-    finding = doctor.judge_owner("opencv", "cv2", owners)
+    finding = findings.judge_owner("opencv", "cv2", owners)
     assert finding.state == "problem"
     assert "make setup" in finding.remedy
     assert all(name in finding.found for name in owners)
-    assert doctor.judge_owner("opencv", "cv2", ["opencv-python"]).state == "ok"
+    assert findings.judge_owner("opencv", "cv2", ["opencv-python"]).state == "ok"
 
 
 def test_onnxruntime_of_the_cpu_beside_a_gpu_is_a_warning() -> None:
-    assert doctor.judge_onnxruntime(["onnxruntime"], ["CPUExecutionProvider"], gpu=True).state == "warning"
-    assert doctor.judge_onnxruntime(["onnxruntime"], ["CPUExecutionProvider"], gpu=False).state == "ok"
+    assert findings.judge_onnxruntime(["onnxruntime"], ["CPUExecutionProvider"], gpu=True).state == "warning"
+    assert findings.judge_onnxruntime(["onnxruntime"], ["CPUExecutionProvider"], gpu=False).state == "ok"
     both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    assert doctor.judge_onnxruntime(["onnxruntime-gpu"], both, gpu=True).state == "ok"
-    assert doctor.judge_onnxruntime(["onnxruntime", "onnxruntime-gpu"], both, gpu=True).state == "problem"
+    assert findings.judge_onnxruntime(["onnxruntime-gpu"], both, gpu=True).state == "ok"
+    assert findings.judge_onnxruntime(["onnxruntime", "onnxruntime-gpu"], both, gpu=True).state == "problem"
 
 
 def install(folder: Path, name: str, version: str, *requires: str) -> None:
@@ -177,7 +177,7 @@ def gpu_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
             if version:
                 install(folder, name, version, *(TOOLKIT_NEEDS if name == "cuda-toolkit" else ()))
         monkeypatch.syspath_prepend(str(folder))
-        return doctor.judge_wheels(wheels.needed())
+        return findings.judge_wheels(wheels.needed())
 
     return examine
 
@@ -229,14 +229,14 @@ def test_onnxruntime_beside_onnxruntime_gpu_is_seen_by_what_pip_left(tmp_path: P
 
 def test_builds_for_the_cpu_need_no_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheels, "USERS", {"no-such-torch": ()})
-    finding = doctor.judge_wheels(wheels.needed())
+    finding = findings.judge_wheels(wheels.needed())
     assert finding.state == "ok"
     assert "none needed" in finding.found
 
 
-@pytest.mark.parametrize("gone", doctor.CODECS)
+@pytest.mark.parametrize("gone", findings.CODECS)
 def test_each_missing_codec_is_named(gone: tuple[str, str]) -> None:
-    finding = doctor.judge_codecs(lambda name, mode: (name, mode) != gone)
+    finding = findings.judge_codecs(lambda name, mode: (name, mode) != gone)
     assert finding.state == "problem"
     assert finding.found == f"no {gone[0]} {'decoder' if gone[1] == 'r' else 'encoder'}"
 
@@ -250,24 +250,29 @@ def test_a_codec_that_does_not_exist_is_found_missing() -> None:
 
 def test_head_pack_needs_a_baked_file_or_a_folder_to_bake_into(tmp_path: Path) -> None:
     pack, cases = tmp_path / "pack.npz", ((True, False), (False, True), (False, False))
-    states = [doctor.judge_head_pack(pack, baked=baked, writable=writable).state for baked, writable in cases]
+    states = [findings.judge_head_pack(pack, baked=baked, writable=writable).state for baked, writable in cases]
     assert states == ["ok", "ok", "problem"]
 
 
 @pytest.mark.parametrize(
     ("writable", "free", "state"),
-    [(True, 50 * doctor.GIB, "ok"), (True, doctor.GIB, "warning"), (True, 1000, "problem"), (False, 50 * doctor.GIB, "problem")],
+    [
+        (True, 50 * findings.GIB, "ok"),
+        (True, findings.GIB, "warning"),
+        (True, 1000, "problem"),
+        (False, 50 * findings.GIB, "problem"),
+    ],
 )
 def test_root(tmp_path: Path, writable: bool, free: int, state: str) -> None:
-    finding = doctor.judge_root(tmp_path, writable=writable, free=free, runs=3 * doctor.GIB)
+    finding = findings.judge_root(tmp_path, writable=writable, free=free, runs=3 * findings.GIB)
     assert finding.state == state
     assert "3.0 GiB of runs" in finding.found
     assert bool(finding.remedy) == (state != "ok")
 
 
-@pytest.mark.parametrize(("available", "state"), [(None, "ok"), (8 * doctor.GIB, "ok"), (doctor.GIB, "warning")])
+@pytest.mark.parametrize(("available", "state"), [(None, "ok"), (8 * findings.GIB, "ok"), (findings.GIB, "warning")])
 def test_memory(available: int | None, state: str) -> None:
-    assert doctor.judge_memory(available).state == state
+    assert findings.judge_memory(available).state == state
 
 
 @pytest.mark.parametrize(
@@ -284,15 +289,15 @@ def test_memory(available: int | None, state: str) -> None:
     ],
 )
 def test_threads_fit_the_cores(cores: float, omp: str, state: str) -> None:
-    assert doctor.judge_cores(cores, omp).state == state
+    assert findings.judge_cores(cores, omp).state == state
 
 
 def test_a_torch_that_came_before_the_package_is_a_warning_with_a_remedy() -> None:
-    late = doctor.judge_threads(late=True, spins="1000")
+    late = findings.judge_threads(late=True, spins="1000")
     assert (late.state, "make lab" in late.remedy) == ("warning", True)
-    settled = doctor.judge_threads(late=False, spins="1000")
+    settled = findings.judge_threads(late=False, spins="1000")
     assert (settled.state, "1000 turns" in settled.found) == ("ok", True)
-    assert doctor.judge_threads(late=False, spins="").state == "ok"
+    assert findings.judge_threads(late=False, spins="").state == "ok"
 
 
 @given(st.integers(0, 2**50), st.integers(0, 2**50))
@@ -418,7 +423,7 @@ def test_the_manifest_that_is_faulty_is_named_and_the_others_are_counted(tmp_pat
         (folder / f"{name}.csv").write_text(f"uri,sha256\n{name}.png,{digits * 32}\n")
     (folder / "._jane.toml").write_bytes(b"\0\5\x16\7")
     (folder / "jill.csv").write_text("uri,sha256\njill.png,short\n")
-    finding = doctor.judge_manifests(*doctor._manifests(tmp_path))
+    finding = findings.judge_manifests(*doctor._manifests(tmp_path))
     assert finding.state == "problem"
     assert f"{folder / 'jill.csv'}, line 2" in finding.found
     assert "joan:2 and june:2 list the same file" in finding.found
@@ -426,7 +431,7 @@ def test_the_manifest_that_is_faulty_is_named_and_the_others_are_counted(tmp_pat
     assert "correct the row; remove all but one of the rows" in finding.remedy
     for name in ("jill", "june"):
         (folder / f"{name}.toml").unlink()
-    sound = doctor.judge_manifests(*doctor._manifests(tmp_path))
+    sound = findings.judge_manifests(*doctor._manifests(tmp_path))
     assert (sound.state, sound.remedy) == ("ok", "")
     assert "all readable" in sound.found
 
