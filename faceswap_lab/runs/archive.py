@@ -73,8 +73,8 @@ def export(run: Run, path: Path, *, today: date | None = None) -> Archive:
 
     If the run's inputs depict anybody but actors, their entries must be in force, and only what is known to tell nothing about them
     is written: settings, figures, digests of results, the environment. The same run gives the same bytes. An older archive of that
-    name is replaced. Raises ValueError for another
-    suffix, MediaError if the name is another file's, ConsentError if an entry is missing or no longer in force.
+    name is replaced. Raises ValueError for another suffix, MediaError if the name is another file's, ConsentError if an entry is
+    missing or no longer in force.
     """
     if path.suffix.lower() != ".zip":
         raise ValueError(f"a run must be exported as .zip, got {path.name!r}")
