@@ -294,6 +294,16 @@ def test_a_report_that_hides_somebody_tells_of_no_file_in_any_run(lab: Path, tmp
     assert "withheld" in page
 
 
+def test_a_report_that_is_not_allowed_any_more_is_refused_and_logged(lab: Path, tmp_path: Path) -> None:
+    run = swapped(lab, ann(lab))
+    (manifest,) = (lab / "data_manifests").glob("*.toml")
+    manifest.write_text(manifest.read_text().replace('"anonymise", ', ""))
+    with pytest.raises(ConsentError, match="'anonymise'"):
+        report(run, path=tmp_path / "out.html")
+    assert actions(lab)[-1] == "export refused"
+    assert not (tmp_path / "out.html").exists()
+
+
 def test_looking_writes_nothing(lab: Path, tmp_path: Path) -> None:
     run = swapped(lab, ann(lab))
     before = audit.path_of(lab).read_bytes()

@@ -18,7 +18,7 @@ from faceswap_lab.files import user_path
 from faceswap_lab.runs.call import fields_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import export
-from faceswap_lab.trust.consent.gate import Permission, permission_for
+from faceswap_lab.trust.consent.gate import Permission, check_swap
 from faceswap_lab.trust.marks.metadata import Unchanged, metadata_of
 from faceswap_lab.verbs.evaluate.scores import ScoreRun
 from faceswap_lab.verbs.people import reopened
@@ -159,7 +159,8 @@ def _swap_sections(swap: SwapRun, verdict: ScoreRun | None) -> Iterator[Section]
 
 def _permission(swap: SwapRun) -> Permission:
     lineage = swap.lineage()
-    return permission_for(lineage.source, lineage.target, trained_on=lineage.trained_on, root=swap.root)
+    learned = lineage.trained_on
+    return check_swap(lineage.source, lineage.target, trained_on=learned, root=swap.root, action="export refused")
 
 
 def _clip(swap: SwapRun, shown: _Shown) -> Block:

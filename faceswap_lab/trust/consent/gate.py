@@ -97,10 +97,16 @@ class Permission:
 
 
 def check_swap(
-    source: Subject, target: Subject, *, trained_on: Sequence[Subject] = (), root: Path, today: date | None = None
+    source: Subject,
+    target: Subject,
+    *,
+    trained_on: Sequence[Subject] = (),
+    root: Path,
+    today: date | None = None,
+    action: str = "swap refused",
 ) -> Permission:
-    """`permission_for`, for a swap that is about to be made: a refusal is logged."""
-    with _refusal_logged(root, "swap refused", source, target):
+    """`permission_for`, for a swap that is about to be made or shown: a refusal is logged as this `action`."""
+    with _refusal_logged(root, action, source, target):
         return permission_for(source, target, trained_on=trained_on, root=root, today=today)
 
 
