@@ -37,8 +37,8 @@ class Detector(Protocol):
 class AlignView(Widget):
     """The five points of one face of each frame, in frame pixels (x, y), pixel centres at integers.
 
-    That is the corrected one, else the most prominent (`faces.corrections.selected`). A swap takes the same in footage of one person,
-    and in a corrected frame; among several it follows whoever is taken in the first frame.
+    That is the corrected one, else the most prominent (`faces.corrections.selected`). A swap takes the same in footage of one
+    person, and in a corrected frame; among several it follows whoever is taken in the first frame.
 
     Traits: `frame` (0 .. num_frames - 1), `points` (five [x, y] of the shown frame, empty if no face was found), `corrected`
     (the manually corrected frames), `zoomed`. `corrections` holds the result. In the browser: drag a point, or focus it and
