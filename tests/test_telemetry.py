@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from faceswap_lab import telemetry
-from faceswap_lab.maintenance import doctor
+from faceswap_lab.maintenance import doctor, findings
 
 ROOT = Path(__file__).parents[1]
 
@@ -116,9 +116,9 @@ def test_a_library_that_was_imported_earlier_is_asked_to_stop_and_named() -> Non
 
 
 def test_doctor_tells_whether_telemetry_is_off() -> None:
-    assert doctor.judge_telemetry(late=[], not_set=[]).state == "ok"
-    late = doctor.judge_telemetry(late=["onnxruntime"], not_set=[])
+    assert findings.judge_telemetry(late=[], not_set=[]).state == "ok"
+    late = findings.judge_telemetry(late=["onnxruntime"], not_set=[])
     assert (late.state, "onnxruntime was imported before" in late.found) == ("warning", True)
-    assert doctor.judge_telemetry(late=[], not_set=["HF_HUB_DISABLE_TELEMETRY"]).state == "warning"
+    assert findings.judge_telemetry(late=[], not_set=["HF_HUB_DISABLE_TELEMETRY"]).state == "warning"
     assert telemetry.not_set() == ()
     assert next(each for each in doctor.examine() if each.name == "telemetry").state == "ok"
