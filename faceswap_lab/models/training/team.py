@@ -1,7 +1,7 @@
 """The ranks that train one network together, each on its own share of every batch; `ALONE` is a training in one process.
 
 Every rank draws the random numbers of the whole batch, from the same generator, and takes its rows: the data of a step depend on
-seed and step alone, not on how many ranks there are. DistributedDataParallel averages the gradients: with shares of equal size a
+seed and step alone, not on how many ranks there are. DistributedDataParallel averages the gradients: with shares of equal size a step
 is that of one process, up to the order in which floating-point numbers are added.
 """
 
