@@ -25,6 +25,7 @@ _PLACES = {
     "admit": "faceswap_lab.verbs.people:admit",
     "align": "faceswap_lab.views.align:align",
     "browse": "faceswap_lab.views.faceset:browse",
+    "cluster": "faceswap_lab.compute.cluster:cluster",
     "compare": "faceswap_lab.views.compare:compare",
     "enlist": "faceswap_lab.verbs.gather.gather:enlist",
     "errors": "faceswap_lab.errors",
@@ -43,6 +44,7 @@ _PLACES = {
 if TYPE_CHECKING:
     from faceswap_lab import errors
     from faceswap_lab.actors.cast import Actor as actor  # noqa: N813
+    from faceswap_lab.compute.cluster import cluster
     from faceswap_lab.maintenance.new_lab import init
     from faceswap_lab.runs.run import Run
     from faceswap_lab.trust.consent.basis import Consent, Licence, PublicDomain, Synthetic
@@ -70,6 +72,7 @@ __all__ = [
     "admit",
     "align",
     "browse",
+    "cluster",
     "compare",
     "enlist",
     "errors",
