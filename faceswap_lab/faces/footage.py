@@ -263,7 +263,6 @@ class Clip:
             got, remedy = f"{self.path.name}, the patches of a swap, without its target", "open the run: Run.open(…).footage()"
             raise MediaError(expected="a picture or a video", got=got, remedy=remedy)
         whole = Clip(under.grant)
-        whole._verify()
         target = whole if (under.start, under.stop) == (0, None) else whole.cut(under.start, under.stop)
         if len(target) < len(file):
             got = f"{len(target)} in {target.path.name}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from faceswap_lab.errors import MediaError
 from faceswap_lab.faces.frame import Frame
@@ -10,6 +10,7 @@ from faceswap_lab.faces.patches.patch import Patch, lay
 from faceswap_lab.faces.patches.store import PatchFile
 
 
+@runtime_checkable
 class Pictures(Protocol):
     """The frames that patches are laid on: those of a clip, or an excerpt of one."""
 

@@ -31,7 +31,7 @@ class Region:
         """The column after the region."""
         return self.left + int(self.before.shape[1])
 
-    def within(self, image: Image) -> Image:
+    def within(self, image: Image) -> UInt8[np.ndarray, "rows columns 3"]:
         """The region of `image`, as a view."""
         return image[self.top : self.bottom, self.left : self.right]
 

@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from faceswap_lab.errors import MediaError
-from faceswap_lab.faces.frame import Frame, Image, check_metadata, container_tags, written_whole
+from faceswap_lab.faces.frame import Frame, Image, check_metadata, written_whole
 from faceswap_lab.faces.patches.packing import packed, unpacked
 from faceswap_lab.faces.patches.patch import Patch, Region, patches_of
 
@@ -87,7 +87,7 @@ class _Writer:
     """Appends frames to an open file."""
 
     def __init__(self, file: IO[bytes], fps: float, size: tuple[int, int], metadata: Mapping[str, str]) -> None:
-        told = {"version": _VERSION, "size": list(size), "fps": fps, "metadata": container_tags(check_metadata(metadata))}
+        told = {"version": _VERSION, "size": list(size), "fps": fps, "metadata": check_metadata(metadata)}
         header = json.dumps(told, sort_keys=True).encode()
         self._file = file
         self._rows: list[Any] = []
