@@ -17,6 +17,7 @@ from faceswap_lab.faces.corrections import Corrected, Corrections
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import Frame
+from faceswap_lab.faces.patches.patch import Region
 from faceswap_lab.faces.track import follow
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines import search
@@ -80,12 +81,14 @@ class StreamConfig:
 class SwappedFrame:
     """A finished frame, the faces replaced in it (none: the frame is unchanged), and the number of others found and left.
 
-    `followed` is the person whose face it is, once one has been chosen out of the faces that there are.
+    `regions` are those outside which the frame is the footage's to the bit, with its pixels in them. `followed` is the person whose
+    face it is, once one has been chosen out of the faces that there are.
     """
 
     frame: Frame
     faces: Faces
     num_left: int
+    regions: tuple[Region, ...] = ()
     followed: Followed | None = None
 
 
@@ -145,9 +148,9 @@ def swap_frames(
     ]
     for batch in overlapped(source, stages, under_way=_BATCHES_UNDER_WAY, spent=spent):
         with devices.watched():
-            frames = list(batch.canvas.frames())
-        for frame, (own, num_left) in zip(frames, batch.found, strict=True):
-            yield SwappedFrame(frame=frame, faces=own, num_left=num_left, followed=batch.followed)
+            frames, regions = list(batch.canvas.frames()), list(batch.canvas.regions())
+        for frame, touched, (own, num_left) in zip(frames, regions, batch.found, strict=True):
+            yield SwappedFrame(frame=frame, faces=own, num_left=num_left, regions=touched, followed=batch.followed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -25,7 +25,7 @@ from faceswap_lab.verbs.evaluate.judge import Judge
 from faceswap_lab.verbs.evaluate.scores import PER_FRAME, SCORES, ScoreRun
 from faceswap_lab.verbs.people import Person, data_of, record_of, subject_of
 from faceswap_lab.verbs.recipes import EvaluateRecipe
-from faceswap_lab.verbs.swap.result import CORRECTIONS, RESULT, SwapRun
+from faceswap_lab.verbs.swap.result import CORRECTIONS, SwapRun
 
 
 def evaluate(
@@ -61,7 +61,7 @@ def evaluate(
     where = devices.pick("cpu") if recipe.engine == "offline" else asked
     judging = open_engine(recipe.engine, where)
     inputs = {"result": result.id, "truth": record_of(truth) if truth is not None else "", "engine": judging.record}
-    data = data_of(source, target) | data_files.of_engine(judging) | {"result": result.record.artifacts[RESULT]}
+    data = data_of(source, target) | data_files.of_engine(judging) | {"result": result.record.artifacts[result.result]}
     run = ScoreRun.start(lab_root(), "evaluate", recipe, inputs, data=data, force=force)
     if run.finished:
         return run

@@ -32,7 +32,7 @@ from faceswap_lab.trust.marks.metadata import Lineage, kept_metadata
 from faceswap_lab.verbs.people import Person, check_person, data_of, footage_of, record_of, subject_of
 from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap.parts import Form, Part, Work, join_parts, kept, missing, noted, recorded, remove_parts, write_part
-from faceswap_lab.verbs.swap.result import CORRECTIONS, RESULT, SwapRun
+from faceswap_lab.verbs.swap.result import CORRECTIONS, SwapRun
 from faceswap_lab.verbs.train.result import WEIGHTS, TrainRun
 from faceswap_lab.verbs.train.train import TRAINED_ON
 
@@ -220,7 +220,8 @@ def _perform(
     if turn is not None:
         _note(f"{run.id}: detection is surer when the picture is turned by {turn} degrees clockwise: {_turned(target, turn)}")
     num_frames = min(recipe.preview or len(target), len(target))
-    if not run.has(RESULT):
+    form = Form.of(target, mark)
+    if not run.has(form.result):
         done = kept(run)
         if missing(done, num_frames, part_frames=PART_FRAMES):
             work = Work(
@@ -232,11 +233,11 @@ def _perform(
                 device=where,
                 corrections=corrections,
             )
-            done = _go_on(run, work, Form.of(target, mark), done, num_frames)
+            done = _go_on(run, work, form, done, num_frames)
         if not any(sum(part.num_faces) for part in done):
             remove_parts(run)
             raise _no_face(recipe, target, turn, num_frames)
-        join_parts(run, RESULT, done, mark=mark)
+        join_parts(run, done, form)
     _finish(run, recipe, target, source, where, turn, corrections)
 
 
