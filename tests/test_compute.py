@@ -94,7 +94,7 @@ def test_a_swap_of_a_file_and_its_scores_have_the_bytes_of_this_process(
         made.append((run.id, run.record.artifacts, {name: run.summary[name] for name in ("num_faces", "num_frames", "followed")}))
         scored.append(scores.record.artifacts)
         assert not (run.path / spread.FOLDER).exists()
-        assert audit.verify(root, heads=Run.heads(root)).ok
+        audit.verify(root, heads=Run.heads(root)).require_whole()
     assert made[0] == made[1]
     assert scored[0] == scored[1]
 
