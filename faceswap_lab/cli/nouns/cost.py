@@ -1,0 +1,188 @@
+"""`cost`: hours and money of a training or a swap on rented GPUs."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from faceswap_lab.cli.answers import Answer
+from faceswap_lab.cli.arguments import add_command
+from faceswap_lab.cli.parsing import ArgumentValueError, Parser
+from faceswap_lab.files import user_path
+
+if TYPE_CHECKING:
+    from faceswap_lab.compute.offers import Offer
+    from faceswap_lab.compute.plan import Plan
+    from faceswap_lab.compute.pricing import Work
+
+
+def offer(commands: Any) -> None:
+    """Adds the command."""
+    cost = add_command(
+        commands,
+        "cost",
+        _cost,
+        "what a training or a swap takes and costs on rented GPUs: on demand, spot, reserved, switched off when idle, on several",
+        "faceswap-lab cost --run train-3f9a --steps 30000",
+        "faceswap-lab cost --per-second 900 --steps 30000 --batch 64 --scaling 1:1,2:1.9,4:3.6,8:6.1 --spot-discount 0.6",
+        "faceswap-lab cost --run swap-52c1 --minutes 90 --offer GN6i --output cost.png",
+        lab="",
+        readable=_readable,
+    )
+    _add_work(cost)
+    _add_prices(cost)
+    _add_circumstances(cost)
+    cost.add_argument("--output", "-o", type=user_path, metavar="FILE.png", help="draw the plan of the first offer as well")
+
+
+def _add_work(cost: Parser) -> None:
+    group = cost.add_argument_group("the work, and how fast one GPU does it")
+    group.add_argument("--run", metavar="RUN", help="a training or a finished swap of this lab: its speed, and its amount of work")
+    group.add_argument("--per-second", type=float, metavar="N", help="samples or frames a second, given by hand")
+    group.add_argument("--steps", type=int, help="steps to train; default: those of the run")
+    group.add_argument("--batch", type=int, help="samples a step; default: those of the run")
+    group.add_argument("--minutes", type=float, help="minutes of footage to swap, instead of steps to train")
+    group.add_argument("--fps", type=float, default=25.0, help="frames a second of that footage; default: 25")
+    group.add_argument("--scaling", type=_pairs, default={1: 1.0}, metavar="GPUS:SPEED-UP,…", help="a measured scaling curve")
+
+
+def _add_prices(cost: Parser) -> None:
+    group = cost.add_argument_group("the prices")
+    group.add_argument("--prices", type=user_path, metavar="FILE.toml", help="a table of your own; default: the shipped one")
+    group.add_argument(
+        "--offer", action="append", default=[], metavar="NAME", help="an offer of the table; repeatable; default: all"
+    )
+    group.add_argument(
+        "--speed",
+        action="append",
+        default=[],
+        type=_speed,
+        metavar="NAME=FACTOR",
+        help="how fast an offer's GPU is beside the one that was measured; repeatable; default: as fast",
+    )
+    group.add_argument("--hour-worth", type=float, metavar="MONEY", help="what an hour of waiting costs you; decides how many GPUs")
+
+
+def _add_circumstances(cost: Parser) -> None:
+    group = cost.add_argument_group("the circumstances")
+    group.add_argument("--spot-discount", type=float, metavar="SHARE", help="of spot machines, 0..1, for offers without their own")
+    group.add_argument("--restarts-per-hour", type=float, default=0.05, metavar="SHARE", help="0..1: that one is taken away")
+    group.add_argument("--restart-seconds", type=float, default=300.0, help="from there until the work goes on; default: 300")
+    group.add_argument("--checkpoint-seconds", type=float, default=600.0, help="between two checkpoints; default: 600")
+    group.add_argument("--busy-hours", type=float, default=8.0, help="a day; default: 8")
+    group.add_argument("--sessions", type=int, default=4, help="in which the busy hours come; default: 4")
+    group.add_argument("--idle-minutes", type=float, default=15.0, help="after which a machine is switched off; default: 15")
+    group.add_argument("--start-minutes", type=float, default=5.0, help="that starting one takes; default: 5")
+
+
+def _cost(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.compute.offers import offer_named, read_offers
+    from faceswap_lab.compute.plan import Question, plan
+    from faceswap_lab.compute.pricing import Load
+    from faceswap_lab.compute.spot import Spot
+    from faceswap_lab.maintenance.cost import told
+
+    table = read_offers(options.prices)
+    offers = [offer_named(table, name) for name in options.offer] or table
+    question = Question(
+        work=_work(options),
+        curve=options.scaling,
+        speeds=_speeds(options, table),
+        spot=Spot(
+            restarts_per_hour=options.restarts_per_hour,
+            restart_s=options.restart_seconds,
+            checkpoint_s=options.checkpoint_seconds,
+        ),
+        spot_discount=options.spot_discount,
+        load=Load(
+            busy_hours=options.busy_hours,
+            sessions=options.sessions,
+            idle_minutes=options.idle_minutes,
+            start_minutes=options.start_minutes,
+        ),
+        hour_worth=options.hour_worth,
+    )
+    made = plan(question, offers)
+    drawn = {} if options.output is None else {"output": str(_draw(made, options.output))}
+    return {**made.to_json(), **drawn, "told": told(made)}
+
+
+def _work(options: argparse.Namespace) -> "Work":
+    from faceswap_lab.compute.pricing import Work
+    from faceswap_lab.maintenance.cost import clip_work, measured
+    from faceswap_lab.runs.run import Run
+
+    found = measured(Run.open(options.run)) if options.run else None
+    per_s = options.per_second or (found.per_s if found else None)
+    if per_s is None:
+        raise ArgumentValueError(
+            expected="how fast one GPU is", got="neither --run nor --per-second", remedy="name a run, or measure one first"
+        )
+    if options.minutes is not None:
+        _require_unit(found.unit if found else "frames", "frames", "--minutes")
+        return clip_work(options.minutes, options.fps, per_s)
+    if options.steps is not None:
+        _require_unit(found.unit if found else "samples", "samples", "--steps")
+        return Work(amount=float(options.steps * _batch(options)), per_s=per_s)
+    if found is None:
+        raise ArgumentValueError(expected="the work", got="no --steps and no --minutes", remedy="give one of them, or --run")
+    return Work(amount=found.amount, per_s=per_s, unit=found.unit)
+
+
+def _batch(options: argparse.Namespace) -> int:
+    """The batch that was given, else that of the run."""
+    from faceswap_lab.runs.run import Run
+
+    if options.batch:
+        return int(options.batch)
+    recipe = Run.open(options.run).record.recipe if options.run else {}
+    try:
+        return int(recipe["train"]["batch"])
+    except (KeyError, TypeError) as error:
+        raise ArgumentValueError(expected="samples a step", got="no --batch", remedy="give it, for example --batch 64") from error
+
+
+def _require_unit(unit: str, wanted: str, flag: str) -> None:
+    if unit != wanted:
+        raise ArgumentValueError(
+            expected=f"a speed in {wanted} a second for {flag}", got=f"a run that tells {unit}", remedy="name a run of that kind"
+        )
+
+
+def _speeds(options: argparse.Namespace, table: "list[Offer]") -> dict[str, float]:
+    from faceswap_lab.compute.offers import offer_named
+
+    return {offer_named(table, name).name: factor for name, factor in options.speed}
+
+
+def _draw(made: "Plan", path: Path) -> Path:
+    from faceswap_lab.errors import storing
+    from faceswap_lab.files import put_in_place
+    from faceswap_lab.views import cost_figure, figures
+
+    if path.suffix.lower() != ".png":
+        raise ArgumentValueError(expected="a name that ends in .png", got=path.name, remedy="for example -o cost.png")
+    temporary = path.with_name(f".part-{path.name}")
+    with storing(path):
+        temporary.write_bytes(figures.png(cost_figure.cost(made)))
+        put_in_place(temporary, path)
+    return path
+
+
+def _readable(answer: dict[str, Any]) -> str:
+    drawn = f"\n\ndrawn: {answer['output']}" if "output" in answer else ""
+    return f"{answer['told']}{drawn}"
+
+
+def _pairs(text: str) -> dict[int, float]:
+    try:
+        return {int(gpus): float(speed_up) for gpus, speed_up in (pair.split(":") for pair in text.split(","))}
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected GPUs and speed-ups such as 1:1,2:1.9,4:3.6, got {text!r}") from error
+
+
+def _speed(text: str) -> tuple[str, float]:
+    name, _, factor = text.rpartition("=")
+    try:
+        return name, float(factor)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected an offer's name and a factor such as GN10Xp=2.1, got {text!r}") from error
