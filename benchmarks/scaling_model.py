@@ -5,9 +5,9 @@
     python benchmarks/scaling_model.py --measure          with a step measured on this machine
     python benchmarks/scaling_model.py --quick            the arithmetic for 2 and 8 nodes only
 
-The network is built to count its parameters; nothing is sent anywhere. `faceswap_lab.compute.scaling` says what the model knows and
-what it doesn't. Beside it stands what the article on face swapping in the cloud claims: 72 hours on one node, 18 on eight. Ends with
-one line of JSON.
+The network is built to count its parameters; nothing is sent anywhere. `faceswap_lab.compute.scaling` says what the model knows
+and what it doesn't. Beside it stands what the article on face swapping in the cloud claims: 72 hours on one node, 18 on eight. Ends
+with one line of JSON.
 """
 
 import faceswap_lab  # noqa: F401 (before torch: it sets how torch's threads wait)
@@ -23,10 +23,11 @@ import torch
 
 from faceswap_lab.compute.scaling import BYTES_FP32, NETWORKS_GBIT_S, StepModel, table
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
+from faceswap_lab.models.training.pair import PairTraining
 
 CLAIM_HOURS, CLAIM_NODES = (72.0, 18.0), 8
 GOAL = 0.9
-BATCH = 64
+SAMPLES = PairTraining().samples_per_step
 NODES = (1, 2, 4, 8, 16)
 
 
@@ -35,12 +36,12 @@ def parameters(size: int, width: int) -> int:
     return sum(each.numel() for each in PairNet(PairNetConfig(size=size, width=width)).parameters())
 
 
-def step_seconds(size: int, width: int, batch: int, steps: int) -> float:
+def step_seconds(size: int, width: int, steps: int) -> float:
     """The median of a few steps on ready tensors, forward, backward and update, on this machine's processor or GPU."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = PairNet(PairNetConfig(size=size, width=width)).to(device)
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4)
-    pictures = torch.rand(batch // 2, 3, size, size, device=device)
+    pictures = torch.rand(SAMPLES // 2, 3, size, size, device=device)
     seconds = []
     for number in range(steps + 2):
         start = time.perf_counter()
@@ -68,9 +69,7 @@ def print_table(model: StepModel, nodes: tuple[int, ...]) -> None:
 
 def print_goal(model: StepModel, count: int) -> dict[str, float]:
     """Which network and which size of model reach 90 % on 8 nodes."""
-    print(
-        f"\nthe largest model that keeps {GOAL:.0%} on {CLAIM_NODES} nodes with a step of {1e3 * model.compute_s:g} ms of computing:"
-    )
+    print(f"\nlargest model that keeps {GOAL:.0%} on {CLAIM_NODES} nodes, {1e3 * model.compute_s:.4g} ms of computing a step:")
     largest = {f"{gbit_s:g}": model.most_gradient_bytes(CLAIM_NODES, gbit_s, GOAL) for gbit_s in NETWORKS_GBIT_S}
     for name, size in largest.items():
         print(
@@ -86,15 +85,12 @@ def claim_bytes(model: StepModel, gbit_s: float) -> float:
 
 
 def print_claim(model: StepModel) -> None:
-    times = CLAIM_HOURS[0] / CLAIM_HOURS[1]
-    print(
-        f"\nthe article: {CLAIM_HOURS[0]:g} h to {CLAIM_HOURS[1]:g} h on {CLAIM_NODES} nodes = {times:g} times, {times / CLAIM_NODES:.0%}"
-    )
+    alone, together = CLAIM_HOURS
+    share = f"{alone / together / CLAIM_NODES:.0%}"
+    print(f"\nthe article: {alone:g} h to {together:g} h on {CLAIM_NODES} nodes = {alone / together:g} times, {share}")
     for gbit_s in NETWORKS_GBIT_S:
-        hours, size = CLAIM_HOURS[0] / model.speed_up(CLAIM_NODES, gbit_s), claim_bytes(model, gbit_s)
-        print(
-            f"  {gbit_s:>4g} Gbit/s: ours {hours:>5.1f} h; the claim's {times / CLAIM_NODES:.0%} would be {size / 1e6:,.0f} MB of gradients"
-        )
+        hours, size = alone / model.speed_up(CLAIM_NODES, gbit_s), claim_bytes(model, gbit_s) / 1e6
+        print(f"  {gbit_s:>4g} Gbit/s: ours {hours:>5.1f} h; {share} is what {size:,.0f} MB of gradients would reach")
 
 
 def main() -> None:
@@ -110,15 +106,14 @@ def main() -> None:
     count = parameters(options.size, options.width)
     seconds = options.compute_ms / 1e3
     if options.measure:
-        seconds = step_seconds(options.size, options.width, BATCH, 3 if options.quick else 10)
+        seconds = step_seconds(options.size, options.width, 3 if options.quick else 10)
     model = StepModel(
         compute_s=seconds, gradient_bytes=count * BYTES_FP32, latency_s=options.latency_us / 1e6, overlap=options.overlap
     )
     how = "measured here" if options.measure else "given, not measured"
-    print(
-        f"pair network, {options.size} pixels, width {options.width}: {count:,} parameters = {model.gradient_bytes / 1e6:.2f} MB (fp32)"
-    )
-    print(f"computing {1e3 * seconds:.2f} ms a step of {BATCH} samples ({how})\n")
+    network = f"pair network, {options.size} pixels, width {options.width}"
+    print(f"{network}: {count:,} parameters = {model.gradient_bytes / 1e6:.2f} MB (fp32)")
+    print(f"computing {1e3 * seconds:.2f} ms a step of {SAMPLES} samples ({how})\n")
     print_table(model, (2, 8) if options.quick else NODES)
     print(f"\n{CLAIM_NODES} nodes at 10 Gbit/s:\n{model.explained(CLAIM_NODES, 10.0)}")
     largest = print_goal(model, count)

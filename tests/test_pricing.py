@@ -115,7 +115,7 @@ def test_where_restarts_are_rare_each_costs_the_restart_and_half_an_interval(
 def test_spot_breaks_even_where_it_says(hours: float, price: float, discount: float, spot: Spot) -> None:
     probability = break_even_restarts(hours, discount, spot)
     assert 0 < probability <= 1
-    if probability == 1:  # machines that are taken away all the time, with checkpoints just as often
+    if probability > 1 - 1e-6:  # taken away all the time, with checkpoints just as often; near 1 too few digits are left
         return
     at = Spot(restarts_per_hour=probability, restart_s=spot.restart_s, checkpoint_s=spot.checkpoint_s, machines=spot.machines)
     assert spot_money(hours, price, discount, at) == pytest.approx(money(hours, price, spot.machines), rel=1e-6)

@@ -142,14 +142,13 @@ def _offer_plan(question: Question, offer: Offer) -> OfferPlan:
 def _spot_plan(question: Question, offer: Offer, chosen: Choice) -> SpotPlan:
     spot = replace(question.spot, machines=chosen.machines)
     discount = question.spot_discount if offer.spot_discount is None else offer.spot_discount
-    known = discount is not None
     return SpotPlan(
         hours=spot.expected_hours(chosen.hours),
         restarts=spot.expected_restarts(chosen.hours),
         least_discount=spot.least_discount(chosen.hours),
         discount=discount,
-        money=spot_money(chosen.hours, offer.price, discount, spot) if known else None,
-        break_even_restarts=break_even_restarts(chosen.hours, discount, spot) if known else None,
+        money=None if discount is None else spot_money(chosen.hours, offer.price, discount, spot),
+        break_even_restarts=None if discount is None else break_even_restarts(chosen.hours, discount, spot),
     )
 
 

@@ -5,14 +5,14 @@ The arithmetic is in `compute.pricing`, `compute.spot` and `compute.scaling`; `c
 
 import math
 import statistics
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from faceswap_lab.compute.plan import OfferPlan, Plan
 from faceswap_lab.compute.pricing import Unit, Work
 from faceswap_lab.errors import RunError
+from faceswap_lab.runs.recipe import schema_of
 from faceswap_lab.runs.run import Run
+from faceswap_lab.verbs.recipes import PairRecipe
 
 CLAIMED_SAVING = 0.30
 """What the article on face swapping in the cloud says that releasing idle GPUs saves at least."""
@@ -36,7 +36,9 @@ def measured(run: Run) -> Measured:
     """
     device = next((str(event["device"]) for event in reversed(run.events("device"))), "")
     if run.verb == "train":
-        return Measured(run=run.id, unit="samples", per_s=_training_speed(run), amount=_training_samples(run), device=device)
+        return Measured(
+            run=run.id, unit="samples", per_s=_training_speed(run), amount=training_samples(pair_recipe(run)), device=device
+        )
     if run.verb == "swap":
         run.require_finished()
         frames, per_s = run.summary["num_frames"], run.summary["frames_per_s"]
@@ -48,25 +50,20 @@ def measured(run: Run) -> Measured:
     )
 
 
-def training_samples(recipe: Mapping[str, Any]) -> float:
-    """Steps times batch of a training's recipe as plain JSON. ValueError if it has none."""
-    train = recipe.get("train")
-    try:
-        steps, batch = train["steps"], train["batch"]  # type: ignore[index]
-    except (KeyError, TypeError) as error:
-        raise ValueError("a recipe with train.steps and train.batch is needed (the recipe of a pair)") from error
-    return float(steps) * float(batch)
+def training_samples(recipe: PairRecipe, steps: int | None = None) -> float:
+    """Samples that the training of a pair processes, as its reports count them: both people's. `steps` instead of its own."""
+    return float((steps or recipe.train.steps) * recipe.train.samples_per_step)
 
 
-def _training_samples(run: Run) -> float:
-    try:
-        return training_samples(run.record.recipe)
-    except ValueError as error:
+def pair_recipe(run: Run) -> PairRecipe:
+    """The recipe of a pair's training. RunError for any other run."""
+    if run.record.recipe_schema and run.record.recipe_schema != schema_of(PairRecipe):
         raise RunError(
             expected="the training of a pair",
-            got=f"{run.id}, whose recipe has no steps and batch of its own",
-            remedy="give amount and speed by hand: --steps 20000 --batch 64 --per-second 120",
-        ) from error
+            got=f"{run.id}, a run of another recipe ({run.record.recipe_schema})",
+            remedy="give amount and speed by hand: --steps 20000 --samples-per-step 64 --per-second 120",
+        )
+    return run.recipe(PairRecipe)
 
 
 def _training_speed(run: Run) -> float:

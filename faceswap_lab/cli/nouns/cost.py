@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from faceswap_lab.compute.offers import Offer
     from faceswap_lab.compute.plan import Plan
     from faceswap_lab.compute.pricing import Work
+    from faceswap_lab.runs.run import Run
 
 
 def offer(commands: Any) -> None:
@@ -23,7 +24,7 @@ def offer(commands: Any) -> None:
         _cost,
         "what a training or a swap takes and costs on rented GPUs: on demand, spot, reserved, switched off when idle, on several",
         "faceswap-lab cost --run train-3f9a --steps 30000",
-        "faceswap-lab cost --per-second 900 --steps 30000 --batch 64 --scaling 1:1,2:1.9,4:3.6,8:6.1 --spot-discount 0.6",
+        "faceswap-lab cost --per-second 900 --steps 30000 --samples-per-step 64 --scaling 1:1,2:1.9,4:3.6 --spot-discount 0.6",
         "faceswap-lab cost --run swap-52c1 --minutes 90 --offer GN6i --output cost.png",
         lab="",
         readable=_readable,
@@ -39,7 +40,7 @@ def _add_work(cost: Parser) -> None:
     group.add_argument("--run", metavar="RUN", help="a training or a finished swap of this lab: its speed, and its amount of work")
     group.add_argument("--per-second", type=float, metavar="N", help="samples or frames a second, given by hand")
     group.add_argument("--steps", type=int, help="steps to train; default: those of the run")
-    group.add_argument("--batch", type=int, help="samples a step; default: those of the run")
+    group.add_argument("--samples-per-step", type=int, metavar="N", help="default: those of the run, twice its batch")
     group.add_argument("--minutes", type=float, help="minutes of footage to swap, instead of steps to train")
     group.add_argument("--fps", type=float, default=25.0, help="frames a second of that footage; default: 25")
     group.add_argument("--scaling", type=_pairs, default={1: 1.0}, metavar="GPUS:SPEED-UP,…", help="a measured scaling curve")
@@ -111,40 +112,42 @@ def _work(options: argparse.Namespace) -> "Work":
     from faceswap_lab.maintenance.cost import clip_work, measured
     from faceswap_lab.runs.run import Run
 
-    found = measured(Run.open(options.run)) if options.run else None
+    run = Run.open(options.run) if options.run else None
+    found = measured(run) if run else None
     per_s = options.per_second or (found.per_s if found else None)
     if per_s is None:
-        raise ArgumentValueError(
-            expected="how fast one GPU is", got="neither --run nor --per-second", remedy="name a run, or measure one first"
-        )
+        remedy = "name a run, or give what you measured"
+        raise ArgumentValueError(expected="how fast one GPU is", got="neither --run nor --per-second", remedy=remedy)
     if options.minutes is not None:
         _require_unit(found.unit if found else "frames", "frames", "--minutes")
         return clip_work(options.minutes, options.fps, per_s)
     if options.steps is not None:
         _require_unit(found.unit if found else "samples", "samples", "--steps")
-        return Work(amount=float(options.steps * _batch(options)), per_s=per_s)
+        return Work(amount=float(options.steps * _samples_per_step(options, run)), per_s=per_s)
     if found is None:
         raise ArgumentValueError(expected="the work", got="no --steps and no --minutes", remedy="give one of them, or --run")
     return Work(amount=found.amount, per_s=per_s, unit=found.unit)
 
 
-def _batch(options: argparse.Namespace) -> int:
-    """The batch that was given, else that of the run."""
-    from faceswap_lab.runs.run import Run
+def _samples_per_step(options: argparse.Namespace, run: "Run | None") -> int:
+    """Those that were given, else those of the run."""
+    from faceswap_lab.maintenance.cost import pair_recipe
 
-    if options.batch:
-        return int(options.batch)
-    recipe = Run.open(options.run).record.recipe if options.run else {}
-    try:
-        return int(recipe["train"]["batch"])
-    except (KeyError, TypeError) as error:
-        raise ArgumentValueError(expected="samples a step", got="no --batch", remedy="give it, for example --batch 64") from error
+    if options.samples_per_step:
+        return int(options.samples_per_step)
+    if run is None:
+        raise ArgumentValueError(
+            expected="samples a step", got="no --samples-per-step", remedy="give them, for example --samples-per-step 64"
+        )
+    return pair_recipe(run).train.samples_per_step
 
 
 def _require_unit(unit: str, wanted: str, flag: str) -> None:
     if unit != wanted:
         raise ArgumentValueError(
-            expected=f"a speed in {wanted} a second for {flag}", got=f"a run that tells {unit}", remedy="name a run of that kind"
+            expected=f"a speed in {wanted} a second for {flag}",
+            got=f"a run that reports {unit}",
+            remedy="name a run of the other verb, or give --per-second without --run",
         )
 
 
