@@ -87,10 +87,12 @@ def test_the_command_plans_with_a_run(lab: Path, capsys: pytest.CaptureFixture[s
     told = asked(capsys, "--run", run.id)
     assert told["work"] == {"amount": 9600.0, "unit": "samples", "per_s": 100.0}
     assert [each["name"] for each in told["offers"]] == ["GN6i", "GN10Xp", "GPU-accelerated"]
-    assert told["offers"][0]["money"] == pytest.approx(8.5 * 96 / 3600)
-    longer = asked(capsys, "--run", run.id, "--steps", "6000", "--offer", "gn6i", "--speed", "GN6i=2")
-    assert longer["offers"][0]["hours"] == pytest.approx(5 * told["offers"][0]["hours"])
-    minutes = asked(capsys, "--run", swap(lab).id, "--minutes", "60")
+    assert told["offers"][0]["money"] == pytest.approx(8.5 * (96 / 3600 + 5 / 60)), "with five minutes of starting"
+    ready = asked(capsys, "--run", run.id, "--start-minutes", "0")
+    assert ready["offers"][0]["money"] == pytest.approx(8.5 * 96 / 3600)
+    longer = asked(capsys, "--start-minutes", "0", "--run", run.id, "--steps", "6000", "--offer", "gn6i", "--speed", "GN6i=2")
+    assert longer["offers"][0]["hours"] == pytest.approx(5 * ready["offers"][0]["hours"])
+    minutes = asked(capsys, "--start-minutes", "0", "--run", swap(lab).id, "--minutes", "60")
     assert minutes["offers"][0]["hours"] == pytest.approx(2.0), "25 frames a second are swapped at 12.5"
 
 

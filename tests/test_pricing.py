@@ -192,6 +192,15 @@ def test_perfect_scaling_costs_the_same_and_real_scaling_more() -> None:
     assert worth_it(real, hour_worth=1e6).gpus == 8
 
 
+def test_starting_the_machines_takes_its_share_of_the_gain() -> None:
+    """10 h of work and half an hour of starting: with 8 perfect GPUs 1.75 h, all of them paid all the time."""
+    found = choices(Work(amount=3_600_000, per_s=100), 10, {1: 1, 8: 8, 64: 64}, start_hours=0.5)
+    assert [each.hours for each in found] == pytest.approx([10.5, 1.75, 0.65625])
+    assert [each.money for each in found] == pytest.approx([105, 140, 420])
+    assert found[2].gain == pytest.approx((10 / 0.65625 - 10 / 1.75) / 56)
+    assert worth_it(found).gpus == 8
+
+
 def test_a_machine_that_is_used_in_part_is_paid_whole() -> None:
     work = Work(amount=3600, per_s=1)
     assert [each.machines for each in choices(work, 10, {1: 1, 2: 2, 8: 8, 9: 9}, 8)] == [1, 1, 1, 2]
@@ -258,7 +267,8 @@ def test_a_plan_names_every_way_to_pay() -> None:
     )
     made = plan(question, read_offers())
     first, second = made.offers[:2]
-    assert first.choices[0].hours == pytest.approx(2 * second.choices[0].hours)
+    start = question.load.start_minutes / 60
+    assert first.choices[0].hours - start == pytest.approx(2 * (second.choices[0].hours - start))
     assert first.chosen.gpus == 4
     assert first.spot.money is not None
     assert first.spot.money < first.chosen.money

@@ -127,7 +127,7 @@ def plan(question: Question, offers: Sequence[Offer]) -> Plan:
 
 
 def _offer_plan(question: Question, offer: Offer) -> OfferPlan:
-    found = choices(question.work_on(offer), offer.price, question.curve, offer.gpus)
+    found = choices(question.work_on(offer), offer.price, question.curve, offer.gpus, question.load.start_minutes / 60.0)
     chosen = worth_it(found, hour_worth=question.hour_worth)
     discount = offer.reserved_discount
     return OfferPlan(

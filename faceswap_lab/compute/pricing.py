@@ -132,8 +132,8 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The same work on so many GPUs. `gain` is what each GPU added since the choice before brings, as a share of a GPU that works
-    alone; nan for the first. `machines` is how many are paid."""
+    """The same work on so many GPUs, `hours` with the start of the machines. `gain` is what each GPU added since the choice before
+    brings, as a share of a GPU that works alone and needs no start; nan for the first. `machines` is how many are paid."""
 
     gpus: int
     machines: int
@@ -148,18 +148,20 @@ class Choice:
         return self.speed_up / self.gpus
 
 
-def choices(work: Work, price: float, curve: Mapping[int, float], gpus_a_machine: int = 1) -> list[Choice]:
+def choices(
+    work: Work, price: float, curve: Mapping[int, float], gpus_a_machine: int = 1, start_hours: float = 0.0
+) -> list[Choice]:
     """The work on each number of GPUs of a measured `curve` (GPUs to speed-up over one), fewest first.
 
-    `price` is of one machine and one hour. A machine that is used in part is paid whole.
+    `price` is of one machine and one hour. A machine that is used in part is paid whole, and so is its start.
     """
     require_positive("price", price)
     require_positive("gpus_a_machine", gpus_a_machine)
     found: list[Choice] = []
     for gpus in sorted(_checked(curve)):
-        hours, machines = work.hours(curve[gpus]), math.ceil(gpus / gpus_a_machine)
+        hours, machines = start_hours + work.hours(curve[gpus]), math.ceil(gpus / gpus_a_machine)
         before = found[-1] if found else None
-        gain = (curve[gpus] - before.speed_up) / (gpus - before.gpus) if before else math.nan
+        gain = work.hours() * (1 / hours - 1 / before.hours) / (gpus - before.gpus) if before else math.nan
         bill = money(hours, price, machines)
         found.append(Choice(gpus=gpus, machines=machines, speed_up=curve[gpus], hours=hours, money=bill, gain=gain))
     return found

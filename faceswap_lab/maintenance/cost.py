@@ -92,6 +92,7 @@ def told(plan: Plan) -> str:
     lines = [f"work: {work.amount:,.0f} {work.unit} at {work.per_s:g} a second = {work.hours():.3g} h on one GPU as measured"]
     for each in plan.offers:
         lines += ["", *_offer_lines(plan, each)]
+    lines.append(f"hours and money of several GPUs hold {plan.question.load.start_minutes:g} min for starting the machines")
     lines += ["", *_idle_lines(plan)]
     for currency, best in plan.cheapest.items():
         lines.append(f"least money on demand: {best.offer.name}, {_sum(best.chosen.money)} {currency} in {best.chosen.hours:.3g} h")
