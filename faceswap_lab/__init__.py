@@ -37,6 +37,7 @@ _PLACES = {
     "report": "faceswap_lab.views.run_report:report",
     "studio": "faceswap_lab.views.studio:studio",
     "swap": "faceswap_lab.verbs.swap.swap:swap",
+    "track": "faceswap_lab.runs.tracking.choice:track",
     "train": "faceswap_lab.verbs.train.train:train",
 }
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from faceswap_lab.actors.cast import Actor as actor  # noqa: N813
     from faceswap_lab.maintenance.new_lab import init
     from faceswap_lab.runs.run import Run
+    from faceswap_lab.runs.tracking.choice import track
     from faceswap_lab.trust.consent.basis import Consent, Licence, PublicDomain, Synthetic
     from faceswap_lab.verbs import recipes
     from faceswap_lab.verbs.evaluate.evaluate import evaluate
@@ -82,6 +84,7 @@ __all__ = [
     "report",
     "studio",
     "swap",
+    "track",
     "train",
 ]
 

@@ -99,7 +99,7 @@ cost_figure.cost(train_plan, chosen.name)
 
 # %% [markdown]
 # ## The footage
-# Frames need nothing of each other: so many GPUs are so many times as fast, and it costs the same.
+# Frames need nothing of each other: so many GPUs are so many times as fast, and it costs the same but for their start.
 
 # %%
 swap_plan = plan(replace(question, work=swapping, curve={count: float(count) for count in (1, 2, 4)}), offers)

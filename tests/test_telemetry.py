@@ -115,6 +115,22 @@ def test_a_library_that_was_imported_earlier_is_asked_to_stop_and_named() -> Non
     assert told(code) == ["asked", "onnxruntime"]
 
 
+def test_mlflow_too_is_asked_to_read_its_switch_again() -> None:
+    code = (
+        "import sys, types; early = sys.modules['mlflow'] = types.ModuleType('mlflow'); early.telemetry = types.SimpleNamespace()\n"
+        "early.telemetry.set_telemetry_client = lambda: print('asked')\n"
+        "import faceswap_lab; from faceswap_lab import telemetry; print(*telemetry.late())"
+    )
+    assert told(code) == ["asked", "mlflow"]
+
+
+@pytest.mark.slow
+def test_the_real_mlflow_has_no_client_for_telemetry_whether_it_came_first_or_not() -> None:
+    for first, second in (("mlflow", "faceswap_lab"), ("faceswap_lab", "mlflow")):
+        code = f"import {first}, {second}; from mlflow.telemetry import get_telemetry_client; print(get_telemetry_client())"
+        assert told(code) == ["None"]
+
+
 def test_doctor_tells_whether_telemetry_is_off() -> None:
     assert findings.judge_telemetry(late=[], not_set=[]).state == "ok"
     late = findings.judge_telemetry(late=["onnxruntime"], not_set=[])
