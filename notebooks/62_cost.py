@@ -92,7 +92,7 @@ question = Question(
 offers = read_offers(Path(prices) if prices else None)
 chosen = offer_named(offers, offer)
 train_plan = plan(question, offers)
-print(told(train_plan))
+print(told(train_plan, found if found is not None and found.unit == "samples" else None))
 
 # %%
 cost_figure.cost(train_plan, chosen.name)

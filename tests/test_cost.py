@@ -86,6 +86,8 @@ def test_the_command_plans_with_a_run(lab: Path, capsys: pytest.CaptureFixture[s
     run = training(lab)
     told = asked(capsys, "--run", run.id)
     assert told["work"] == {"amount": 9600.0, "unit": "samples", "per_s": 100.0}
+    assert told["measured"]["device"] == "cpu"
+    assert "which is no GPU" in told["told"]
     assert [each["name"] for each in told["offers"]] == ["GN6i", "GN10Xp", "GPU-accelerated"]
     assert told["offers"][0]["money"] == pytest.approx(8.5 * (96 / 3600 + 5 / 60)), "with five minutes of starting"
     ready = asked(capsys, "--run", run.id, "--start-minutes", "0")
@@ -102,6 +104,7 @@ def test_the_text_shows_its_arithmetic(lab: Path, capsys: pytest.CaptureFixture[
     text = capsys.readouterr().out
     for part in (
         "1,440,000 samples at 100 a second = 4 h on one GPU",
+        "speed: given, not measured",
         "300 s + half of 600 s = 600 s",
         "pays from 14.4 h of use a day on",
         "paid 8 h of work + 4 x 0.33 h",

@@ -1,6 +1,8 @@
 """The scaling model: a ring simulated message by message as oracle, its limits, and the way back from efficiency to size."""
 
+import json
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -104,6 +106,28 @@ def test_the_table_has_a_row_for_each_pair_and_the_curve_agrees() -> None:
     rows = table(model, [1, 8], [10, 100])
     assert [(row["nodes"], row["gbit_s"]) for row in rows] == [(1, 10), (1, 100), (8, 10), (8, 100)]
     assert model.curve([1, 8], 100) == {1: 1.0, 8: pytest.approx(rows[-1]["speed_up"])}
+
+
+def test_the_benchmark_counts_the_network_and_prints_the_claim(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import scaling_model
+
+    monkeypatch.setattr("sys.argv", ["scaling_model.py", "--quick", "--size", "32", "--width", "4", "--compute-ms", "5"])
+    scaling_model.main()
+    text = capsys.readouterr().out
+    figures = json.loads(text.splitlines()[-1])["figures"]
+    width, side, code = [4, 8, 16, 24], 2, 256
+    encoder = 3 * 4 * 25 + 4 + sum(9 * a * b + b for a, b in pairwise(width)) + 2 * 24 * side**2 * code + code + 24 * side**2
+    ups = [*pairwise([24, 16, 8, 4, 2])]
+    mixes = [2 * (9 * b * b + b) for _, b in ups]
+    joins = [a * b + b for a, b in [(16, 16), (8, 8), (4, 4)]] + [9 * 3 * 2 + 2]
+    decoder = sum(9 * a * 4 * b + 4 * b for a, b in ups) + sum(mixes) + sum(joins) + 9 * 2 * 4 + 4
+    assert figures["parameters"] == encoder + 2 * decoder
+    model = StepModel(compute_s=0.005, gradient_bytes=4 * figures["parameters"])
+    assert figures["speed_up_8"]["25"] == pytest.approx(model.speed_up(8, 25), abs=0.01)
+    assert not figures["measured"]
+    assert "72 h to 18 h on 8 nodes = 4 times, 50%" in text
 
 
 @pytest.mark.parametrize("change", [{"compute_s": 0}, {"gradient_bytes": -1}, {"latency_s": -1}, {"overlap": 1.1}])

@@ -86,10 +86,17 @@ def clip_work(minutes: float, fps: float, per_s: float) -> Work:
 # --- the answer as text ------------------------------------------------------------------------------------------------------
 
 
-def told(plan: Plan) -> str:
-    """The plan with its arithmetic, for people."""
+def told(plan: Plan, source: Measured | None = None) -> str:
+    """The plan with its arithmetic, for people; `source` is where the speed comes from, None if it was given."""
     work = plan.question.work
-    lines = [f"work: {work.amount:,.0f} {work.unit} at {work.per_s:g} a second = {work.hours():.3g} h on one GPU as measured"]
+    lines = [
+        f"work: {work.amount:,.0f} {work.unit} at {work.per_s:g} a second = {work.hours():.3g} h on one GPU as measured",
+        f"speed: of {source.run} on {source.device or 'a device that it does not name'}"
+        if source
+        else "speed: given, not measured",
+    ]
+    if source is not None and source.device.startswith("cpu"):
+        lines[-1] += ", which is no GPU: say with --speed NAME=FACTOR how much faster an offer's is"
     for each in plan.offers:
         lines += ["", *_offer_lines(plan, each)]
     lines.append(f"hours and money of several GPUs hold {plan.question.load.start_minutes:g} min for starting the machines")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from faceswap_lab.compute.offers import Offer
     from faceswap_lab.compute.plan import Plan
     from faceswap_lab.compute.pricing import Work
+    from faceswap_lab.maintenance.cost import Measured
     from faceswap_lab.runs.run import Run
 
 
@@ -76,16 +77,20 @@ def _add_circumstances(cost: Parser) -> None:
 
 
 def _cost(options: argparse.Namespace) -> Answer:
+    from dataclasses import asdict
+
     from faceswap_lab.compute.offers import offer_named, read_offers
     from faceswap_lab.compute.plan import Question, plan
     from faceswap_lab.compute.pricing import Load
     from faceswap_lab.compute.spot import Spot
-    from faceswap_lab.maintenance.cost import told
+    from faceswap_lab.maintenance.cost import measured, told
 
+    run = _run(options)
+    found = measured(run) if run else None
     table = read_offers(options.prices)
     offers = [offer_named(table, name) for name in options.offer] or table
     question = Question(
-        work=_work(options),
+        work=_work(options, run, found),
         curve=options.scaling,
         speeds=_speeds(options, table),
         spot=Spot(
@@ -104,16 +109,19 @@ def _cost(options: argparse.Namespace) -> Answer:
     )
     made = plan(question, offers)
     drawn = {} if options.output is None else {"output": str(_draw(made, options.output))}
-    return {**made.to_json(), **drawn, "told": told(made)}
+    return {**made.to_json(), **drawn, "measured": asdict(found) if found else None, "told": told(made, found)}
 
 
-def _work(options: argparse.Namespace) -> "Work":
-    from faceswap_lab.compute.pricing import Work
-    from faceswap_lab.maintenance.cost import clip_work, measured
+def _run(options: argparse.Namespace) -> "Run | None":
     from faceswap_lab.runs.run import Run
 
-    run = Run.open(options.run) if options.run else None
-    found = measured(run) if run else None
+    return Run.open(options.run) if options.run else None
+
+
+def _work(options: argparse.Namespace, run: "Run | None", found: "Measured | None") -> "Work":
+    from faceswap_lab.compute.pricing import Work
+    from faceswap_lab.maintenance.cost import clip_work
+
     per_s = options.per_second or (found.per_s if found else None)
     if per_s is None:
         remedy = "name a run, or give what you measured"
@@ -166,8 +174,11 @@ def _draw(made: "Plan", path: Path) -> Path:
         raise ArgumentValueError(expected="a name that ends in .png", got=path.name, remedy="for example -o cost.png")
     temporary = path.with_name(f".part-{path.name}")
     with storing(path):
-        temporary.write_bytes(figures.png(cost_figure.cost(made)))
-        put_in_place(temporary, path)
+        try:
+            temporary.write_bytes(figures.png(cost_figure.cost(made)))
+            put_in_place(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return path
 
 
