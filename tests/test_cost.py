@@ -11,8 +11,10 @@ from faceswap_lab.__main__ import main
 from faceswap_lab.compute.offers import read_offers
 from faceswap_lab.compute.plan import Question, plan
 from faceswap_lab.compute.pricing import Load, Work
+from faceswap_lab.compute.scaling import StepModel
 from faceswap_lab.errors import RunError
 from faceswap_lab.maintenance import cost
+from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs import recipes
 from faceswap_lab.views import cost_figure, figures
@@ -98,6 +100,19 @@ def test_the_command_plans_with_a_run(lab: Path, capsys: pytest.CaptureFixture[s
     assert minutes["offers"][0]["hours"] == pytest.approx(2.0), "25 frames a second are swapped at 12.5"
 
 
+def test_a_recipe_from_a_file_and_the_models_curve(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (lab / "recipe.json").write_text('{"train": {"steps": 300, "batch": 4}, "net": {"size": 32, "width": 8}}')
+    told = asked(capsys, "--per-second", "80", "--recipe", str(lab / "recipe.json"), "--network", "25", "--start-minutes", "0")
+    assert told["work"]["amount"] == 300 * 2 * 4
+    choices = {each["gpus"]: each for each in told["offers"][0]["choices"]}
+    parameters = sum(each.numel() for each in PairNet(PairNetConfig(size=32, width=8)).parameters())
+    model = StepModel(compute_s=8 / 80, gradient_bytes=4 * parameters)
+    assert choices.keys() == {1, 2, 4, 8, 16}
+    assert choices[8]["speed_up"] == pytest.approx(model.speed_up(8, 25))
+    (lab / "recipe.json").write_text('{"train": {"stepps": 300}}')
+    assert "stepps" in refused(capsys, "--per-second", "80", "--recipe", str(lab / "recipe.json"))["got"]
+
+
 def test_the_text_shows_its_arithmetic(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--per-second", "100", "--steps", "22500", "--samples-per-step", "64", "--scaling", "1:1,2:1.9,8:5")
     assert main(["cost", *words, "--spot-discount", "0.6", "--offer", "GN6i"]) == 0
@@ -121,7 +136,9 @@ def test_wrong_questions_are_refused(lab: Path, capsys: pytest.CaptureFixture[st
     assert "GN11" in refused(capsys, "--per-second", "9", "--minutes", "9", "--offer", "GN11")["got"]
     assert "restarts_per_hour" in refused(capsys, "--per-second", "9", "--minutes", "9", "--restarts-per-hour", "2")["got"]
     run = swap(lab)
-    assert "a run that reports frames" in refused(capsys, "--run", run.id, "--steps", "9")["got"]
+    assert refused(capsys, "--run", run.id, "--steps", "9")["got"] == "frames"
+    assert refused(capsys, "--run", run.id, "--network", "25")["got"] == "frames"
+    assert refused(capsys, "--run", training(lab).id, "--minutes", "9")["got"] == "samples"
     assert refused(capsys, "--per-second", "-9", "--minutes", "9")["got"].startswith("per_s must be positive")
 
 

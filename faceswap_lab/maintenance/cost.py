@@ -9,13 +9,19 @@ from dataclasses import dataclass
 
 from faceswap_lab.compute.plan import OfferPlan, Plan
 from faceswap_lab.compute.pricing import Unit, Work
+from faceswap_lab.compute.scaling import BYTES_FP32, StepModel
 from faceswap_lab.errors import RunError
+from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 from faceswap_lab.runs.recipe import schema_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.recipes import PairRecipe
 
 CLAIMED_SAVING = 0.30
 """What the article on face swapping in the cloud says that releasing idle GPUs saves at least."""
+
+
+MODEL_GPUS = (1, 2, 4, 8, 16)
+"""Numbers of GPUs that a modelled curve has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +42,7 @@ def measured(run: Run) -> Measured:
     """
     device = next((str(event["device"]) for event in reversed(run.events("device"))), "")
     if run.verb == "train":
-        return Measured(
-            run=run.id, unit="samples", per_s=_training_speed(run), amount=training_samples(pair_recipe(run)), device=device
-        )
+        return Measured(run=run.id, unit="samples", per_s=_training_speed(run), amount=_training_samples(run), device=device)
     if run.verb == "swap":
         run.require_finished()
         frames, per_s = run.summary["num_frames"], run.summary["frames_per_s"]
@@ -50,11 +54,6 @@ def measured(run: Run) -> Measured:
     )
 
 
-def training_samples(recipe: PairRecipe, steps: int | None = None) -> float:
-    """Samples that the training of a pair processes, as its reports count them: both people's. `steps` instead of its own."""
-    return float((steps or recipe.train.steps) * recipe.train.samples_per_step)
-
-
 def pair_recipe(run: Run) -> PairRecipe:
     """The recipe of a pair's training. RunError for any other run."""
     if run.record.recipe_schema and run.record.recipe_schema != schema_of(PairRecipe):
@@ -64,6 +63,18 @@ def pair_recipe(run: Run) -> PairRecipe:
             remedy="give amount and speed by hand: --steps 20000 --samples-per-step 64 --per-second 120",
         )
     return run.recipe(PairRecipe)
+
+
+def pair_curve(net: PairNetConfig, compute_s: float, gbit_s: float) -> dict[int, float]:
+    """GPUs, one a machine, to speed-up over one: the model of `compute.scaling` for a step that computes `compute_s` seconds."""
+    parameters = sum(each.numel() for each in PairNet(net).parameters())
+    return StepModel(compute_s=compute_s, gradient_bytes=BYTES_FP32 * parameters).curve(MODEL_GPUS, gbit_s)
+
+
+def _training_samples(run: Run) -> float:
+    """As the reports count them: those of both people."""
+    train = pair_recipe(run).train
+    return float(train.steps * train.samples_per_step)
 
 
 def _training_speed(run: Run) -> float:

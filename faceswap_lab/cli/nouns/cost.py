@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from faceswap_lab.compute.pricing import Work
     from faceswap_lab.maintenance.cost import Measured
     from faceswap_lab.runs.run import Run
+    from faceswap_lab.verbs.recipes import PairRecipe
 
 
 def offer(commands: Any) -> None:
@@ -40,11 +41,14 @@ def _add_work(cost: Parser) -> None:
     group = cost.add_argument_group("the work, and how fast one GPU does it")
     group.add_argument("--run", metavar="RUN", help="a training or a finished swap of this lab: its speed, and its amount of work")
     group.add_argument("--per-second", type=float, metavar="N", help="samples or frames a second, given by hand")
-    group.add_argument("--steps", type=int, help="steps to train; default: those of the run")
-    group.add_argument("--samples-per-step", type=int, metavar="N", help="default: those of the run, twice its batch")
+    group.add_argument("--recipe", metavar="FILE", help="a pair's recipe as JSON, for steps and batch; default: that of the run")
+    group.add_argument("--steps", type=int, help="steps to train; default: those of the recipe")
+    group.add_argument("--samples-per-step", type=int, metavar="N", help="default: those of the recipe, twice its batch")
     group.add_argument("--minutes", type=float, help="minutes of footage to swap, instead of steps to train")
     group.add_argument("--fps", type=float, default=25.0, help="frames a second of that footage; default: 25")
-    group.add_argument("--scaling", type=_pairs, default={1: 1.0}, metavar="GPUS:SPEED-UP,…", help="a measured scaling curve")
+    curve = group.add_mutually_exclusive_group()
+    curve.add_argument("--scaling", type=_pairs, default={1: 1.0}, metavar="GPUS:SPEED-UP,…", help="a measured scaling curve")
+    curve.add_argument("--network", type=float, metavar="GBIT_S", help="instead: a model's curve for GPUs joined by this network")
 
 
 def _add_prices(cost: Parser) -> None:
@@ -84,14 +88,17 @@ def _cost(options: argparse.Namespace) -> Answer:
     from faceswap_lab.compute.pricing import Load
     from faceswap_lab.compute.spot import Spot
     from faceswap_lab.maintenance.cost import measured, told
+    from faceswap_lab.runs.run import Run
 
-    run = _run(options)
+    run = Run.open(options.run) if options.run else None
     found = measured(run) if run else None
+    recipe = _recipe(options, run, found)
+    work = _work(options, recipe, found)
     table = read_offers(options.prices)
     offers = [offer_named(table, name) for name in options.offer] or table
     question = Question(
-        work=_work(options, run, found),
-        curve=options.scaling,
+        work=work,
+        curve=_curve(options, recipe, work),
         speeds=_speeds(options, table),
         spot=Spot(
             restarts_per_hour=options.restarts_per_hour,
@@ -112,50 +119,67 @@ def _cost(options: argparse.Namespace) -> Answer:
     return {**made.to_json(), **drawn, "measured": asdict(found) if found else None, "told": told(made, found)}
 
 
-def _run(options: argparse.Namespace) -> "Run | None":
-    from faceswap_lab.runs.run import Run
+def _recipe(options: argparse.Namespace, run: "Run | None", found: "Measured | None") -> "PairRecipe | None":
+    """That of the file, else that of the run, if it was a training."""
+    from faceswap_lab.cli.recipe_flags import read_recipe
+    from faceswap_lab.maintenance.cost import pair_recipe
+    from faceswap_lab.verbs.recipes import PairRecipe
 
-    return Run.open(options.run) if options.run else None
+    if options.recipe:
+        return read_recipe(PairRecipe, options.recipe)
+    return pair_recipe(run) if run is not None and found is not None and found.unit == "samples" else None
 
 
-def _work(options: argparse.Namespace, run: "Run | None", found: "Measured | None") -> "Work":
+def _work(options: argparse.Namespace, recipe: "PairRecipe | None", found: "Measured | None") -> "Work":
     from faceswap_lab.compute.pricing import Work
     from faceswap_lab.maintenance.cost import clip_work
 
-    per_s = options.per_second or (found.per_s if found else None)
+    per_s = found.per_s if found and options.per_second is None else options.per_second
     if per_s is None:
         remedy = "name a run, or give what you measured"
         raise ArgumentValueError(expected="how fast one GPU is", got="neither --run nor --per-second", remedy=remedy)
     if options.minutes is not None:
         _require_unit(found.unit if found else "frames", "frames", "--minutes")
         return clip_work(options.minutes, options.fps, per_s)
-    if options.steps is not None:
-        _require_unit(found.unit if found else "samples", "samples", "--steps")
-        return Work(amount=float(options.steps * _samples_per_step(options, run)), per_s=per_s)
-    if found is None:
-        raise ArgumentValueError(expected="the work", got="no --steps and no --minutes", remedy="give one of them, or --run")
-    return Work(amount=found.amount, per_s=per_s, unit=found.unit)
+    if found and found.unit == "frames" and options.steps is None and recipe is None:
+        return Work(amount=found.amount, per_s=per_s, unit="frames")
+    _require_unit(found.unit if found else "samples", "samples", "--steps and --recipe")
+    steps = options.steps if options.steps is not None or recipe is None else recipe.train.steps
+    if steps is None:
+        remedy = "give one of them, or --recipe or --run"
+        raise ArgumentValueError(expected="the work", got="no --steps and no --minutes", remedy=remedy)
+    return Work(amount=float(steps * _samples_per_step(options, recipe)), per_s=per_s)
 
 
-def _samples_per_step(options: argparse.Namespace, run: "Run | None") -> int:
-    """Those that were given, else those of the run."""
-    from faceswap_lab.maintenance.cost import pair_recipe
-
-    if options.samples_per_step:
+def _samples_per_step(options: argparse.Namespace, recipe: "PairRecipe | None") -> int:
+    """Those that were given, else those of the recipe."""
+    if options.samples_per_step is not None:
         return int(options.samples_per_step)
-    if run is None:
+    if recipe is None:
         raise ArgumentValueError(
             expected="samples a step", got="no --samples-per-step", remedy="give them, for example --samples-per-step 64"
         )
-    return pair_recipe(run).train.samples_per_step
+    return recipe.train.samples_per_step
+
+
+def _curve(options: argparse.Namespace, recipe: "PairRecipe | None", work: "Work") -> dict[int, float]:
+    """The measured curve, or that of the model for the recipe's network."""
+    from faceswap_lab.maintenance.cost import pair_curve
+    from faceswap_lab.models.swappers.pair_net import PairNetConfig
+
+    if options.network is None:
+        return dict(options.scaling)
+    _require_unit(work.unit, "samples", "--network")
+    net = recipe.net if recipe is not None else PairNetConfig()
+    return pair_curve(net, _samples_per_step(options, recipe) / work.per_s, options.network)
 
 
 def _require_unit(unit: str, wanted: str, flag: str) -> None:
     if unit != wanted:
         raise ArgumentValueError(
             expected=f"a speed in {wanted} a second for {flag}",
-            got=f"a run that reports {unit}",
-            remedy="name a run of the other verb, or give --per-second without --run",
+            got=f"{unit}",
+            remedy="name a run of the verb that reports these, or give --per-second without --run",
         )
 
 
