@@ -23,7 +23,7 @@
 # %% tags=["parameters"]
 run: str = ""  # a training or a finished swap of this lab, whose measured speed is taken; empty: `per_second`
 per_second: float = 400.0  # samples a second of one GPU, if no run is named: an assumption, please measure
-steps: int = 60_000  # steps to train; 0 with a run: as many as that had
+steps: int = 600_000  # steps to train; 0 with a run: as many as that had
 samples_per_step: int = 16  # pictures in one step, both people together (twice the batch)
 clip_minutes: float = 90.0  # minutes of footage to swap afterwards
 frames_per_second: float = 12.0  # that one GPU swaps: an assumption as well, if the run was not a swap
@@ -73,8 +73,8 @@ parameters = sum(each.numel() for each in PairNet(PairNetConfig()).parameters())
 model = StepModel(compute_s=samples_per_step / training.per_s, gradient_bytes=BYTES_FP32 * parameters)
 print(model.explained(8, gbit_s))
 nodes = [1, 2, 4, 8, 16]
-speed_ups = {f"{each:g} Gbit/s": [model.speed_up(count, each) for count in nodes] for each in NETWORKS_GBIT_S}
-figures.lines(nodes, speed_ups, ylabel="speed-up", xlabel="GPUs, one a machine")
+efficiencies = {f"{each:g} Gbit/s": [100 * model.efficiency(count, each) for count in nodes] for each in NETWORKS_GBIT_S}
+figures.lines(nodes, efficiencies, ylabel="efficiency, %", xlabel="GPUs, one a machine")
 
 # %% [markdown]
 # ## The plan
