@@ -38,6 +38,7 @@ _PLACES = {
     "report": "faceswap_lab.views.run_report:report",
     "studio": "faceswap_lab.views.studio:studio",
     "swap": "faceswap_lab.verbs.swap.swap:swap",
+    "track": "faceswap_lab.runs.tracking.choice:track",
     "train": "faceswap_lab.verbs.train.train:train",
 }
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from faceswap_lab.compute.cluster import cluster
     from faceswap_lab.maintenance.new_lab import init
     from faceswap_lab.runs.run import Run
+    from faceswap_lab.runs.tracking.choice import track
     from faceswap_lab.trust.consent.basis import Consent, Licence, PublicDomain, Synthetic
     from faceswap_lab.verbs import recipes
     from faceswap_lab.verbs.evaluate.evaluate import evaluate
@@ -85,6 +87,7 @@ __all__ = [
     "report",
     "studio",
     "swap",
+    "track",
     "train",
 ]
 
