@@ -302,7 +302,7 @@ def test_an_open_file_stays_readable_after_it_was_removed(tmp_path: Path) -> Non
 def test_the_part_of_a_killed_process_is_removed(tmp_path: Path) -> None:
     cache = StoreCache(tmp_path, 1000, room_s=0)
     filled(cache, 1, 10)
-    (tmp_path / "parts" / f"07.{'07' * 32}").write_bytes(b"x" * 900)
+    (tmp_path / "parts" / f"07.{'07' * 32}.900").write_bytes(b"x" * 900)
     assert filled(cache, 2, 500) == content(500, 2)
     assert cache.num_bytes() == 510
 

@@ -30,7 +30,7 @@ _PAUSE_S = 0.05
 _ROUNDS = 100
 
 Fill = Callable[[Path], None]
-"""Writes the content to the path, a file of the final size. It must not ask the cache for anything."""
+"""Writes the content to the path, an empty file. It must not ask the cache for anything."""
 
 
 class StoreCache:
@@ -91,8 +91,8 @@ class StoreCache:
 
     @contextmanager
     def _reserved(self, name: str, num_bytes: int) -> Iterator[Path]:
-        """An empty file of the final size, once there is room for it; removed if it has not been moved."""
-        part = self._folder("parts") / f"{_stripe(name[:2])}.{name}"
+        """An empty file whose name says the final size, once there is room for it; removed if it has not been moved."""
+        part = self._folder("parts") / f"{_stripe(name[:2])}.{name}.{num_bytes}"
         deadline = time.monotonic() + self.room_s
         while not self._reserve(part, num_bytes):
             if time.monotonic() > deadline:
@@ -120,8 +120,7 @@ class StoreCache:
                     used -= size
             if used > left:
                 return False
-            with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-                file.truncate(num_bytes)
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         return True
 
     def _remove_orphans(self, own: Path) -> None:
@@ -152,12 +151,12 @@ class StoreCache:
         return file
 
     def _files(self, kind: str) -> Iterator[tuple[int, int, Path]]:
-        """(time of last use in ns, bytes, path) of each."""
+        """(time of last use in ns, bytes, path) of each; the bytes of an unfinished file are those that it will have."""
         for path in (self.folder / kind).rglob("*"):
             with suppress(FileNotFoundError):
                 if path.is_file():
                     stat = path.stat()
-                    yield stat.st_mtime_ns, stat.st_size, path
+                    yield stat.st_mtime_ns, stat.st_size if kind == "entries" else int(path.suffix[1:]), path
 
     def _entry(self, name: str) -> Path:
         return self.folder / "entries" / name[:2] / name

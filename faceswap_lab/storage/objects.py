@@ -53,7 +53,7 @@ def read_small(store: Store, name: str) -> bytes:
 def _download(store: Store, name: str, num_bytes: int, part: Path) -> str:
     """Writes the object to the file and returns its SHA-256."""
     digest = hashlib.sha256()
-    with part.open("r+b") as file:
+    with part.open("wb") as file:
         for chunk in store.chunks(name, num_bytes):
             digest.update(chunk)
             file.write(chunk)
