@@ -58,10 +58,10 @@ class StoreCache:
             raise self._too_large(name, num_bytes)
         with storing(self.folder):
             for _ in range(_ROUNDS):
-                if (file := self._kept(name, sha256)) is not None:
+                if (file := self.kept(name, sha256)) is not None:
                     return file
                 with locked(self._lock(name[:2])):
-                    if (file := self._kept(name, sha256)) is not None:
+                    if (file := self.kept(name, sha256)) is not None:
                         return file
                     self._make(name, num_bytes, fill)
         raise StorageError(
@@ -69,6 +69,24 @@ class StoreCache:
             got="other processes removed it each time",
             remedy=f"raise the limit: {VARIABLE} is {self.limit} bytes",
         )
+
+    def kept(self, name: str, sha256: str | None = None) -> BufferedReader | None:
+        """The file, open for reading, if it is here and, with `sha256`, as it should be."""
+        path = self._entry(name)
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return None
+        inode = os.fstat(file.fileno()).st_ino
+        if sha256 is not None and self._verified.get(name) != inode:
+            if _digest(file) != sha256:
+                file.close()
+                path.unlink(missing_ok=True)
+                return None
+            self._verified[name] = inode
+        with suppress(FileNotFoundError):
+            os.utime(path)  # the order in which files go
+        return file
 
     def num_bytes(self) -> int:
         """Bytes of all files, unfinished ones included."""
@@ -132,23 +150,6 @@ class StoreCache:
                     path.unlink(missing_ok=True)
 
     # --- what is there ------------------------------------------------------------------------------------------------------
-
-    def _kept(self, name: str, sha256: str | None) -> BufferedReader | None:
-        path = self._entry(name)
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            return None
-        inode = os.fstat(file.fileno()).st_ino
-        if sha256 is not None and self._verified.get(name) != inode:
-            if _digest(file) != sha256:
-                file.close()
-                path.unlink(missing_ok=True)
-                return None
-            self._verified[name] = inode
-        with suppress(FileNotFoundError):
-            os.utime(path)  # the order in which files go
-        return file
 
     def _files(self, kind: str) -> Iterator[tuple[int, int, Path]]:
         """(time of last use in ns, bytes, path) of each; the bytes of an unfinished file are those that it will have."""

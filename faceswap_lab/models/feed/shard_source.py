@@ -129,6 +129,11 @@ class ShardReader:
             file, index = self._opened(shard)
             return read_sample(file, *index[row])
 
+    def load(self, shard: int) -> None:
+        """Opens a shard now, so that reading its samples asks the cache for nothing."""
+        with self._lock:
+            self._opened(shard)
+
     def close(self) -> None:
         """Closes what is open."""
         with self._lock:

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -48,7 +48,7 @@ class ShardStream(Generic[T]):
         with ShardReader(self.source, self.cache, most=1) as reader:
             return self._decoded(reader, order, order.at(step, index), step, index)
 
-    def steps(self, start: int = 0, stop: int | None = None, ahead: int = 2) -> Iterator[tuple[int, list[T]]]:
+    def steps(self, start: int = 0, stop: int | None = None, ahead: int = 2) -> Generator[tuple[int, list[T]], None, None]:
         """(step, this rank's part of it) from step `start` on, without end if `stop` is None; `ahead` steps are made in advance.
 
         Errors of the store and of `decode` are raised here. Closing the iterator ends the thread.
@@ -68,7 +68,7 @@ class ShardStream(Generic[T]):
         return self.decode(reader.sample(*order.place(number)), draw_of(self.seed, step, index))
 
 
-def read_ahead(items: Iterator[T], ahead: int) -> Iterator[T]:
+def read_ahead(items: Iterator[T], ahead: int) -> Generator[T, None, None]:
     """The same items, made by a thread up to `ahead` before they are asked for; its errors are raised here."""
     ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(max(1, ahead))
     ended = threading.Event()

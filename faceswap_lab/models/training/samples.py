@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -60,7 +60,8 @@ def map_stacks(file: BufferedReader, kind: str, required: Set[str]) -> tuple[dic
             raise ValueError("no header of stacks")
         places = json.loads(file.read(length))
         told = places.pop("__metadata__")[_HEADER]
-        stacks = {name: _mapped(file, 8 + length, place) for name, place in places.items()}
+        whole = np.memmap(file, np.uint8, "r")[8 + length :]
+        stacks = {name: _view(whole, place) for name, place in places.items()}
         return stacks, _about(told, kind, required, stacks)
 
 
@@ -110,14 +111,12 @@ def _laid_out(kind: str, shapes: Shapes, about: Mapping[str, Any] | None) -> tup
     return len(text).to_bytes(8, "little") + text, places
 
 
-def _mapped(file: IO[bytes], begin: int, place: Mapping[str, Any]) -> np.ndarray:
+def _view(whole: np.ndarray, place: Mapping[str, Any]) -> np.ndarray:
     kind, shape = _TYPES[place["dtype"]], tuple(int(each) for each in place["shape"])
     start, end = place["data_offsets"]
-    if end - start != kind.itemsize * math.prod(shape) or start < 0:
+    if not 0 <= start <= end <= len(whole) or end - start != kind.itemsize * math.prod(shape):
         raise ValueError("a stack of another size than its shape")
-    if end == start:
-        return np.zeros(shape, kind)
-    return np.memmap(file, kind, "r", begin + start, shape)
+    return whole[start:end].view(kind).reshape(shape)
 
 
 def _about(told: str, kind: str, required: Set[str], stacks: Mapping[str, np.ndarray]) -> dict[str, Any]:
