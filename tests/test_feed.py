@@ -1,5 +1,6 @@
 """The pair's batches from shards: decoded once, the same for any number of ranks and after a resume."""
 
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +99,14 @@ def test_crops_stay_readable_when_the_cache_removes_them(source: ShardSource, tm
     one.stacks(1)
     assert len([path for path in (tmp_path / "cache" / "entries").rglob("*") if path.is_file()]) == 1
     np.testing.assert_array_equal(mapped, first)
+
+
+def test_a_worker_gets_the_names_and_not_the_pictures(crops: CropShards) -> None:
+    crops.stacks(0)
+    told = pickle.dumps(feed(crops))
+    assert len(told) < 4000
+    there = pickle.loads(told).crops
+    np.testing.assert_array_equal(there.stacks(0)["images"], crops.stacks(0)["images"])
 
 
 def test_samples_without_maps_or_stills_are_refused(source: ShardSource) -> None:

@@ -17,10 +17,14 @@ from faceswap_lab.errors import StorageError
 from faceswap_lab.storage.address import Address, address_of, is_remote
 from faceswap_lab.storage.cache import VARIABLE, StoreCache
 from faceswap_lab.storage.objects import open_object, read_small
+from faceswap_lab.storage.refusals import asking
 from faceswap_lab.storage.store import CHUNK, Deadlines, Store, file_system
 from tests.stores import BUCKET, ENDPOINT, SECRET, between, s3, silent
 
 QUICK = Deadlines(connect_s=2, read_s=0.3, attempts=2)
+"""For a store that never answers; the others have all the time they need."""
+
+PATIENT = Deadlines(connect_s=60, read_s=120, attempts=2)
 
 
 @pytest.fixture(scope="module")
@@ -125,19 +129,19 @@ def test_a_missing_bucket_is_not_an_empty_folder(endpoint: str) -> None:
 
 
 def test_a_store_pickles_without_its_connection(endpoint: str, tmp_path: Path) -> None:
-    store = Store(address_of(f"s3://{BUCKET}/pickled"), QUICK)
+    store = Store(address_of(f"s3://{BUCKET}/pickled"), PATIENT)
     store.put(kept(tmp_path, b"abc"), "x")
     told = pickle.dumps(store)
     assert SECRET.encode() not in told
     again = pickle.loads(told)
-    assert (again.deadlines, again.read("x", 0, 3)) == (QUICK, b"abc")
+    assert (again.deadlines, again.read("x", 0, 3)) == (PATIENT, b"abc")
 
 
 def test_a_denied_request_says_so_and_shows_no_secret(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with between(endpoint) as proxy:
         proxy.mode = "denied"
         monkeypatch.setenv(ENDPOINT, proxy.url)
-        store = Store(address_of(f"s3://{BUCKET}/a"), QUICK)
+        store = Store(address_of(f"s3://{BUCKET}/a"), PATIENT)
         with pytest.raises(StorageError, match="denied") as refused:
             store.read("x", 0, 5)
         with pytest.raises(StorageError, match="denied"):
@@ -155,7 +159,7 @@ def test_nobody_to_sign_says_which_variables_are_asked(endpoint: str, monkeypatc
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(StorageError, match=r"no credentials.*AWS_ACCESS_KEY_ID"):
-        Store(address_of(f"s3://{BUCKET}/a"), QUICK).stat("x")
+        Store(address_of(f"s3://{BUCKET}/a"), PATIENT).stat("x")
 
 
 def test_a_silent_store_is_given_up_after_the_attempts_it_was_given(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
@@ -170,7 +174,7 @@ def test_a_closed_port_is_no_connection(monkeypatch: pytest.MonkeyPatch, endpoin
         pass
     monkeypatch.setenv(ENDPOINT, url)
     with pytest.raises(StorageError, match="no connection"):
-        Store(address_of(f"s3://{BUCKET}/a"), QUICK).stat("x")
+        Store(address_of(f"s3://{BUCKET}/a"), PATIENT).stat("x")
 
 
 @pytest.mark.parametrize("mode", ["half", "torn"])
@@ -178,13 +182,13 @@ def test_half_an_object_is_never_kept(mode: str, endpoint: str, monkeypatch: pyt
     data, cache = content(4000), StoreCache(tmp_path / "cache", 1 << 20)
     with between(endpoint) as proxy:
         monkeypatch.setenv(ENDPOINT, proxy.url)
-        store = Store(address_of(f"s3://{BUCKET}/{mode}"), QUICK)
+        store = Store(address_of(f"s3://{BUCKET}/{mode}"), PATIENT)
         store.put(kept(tmp_path, data), "x")
         proxy.mode = mode
         for known in ({}, {"sha256": digest(data), "num_bytes": 4000}):
             with pytest.raises(StorageError, match="broke off"):
                 open_object(store, "x", cache, **known)
-        assert len([path for path in proxy.gets if path.endswith("/x")]) >= 2 * QUICK.attempts, "it was asked again"
+        assert len([path for path in proxy.gets if path.endswith("/x")]) >= 2 * PATIENT.attempts, "it was asked again"
         assert cache.num_bytes() == 0
         proxy.mode = "whole"
         with open_object(store, "x", cache, sha256=digest(data), num_bytes=4000) as file:
@@ -219,7 +223,47 @@ def test_a_plain_folder_is_read_in_place_and_verified(tmp_path: Path) -> None:
 
 
 def test_no_credentials_reach_the_file_system_object(endpoint: str) -> None:
-    assert SECRET not in file_system("s3", QUICK).to_json()
+    assert SECRET not in file_system("s3", PATIENT).to_json()
+
+
+def raised_by(module: str, name: str, bases: tuple[type[BaseException], ...] = (Exception,), **about: object) -> BaseException:
+    error = type(name, bases, {"__module__": module})(f"https://account.example/x?sig={SECRET}")
+    for key, value in about.items():
+        setattr(error, key, value)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (raised_by("azure.core.exceptions", "ResourceNotFoundError", status_code=404), "nothing there"),
+        (raised_by("azure.core.exceptions", "HttpResponseError", status_code=403), r"access denied.*AZURE_STORAGE_ACCOUNT_NAME"),
+        (raised_by("azure.core.exceptions", "ClientAuthenticationError", status_code=401), "no credentials"),
+        (raised_by("azure.core.exceptions", "ServiceRequestError"), "no connection"),
+        (raised_by("gcsfs.retry", "HttpError", code=403), "access denied"),
+        (raised_by("google.auth.exceptions", "DefaultCredentialsError"), "no credentials"),
+        (OSError(f"Forbidden: b/x?sig={SECRET}"), "access denied"),
+        (raised_by("oss2.exceptions", "NoSuchBucket", status=404, code="NoSuchBucket"), r"nothing there.*NoSuchBucket"),
+        (raised_by("requests.exceptions", "ReadTimeout", (OSError,)), "no answer in time"),
+        (raised_by("aiohttp.client_exceptions", "ClientPayloadError"), "broke off"),
+        (
+            raised_by("oss2.exceptions", "ServerError", status=500, code="InternalError"),
+            r"InternalError.*the store's library raised",
+        ),
+        (ConnectionResetError(104, "reset"), "no connection"),
+    ],
+    ids=lambda each: type(each).__name__ if isinstance(each, BaseException) else "",
+)
+def test_what_the_other_stores_libraries_raise_is_told_without_their_messages(error: BaseException, said: str) -> None:
+    with pytest.raises(StorageError, match=said) as told, asking("az://box/x"):
+        raise error
+    assert SECRET not in str(told.value)
+    assert told.value.__cause__ is error
+
+
+def test_our_own_mistakes_are_not_the_stores() -> None:
+    with pytest.raises(KeyError), asking("s3://bucket/x"):
+        raise KeyError("x")
 
 
 # --- the cache --------------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from faceswap_lab.verbs.render.render import RenderRecipe, render, shard_name
 from tests.stores import BUCKET, ENDPOINT, SECRET, between, s3
 
 SMALL = RenderRecipe(first=7, num_actors=2, num_views=1, size=48, shard_size=1, kinds=("still",), recast=True, maps=False)
-QUICK = Deadlines(connect_s=2, read_s=5, attempts=1)
+ONCE = Deadlines(connect_s=60, read_s=120, attempts=1)
 
 
 # --- leaving ----------------------------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def events(run: ShardRun) -> list[dict[str, object]]:
 def put(run: ShardRun, address: str) -> int:
     pairs = {(f"actor:{a}", f"actor:{b}") for a in (7, 8) for b in (7, 8)}
     folder = run.artifact(MANIFEST).parent
-    return put_dataset(folder, address_of(address), run=run.id, pairs=pairs, root=run.root, deadlines=QUICK).num_uploaded
+    return put_dataset(folder, address_of(address), run=run.id, pairs=pairs, root=run.root, deadlines=ONCE).num_uploaded
 
 
 @pytest.mark.slow

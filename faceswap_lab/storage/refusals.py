@@ -32,6 +32,8 @@ _LATE = frozenset(
 )
 _UNREACHABLE = frozenset({"EndpointConnectionError", "ClientConnectorError", "ServiceRequestError", "ConnectionClosedError"})
 _NOBODY = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "ClientAuthenticationError"})
+_MISSING = frozenset({"FileNotFoundError", "ResourceNotFoundError", "NoSuchBucket", "NoSuchKey"})
+_DENIED = frozenset({"PermissionError", "AccessDenied"})
 _BROKEN = frozenset({"ClientPayloadError", "IncompleteRead", "IncompleteReadError", "ContentLengthError"})
 
 CREDENTIALS = {
@@ -87,10 +89,10 @@ def _told(place: str, error: BaseException) -> StorageError:
         got, remedy = f"no connection: {said}", "check the network, and the endpoint that the environment names"
     elif names & _NOBODY:
         got, remedy = f"no credentials: {said}", f"set {CREDENTIALS.get(scheme, 'the credentials of this store')}"
-    elif isinstance(error, PermissionError) or code in ("403", "401"):
+    elif names & _DENIED or code in ("403", "401") or (type(error) is OSError and str(error).startswith("Forbidden")):
         got = f"access denied: {said}"
         remedy = f"ask for the right to do this, or set other credentials ({CREDENTIALS.get(scheme, 'of this user')})"
-    elif isinstance(error, FileNotFoundError):
+    elif names & _MISSING or code == "404":
         got, remedy = f"nothing there: {said}", "check the bucket and the name; buckets are not made by the lab"
     else:
         got, remedy = f"{said}, which the store's library raised", "fix the reported cause, then repeat the call"
@@ -111,7 +113,8 @@ def _code(error: BaseException | None) -> str:
     while error is not None:
         response = getattr(error, "response", None)
         found = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
-        found = found or getattr(error, "error_code", None) or getattr(error, "status", None)
+        for name in ("error_code", "code", "status_code", "status"):
+            found = found or getattr(error, name, None)
         if found and len(str(found)) <= 40 and str(found).replace("_", "").isalnum():
             return str(found)
         error = error.__cause__

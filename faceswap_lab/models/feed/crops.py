@@ -7,6 +7,7 @@ detected ones.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -44,6 +45,10 @@ class CropShards:
     size: int
     cache: StoreCache
     _mapped: dict[int, dict[str, np.ndarray]] = field(default_factory=dict, init=False, repr=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Without what is mapped: another process maps for itself."""
+        return partial(CropShards, source=self.source, size=self.size, cache=self.cache), ()
 
     def stacks(self, shard: int) -> Mapping[str, np.ndarray]:
         """The stacks of a shard, mapped; decoded now if the cache doesn't have them.
