@@ -36,6 +36,7 @@ _PLACES = {
     "recipes": "faceswap_lab.verbs.recipes",
     "render": "faceswap_lab.verbs.render.render:render",
     "report": "faceswap_lab.views.run_report:report",
+    "shards": "faceswap_lab.verbs.shard_sets:shards",
     "studio": "faceswap_lab.views.studio:studio",
     "swap": "faceswap_lab.verbs.swap.swap:swap",
     "track": "faceswap_lab.runs.tracking.choice:track",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from faceswap_lab.verbs.library import faceset
     from faceswap_lab.verbs.people import admit
     from faceswap_lab.verbs.render.render import render
+    from faceswap_lab.verbs.shard_sets import shards
     from faceswap_lab.verbs.swap.swap import swap
     from faceswap_lab.verbs.train.train import train
     from faceswap_lab.views.align import align
@@ -85,6 +87,7 @@ __all__ = [
     "recipes",
     "render",
     "report",
+    "shards",
     "studio",
     "swap",
     "track",

@@ -8,7 +8,6 @@ from faceswap_lab.cli.answers import Answer
 from faceswap_lab.cli.arguments import about, add_command, cluster_of
 from faceswap_lab.cli.parsing import ArgumentValueError
 from faceswap_lab.cli.recipe_flags import PREFIX, add_recipe, changes, recipe_of
-from faceswap_lab.files import user_path
 
 if TYPE_CHECKING:
     from faceswap_lab.verbs.recipes import RenderRecipe
@@ -35,7 +34,10 @@ def offer(commands: Any) -> None:
     render.add_argument("--clips", dest=f"{PREFIX}form", action="store_const", const="clips", default=argparse.SUPPRESS, help=CLIPS)
     render.add_argument("--workers", type=int, default=1, metavar="N", help="short for --compute local:N")
     render.add_argument(
-        "--output", "-o", type=user_path, metavar="FOLDER", help="export the shards to this folder; default: they stay in the run"
+        "--output",
+        "-o",
+        metavar="FOLDER",
+        help="export the shards to this folder, or to a store (s3://BUCKET/FOLDER); default: they stay in the run",
     )
     add_recipe(render, _class, short={"num_views": "--views"})
 
