@@ -1,11 +1,11 @@
 """Writes the hash-locked requirements of the images: every package's exact version and the SHA-256 of its wheel.
 
-    python environments/lock.py             cpu.txt, gpu.txt and build.txt in environments/locks/
+    python environments/lock.py             build.txt, cpu.txt and gpu.txt in environments/locks/
     python environments/lock.py gpu         one of them
 
-Resolved by pip under constraints.txt, for the Python and the platform that this script runs on: run it where the image's own Python runs.
-Only wheels are taken, because building a source archive runs code that no hash covers. A lock is complete, so that it is installed
-with `--no-deps --require-hashes`, and names no host. Of versions that were installed by hand into this environment it knows nothing.
+pip resolves it under constraints.txt, for the Python and the platform that run this script: take those of the image.
+Only wheels are taken: building a source archive runs code that no hash covers. A lock is complete, so that it is installed with
+`--no-deps --require-hashes`, and names no host.
 """
 
 import argparse
@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "environments/constraints.txt"
 LOCKS = ROOT / "environments/locks"
 
+KINDS = ("build", "cpu", "gpu")
 EVERYWHERE = ("kubernetes", "s3", "gs", "az")
 """Extras of every image, since client and workers must have the same packages. Not `oss`: one of its dependencies has no wheel."""
 ALONE = {"gpu": ("insightface",)}
@@ -48,7 +49,7 @@ def resolve(requirements: list[str], *options: str, constraints: Path = CONSTRAI
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run"]
         command += ["--ignore-installed", "--only-binary", ":all:", "--report", str(report), "-c", str(constraints), *options]
-        subprocess.run([*command, *requirements], check=True)
+        subprocess.run([*command, *requirements], check=True)  # noqa: S603
         installs = json.loads(report.read_text(encoding="utf-8"))["install"]
     return {item["metadata"]["name"].lower().replace("_", "-"): _pinned(item) for item in installs}
 
@@ -56,7 +57,9 @@ def resolve(requirements: list[str], *options: str, constraints: Path = CONSTRAI
 def _pinned(item: dict[str, Any]) -> tuple[str, str]:
     sha256 = item["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256")
     if not sha256:
-        raise ValueError(f"pip gave no SHA-256 for {item['metadata']['name']}: take it from a package index or from a wheel, not from a folder")
+        raise ValueError(
+            f"pip gave no SHA-256 for {item['metadata']['name']}: take it from a package index or from a wheel, not from a folder"
+        )
     return item["metadata"]["version"], sha256
 
 
@@ -69,11 +72,16 @@ def text_of(kind: str, packages: dict[str, tuple[str, str]]) -> str:
 
 
 def write(kind: str, folder: Path = LOCKS) -> Path:
-    """Resolves one lock and writes it under its name in `folder`."""
+    """Resolves one lock and writes it under its name in `folder`.
+
+    Errors as of `resolve`; ValueError for a `gpu` with the CPU build of torch.
+    """
     whole, alone = wanted(kind)
     packages = resolve(whole)
     if alone:
         packages |= resolve(alone, "--no-deps")
+    if kind == "gpu" and packages["torch"][0].endswith("+cpu"):
+        raise ValueError("pip took the CPU build of torch: lock it where pip is offered the CUDA build and nothing before it")
     folder.mkdir(exist_ok=True)
     target, unfinished = folder / f"{kind}.txt", folder / f".{kind}.unfinished"
     unfinished.write_text(text_of(kind, packages), encoding="utf-8")
@@ -82,15 +90,18 @@ def write(kind: str, folder: Path = LOCKS) -> Path:
 
 
 def main() -> int:
-    """Write the locks that were named, or all; 1 if pip finds no solution."""
+    """Write the locks that were named, or all; 1 if there is none to be had."""
     parser = argparse.ArgumentParser(description="Write the hash-locked requirements of the images.")
-    parser.add_argument("kind", nargs="*", choices=["cpu", "gpu", "build", []], help="default: all of them")
-    for kind in parser.parse_args().kind or ["build", "cpu", "gpu"]:
+    parser.add_argument("kind", nargs="*", choices=[*KINDS, []], help="default: all of them")
+    for kind in parser.parse_args().kind or KINDS:
         try:
-            print(f"{write(kind).relative_to(ROOT)}")
+            print(write(kind).relative_to(ROOT))
         except subprocess.CalledProcessError as failed:
-            print(f"expected a set of wheels for {kind!r}, but pip found none and ended with {failed.returncode}.", file=sys.stderr)
-            print("pip says above which package is at fault; change its line in environments/constraints.txt.", file=sys.stderr)
+            print(f"expected wheels for everything in {kind!r}, but pip ended with {failed.returncode}.", file=sys.stderr)
+            print("It says above which package is at fault: change its line in environments/constraints.txt.", file=sys.stderr)
+            return 1
+        except ValueError as wrong:
+            print(f"expected a lock {kind!r}, but {wrong}", file=sys.stderr)
             return 1
     return 0
 

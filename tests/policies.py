@@ -1,6 +1,6 @@
 """What a manifest may not do: each rule is a function over a tree that lists what breaks it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import faceswap_lab
@@ -58,7 +58,7 @@ def lacks_limits(found: list[Manifest]) -> list[str]:
 
 def floats(found: list[Manifest]) -> list[str]:
     """Images without a fixed version, and own images of another version than this package."""
-    wrong = []
+    wrong: list[str] = []
     for _, where, container in each_container(found):
         image = container["image"]
         name, _, tag = image.rpartition("/")[2].partition(":")
@@ -69,11 +69,12 @@ def floats(found: list[Manifest]) -> list[str]:
 
 
 def tells_secrets(found: list[Manifest]) -> list[str]:
+    """Secrets as manifests, and variables that hold one; the path of a file, which begins with a slash, is none."""
     wrong = [each["metadata"]["name"] for each in found if each["kind"] == "Secret"]
     for _, where, container in each_container(found):
         for variable in container.get("env", ()):
             telling = any(word in variable["name"].upper() for word in ("TOKEN", "SECRET", "PASSWORD", "KEY", "CREDENTIAL"))
-            if telling and "value" in variable:
+            if telling and not variable.get("value", "/").startswith("/"):
                 wrong.append(f"{where}: {variable['name']}")
     return wrong
 
@@ -84,12 +85,15 @@ def is_open(found: list[Manifest]) -> list[str]:
     for space in (each["metadata"]["name"] for each in found if each["kind"] == "Namespace"):
         inside = [each for each in found if each["metadata"].get("namespace") == space]
         denies = any(
-            each["kind"] == "NetworkPolicy"
-            and each["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+            each["kind"] == "NetworkPolicy" and each["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
             for each in inside
         )
         kinds = {each["kind"] for each in inside}
-        wrong += [f"{space}: {what}" for what, there in (("network", denies), *((k, k in kinds) for k in ("ResourceQuota", "LimitRange"))) if not there]
+        wrong += [
+            f"{space}: {what}"
+            for what, there in (("network", denies), *((k, k in kinds) for k in ("ResourceQuota", "LimitRange")))
+            if not there
+        ]
     return wrong
 
 
@@ -107,21 +111,17 @@ def wastes_gpus(found: list[Manifest]) -> list[str]:
 
 def speaks_to_the_api(found: list[Manifest]) -> list[str]:
     """Pods that get a token of the API server, but for the one that makes clusters; accounts that would give one."""
-    wrong = [each["metadata"]["name"] for each in found if each["kind"] == "ServiceAccount" and each.get("automountServiceAccountToken") is not False]
-    for pod in pods(found):
-        if pod.spec.get("automountServiceAccountToken") is not (pod.role == "jupyterlab"):
-            wrong.append(pod.name)
-    return wrong
+    token = "automountServiceAccountToken"
+    accounts = [each["metadata"]["name"] for each in found if each["kind"] == "ServiceAccount" and each.get(token) is not False]
+    return accounts + [pod.name for pod in pods(found) if pod.spec.get(token) is not (pod.role == "jupyterlab")]
 
 
 def may_too_much(found: list[Manifest]) -> list[str]:
     """Roles of the whole cluster, wildcards, and roles that read Secrets, run commands in pods or give rights away."""
     closed = {"*", "secrets", "pods/exec", "pods/attach", "roles", "rolebindings", "serviceaccounts/token"}
     wrong = [each["metadata"]["name"] for each in found if each["kind"] in ("ClusterRole", "ClusterRoleBinding")]
-    for role in (each for each in found if each["kind"] == "Role"):
-        for rule in role["rules"]:
-            if closed & {*rule["resources"], *rule["apiGroups"]} or "*" in rule["verbs"]:
-                wrong.append(f"{role['metadata']['name']}: {rule['resources']}")
+    rules = [(each["metadata"]["name"], rule) for each in found if each["kind"] == "Role" for rule in each["rules"]]
+    wrong += [name for name, rule in rules if closed & {*rule["resources"], *rule["apiGroups"]} or "*" in rule["verbs"]]
     return wrong
 
 
@@ -146,9 +146,8 @@ def exceeds(found: list[Manifest]) -> list[str]:
                 wrong += [f"{where}: {key}" for key in most if quantity(limits.get(key, 0)) > most[key]]
     for quota in (each for each in found if each["kind"] == "ResourceQuota"):
         space = quota["metadata"]["namespace"]
-        for key, value in quota["spec"]["hard"].items():
-            if asked(found, space, key) > quantity(value):
-                wrong.append(f"{space}: {key}")
+        hard = quota["spec"]["hard"]
+        wrong += [f"{space}: {key}" for key, most_of_it in hard.items() if asked(found, space, key) > quantity(most_of_it)]
     return wrong
 
 
@@ -160,15 +159,17 @@ def asked(found: list[Manifest], space: str, key: str) -> float:
         return sum(pod.count for pod in inside)
     if kind not in ("requests", "limits"):
         return 0
-    amount = lambda container: quantity(container.get("resources", {}).get(kind, {}).get(resource, 0))  # noqa: E731
-    return sum(
-        pod.count * max(sum(map(amount, pod.spec["containers"])), *map(amount, pod.spec.get("initContainers", ())), 0) for pod in inside
-    )
+
+    def amount(container: Manifest) -> float:
+        return quantity(container.get("resources", {}).get(kind, {}).get(resource, 0))
+
+    each = [max([sum(map(amount, pod.spec["containers"])), *map(amount, pod.spec.get("initContainers", ()))]) for pod in inside]
+    return sum(pod.count * most for pod, most in zip(inside, each, strict=True))
 
 
-def selects_nothing(found: list[Manifest], *, elsewhere: list[Manifest] = []) -> list[str]:  # noqa: B006
+def selects_nothing(found: list[Manifest], *, elsewhere: Sequence[Manifest] = ()) -> list[str]:
     """Services, budgets and network rules whose selector chooses no pod of this tree or of those named."""
-    there = [*pods(found), *pods(elsewhere)]
+    there = [*pods(found), *pods([*elsewhere])]
     wrong = []
     for each in with_pods(found):
         spec: dict[str, Any] = each.get("spec", {})

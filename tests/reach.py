@@ -1,7 +1,7 @@
 """Who may talk to whom under a set of NetworkPolicies, computed as Kubernetes defines it.
 
-A connection needs two permissions: of the sender's side to go out, and of the receiver's side to come in. A side that no rule of that
-direction chooses is open.
+A connection needs two permissions: the sender's to go out and the receiver's to come in. A side that no rule of that direction
+chooses is open.
 """
 
 from collections.abc import Iterable, Mapping
@@ -40,7 +40,9 @@ def reach(found: list[Manifest], peers: Iterable[Peer], ports: Iterable[Port]) -
             if not {sender.namespace, receiver.namespace} & governed:
                 continue
             open_ = {
-                port for port in tried if allows(rules, "Egress", sender, receiver, port) and allows(rules, "Ingress", receiver, sender, port)
+                port
+                for port in tried
+                if allows(rules, "Egress", sender, receiver, port) and allows(rules, "Ingress", receiver, sender, port)
             }
             if open_:
                 pair = (sender.name, receiver.name)
@@ -50,7 +52,11 @@ def reach(found: list[Manifest], peers: Iterable[Peer], ports: Iterable[Port]) -
 
 def allows(rules: list[Manifest], direction: str, one: Peer, other: Peer, port: Port) -> bool:
     """Whether the side of `one` permits the connection with `other`, which goes out of it ("Egress") or comes in ("Ingress")."""
-    mine = [each["spec"] for each in rules if each["metadata"]["namespace"] == one.namespace and direction in each["spec"]["policyTypes"]]
+    mine = [
+        each["spec"]
+        for each in rules
+        if each["metadata"]["namespace"] == one.namespace and direction in each["spec"]["policyTypes"]
+    ]
     mine = [spec for spec in mine if matches(spec["podSelector"], one.labels)]
     key, side = ("egress", "to") if direction == "Egress" else ("ingress", "from")
     named = [rule for spec in mine for rule in spec.get(key, ())]
@@ -80,6 +86,7 @@ def _is(who: Mapping[str, Any], one: Peer, other: Peer) -> bool:
 def _covers(rule: Manifest, port: Port) -> bool:
     protocol, number = port
     return "ports" not in rule or any(
-        each.get("protocol", "TCP") == protocol and ("port" not in each or each["port"] <= number <= each.get("endPort", each["port"]))
+        each.get("protocol", "TCP") == protocol
+        and ("port" not in each or each["port"] <= number <= each.get("endPort", each["port"]))
         for each in rule["ports"]
     )

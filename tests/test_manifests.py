@@ -1,7 +1,7 @@
 """The manifests of environments/kubernetes: they fit the schemas, keep the rules, and name nothing that isn't there.
 
-No cluster and no kubectl is needed; where kubectl is installed, it has to read the trees as the tests do. Each rule is shown a manifest
-that breaks it.
+No cluster and no kubectl is needed; where kubectl is installed, it has to read the trees as the tests do. Each rule is shown a
+manifest that breaks it.
 """
 
 import copy
@@ -47,7 +47,7 @@ def test_every_file_belongs_to_a_tree() -> None:
     listed = set()
     for path in KUBERNETES.rglob("kustomization.yaml"):
         listed |= {path, *((path.parent / name).resolve() for name in documents(path)[0]["resources"])}
-    assert {path for path in KUBERNETES.rglob("*.yaml")} == {path for path in listed if path.is_file()}
+    assert set(KUBERNETES.rglob("*.yaml")) == {path for path in listed if path.is_file()}
 
 
 @pytest.mark.slow
@@ -234,7 +234,10 @@ def test_a_broken_rule_is_noticed(name: str) -> None:
         (policies.tells_secrets, "{kind: Secret, metadata: {name: keys}, stringData: {token: x}}"),
         (policies.is_open, "{kind: Namespace, metadata: {name: elsewhere}}"),
         (policies.speaks_to_the_api, "{kind: ServiceAccount, metadata: {name: someone, namespace: here}}"),
-        (policies.may_too_much, "{kind: Role, metadata: {name: r}, rules: [{apiGroups: [''], resources: [secrets], verbs: [get]}]}"),
+        (
+            policies.may_too_much,
+            "{kind: Role, metadata: {name: r}, rules: [{apiGroups: [''], resources: [secrets], verbs: [get]}]}",
+        ),
         (policies.may_too_much, "{kind: Role, metadata: {name: r}, rules: [{apiGroups: [apps], resources: [x], verbs: ['*']}]}"),
         (policies.may_too_much, "{kind: ClusterRole, metadata: {name: r}}"),
         (policies.selects_nothing, "{kind: Service, metadata: {name: s, namespace: here}, spec: {selector: {app: nobody}}}"),
@@ -383,9 +386,12 @@ def test_all_but_the_plain_one_speak_tls_1_3_to_the_scheduler_by_its_name(tree: 
 def test_workers_mount_the_lab_where_jupyterlab_does(tree: str) -> None:
     places = set()
     for pod in pods(whole(tree)):
-        claims = {each["name"]: each["persistentVolumeClaim"]["claimName"] for each in pod.spec["volumes"] if "persistentVolumeClaim" in each}
+        claims = {
+            each["name"]: each["persistentVolumeClaim"]["claimName"]
+            for each in pod.spec["volumes"]
+            if "persistentVolumeClaim" in each
+        }
         mounts = [mount for container in pod.containers for mount in container["volumeMounts"]]
         places |= {(pod.role, claims[mount["name"]], mount["mountPath"]) for mount in mounts if mount["name"] in claims}
     roles = {"jupyterlab", "report", *(["worker"] if tree in CLUSTERS else [])}
     assert places == {(role, "lab", "/lab") for role in roles}
-

@@ -91,7 +91,12 @@ def test_the_drawing_shows_just_what_the_guide_lists() -> None:
 def test_without_the_overlay_nobody_comes_in_from_outside() -> None:
     standing = computed("base", "clusters/base")
     assert standing == {pair: ports for pair, ports in listed(GUIDE.read_text()).items() if pair[0] != "ingress controller"}
-    assert {sender for sender, receiver in standing if receiver in NAMES.values()} == {"JupyterLab", "scheduler", "worker", "operator"}
+    assert {sender for sender, receiver in standing if receiver in NAMES.values()} == {
+        "JupyterLab",
+        "scheduler",
+        "worker",
+        "operator",
+    }
 
 
 @pytest.mark.parametrize("name", ["internet", "stranger", "metadata service"])
@@ -121,7 +126,9 @@ def between(*specs: str, who: tuple[Peer, ...] = (A, B, FAR)) -> set[tuple[str, 
 
 def test_one_side_is_not_enough() -> None:
     out = "{podSelector: {matchLabels: {is: a}}, policyTypes: [Egress], egress: [{to: [{podSelector: {matchLabels: {is: b}}}]}]}"
-    come = "{podSelector: {matchLabels: {is: b}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {}}], ports: [{port: 2}]}]}"
+    come = (
+        "{podSelector: {matchLabels: {is: b}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {}}], ports: [{port: 2}]}]}"
+    )
     assert between(DENY) == set()
     assert between(DENY, out) == set()
     assert between(DENY, come) == set()
@@ -134,7 +141,9 @@ def test_who_is_chosen_by_no_rule_is_open() -> None:
 
 
 def test_a_selector_of_pods_alone_means_the_same_namespace() -> None:
-    come = "{podSelector: {matchLabels: {is: b}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {is: a}}}]}]}"
+    come = (
+        "{podSelector: {matchLabels: {is: b}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {is: a}}}]}]}"
+    )
     anywhere = come.replace("{podSelector: {matchLabels: {is: a}}}", "{namespaceSelector: {}, podSelector: {matchLabels: {is: a}}}")
     assert {sender for sender, receiver, _ in between(come) if receiver == "b"} == {"a"}
     assert {sender for sender, receiver, _ in between(anywhere) if receiver == "b"} == {"a", "far"}
@@ -142,7 +151,9 @@ def test_a_selector_of_pods_alone_means_the_same_namespace() -> None:
 
 def test_ranges_of_ports_and_addresses_end_where_they_say() -> None:
     host, next_ = Peer(name="host", address="10.0.0.3"), Peer(name="next", address="10.0.0.4")
-    out = "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 10.0.0.0/30}}], ports: [{port: 2, endPort: 9}]}]}"
+    out = (
+        "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 10.0.0.0/30}}], ports: [{port: 2, endPort: 9}]}]}"
+    )
     assert between(DENY, out, who=(A, host, next_)) == {("a", "host", 2)}
 
 
