@@ -93,7 +93,7 @@ def test_image_and_manifests_agree() -> None:
     found = [pod for tree in TREES for pod in pods(resolve(KUBERNETES / tree))]
     assert {f"{pod.spec['securityContext'][key]}" for pod in found for key in ("runAsUser", "runAsGroup")} == set(user.split(":"))
     assert DOCKERFILE.user_of("worker") == DOCKERFILE.user_of("serving") == DOCKERFILE.user_of("develop") == user
-    (home,) = {rest for rest in DOCKERFILE.stages["runtime"].all_of("WORKDIR")}
+    (home,) = DOCKERFILE.stages["runtime"].all_of("WORKDIR")
     (settings,) = DOCKERFILE.stages["runtime"].all_of("ENV")
     assert f"HOME={home}" in settings
     places = {
@@ -302,16 +302,12 @@ print(SLURMJob(scheduler="tls://host:8786", name="one").job_script())
 
 @pytest.mark.slow
 def test_the_slurm_recipe_asks_for_a_gpu_and_starts_a_gpu_worker(tmp_path: Path) -> None:
-    settings = os.environ | {
-        "DASK_CONFIG": str(ROOT / "environments/slurm"),
-        "FACESWAP_LAB_ROOT": "/shared/faces",
-        "TMPDIR": str(tmp_path),
-    }
+    settings = os.environ | {"DASK_CONFIG": str(ROOT / "environments/slurm"), "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", JOB], capture_output=True, text=True, check=True, env=settings)
     lines = done.stdout.strip().splitlines()
     asked = [line for line in lines if line.startswith("#SBATCH")]
     assert {"#SBATCH --gres=gpu:1", "#SBATCH -n 1", "#SBATCH --cpus-per-task=8", "#SBATCH -p gpu"} <= set(asked)
-    assert 'test -d "/shared/faces"' in lines
+    assert 'test -d "$FACESWAP_LAB_ROOT"' in lines
     assert lines[-1].startswith(f"{sys.executable} -m dask cuda worker tls://host:8786 --name one --nthreads 1 ")
     assert str(tmp_path) not in done.stdout, "a folder of the node that submits may not be there on the node that works"
     assert subprocess.run(["bash", "-n"], input=done.stdout, text=True, check=False).returncode == 0
