@@ -161,7 +161,7 @@ def test_what_is_done_is_not_done_again(root: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(KeyboardInterrupt):
             swap()
     with monkeypatch.context() as patch:
-        patch.setattr(swapping, "swap_frames", None)
+        patch.setattr(parts, "swap_frames", None)
         run = swap()
     assert run.summary["num_frames"] == len(images(run)) == 20
 

@@ -4,7 +4,7 @@ Convention: batches are independent. Nothing detected, tracked or computed in on
 first frame of a batch gives bit-identical results.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal, TypeVar
@@ -119,7 +119,7 @@ def swap_frames(
     start: int = 0,
     stop: int | None = None,
     spent: dict[str, float] | None = None,
-) -> Iterator[SwappedFrame]:
+) -> Generator[SwappedFrame, None, None]:
     """The frames `start` to `stop` of `footage` in order, the selected faces replaced by source 0 of `codes`.
 
     `start` must be a multiple of `config.batch_size` for results equal to an uninterrupted stream. The stages' busy seconds are

@@ -5,32 +5,77 @@ uninterrupted run. A killed run loses its current part; one that is interrupted 
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain, takewhile
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Semaphore, Thread
 from time import perf_counter
+from typing import Any
+
+import torch
 
 from faceswap_lab.faces import video
+from faceswap_lab.faces.corrections import Corrections
+from faceswap_lab.faces.footage import Footage
 from faceswap_lab.faces.frame import Frame, remove_leftovers
 from faceswap_lab.faces.join import join
-from faceswap_lab.models.stream.swap_frames import SwappedFrame
+from faceswap_lab.models.protocols import AnySwapper, Engine
+from faceswap_lab.models.stream.followed import Followed
+from faceswap_lab.models.stream.swap_frames import StreamConfig, SwappedFrame, swap_frames
+from faceswap_lab.models.stream.swap_frames import batches as as_batches
 from faceswap_lab.runs.run import Run
 
 FOLDER = "parts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """What all parts of a run are written with: frames a second, (height, width), and the mark as metadata."""
+
+    fps: float
+    size: tuple[int, int]
+    mark: Mapping[str, str]
+
+    @classmethod
+    def of(cls, target: Footage, mark: Mapping[str, str]) -> "Form":
+        """The form of a swap of `target`."""
+        return cls(fps=target.fps or 1.0, size=target.size, mark=dict(mark))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Work:
+    """All that a swap's frames depend on but their numbers: the opened networks, the source's codes, the settings."""
+
+    target: Footage
+    engine: Engine
+    swapper: AnySwapper
+    codes: Any
+    config: StreamConfig
+    device: torch.device
+    corrections: Corrections
+
+    def stream(self, frames: range, spent: dict[str, float]) -> Generator[SwappedFrame, None, None]:
+        """These frames, swapped; busy seconds by stage are added to `spent`."""
+        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "target"}
+        return swap_frames(self.target, **given, start=frames.start, stop=frames.stop, spent=spent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """An artifact with the frames from number `first`: the time of each, and the numbers of faces swapped and left in it."""
+    """An artifact with the frames from number `first`: the time of each, and the numbers of faces swapped and left in it.
+
+    `followed` is whom the swap had chosen by the end of it, not known of parts that are read back.
+    """
 
     name: str
     first: int
     times_s: tuple[float, ...]
     num_faces: tuple[int, ...]
     num_left: tuple[int, ...]
+    followed: Followed | None = None
 
     @property
     def stop(self) -> int:
@@ -38,37 +83,68 @@ class Part:
         return self.first + len(self.times_s)
 
 
+def name_of(first: int) -> str:
+    """The artifact's name of the part that begins with frame `first`."""
+    return f"{FOLDER}/{first:07d}.mkv"
+
+
+def noted(run: Run) -> list[Part]:
+    """All parts ever finished, in order, whether or not their files still exist; of those that begin with one frame the last."""
+    events = sorted(run.events("part", unique="name"), key=lambda event: int(event["first"]))
+    return [
+        Part(
+            name=event["name"],
+            first=event["first"],
+            times_s=tuple(event["times_s"]),
+            num_faces=tuple(event["num_faces"]),
+            num_left=tuple(event["num_left"]),
+        )
+        for event in events
+    ]
+
+
 def recorded(run: Run) -> list[Part]:
     """All parts ever finished, in order and up to the first gap, whether or not their files still exist."""
     parts: list[Part] = []
-    for event in sorted(run.events("part", unique="name"), key=lambda event: int(event["first"])):
-        if event["first"] != (parts[-1].stop if parts else 0):
-            break
-        lists = {field: tuple(event[field]) for field in ("times_s", "num_faces", "num_left")}
-        parts.append(Part(name=event["name"], first=event["first"], **lists))
+    for part in noted(run):
+        if part.first == (parts[-1].stop if parts else 0):
+            parts.append(part)
     return parts
 
 
 def kept(run: Run) -> list[Part]:
-    """The intact parts of earlier attempts. RunError for one that was altered since."""
-    parts = list(takewhile(lambda part: run.has(part.name), recorded(run)))
-    for part in parts:
-        run.artifact(part.name)
+    """The intact parts of earlier attempts, in order; there may be gaps between them. RunError for one that was altered since."""
+    parts: list[Part] = []
+    for part in noted(run):
+        # One that overlaps is left from an attempt whose parts were longer.
+        if run.has(part.name) and part.first >= (parts[-1].stop if parts else 0):
+            run.artifact(part.name)
+            parts.append(part)
     return parts
+
+
+def missing(parts: Sequence[Part], num_frames: int, *, part_frames: int) -> list[range]:
+    """The frames of `num_frames` that are in none of the (ordered) `parts`, in ranges of at most `part_frames`.
+
+    Each begins where a part ends or `part_frames` after such a place: at the first frame of a batch, if `part_frames` is a multiple
+    of its size. The ranges are independent: they can be made in any order (`make_part`), by any number of processes.
+    """
+    ends = [0, *(part.stop for part in parts)]
+    begins = [*(part.first for part in parts), num_frames]
+    gaps = [range(end, min(begin, num_frames)) for end, begin in zip(ends, begins, strict=True)]
+    return [range(first, min(first + part_frames, gap.stop)) for gap in gaps for first in gap[::part_frames]]
 
 
 def write_part(
     run: Run,
     batches: Iterator[Sequence[SwappedFrame]],
+    form: Form,
     *,
     first: int,
     num_frames: int,
-    fps: float,
-    size: tuple[int, int],
-    mark: Mapping[str, str],
     spent: dict[str, float],
 ) -> Part | None:
-    """The next part, with its `mark` as metadata: batches until there are `num_frames` or they end. None if there are none.
+    """The next part: batches until there are `num_frames` or they end. None if there are none.
 
     If `batches` raises, the part is kept with the frames so far, and the error is raised again. Seconds of encoding are added to
     `spent` as "write".
@@ -76,31 +152,78 @@ def write_part(
     opening = next(batches, None)
     if opening is None:
         return None
-    name = f"{FOLDER}/{first:07d}.mkv"
-    failure: BaseException | None = None
+    name = name_of(first)
     with run.write(name) as path:
         remove_leftovers(path)
-        encoder = _Encoder(path, fps, size, mark, spent)
-        try:
-            given = 0
-            for batch in chain([opening], batches):
-                encoder.put(batch)
-                given += len(batch)
-                if given >= num_frames:
-                    break
-        except BaseException as error:
-            failure = error
-        part = _part(name, first, encoder.finish())
-        # Emitted before the file is renamed, so that no interrupt can come between; `kept` checks for the file too.
-        run.emit("part", name=name, first=first, times_s=part.times_s, num_faces=part.num_faces, num_left=part.num_left)
+        part, failure = _encoded(path, chain([opening], batches), form, first=first, num_frames=num_frames, spent=spent)
+        note(run, part)
     if failure is not None:
         raise failure
     return part
 
 
-def _part(name: str, first: int, frames: Sequence[tuple[float, int, int]]) -> Part:
-    times_s, num_faces, num_left = zip(*frames, strict=True)
-    return Part(name=name, first=first, times_s=times_s, num_faces=num_faces, num_left=num_left)
+def note(run: Run, part: Part) -> None:
+    """Record what is in a part, and whom the swap follows: call it within `run.write(part.name)`, before the file is renamed.
+
+    So no interrupt can come between; `kept` checks for the file too.
+    """
+    told = {name: getattr(part, name) for name in ("name", "first", "times_s", "num_faces", "num_left")}
+    run.emit("part", **told)
+    # Face points are biometric data: no event holds them.
+    if part.followed is not None and not run.events("followed"):
+        run.emit("followed", **asdict(part.followed))
+
+
+def adopt(run: Run, part: Part, path: Path) -> None:
+    """Move a part that `make_part` wrote to `path`, on the same file system, into the run, and record it."""
+    with run.write(part.name) as temporary:
+        path.replace(temporary)
+        note(run, part)
+
+
+def make_part(path: Path, work: Work, form: Form, frames: range, *, spent: dict[str, float] | None = None) -> Part:
+    """Swap these frames of a run, write them to `path` (a name ending in .mkv), and return what is in it, for `adopt`.
+
+    The file depends on nothing but the frames' numbers, wherever and in whatever order parts are made. They must begin with a batch
+    (ValueError otherwise). Errors are those of the stream and of the encoder; none leaves anything at `path`.
+    """
+    size = work.config.batch_size
+    if frames.step != 1 or frames.start % size or not frames:
+        raise ValueError(f"a part has consecutive frames and begins with a batch, at a multiple of {size}, got {frames}")
+    spent = {} if spent is None else spent
+    try:
+        with closing(work.stream(frames, spent)) as stream:
+            lists = as_batches(stream, size)
+            opening = next(lists)
+            every = chain([opening], lists)
+            part, failure = _encoded(path, every, form, first=frames.start, num_frames=len(frames), spent=spent)
+        if failure is not None:
+            raise failure
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return part
+
+
+def _encoded(
+    path: Path, batches: Iterator[Sequence[SwappedFrame]], form: Form, *, first: int, num_frames: int, spent: dict[str, float]
+) -> tuple[Part, BaseException | None]:
+    """Write batches until there are `num_frames` or they end or raise; the part, and the error that they raised."""
+    failure: BaseException | None = None
+    encoder, given = _Encoder(path, form, spent), 0
+    try:
+        for batch in batches:
+            encoder.put(batch)
+            given += len(batch)
+            if given >= num_frames:
+                break
+    except BaseException as error:
+        failure = error
+    times_s, num_faces, num_left = zip(*encoder.finish(), strict=True)
+    part = Part(
+        name=name_of(first), first=first, times_s=times_s, num_faces=num_faces, num_left=num_left, followed=encoder.followed
+    )
+    return part, failure
 
 
 def join_parts(run: Run, result: str, parts: Sequence[Part], *, mark: Mapping[str, str]) -> None:
@@ -121,13 +244,14 @@ def remove_parts(run: Run) -> None:
 class _Encoder:
     """A thread that encodes batches: an interrupt, which only reaches the main thread, cannot split one."""
 
-    def __init__(self, path: Path, fps: float, size: tuple[int, int], mark: Mapping[str, str], spent: dict[str, float]) -> None:
+    def __init__(self, path: Path, form: Form, spent: dict[str, float]) -> None:
         self._batches: SimpleQueue[Sequence[SwappedFrame] | None] = SimpleQueue()
         self._free = Semaphore(2)
         self._error: BaseException | None = None
         self._written: list[tuple[float, int, int]] = []
+        self.followed: Followed | None = None
         self._spent = spent
-        self._thread = Thread(target=self._run, args=(path, fps, size, mark), name="write", daemon=True)
+        self._thread = Thread(target=self._run, args=(path, form), name="write", daemon=True)
         self._thread.start()
 
     def put(self, batch: Sequence[SwappedFrame]) -> None:
@@ -145,9 +269,9 @@ class _Encoder:
             raise self._error
         return self._written
 
-    def _run(self, path: Path, fps: float, size: tuple[int, int], mark: Mapping[str, str]) -> None:
+    def _run(self, path: Path, form: Form) -> None:
         try:
-            video.encode(path, self._frames(), fps=fps, size=size, metadata=mark, lossless=True)
+            video.encode(path, self._frames(), fps=form.fps, size=form.size, metadata=form.mark, lossless=True)
         except BaseException as error:
             self._error = error
             self._free.release()
@@ -157,6 +281,7 @@ class _Encoder:
             start = perf_counter()
             for each in batch:
                 self._written.append((each.frame.time_s, len(each.faces), each.num_left))
+                self.followed = self.followed or each.followed
                 yield each.frame
             self._spent["write"] = self._spent.get("write", 0.0) + perf_counter() - start
             self._free.release()

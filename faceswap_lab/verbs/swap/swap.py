@@ -1,8 +1,9 @@
 """The verb `swap`: puts a source's face on footage with a swapper; the Run has the resulting frames."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from time import perf_counter
 from typing import Literal, overload
 
@@ -22,7 +23,7 @@ from faceswap_lab.models.registry import INSWAPPER, check_points, open_engine, o
 from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.models.stream.followed import Followed
 from faceswap_lab.models.stream.probes import source_of, turn_to_upright
-from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches, swap_frames
+from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches
 from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.run import Run
@@ -30,7 +31,7 @@ from faceswap_lab.trust.consent.gate import Permission, check_swap, refuse
 from faceswap_lab.trust.marks.metadata import Lineage, kept_metadata
 from faceswap_lab.verbs.people import Person, check_person, data_of, footage_of, record_of, subject_of
 from faceswap_lab.verbs.recipes import SwapRecipe
-from faceswap_lab.verbs.swap.parts import Part, join_parts, kept, recorded, remove_parts, write_part
+from faceswap_lab.verbs.swap.parts import Form, Part, Work, join_parts, kept, missing, noted, recorded, remove_parts, write_part
 from faceswap_lab.verbs.swap.result import CORRECTIONS, RESULT, SwapRun
 from faceswap_lab.verbs.train.result import WEIGHTS, TrainRun
 from faceswap_lab.verbs.train.train import TRAINED_ON
@@ -221,24 +222,17 @@ def _perform(
     num_frames = min(recipe.preview or len(target), len(target))
     if not run.has(RESULT):
         done = kept(run)
-        if not done or done[-1].stop < num_frames:
-            codes = swapper.encode([_known(source, swapper, engine, recipe.num_source_frames)])
-
-            def stream(start: int, spent: dict[str, float]) -> Iterator[SwappedFrame]:
-                return swap_frames(
-                    target,
-                    engine=engine,
-                    swapper=swapper,
-                    codes=codes,
-                    config=recipe.stream,
-                    device=where,
-                    corrections=corrections,
-                    start=start,
-                    stop=num_frames,
-                    spent=spent,
-                )
-
-            done = _go_on(run, recipe, target, stream, done, num_frames, mark)
+        if missing(done, num_frames, part_frames=PART_FRAMES):
+            work = Work(
+                target=target,
+                engine=engine,
+                swapper=swapper,
+                codes=swapper.encode([_known(source, swapper, engine, recipe.num_source_frames)]),
+                config=recipe.stream,
+                device=where,
+                corrections=corrections,
+            )
+            done = _go_on(run, work, Form.of(target, mark), done, num_frames)
         if not any(sum(part.num_faces) for part in done):
             remove_parts(run)
             raise _no_face(recipe, target, turn, num_frames)
@@ -248,60 +242,44 @@ def _perform(
 
 def _go_on(
     run: Run,
-    recipe: SwapRecipe,
-    target: Footage,
-    stream: Callable[[int, dict[str, float]], Iterator[SwappedFrame]],
+    work: Work,
+    form: Form,
     done: list[Part],
     num_frames: int,
-    mark: Mapping[str, str],
 ) -> list[Part]:
     """Write the missing parts, with one progress line; an interrupt or an error keeps what was finished before."""
-    size, first = recipe.stream.batch_size, done[-1].stop if done else 0
-    if first:
-        _note(f"{run.id}: resumes at frame {first} of {num_frames}")
+    size = work.config.batch_size
     part_frames = -(-PART_FRAMES // size) * size
+    # One stream for each gap: starting its threads anew for each part would leave them idle in between.
+    gaps = missing(done, num_frames, part_frames=-(-num_frames // size) * size)
+    if done:
+        _note(f"{run.id}: resumes at frame {gaps[0].start} of {num_frames}")
     spent: dict[str, float] = {}
-    line, start = Progress("swap", num_frames - first, unit="frames"), perf_counter()
-    frames = stream(first, spent)
-    parts = [*done]
+    line, start = Progress("swap", sum(map(len, gaps)), unit="frames"), perf_counter()
+    parts, number = [*done], 0
+
+    def counted(lists: Iterator[list[SwappedFrame]]) -> Iterator[list[SwappedFrame]]:
+        nonlocal number
+        for batch in lists:
+            yield batch
+            number += len(batch)
+            line.update(number, _shares(spent))
+
     try:
-        lists = _reported(run, batches(frames, size), line, spent)
-        while part := write_part(
-            run,
-            lists,
-            first=parts[-1].stop if parts else 0,
-            num_frames=part_frames,
-            fps=target.fps or 1.0,
-            size=target.size,
-            mark=mark,
-            spent=spent,
-        ):
-            parts.append(part)
+        for gap in gaps:
+            with closing(work.stream(gap, spent)) as frames:  # its threads end here
+                lists, first = counted(batches(frames, size)), gap.start
+                while part := write_part(run, lists, form, first=first, num_frames=part_frames, spent=spent):
+                    parts.append(part)
+                    first = part.stop
     except KeyboardInterrupt:
-        num_kept = sum(len(part.times_s) for part in recorded(run))
-        _note(f"stopped; {run.id} keeps its first {num_kept} frames: repeat the call to resume")
+        num_kept = sum(len(part.times_s) for part in noted(run) if run.has(part.name))
+        _note(f"stopped; {run.id} keeps {num_kept} frames: repeat the call to resume")
         raise
     finally:
-        frames.close()  # type: ignore[attr-defined]  # a generator: its threads end here
         run.emit("swapped", seconds=round(perf_counter() - start, 2), stages={name: round(s, 2) for name, s in spent.items()})
     line.close()
-    return parts
-
-
-def _reported(
-    run: Run, lists: Iterator[list[SwappedFrame]], line: Progress, spent: dict[str, float]
-) -> Iterator[list[SwappedFrame]]:
-    """The same batches, updating the progress line for each, and emitting whom the swap follows. Face points are biometric data: no
-    event holds them."""
-    number, is_told = 0, False
-    for batch in lists:
-        followed = next((each.followed for each in batch if each.followed is not None), None)
-        if followed is not None and not is_told:
-            run.emit("followed", **asdict(followed))
-            is_told = True
-        yield batch
-        number += len(batch)
-        line.update(number, _shares(spent))
+    return sorted(parts, key=lambda part: part.first)
 
 
 def _finish(
