@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
+from faceswap_lab.compute.cluster import cluster as open_cluster
 from tests.dockerfile import read, sources
 from tests.manifests import KUBERNETES, Pod, pods, resolve
 
@@ -145,10 +146,18 @@ def started(pod: Pod, secrets: Path, scratch: Path, ports: dict[str, int]) -> tu
     return [local(each) for each in container["args"]], {name: local(value) for name, value in values.items()}
 
 
+def jupyterlabs(secrets: Path) -> dict[str, str]:
+    """The environment of JupyterLab's container, as far as it has values, with this machine's certificates."""
+    (pod,) = [each for each in pods(resolve(KUBERNETES / "base")) if each.role == "jupyterlab"]
+    (container,) = pod.spec["containers"]
+    (place,) = [each["mountPath"] for each in container["volumeMounts"] if each["name"] == "tls"]
+    return {each["name"]: each["value"].replace(place, str(secrets / "client")) for each in container["env"] if "value" in each}
+
+
 @needs_openssl
 def test_scheduler_and_worker_start_as_the_manifest_says_and_speak_tls_1_3_only(secrets: Path, tmp_path: Path) -> None:
-    from distributed import Client
-    from distributed.security import Security
+    import dask.config
+    import distributed  # noqa: F401 (its defaults)
 
     ports = {"8786": free_port(), "8787": free_port()}
     address = f"tls://127.0.0.1:{ports['8786']}"
@@ -161,16 +170,14 @@ def test_scheduler_and_worker_start_as_the_manifest_says_and_speak_tls_1_3_only(
         # The readiness probe, and the question that the operator asks before it deletes an idle cluster.
         assert wait(lambda: answer(f"http://127.0.0.1:{ports['8787']}/health"), process, log) == "ok"
         assert "idle_since" in json.loads(answer(f"http://127.0.0.1:{ports['8787']}/api/v1/check_idle"))
-        with running(work, work_log, **work_settings):
-            own = [secrets / "client" / name for name in ("ca.crt", "tls.crt", "tls.key")]
-            security = Security(
-                tls_ca_file=str(own[0]), tls_client_cert=str(own[1]), tls_client_key=str(own[2]), require_encryption=True
-            )
-            with Client(address, security=security, timeout=120) as client:
-                client.wait_for_workers(1, timeout=300)
-                assert client.submit(pow, 2, 5).result(timeout=120) == 32
-                (facts,) = client.scheduler_info()["workers"].values()
-                assert facts["name"] == "gpu-default-worker-0", "the operator removes workers by this name"
+        # As in a notebook of JupyterLab: the address alone, the certificates from the environment.
+        client = dask.config.set(dask.config.merge(dask.config.config, dask.config.collect_env(jupyterlabs(secrets))))
+        with running(work, work_log, **work_settings), client, open_cluster(address) as cluster:
+            (facts,) = cluster.check(folder=tmp_path)
+            assert facts.address.startswith("tls://")
+            assert cluster.client.submit(pow, 2, 5).result(timeout=120) == 32
+            (known,) = cluster.client.scheduler_info()["workers"].values()
+            assert known["name"] == "gpu-default-worker-0", "the operator removes workers by this name"
         assert spoken(ports["8786"], secrets / "client", ssl.TLSVersion.TLSv1_3)
         with pytest.raises(OSError, match=r"(?i)version|alert|eof|reset"):
             spoken(ports["8786"], secrets / "client", ssl.TLSVersion.TLSv1_2)
@@ -210,6 +217,37 @@ def test_jupyterlab_starts_with_the_images_command_and_lets_nobody_in_without_th
     assert "extension failed" not in log.read_text()
 
 
+def test_the_lab_is_made_once_and_edited_notebooks_are_kept(tmp_path: Path) -> None:
+    (pod,) = [each for each in pods(resolve(KUBERNETES / "base")) if each.role == "jupyterlab"]
+    (container,) = pod.spec["initContainers"]
+    (script,) = container["args"]
+    place, settings = tmp_path / "lab", with_program(tmp_path)
+    script = (
+        script.replace("/opt/faceswap-lab", str(ROOT))
+        .replace("/lab/notebooks", f"{place}/notebooks")
+        .replace("init /lab", f"init {place}")
+    )
+    subprocess.run([*container["command"], script], env=settings, check=True, capture_output=True)
+    assert {path.name for path in (place / "notebooks").iterdir()} == {path.name for path in (ROOT / "notebooks").iterdir()}
+    edited, lost = place / "notebooks/00_quickstart.py", place / "notebooks/12_actors.py"
+    edited.write_text("mine")
+    lost.unlink()
+    subprocess.run([*container["command"], script], env=settings, check=True, capture_output=True)
+    assert edited.read_text() == "mine"
+    assert lost.is_file()
+    assert (place / "runs").is_dir()
+
+
+def with_program(folder: Path) -> dict[str, str]:
+    """An environment in which `faceswap-lab` is this tree's, and `python` this Python."""
+    programs = folder / "bin"
+    programs.mkdir()
+    (programs / "faceswap-lab").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m faceswap_lab "$@"\n')
+    (programs / "faceswap-lab").chmod(0o755)
+    path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
+    return os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+
+
 def refusal(url: str) -> int:
     with pytest.raises(urllib.error.HTTPError) as error:
         answer(url)
@@ -220,26 +258,22 @@ def refusal(url: str) -> int:
 def test_the_nightly_report_is_written_from_finished_runs(tmp_path: Path) -> None:
     (pod,) = [each for each in pods(resolve(KUBERNETES / "base")) if each.role == "report"]
     (container,) = pod.spec["containers"]
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "faceswap-lab").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m faceswap_lab "$@"\n')
-    (folder / "faceswap-lab").chmod(0o755)
     (script,) = container["args"]
     script = script.replace("/tmp/", f"{tmp_path}/")
-    settings = os.environ | {"PATH": f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    settings = with_program(tmp_path)
 
-    def run(lab: Path) -> subprocess.CompletedProcess[str]:
+    def run(root: Path) -> subprocess.CompletedProcess[str]:
         command = [*container["command"], script]
-        return subprocess.run(command, env=settings | {"FACESWAP_LAB_ROOT": str(lab)}, capture_output=True, text=True, check=False)
+        return subprocess.run(command, env=settings | {"FACESWAP_LAB_ROOT": str(root)}, capture_output=True, text=True, check=False)
 
     empty = tmp_path / "empty"
-    subprocess.run([str(folder / "faceswap-lab"), "init", str(empty)], env=settings, check=True, capture_output=True)
+    subprocess.run([str(tmp_path / "bin/faceswap-lab"), "init", str(empty)], env=settings, check=True, capture_output=True)
     assert (done := run(empty)).returncode == 0, done.stderr
     assert "no finished run" in done.stdout
-    lab = tmp_path / "lab"
-    shutil.copytree(ROOT / "tests/golden/lab_v1", lab)
-    assert (done := run(lab)).returncode == 0, done.stderr
-    (page,) = (lab / "reports").iterdir()
+    full = tmp_path / "lab"
+    shutil.copytree(ROOT / "tests/golden/lab_v1", full)
+    assert (done := run(full)).returncode == 0, done.stderr
+    (page,) = (full / "reports").iterdir()
     assert page.suffix == ".html"
     assert "swap-112773c0" in page.read_text()
 
