@@ -35,7 +35,7 @@ CERTIFICATES = KUBERNETES / "certificates.sh"
 OTHERS = {
     "kubectl": ["--all", "--for", "--from-file", "--selector", "--timeout"],
     "helm": ["--create-namespace", "--namespace", "--repo", "--set", "--version"],
-    "docker": ["--build-arg", "--format", "--read-only", "--rm", "--target", "--tmpfs"],
+    "docker": ["--build-arg", "--format", "--read-only", "--rm", "--target", "--tmpfs", "--volume", "--workdir"],
     "pip": ["--no-deps", "--require-hashes", "--build-isolation"],
 }
 """Flags of other programs in the documentation of environments/ and in docs/cloud.md."""
