@@ -309,6 +309,22 @@ def test_mlflow_reads_back_what_was_followed_and_replayed(lab: Path, monkeypatch
     assert not [path for path in (lab / "runs" / choice.FOLDER).rglob("*") if path.is_file() and NAME in path.read_text()]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mlflow", "tensorboard"])
+def test_a_real_library_whose_folder_cannot_be_used_does_not_stop_the_run(lab: Path, name: str) -> None:
+    """A file lies where the library wants a folder."""
+    run = begun(lab)
+    place = choice.place_of(lab, name)
+    place.mkdir(parents=True)
+    for inside in (run.id, "0", ".trash"):
+        (place / inside).write_text("in the way")
+    with choice.track(name):
+        work(run)
+    assert run.finished
+    (warning,) = run.events("warning")
+    assert warning["text"].startswith(f"{name} no longer follows this run")
+
+
 TRACKIO = """
 import json, sys
 from pathlib import Path

@@ -1,6 +1,7 @@
 """MLflow: a store of files, without a server. The lab's runs are one experiment, found again by a tag with the run's id."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ _ALLOW_FILES = "MLFLOW_ALLOW_FILE_STORE"
 class MLflow:
     """Numbers as metrics with step and time, the recipe's numbers as parameters."""
 
-    def __init__(self, client: Any, entities: Any) -> None:
-        self._client, self._entities = client, entities
+    def __init__(self, connect: Callable[[], Any], entities: Any) -> None:
+        self._connect, self._entities = connect, entities
+        self._client: Any = None
         self._id = ""
         self._is_finished = False
 
     def start(self, facts: Facts, *, fresh: bool) -> None:
         """The run with this tag, set going again, or a new one; with `fresh`, the older one is deleted."""
+        self._client = self._connect()
         experiment = self._experiment()
         found = self._client.search_runs([experiment], filter_string=f"tags.`{TAG}` = '{facts.id}'")
         if fresh:
@@ -67,7 +70,7 @@ def open_tracker(place: Path) -> Tracker:
         from mlflow.tracking import MlflowClient
     except ImportError as error:
         raise missing("mlflow", error) from error
-    return MLflow(MlflowClient(tracking_uri=place.resolve().as_uri()), entities)
+    return MLflow(lambda: MlflowClient(tracking_uri=place.resolve().as_uri()), entities)
 
 
 def shown_by(place: Path) -> str:
