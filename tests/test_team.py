@@ -1,6 +1,7 @@
 """Ranks that train together: each has its own rows of the same batch, and together they take the step of one process."""
 
 import multiprocessing
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faceswap_lab.models.training.pair import _batch, _draw, _shared, fresh_pair, train_pair
+from faceswap_lab.models.training.sharded import shard
+from faceswap_lab.models.training.shards import local
 from faceswap_lab.models.training.team import ALONE, WHOLE, Parallel, Share, joined, sizes_for
 from tests.test_train import CONFIG, CPU, GOLDEN, NET, people
 
@@ -47,7 +50,7 @@ def test_a_shares_batch_is_its_rows_of_the_whole_batch(supervised: bool, size: i
 def test_a_step_in_parts_is_the_step_in_one(supervised: bool, parts: int) -> None:
     one, several = (fresh_pair(NET, GOLDEN, CPU) for _ in range(2))
     whole = list(train_pair(one, people(supervised), GOLDEN))
-    steps = list(train_pair(several, people(supervised), GOLDEN, parts=parts))
+    steps = list(train_pair(several, people(supervised), GOLDEN, how=Parallel(accumulate=parts)))
     assert torch.equal(one.generator.get_state(), several.generator.get_state())
     for a, b in zip(whole, steps, strict=True):
         assert b.losses == pytest.approx(a.losses, rel=2e-4)
@@ -66,7 +69,7 @@ def test_batches_that_cannot_be_shared_equally_are_refused() -> None:
     with pytest.raises(ValueError, match="5 equal parts"):
         Parallel(accumulate=5).sizes(8, 1)
     with pytest.raises(ValueError, match="share a batch of 4"):
-        next(train_pair(fresh_pair(NET, CONFIG, CPU), people(), CONFIG, parts=3))
+        next(train_pair(fresh_pair(NET, CONFIG, CPU), people(), CONFIG, how=Parallel(accumulate=3)))
     for wrong in ({"ranks": 0}, {"accumulate": 0}, {"fewest": 0}):
         with pytest.raises(ValueError, match="at least 1"):
             Parallel(**wrong)
@@ -131,6 +134,49 @@ def test_two_ranks_take_the_steps_of_one_process(tmp_path: Path) -> None:
         assert b == pytest.approx(a, rel=2e-4)
     for name, value in alone[0].items():
         torch.testing.assert_close(first[0][name], value, atol=2e-3, rtol=0)
+
+
+def _sharded(team: Any) -> Any:
+    state = fresh_pair(NET, GOLDEN, CPU)
+    whole_bytes = sum(value.numel() for value in state.net.parameters())
+    shard(state, GOLDEN, team.size)
+    own_bytes = sum(local(value).numel() for value in state.net.parameters())
+    steps = list(train_pair(state, people(), GOLDEN, lambda: state.step >= 4, team))
+    kept = state.state_dict()
+    # Half of the steps, then from what was saved: as without the pause.
+    again = fresh_pair(NET, GOLDEN, CPU)
+    shard(again, GOLDEN, team.size)
+    again.load_state_dict(kept)
+    steps += train_pair(again, people(), GOLDEN, team=team)
+    return again.state_dict(), [step.losses for step in steps], own_bytes / whole_bytes
+
+
+@pytest.mark.slow
+def test_shards_on_two_ranks_are_the_training_of_one_process(tmp_path: Path) -> None:
+    first, second = together(_sharded, 2, tmp_path)
+    alone, losses, _ = _trained(ALONE)
+    assert first[2] == pytest.approx(0.5, abs=0.02)
+    assert first[0]["average"].keys() == second[0]["average"].keys()
+    for a, b in zip(losses, first[1], strict=True):
+        assert b == pytest.approx(a, rel=2e-4)
+    single = fresh_pair(NET, GOLDEN, CPU)
+    single.load_state_dict(first[0])
+    for name, value in alone.items():
+        torch.testing.assert_close(single.averaged.state_dict()[name], value, atol=2e-3, rtol=0)
+
+
+def _compiled(team: Any) -> Any:
+    state = fresh_pair(NET, GOLDEN, CPU)
+    return [step.losses for step in train_pair(state, people(), GOLDEN, team=team, how=Parallel(compile=True))]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
+    """In a process of its own: the checks of types in tests are not for compilers."""
+    [losses] = together(_compiled, 1, tmp_path)
+    for a, b in zip(_trained(ALONE)[1], losses, strict=True):
+        assert b == pytest.approx(a, rel=1e-3)
 
 
 @pytest.mark.slow

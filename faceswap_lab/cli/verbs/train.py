@@ -37,6 +37,8 @@ def offer(commands: Any) -> None:
     train.add_argument("--ranks", type=int, metavar="N", help="processes that train together; default: as many as workers")
     text = "parts in which each rank computes its share of a batch, one after the other: less memory"
     train.add_argument("--accumulate", type=int, default=1, metavar="N", help=text)
+    train.add_argument("--shard", action="store_true", help="each rank holds its share of the weights only (FSDP)")
+    train.add_argument("--compile", action="store_true", help="let torch compile the network")
     add_declaration(train, "the file, if one of the two is a file", uses="train")
     text = "a recipe as JSON (`runs show RUN --json` has one), or smoke, pack, pack-smoke; flags take precedence over it"
     add_recipe(train, _named, short={"train.steps": "--steps"}, text=text)
@@ -75,7 +77,7 @@ def _train(options: argparse.Namespace) -> Answer:
 
     source, target = _people(options)
     recipe = _recipe(options)
-    how = Parallel(ranks=options.ranks, accumulate=options.accumulate)
+    how = Parallel(ranks=options.ranks, accumulate=options.accumulate, shard=options.shard, compile=options.compile)
     given = {"device": options.device, "workers": options.workers, "parallel": how, "force": options.force}
     with cluster_of(options) as compute:
         return about(train(recipe, source=source, target=target, compute=compute, **given))

@@ -19,7 +19,7 @@ from faceswap_lab.errors import RunError
 from faceswap_lab.models.training.config import TrainConfig, precision_on
 from faceswap_lab.models.training.state import DIVERGED, N, TrainState
 from faceswap_lab.models.training.stopping import Stop, never
-from faceswap_lab.models.training.team import ALONE, WHOLE, Share, Team
+from faceswap_lab.models.training.team import ALONE, ONE_BY_ONE, WHOLE, Parallel, Share, Team
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,7 +69,7 @@ Losses = Callable[[N, StepContext], dict[str, Tensor]]
 
 
 def train(
-    state: TrainState[N], losses: Losses[N], config: TrainConfig, stop: Stop = never, team: Team = ALONE, parts: int = 1
+    state: TrainState[N], losses: Losses[N], config: TrainConfig, stop: Stop = never, team: Team = ALONE, how: Parallel = ONE_BY_ONE
 ) -> Iterator[Step]:
     """Trains until `config.steps`, yielding every `report_every` steps and at the end. The state is consistent at each yield.
 
@@ -77,10 +77,12 @@ def train(
     Raises RunError if it diverges. Sums stay on the device between Steps: the host synchronises only for a Step.
 
     Each rank of `team` calls this with the same state. It yields the same Steps in all, and stops at the same step in all when
-    one is asked to. With `parts` a rank's share of a batch is computed in that many parts, one after the other.
+    one is asked to. `how` says in how many parts it computes its share, and whether the network is compiled.
     """
     state.net.train()
-    work = _Work(net=team.replicated(state.net), team=team, parts=parts, precision=precision_on(state.device, config))
+    if how.compile:
+        state.net.compile()  # in place: its class, its weights and their names stay
+    work = _Work(net=team.replicated(state.net), team=team, parts=how.accumulate, precision=precision_on(state.device, config))
     sums: dict[str, Tensor] = {}
     since, clock = 0, perf_counter()
     stopping = team.any(stop())

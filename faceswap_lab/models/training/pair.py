@@ -16,7 +16,7 @@ from faceswap_lab.models.training.loop import Step, StepContext, train
 from faceswap_lab.models.training.losses import mask_loss, picture_loss
 from faceswap_lab.models.training.state import TrainState
 from faceswap_lab.models.training.stopping import Stop, never
-from faceswap_lab.models.training.team import ALONE, Share, Team
+from faceswap_lab.models.training.team import ALONE, ONE_BY_ONE, Parallel, Share, Team
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +92,15 @@ def train_pair(
     config: PairTraining,
     stop: Stop = never,
     team: Team = ALONE,
-    parts: int = 1,
+    how: Parallel = ONE_BY_ONE,
 ) -> Iterator[Step]:
     """Trains a PairNet on two people's crops, the first drawn by decoder 0: see `loop.train`.
 
-    Raises ValueError if a batch can't be shared equally by the ranks of `team` in `parts` each.
+    Raises ValueError if a batch can't be shared equally by the ranks of `team` in the parts of `how`.
     """
-    team.check_batch(config.batch, parts)
+    team.check_batch(config.batch, how.accumulate)
     people = (people[0].to(state.device), people[1].to(state.device))
-    shares = [Share(team.rank, team.size).part(part, parts) for part in range(parts)]
+    shares = [Share(team.rank, team.size).part(part, how.accumulate) for part in range(how.accumulate)]
 
     def draw(random: torch.Generator) -> list[Tensor]:
         numbers = _draw(people, config, random)
@@ -124,7 +124,7 @@ def train_pair(
             parts[f"mask_{person}"] = config.mask_weight * mask_loss(drawn[:, 3:], mask[:, :1])
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
-    return train(state, losses, config, stop, team, parts)
+    return train(state, losses, config, stop, team, how)
 
 
 def _shared(numbers: list[Tensor], people: Iterable[Portraits], share: Share) -> list[Tensor]:

@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.models.training.config import TrainConfig
+from faceswap_lab.models.training.shards import like, local, optimiser_like, whole
 
 DIVERGED = "lower the learning rate (recipe.train.learning_rate) and train again, as a new run"
 
@@ -32,7 +33,7 @@ class RunningAverage(AveragedModel):
     def update_parameters(self, model: nn.Module) -> None:
         """Moves the average towards the weights of `model`. AveragedModel's own sends its count to the device each time."""
         count = int(self.n_averaged)
-        means, values = ([value.detach() for value in net.parameters()] for net in (self.module, model))
+        means, values = ([local(value.detach()) for value in net.parameters()] for net in (self.module, model))
         torch._foreach_lerp_(means, values, 1 - min(self.decay, count / (count + 9)))
         for mean, value in zip(self.module.buffers(), model.buffers(), strict=True):
             mean.detach().copy_(value.detach())
@@ -64,7 +65,7 @@ class TrainState(Generic[N]):
         # Random numbers are drawn on the host even if pixels are on a GPU: one small generator whose state is easy to save.
         generator = torch.Generator().manual_seed(config.seed + 1)
         average = RunningAverage(net, config.ema)
-        return cls(net=net, average=average, optimiser=_optimiser(net, config, device), generator=generator)
+        return cls(net=net, average=average, optimiser=optimiser_of(net, config, device), generator=generator)
 
     @property
     def averaged(self) -> N:
@@ -77,16 +78,21 @@ class TrainState(Generic[N]):
         return next(self.net.parameters()).device
 
     def state_dict(self) -> dict[str, Any]:
-        """Only tensors and numbers, so that it can be loaded with `weights_only`."""
-        parts = {name: getattr(self, name).state_dict() for name in ("net", "average", "optimiser")}
+        """Only tensors and numbers, so that it can be loaded with `weights_only`.
+
+        Of a sharded state it is whole, and all ranks have to ask for it.
+        """
+        parts = {name: whole(getattr(self, name).state_dict()) for name in ("net", "average", "optimiser")}
         return parts | {"random": self.generator.get_state(), "step": self.step}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restores `saved`. Raises RunError if it is of another network, incomplete, or contains NaN or infinity."""
         try:
             require_finite(saved)
-            for name in ("net", "average", "optimiser"):
-                getattr(self, name).load_state_dict(saved[name])
+            for name in ("net", "average"):
+                part = getattr(self, name)
+                part.load_state_dict(like(saved[name], part.state_dict()))
+            self.optimiser.load_state_dict(optimiser_like(saved["optimiser"], self.optimiser))
             self.generator.set_state(saved["random"].cpu())
             self.step = int(saved["step"])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
@@ -116,7 +122,8 @@ def require_finite(saved: dict[str, Any]) -> None:
         )
 
 
-def _optimiser(net: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
+def optimiser_of(net: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
+    """The optimiser of a network's parameters, with no state yet."""
     matrices = [value for value in net.parameters() if value.ndim > 1]
     vectors = [value for value in net.parameters() if value.ndim <= 1]
     decay = config.weight_decay if config.decay_vectors else 0.0

@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from faceswap_lab.models.training.state import N
@@ -37,8 +38,8 @@ class Team:
         return self.rank == 0
 
     def replicated(self, net: N) -> N:
-        """The network whose backward pass averages the gradients of all ranks; the network itself in a team of one."""
-        if self.size == 1:
+        """The network whose backward pass averages the gradients of all ranks; itself in a team of one, and in shards, which do."""
+        if self.size == 1 or isinstance(net, FSDPModule):
             return net
         device = next(net.parameters()).device
         places = [device.index or 0] if device.type == "cuda" else None
@@ -47,7 +48,10 @@ class Team:
         return cast(N, wrapped)
 
     def holding_back(self, net: nn.Module) -> AbstractContextManager[Any]:
-        """While it is open gradients are summed up in this process and not exchanged: for all but the last part of a step."""
+        """While it is open gradients are summed up in this process and not exchanged: for all but the last part of a step.
+
+        In shards they are exchanged with each part: summing up whole gradients would need the memory that shards save.
+        """
         return net.no_sync() if isinstance(net, DistributedDataParallel) else nullcontext()
 
     def any(self, flag: bool) -> bool:
@@ -126,12 +130,15 @@ class Parallel:
     """How a training is computed; not what: none of this changes the result beyond the order in which numbers are added.
 
     `ranks` processes of a cluster share each batch equally; None is as many as the workers and the batch allow. Each computes its
-    share in `accumulate` parts one after the other, which need that many times less memory. `compile` lets torch compile the
-    network, which pays on GPUs and in long trainings. When a worker is gone for good, training goes on with as few as `fewest`.
+    share in `accumulate` parts one after the other, which need that many times less memory. With `shard` each rank holds its share
+    of the weights only (FSDP), for networks that don't fit on one device. `compile` lets torch compile the network, which takes
+    minutes and a C++ compiler, and pays on GPUs and in long trainings. When a worker is gone for good, training goes on with as few
+    ranks as `fewest`.
     """
 
     ranks: int | None = None
     accumulate: int = 1
+    shard: bool = False
     compile: bool = False
     fewest: int = 1
 
@@ -153,3 +160,7 @@ class Parallel:
             )
         most = self.ranks or max((size for size in allowed if size <= max(1, num_workers)), default=1)
         return [size for size in allowed if self.fewest <= size <= most] or [most]
+
+
+ONE_BY_ONE = Parallel()
+"""As a training is computed unless something else is asked for."""

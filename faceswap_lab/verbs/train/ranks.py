@@ -25,6 +25,7 @@ from faceswap_lab.models.swappers.pair_net import PairNet
 from faceswap_lab.models.training.checkpoint import read_checkpoint, write_checkpoint
 from faceswap_lab.models.training.config import precision_on
 from faceswap_lab.models.training.pair import fresh_pair, train_pair
+from faceswap_lab.models.training.sharded import shard
 from faceswap_lab.models.training.state import TrainState, require_finite
 from faceswap_lab.models.training.team import Parallel, Team, joined
 from faceswap_lab.progress import Progress
@@ -49,6 +50,9 @@ def train_rank(payload: Mapping[str, Any], member: Member) -> None:
     with joined(where) as team, devices.watched():
         people = crops.load(Path(payload["crops"]))
         state = fresh_state(recipe, payload["with_truth"], where)
+        how = Parallel(accumulate=payload["accumulate"], compile=payload["compile"], shard=payload["shard"])
+        if how.shard and team.size > 1:
+            shard(state, recipe.train, team.size)
         if payload["checkpoint"]:
             read = read_checkpoint(Path(payload["checkpoint"]), key=payload["key"], owner=payload["run"], where=where)
             state.load_state_dict(read.state)
@@ -56,7 +60,7 @@ def train_rank(payload: Mapping[str, Any], member: Member) -> None:
         leader = _Leader(state=state, folder=Path(payload["folder"]), key=payload["key"], member=member, team=team)
         leader.tell("training", step=state.step, device=devices.describe(where), ranks=team.size, precision=precision)
         kept = state.step
-        for step in train_pair(state, people, recipe.train, member.stop, team, payload["accumulate"]):
+        for step in train_pair(state, people, recipe.train, member.stop, team, how):
             leader.tell("step", **step.event())
             if step.number - kept >= recipe.checkpoint_every or state.step == recipe.train.steps:
                 leader.keep()
@@ -87,7 +91,7 @@ class _Leader:
     def keep(self) -> None:
         """A checkpoint under a name of its own, whole before anybody hears of it. RunError if the weights have diverged."""
         if not self.team.leads:
-            # All ranks have the same weights: each refuses what is not finite, so that all end alike.
+            # All ranks have the same weights: each refuses what is not finite. Shards are put together by all.
             require_finite(self.state.state_dict())
             return
         path = self.folder / f"checkpoint-{self.state.step:09d}.pt"
@@ -147,6 +151,8 @@ class GangTraining:
             "device": self.device,
             "threads": _threads(size, workers),
             "accumulate": self.parallel.accumulate,
+            "compile": self.parallel.compile,
+            "shard": self.parallel.shard,
             "crops": str(run.artifact(self.crops_name)),
             "checkpoint": str(run.artifact(self.checkpoint)) if begun else "",
             "folder": str(run.path / FOLDER),

@@ -208,7 +208,7 @@ def _loop(
         line.update(step.number, f"loss {step.losses['loss']:.4f}")
 
     def training(stop: Stop) -> Iterator[Step]:
-        return train_pair(state, people, recipe.train, stop, ALONE, parallel.accumulate)
+        return train_pair(state, people, recipe.train, stop, ALONE, parallel)
 
     with _telling(run, lambda: session.kept), stop_on_signals() as stop:
         session.run(training, report, stop)
