@@ -1,7 +1,9 @@
 """The pair's batches from shards: decoded once, the same for any number of ranks and after a resume."""
 
+import multiprocessing
 import pickle
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +109,21 @@ def test_a_worker_gets_the_names_and_not_the_pictures(crops: CropShards) -> None
     assert len(told) < 4000
     there = pickle.loads(told).crops
     np.testing.assert_array_equal(there.stacks(0)["images"], crops.stacks(0)["images"])
+
+
+def decoded(crops: CropShards, shard: int) -> int:
+    return crops.decode(shard)
+
+
+@pytest.mark.slow
+def test_workers_decode_into_one_cache(crops: CropShards) -> None:
+    """Two processes, each asked for each shard: all of it is there afterwards, once, and whole."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        assert list(pool.map(decoded, [crops] * 4, [0, 0, 1, 1])) == [4] * 4
+    files = [path for path in (crops.cache.folder / "entries").rglob("*") if path.is_file()]
+    assert len(files) == 2
+    np.testing.assert_array_equal(crops.stacks(0)["images"][0], crop_of(next(crops.source.samples(crops.cache)), 32)["images"])
 
 
 def test_samples_without_maps_or_stills_are_refused(source: ShardSource) -> None:

@@ -191,6 +191,19 @@ def test_the_command_exports_to_a_store(run: ShardRun, capsys: pytest.CaptureFix
     assert len(lab.shards(address)) == 2
 
 
+def test_the_command_refuses_credentials_before_it_renders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path / "lab"))
+    for address in (f"s3://AKIA:{SECRET}@bucket/x", f"s3://bucket/x?X-Amz-Signature={SECRET}"):
+        with pytest.raises(SystemExit, match="2"):
+            command_line.main(["render", "--actors", "7:9", "-o", address])
+        shown = capsys.readouterr()
+        assert "leave them to the environment" in shown.err or "the environment signs" in shown.err
+        assert SECRET not in shown.err + shown.out
+    assert not (tmp_path / "lab" / "runs").exists()
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------------
 
 

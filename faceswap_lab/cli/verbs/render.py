@@ -8,6 +8,7 @@ from faceswap_lab.cli.answers import Answer
 from faceswap_lab.cli.arguments import about, add_command, cluster_of
 from faceswap_lab.cli.parsing import ArgumentValueError
 from faceswap_lab.cli.recipe_flags import PREFIX, add_recipe, changes, recipe_of
+from faceswap_lab.storage.address import address_of
 
 if TYPE_CHECKING:
     from faceswap_lab.verbs.recipes import RenderRecipe
@@ -36,10 +37,20 @@ def offer(commands: Any) -> None:
     render.add_argument(
         "--output",
         "-o",
+        type=_destination,
         metavar="FOLDER",
         help="export the shards to this folder, or to a store (s3://BUCKET/FOLDER); default: they stay in the run",
     )
     add_recipe(render, _class, short={"num_views": "--views"})
+
+
+def _destination(text: str) -> str:
+    """A folder or a store's address, checked before hours of rendering; what is wrong is said without repeating it."""
+    try:
+        address_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _class(_: str | None) -> object:
