@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
+from faceswap_lab.faces.patches.packing import packed, unpacked
+from faceswap_lab.faces.patches.patch import lay, patches_of
 from faceswap_lab.models.protocols import Crops, Swapped
 from faceswap_lab.models.stream.colour_match import Colour, to_lab
 from faceswap_lab.models.stream.device_canvas import DeviceCanvas
@@ -208,3 +210,23 @@ def test_cut_and_paste_do_not_wait_for_the_device() -> None:
     host.paste(crops, host.match(crops, answer(3, True), "reinhard"))
     for one, other in zip(canvas.frames(), host.frames(), strict=True):
         assert np.abs(one.image.astype(int) - other.image).max() <= 1
+
+
+@pytest.mark.parametrize("canvas_of", [HostCanvas, lambda frames: DeviceCanvas(frames, CPU), "owned"])
+@pytest.mark.parametrize("mask", [True, False])
+@settings(max_examples=10, deadline=None)
+@given(places=st.lists(st.tuples(st.integers(-20, 280), st.integers(-20, 220), st.integers(20, 150)), min_size=1, max_size=4))
+def test_patches_compose_what_either_back_end_pastes(canvas_of: Any, mask: bool, places: list[tuple[int, int, int]]) -> None:
+    """Also where faces overlap, or lie over the picture's edge, and where the frames themselves are pasted into."""
+    given = frames_of(2)
+    frames = [replace(frame, image=frame.image.copy()) for frame in given] if canvas_of == "owned" else given
+    canvas = HostCanvas(frames, owned=True) if canvas_of == "owned" else canvas_of(frames)
+    faces = Faces.concat([face_at(10, x, y, side, 0.1 * side) for x, y, side in places])
+    crops = canvas.cut(faces, template="face", size=SIZE)
+    canvas.paste(crops, answer(len(faces), mask))
+    for frame, regions, before in zip(canvas.frames(), canvas.regions(), given, strict=True):
+        composed = before.image.copy()
+        for patch in unpacked(b"".join(map(packed, patches_of(frame.image, regions)))):
+            lay(composed, patch)
+        np.testing.assert_array_equal(composed, frame.image)
+    assert not regions, "nothing was pasted into the second frame"

@@ -25,7 +25,9 @@ from faceswap_lab.verbs.swap.result import RESULT
 
 def part(first: int, stop: int) -> Part:
     count = stop - first
-    return Part(name=parts.name_of(first), first=first, times_s=(0.0,) * count, num_faces=(1,) * count, num_left=(0,) * count)
+    return Part(
+        name=parts.name_of(first, ".mkv"), first=first, times_s=(0.0,) * count, num_faces=(1,) * count, num_left=(0,) * count
+    )
 
 
 @given(
@@ -66,7 +68,7 @@ def test_parts_are_kept_with_gaps_between_them(tmp_path: Path) -> None:
 def test_a_part_that_is_gone_is_made_again_in_other_lengths(tmp_path: Path) -> None:
     with Run.start(tmp_path, "note", "{}", {}) as run:
         written(run, part(0, 12), part(12, 24))
-        (run.path / "artifacts" / parts.name_of(0)).unlink()
+        (run.path / "artifacts" / parts.name_of(0, ".mkv")).unlink()
         assert missing(kept(run), 24, part_frames=8) == [range(8), range(8, 12)]
         written(run, part(0, 8), part(8, 12))
         assert spans(recorded(run)) == spans(kept(run)) == [(0, 8), (8, 12), (12, 24)]
@@ -102,7 +104,7 @@ def work(codes: Any) -> Work:
 @pytest.mark.parametrize("frames", [range(1, 4), range(0, 8, 2), range(4, 4)])
 def test_a_part_begins_with_a_batch(frames: range, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="begins with a batch"):
-        make_part(tmp_path / "part.mkv", work(codes=None), Form(fps=25, size=(128, 128), mark={}), frames)
+        make_part(tmp_path / "part.mkv", work(codes=None), Form(result=RESULT, fps=25, size=(128, 128), mark={}), frames)
 
 
 @pytest.mark.slow
@@ -139,7 +141,7 @@ def test_a_part_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         yield from list(frames)[:3]
         raise RuntimeError("the lamp went out")
 
-    made, form = work(codes_of(Actor(7))), Form(fps=25, size=(128, 128), mark={})
+    made, form = work(codes_of(Actor(7))), Form(result=RESULT, fps=25, size=(128, 128), mark={})
     frames = made.stream(range(4), {})
     monkeypatch.setattr(parts, "swap_frames", failing)
     with pytest.raises(RuntimeError, match="lamp"):

@@ -26,6 +26,7 @@ from faceswap_lab.verbs.evaluate.evaluate import PER_FRAME, evaluate
 from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap import parts
 from faceswap_lab.verbs.swap import swap as swapping
+from faceswap_lab.verbs.swap.result import RESULT
 from tests.media import open_clip
 
 noise = np.random.default_rng(4)
@@ -149,7 +150,7 @@ def test_a_stopped_swap_keeps_its_batches_and_goes_on(error: BaseException, root
     assert {k: v for k, v in resumed.summary.items() if k not in told} == {
         k: v for k, v in unbroken.summary.items() if k not in told
     }
-    assert list(resumed.artifacts()) == list(unbroken.artifacts()) == [swapping.RESULT], "the parts' space is given back"
+    assert list(resumed.artifacts()) == list(unbroken.artifacts()) == [RESULT], "the parts' space is given back"
 
 
 @pytest.mark.weights
@@ -203,6 +204,7 @@ import sys, time
 from pathlib import Path
 from faceswap_lab.actors.cast import Take
 from faceswap_lab.verbs.swap import swap as swapping
+from faceswap_lab.verbs.swap.result import RESULT
 frames = Take.frames
 def held(self, *where):
     for frame in frames(self, *where):

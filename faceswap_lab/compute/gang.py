@@ -29,7 +29,7 @@ _HEAR_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What the ranks do: the function `entry` ("module:function") of this package, with the payload that `payload(size)` gives for
+    """What the ranks do: the function `entry` ("MODULE:FUNCTION"), with the payload that `payload(size)` gives for
     each attempt, plain data. `logs` is a folder that all workers see, for what the ranks print."""
 
     entry: str
@@ -58,6 +58,7 @@ class Gang:
         self.sizes = sorted(sizes, reverse=True)
         self._messages: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
         self._heard: dict[int, int] = {}
+        self._early: dict[tuple[int, int], Mapping[str, Any]] = {}
         self._failed: Mapping[str, Any] | None = None
         self._fruitless = 0
         self._number = 0
@@ -129,7 +130,8 @@ class Gang:
     def _attempt(self, workers: Sequence[str], stop: Callable[[], bool]) -> list[RankEnd]:
         """Start a rank on each of the workers, and wait until all have ended, in whichever way."""
         self._number += 1
-        self._heard = {}
+        self._heard, self._early = {}, {}
+        self._messages = SimpleQueue()
         name = f"gang-{uuid4().hex[:12]}"
         client = self.cluster.client
         client.subscribe_topic(name, self._queue)
@@ -185,7 +187,7 @@ class Gang:
             # Released at once: Dask computes results again whose worker goes away while somebody holds them.
             with suppress(Exception):
                 self.cluster.client.cancel(list(futures))
-        self._hear_all(ends.values())
+        self._hear_all(ends)
         return [ends.get(rank, RankEnd(rank=rank, how="died")) for rank in range(len(futures))]
 
     def _word(self, ends: Mapping[int, RankEnd], stop: Callable[[], bool]) -> str:
@@ -216,25 +218,38 @@ class Gang:
         self._messages.put(event[1])
 
     def _drain(self) -> None:
+        """Hear what has come, of each rank in the order in which it spoke: Dask handles each message in a task of its own."""
         with suppress(Empty):
             while True:
                 told = self._messages.get_nowait()
-                self._heard[told["rank"]] = self._heard.get(told["rank"], 0) + 1
-                if told["kind"] == "failed":
-                    self._failed = told
-                    continue
-                if told["kind"] == "checkpoint":
-                    self._fruitless = 0
-                self.hear(told)
+                self._early[told["rank"], told["number"]] = told
+        for rank in {rank for rank, _ in self._early}:
+            while told := self._early.pop((rank, self._heard.get(rank, 0) + 1), {}):
+                self._heard[rank] = told["number"]
+                self._take(told)
 
-    def _hear_all(self, ends: Any) -> None:
-        """Wait for messages that are still on their way from ranks that have ended."""
+    def _take(self, told: Mapping[str, Any]) -> None:
+        if told["kind"] == "failed":
+            self._failed = told
+            return
+        if told["kind"] == "checkpoint":
+            self._fruitless = 0
+        self.hear(told)
+
+    def _hear_all(self, ends: dict[int, RankEnd]) -> None:
+        """Wait for messages that are still on their way from ranks that have ended.
+
+        A rank whose words were lost is as good as dead: among them may be that of its last checkpoint.
+        """
         limit = time.monotonic() + _HEAR_S
-        while time.monotonic() < limit:
-            self._drain()
-            if all(self._heard.get(end.rank, 0) >= end.said for end in ends):
+        while missed := [end for end in ends.values() if self._heard.get(end.rank, 0) < end.said]:
+            if time.monotonic() > limit:
+                for end in missed:
+                    lost = f"{end.said - self._heard.get(end.rank, 0)} of its {end.said} messages were lost"
+                    ends[end.rank] = RankEnd(rank=end.rank, how="died", status=end.status, tail=lost)
                 return
             time.sleep(_LOOK_S)
+            self._drain()
 
     # --- after an attempt -------------------------------------------------------------------------------------------------
 

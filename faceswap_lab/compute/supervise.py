@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -106,6 +107,8 @@ class _Watch:
                 process.kill()
             status = process.wait()
             reader.join()
+            for pipe in (process.stdin, process.stdout):
+                _close(pipe)
         how = how or {0: "done", REFUSED: "refused"}.get(status, "died")
         return RankEnd(rank=self.job.rank, how=how, said=self.said, status=status, tail=_tail(Path(self.job.log)))
 
@@ -136,11 +139,9 @@ class _Watch:
 
     def _say(self, process: "subprocess.Popen[bytes]", line: str) -> None:
         assert process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # it has ended, which is noticed elsewhere
             process.stdin.write(line.encode() + b"\n")
             process.stdin.flush()
-        except (BrokenPipeError, OSError):
-            return  # it has ended, which is noticed elsewhere
 
     def _pass_on(self, lines: IO[bytes], log: IO[bytes]) -> None:
         for line in lines:
@@ -151,6 +152,12 @@ class _Watch:
                 continue
             self.said += 1
             self.worker.log_event(self.job.gang, {**told, "rank": self.job.rank, "number": self.said})
+
+
+def _close(pipe: IO[bytes] | None) -> None:
+    assert pipe is not None
+    with suppress(BrokenPipeError):  # words that the rank did not live to read
+        pipe.close()
 
 
 def _tail(log: Path) -> str:

@@ -61,7 +61,7 @@ def paste_into(
     if not (mask.min() >= 0 and mask.max() <= 1):
         raise ValueError(f"a mask must be within 0..1, got {mask.min()}..{mask.max()}")
     levels = _levels(patch)
-    region = _region(image.shape[:2], mask, frame_to_crop)
+    region = region_of(image.shape[:2], mask, frame_to_crop)
     if region is None:
         return
     rows, columns = region
@@ -129,7 +129,7 @@ def composite(
     cv2.convertScaleAbs(change, dst=background)
 
 
-def _region(
+def region_of(
     shape: tuple[int, ...], mask: Float32[np.ndarray, "s s"], frame_to_crop: Float[np.ndarray, "2 3"]
 ) -> tuple[slice, slice] | None:
     """Rows and columns of the frame that the mask's support can reach, or None if it is empty or outside."""

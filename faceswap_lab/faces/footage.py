@@ -14,6 +14,8 @@ from typing import Literal, Protocol, runtime_checkable
 from faceswap_lab.errors import ConsentError, MediaError
 from faceswap_lab.faces.decode import Index, Reader, read_index
 from faceswap_lab.faces.frame import HEAD_BYTES, Frame, read_still, still_format
+from faceswap_lab.faces.patches.composed import Composed
+from faceswap_lab.faces.patches.store import PatchFile, is_patches
 from faceswap_lab.faces.scratch import read_only
 from faceswap_lab.seals import is_sealed
 
@@ -25,8 +27,9 @@ class Grant:
     """Permission to read one file, issued by `trust.admit.admit`, or by a run for its own output (basis "derived").
 
     `subject` is the depicted person, `uses` what the manifest entry permits (see `trust.consent.manifest`), `entry` names the
-    manifest and its row, `parents` are the digests or origins of a derived file's inputs. `seal` shows that the lab at `lab` issued
-    it (see `seals`): a grant written down by hand has none, and opens nothing.
+    manifest and its row, `parents` are the digests or origins of a derived file's inputs. `under` is what the patches of a swap are
+    laid on, without which its file shows nothing. `seal` shows that the lab at `lab` issued it (see `seals`): a grant written down
+    by hand has none, and opens nothing.
     """
 
     path: Path
@@ -37,14 +40,17 @@ class Grant:
     uses: frozenset[str] = frozenset()
     entry: str = ""
     parents: tuple[str, ...] = ()
+    under: "Under | None" = None
     lab: Path = Path()
     seal: str = ""
 
     @property
     def text(self) -> str:
         """What the seal covers: every field but itself and the lab's place, as canonical JSON."""
-        fields = {each.name: getattr(self, each.name) for each in dataclass_fields(self) if each.name not in ("lab", "seal")}
+        unsaid = ("lab", "seal", "under")
+        fields = {each.name: getattr(self, each.name) for each in dataclass_fields(self) if each.name not in unsaid}
         plain = fields | {"path": str(self.path), "uses": sorted(self.uses), "parents": list(self.parents)}
+        plain |= {} if self.under is None else {"under": [self.under.grant.text, self.under.start, self.under.stop]}
         return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
     def require_issued(self, root: Path | None = None) -> None:
@@ -56,6 +62,15 @@ class Grant:
                 got="one without that lab's seal",
                 remedy="admit the file in this lab (lab.admit) and pass the Clip that it returns; for a result, Run.footage()",
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Under:
+    """Frames `start` to `stop` of a granted file: those that a swap was made of. `stop` None: to its end."""
+
+    grant: Grant
+    start: int = 0
+    stop: int | None = None
 
 
 @runtime_checkable
@@ -101,7 +116,7 @@ def digest(path: Path) -> str:
 
 
 class Clip:
-    """Footage from one file, a video or a still, read under a Grant.
+    """Footage from one file, read under a Grant: a video, a still, or a swap's patches, which are laid on its target's frames.
 
     The constructor reads nothing. Before any of the file is read, the grant must be one that a lab issued, and the file's sha256 is
     compared with the grant's, and again if its size or timestamps change later. Frames are upright 8-bit RGB; `frames` holds one at
@@ -117,6 +132,7 @@ class Clip:
         self._index: Index | None = None
         self._still: Frame | None = None
         self._reader: Reader | None = None
+        self._composed: Composed | None = None
 
     @property
     def path(self) -> Path:
@@ -185,6 +201,8 @@ class Clip:
             self._verify()
             if self._still is not None:
                 return self._still
+            if self._composed is not None:
+                return self._composed.read(number)
             if self._reader is None:
                 self._reader = Reader(self.path, self._opened(), self.origin)
             return self._reader.read(number)
@@ -202,6 +220,9 @@ class Clip:
         if self._still is not None:
             yield from [self._still][start:stop]
             return
+        if self._composed is not None:
+            yield from self._composed.frames(start, stop)
+            return
         # A separate reader, because several iterations may run concurrently.
         reader = Reader(self.path, self._opened(), self.origin)
         try:
@@ -216,6 +237,8 @@ class Clip:
             if self._reader is not None:
                 self._reader.close()
                 self._reader = None
+            if self._composed is not None:
+                self._composed.close()
 
     def _opened(self) -> Index:
         with self._lock:
@@ -226,9 +249,25 @@ class Clip:
                 if still_format(head):
                     self._still = Frame(image=read_only(read_still(self.path)), origin=self.origin)
                     self._index = Index.of_still(self._still.size)
+                elif is_patches(head):
+                    self._composed = self._laid_on()
+                    self._index = _index_of(self._composed.file)
                 else:
                     self._index = read_index(self.path)
             return self._index
+
+    def _laid_on(self) -> Composed:
+        """The frames of a file of patches. MediaError if the grant doesn't say on what they are laid, or if that is shorter."""
+        file, under = PatchFile(self.path), self.grant.under
+        if under is None:
+            got, remedy = f"{self.path.name}, the patches of a swap, without its target", "open the run: Run.open(…).footage()"
+            raise MediaError(expected="a picture or a video", got=got, remedy=remedy)
+        whole = Clip(under.grant)
+        target = whole if (under.start, under.stop) == (0, None) else whole.cut(under.start, under.stop)
+        if len(target) < len(file):
+            got = f"{len(target)} in {target.path.name}"
+            raise MediaError(expected=f"the {len(file)} frames of {self.path.name}'s target", got=got, remedy="restore the file")
+        return Composed(file, target, self.origin)
 
     def _verify(self) -> None:
         """Raises ConsentError unless the file is still the one that was admitted. Hashes it only if its metadata changed."""
@@ -265,6 +304,14 @@ class Clip:
             lines.append("not opened yet")
         picture = self._still._repr_html_() if self._still is not None else ""
         return f"<div>{picture}{'<br>'.join(escape(line) for line in lines)}</div>"
+
+
+def _index_of(file: PatchFile) -> Index:
+    """The index of composed frames. One frame by itself has the rate that it was written with."""
+    times_s = file.times_s
+    fps = (len(times_s) - 1) / times_s[-1] if len(times_s) > 1 else file.fps
+    numbers = tuple(range(len(times_s)))
+    return Index(pts=numbers, times_s=times_s, keyframes=numbers, fps=fps, size=file.size, has_audio=False)
 
 
 class Excerpt:
@@ -333,6 +380,10 @@ class Excerpt:
         if not 0 <= start < end <= len(self):
             raise ValueError(f"this excerpt has the frames 0 to {len(self)}, got {start} to {end}")
         return Excerpt(self.clip, self.start + start, self.start + end)
+
+    def close(self) -> None:
+        """Closes the full clip's file; the next read reopens it."""
+        self.clip.close()
 
     def __len__(self) -> int:
         return self.stop - self.start

@@ -34,6 +34,8 @@ from faceswap_lab.faces.frame import (
     still_format,
     written_whole,
 )
+from faceswap_lab.faces.patches import store as patches
+from faceswap_lab.faces.patches.store import is_patches
 from faceswap_lab.faces.sound.tracks import Sound, Track, open_tracks
 
 _CONTAINER_KEYS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration"})
@@ -114,11 +116,13 @@ def _writing(path: Path, size: tuple[int, int]) -> Iterator[None]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Metadata that `encode` or `write_still` stored, or another program's tags. MediaError if it cannot be read."""
+    """Metadata that this lab's writers of clips, stills and patches stored, or other tags. MediaError if it cannot be read."""
     with path.open("rb") as file:
         head = file.read(stills.HEAD_BYTES)
     if still_format(head):
         return stills.read_metadata(path)
+    if is_patches(head):
+        return patches.read_metadata(path)
     with opened(path) as container:
         found = {str(key): str(value) for key, value in container.metadata.items()}
     # Containers change the case of keys or drop unknown ones; the comment contains all of ours.

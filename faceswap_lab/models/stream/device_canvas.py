@@ -18,6 +18,7 @@ from faceswap_lab.faces import align
 from faceswap_lab.faces.blend import SHRINKS
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
+from faceswap_lab.faces.patches.patch import Region, Touched
 from faceswap_lab.models.protocols import Crops, Swapped
 from faceswap_lab.models.stream import colour_match as colours
 from faceswap_lab.models.stream.colour_match import Colour
@@ -52,7 +53,7 @@ class DeviceCanvas:
         self._device = device
         self._pixels = self._sent(np.stack([frame.image for frame in self._given]))
         self._unpasted = self._pixels.clone() if cut_after_paste else self._pixels
-        self._changed: set[int] = set()
+        self._changed: dict[int, list[Box]] = {}
         self._download: Download | None = None
         self._is_bad = torch.zeros((), dtype=torch.bool, device=device)
 
@@ -126,6 +127,14 @@ class DeviceCanvas:
         for place, frame in enumerate(self._given):
             yield replace(frame, image=changed[place].copy()) if place in changed else frame
 
+    def regions(self) -> Iterator[tuple[Region, ...]]:
+        """For each frame the regions outside which it is as it was given."""
+        for place, frame in enumerate(self._given):
+            touched = Touched()
+            for box in self._changed.get(place, ()):
+                touched.add(frame.image, slice(box.top, box.top + box.height), slice(box.left, box.left + box.width))
+            yield touched.regions()
+
     # --- cutting --------------------------------------------------------------------------------------------------------------
 
     def _crops(
@@ -197,7 +206,7 @@ class DeviceCanvas:
         part = self._pixels[place, box.top : box.top + box.height, box.left : box.left + box.width]
         under = part.permute(2, 0, 1).float()
         part.copy_((under + alpha * (foreground - under)).round().to(torch.uint8).permute(1, 2, 0))
-        self._changed.add(place)
+        self._changed.setdefault(place, []).append(box)
         self._download = None
 
     # --- places ---------------------------------------------------------------------------------------------------------------

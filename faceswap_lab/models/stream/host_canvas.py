@@ -12,6 +12,7 @@ from jaxtyping import Float32, UInt8
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.faces.patches.patch import Region, Touched
 from faceswap_lab.faces.scratch import read_only
 from faceswap_lab.models.protocols import Crops, Swapped
 from faceswap_lab.models.stream.colour_match import EMPTY, Colour, seen_part
@@ -29,6 +30,7 @@ class HostCanvas:
     def __init__(self, frames: Sequence[Frame], *, owned: bool = False) -> None:
         self._given, self._frames = list(frames), list(frames)
         self._place = {frame.index: place for place, frame in enumerate(self._frames)}
+        self._touched = [Touched() for _ in self._frames]
         self._owned = {place for place, frame in enumerate(self._frames) if owned and frame.image.flags.writeable}
 
     def cut(self, faces: Faces, *, template: str, size: int) -> Crops:
@@ -75,7 +77,11 @@ class HostCanvas:
         """Blends each swapped crop into its frame by its mask, feathered at the crop's border. ValueError for NaN."""
         levels = _levels(swapped)
         for i, mask in enumerate(_masks(swapped, levels.shape[1])):
-            blend.paste_into(self._own_image(int(crops.frame_index[i])), levels[i], mask, crops.frame_to_crop[i])
+            index = int(crops.frame_index[i])
+            image, matrix = self._own_image(index), crops.frame_to_crop[i]
+            if (region := blend.region_of(image.shape[:2], mask, matrix)) is not None:
+                self._touched[self._place[index]].add(image, *region)
+                blend.paste_into(image, levels[i], mask, matrix)
 
     def _own_image(self, index: int) -> Image:
         place = self._place[index]
@@ -88,6 +94,10 @@ class HostCanvas:
     def frames(self) -> Iterator[Frame]:
         """The current frames, in order."""
         yield from self._frames
+
+    def regions(self) -> Iterator[tuple[Region, ...]]:
+        """For each frame the regions outside which it is as it was given."""
+        return (touched.regions() for touched in self._touched)
 
 
 def _masks(swapped: Swapped, size: int) -> Iterator[Float32[np.ndarray, "s s"]]:

@@ -17,6 +17,7 @@ from faceswap_lab.faces.corrections import Corrected, Corrections
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
 from faceswap_lab.faces.frame import Frame
+from faceswap_lab.faces.patches.patch import Region
 from faceswap_lab.faces.track import follow
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines import search
@@ -30,7 +31,9 @@ from faceswap_lab.models.stream.stages import Stage, overlapped
 
 T = TypeVar("T")
 
-_BATCHES_UNDER_WAY = 4
+UNDER_WAY = 4
+"""Batches in the stages at the same time."""
+
 # More faces than this in a batch are swapped and pasted in parts: a crowd's crops would fill the memory.
 _FACES_AT_ONCE = 64
 _LEAST_SEARCH = 160
@@ -80,12 +83,14 @@ class StreamConfig:
 class SwappedFrame:
     """A finished frame, the faces replaced in it (none: the frame is unchanged), and the number of others found and left.
 
-    `followed` is the person whose face it is, once one has been chosen out of the faces that there are.
+    `regions` are those outside which the frame is the footage's to the bit, with its pixels in them. `followed` is the person whose
+    face it is, once one has been chosen out of the faces that there are.
     """
 
     frame: Frame
     faces: Faces
     num_left: int
+    regions: tuple[Region, ...] = ()
     followed: Followed | None = None
 
 
@@ -119,9 +124,11 @@ def swap_frames(
     start: int = 0,
     stop: int | None = None,
     spent: dict[str, float] | None = None,
+    under_way: int = UNDER_WAY,
 ) -> Generator[SwappedFrame, None, None]:
     """The frames `start` to `stop` of `footage` in order, the selected faces replaced by source 0 of `codes`.
 
+    At most `under_way` batches are in the stages at the same time; with one, no two stages work at once.
     `start` must be a multiple of `config.batch_size` for results equal to an uninterrupted stream. The stages' busy seconds are
     added to `spent`: read, find, swap, colour (if matched), paste. An error in any of them, or an interrupt, stops all and is
     re-raised unchanged after the preceding frames; closing the iterator stops them too.
@@ -143,11 +150,11 @@ def swap_frames(
         *colour,
         Stage(name="paste", work=painter.paste),
     ]
-    for batch in overlapped(source, stages, under_way=_BATCHES_UNDER_WAY, spent=spent):
+    for batch in overlapped(source, stages, under_way=under_way, spent=spent):
         with devices.watched():
-            frames = list(batch.canvas.frames())
-        for frame, (own, num_left) in zip(frames, batch.found, strict=True):
-            yield SwappedFrame(frame=frame, faces=own, num_left=num_left, followed=batch.followed)
+            frames, regions = list(batch.canvas.frames()), list(batch.canvas.regions())
+        for frame, touched, (own, num_left) in zip(frames, regions, batch.found, strict=True):
+            yield SwappedFrame(frame=frame, faces=own, num_left=num_left, regions=touched, followed=batch.followed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,7 +1,7 @@
 """The ranks that train one network together, each on its own share of every batch; `ALONE` is a training in one process.
 
 Every rank draws the random numbers of the whole batch, from the same generator, and takes its rows: the data of a step depend on
-seed and step alone, not on how many ranks there are. DistributedDataParallel averages the gradients: with shares of equal size a step
+seed and step alone, not on how many ranks there are. DistributedDataParallel averages gradients: with shares of equal size a step
 is that of one process, up to the order in which floating-point numbers are added.
 """
 
@@ -110,7 +110,7 @@ class Share:
 
     def rows(self, length: int) -> Tensor:
         """The numbers of this share's rows of a batch of `length`."""
-        return torch.arange(self.index, length, self.count)
+        return torch.arange(length)[self.index :: self.count]
 
     def part(self, index: int, count: int) -> "Share":
         """Part `index` of `count` of this share."""

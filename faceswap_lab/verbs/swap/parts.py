@@ -1,7 +1,8 @@
 """Writing a long result in parts, so that finished work survives interruptions.
 
-A part is an artifact of some hundred losslessly encoded, independent frames, so that the joined file is bit-identical to that of an
-uninterrupted run. A killed run loses its current part; one that is interrupted or fails keeps all batches finished before.
+A part is an artifact of some hundred frames, each coded by itself and without loss, so that the joined file is that of an
+uninterrupted run. A killed run loses its current part; one that is interrupted or fails keeps all batches finished before. Parts
+are independent: they can be made in any order, and by several processes.
 """
 
 import shutil
@@ -19,22 +20,30 @@ import torch
 
 from faceswap_lab.faces import video
 from faceswap_lab.faces.corrections import Corrections
-from faceswap_lab.faces.footage import Footage
-from faceswap_lab.faces.frame import Frame, remove_leftovers
+from faceswap_lab.faces.footage import Clip, Excerpt, Footage
+from faceswap_lab.faces.frame import remove_leftovers
 from faceswap_lab.faces.join import join
+from faceswap_lab.faces.patches.store import join_patches, write_patches
 from faceswap_lab.models.protocols import AnySwapper, Engine
 from faceswap_lab.models.stream.followed import Followed
-from faceswap_lab.models.stream.swap_frames import StreamConfig, SwappedFrame, swap_frames
+from faceswap_lab.models.stream.swap_frames import UNDER_WAY, StreamConfig, SwappedFrame, swap_frames
 from faceswap_lab.models.stream.swap_frames import batches as as_batches
+from faceswap_lab.models.training.stopping import Stop, never, until
 from faceswap_lab.runs.run import Run
+from faceswap_lab.verbs.swap.result import PATCHES, RESULT
 
 FOLDER = "parts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """What all parts of a run are written with: frames a second, (height, width), and the mark as metadata."""
+    """What all parts of a run are written with: the result's name, frames a second, (height, width), and the mark as metadata.
 
+    Of a file's frames the run keeps what the swap changed, as patches: small, soon written, and no picture of anybody. An actor's
+    take is kept as whole frames: it shows nobody, and to compose it would be to render it again, seconds a frame. So is a faceset.
+    """
+
+    result: str
     fps: float
     size: tuple[int, int]
     mark: Mapping[str, str]
@@ -42,12 +51,36 @@ class Form:
     @classmethod
     def of(cls, target: Footage, mark: Mapping[str, str]) -> "Form":
         """The form of a swap of `target`."""
-        return cls(fps=target.fps or 1.0, size=target.size, mark=dict(mark))
+        result = PATCHES if isinstance(target, Clip | Excerpt) else RESULT
+        return cls(result=result, fps=target.fps or 1.0, size=target.size, mark=dict(mark))
+
+    @property
+    def suffix(self) -> str:
+        """That of the parts' names and the result's."""
+        return Path(self.result).suffix
+
+    def write(self, path: Path, frames: Iterator[SwappedFrame]) -> None:
+        """One part's file."""
+        if self.result == PATCHES:
+            kept = ((each.frame, each.regions) for each in frames)
+            write_patches(path, kept, fps=self.fps, size=self.size, metadata=self.mark)
+        else:
+            video.encode(path, (each.frame for each in frames), fps=self.fps, size=self.size, metadata=self.mark, lossless=True)
+
+    def join(self, path: Path, parts: Sequence[Path], times_s: Sequence[float]) -> None:
+        """The result's file, of all parts, without coding anything again."""
+        if self.result == PATCHES:
+            join_patches(path, parts, metadata=self.mark)
+        else:
+            join(path, parts, times_s, metadata=self.mark)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Work:
-    """All that a swap's frames depend on but their numbers: the opened networks, the source's codes, the settings."""
+    """All that a swap's frames depend on but their numbers: the opened networks, the source's codes, the settings.
+
+    `under_way` is as in `swap_frames`; `stop` is asked before each frame.
+    """
 
     target: Footage
     engine: Engine
@@ -56,11 +89,14 @@ class Work:
     config: StreamConfig
     device: torch.device
     corrections: Corrections
+    under_way: int = UNDER_WAY
+    stop: Stop = never
 
     def stream(self, frames: range, spent: dict[str, float]) -> Generator[SwappedFrame, None, None]:
-        """These frames, swapped; busy seconds by stage are added to `spent`."""
-        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "target"}
-        return swap_frames(self.target, **given, start=frames.start, stop=frames.stop, spent=spent)
+        """These frames, swapped; busy seconds by stage are added to `spent`. KeyboardInterrupt once `stop()` is true."""
+        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("target", "stop")}
+        with closing(swap_frames(self.target, **given, start=frames.start, stop=frames.stop, spent=spent)) as swapped:
+            yield from until(self.stop, swapped)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +119,9 @@ class Part:
         return self.first + len(self.times_s)
 
 
-def name_of(first: int) -> str:
+def name_of(first: int, suffix: str) -> str:
     """The artifact's name of the part that begins with frame `first`."""
-    return f"{FOLDER}/{first:07d}.mkv"
+    return f"{FOLDER}/{first:07d}{suffix}"
 
 
 def noted(run: Run) -> list[Part]:
@@ -152,7 +188,7 @@ def write_part(
     opening = next(batches, None)
     if opening is None:
         return None
-    name = name_of(first)
+    name = name_of(first, form.suffix)
     with run.write(name) as path:
         remove_leftovers(path)
         part, failure = _encoded(path, chain([opening], batches), form, first=first, num_frames=num_frames, spent=spent)
@@ -182,7 +218,7 @@ def adopt(run: Run, part: Part, path: Path) -> None:
 
 
 def make_part(path: Path, work: Work, form: Form, frames: range, *, spent: dict[str, float] | None = None) -> Part:
-    """Swap these frames of a run, write them to `path` (a name ending in .mkv), and return what is in it, for `adopt`.
+    """Swap these frames of a run, write them to `path` (a name that ends in `form.suffix`), and return what is in it, for `adopt`.
 
     The file depends on nothing but the frames' numbers, wherever and in whatever order parts are made. They must begin with a batch
     (ValueError otherwise). Errors are those of the stream and of the encoder; none leaves anything at `path`.
@@ -221,17 +257,21 @@ def _encoded(
         failure = error
     times_s, num_faces, num_left = zip(*encoder.finish(), strict=True)
     part = Part(
-        name=name_of(first), first=first, times_s=times_s, num_faces=num_faces, num_left=num_left, followed=encoder.followed
+        name=name_of(first, form.suffix),
+        first=first,
+        times_s=times_s,
+        num_faces=num_faces,
+        num_left=num_left,
+        followed=encoder.followed,
     )
     return part, failure
 
 
-def join_parts(run: Run, result: str, parts: Sequence[Part], *, mark: Mapping[str, str]) -> None:
-    """Join all parts into the artifact `result`, with its `mark` as metadata, without re-encoding."""
-    with run.write(result) as path:
+def join_parts(run: Run, parts: Sequence[Part], form: Form) -> None:
+    """Join all parts into the result, without coding anything again."""
+    with run.write(form.result) as path:
         remove_leftovers(path)
-        times_s = [time_s for part in parts for time_s in part.times_s]
-        join(path, [run.artifact(part.name) for part in parts], times_s, metadata=mark)
+        form.join(path, [run.artifact(part.name) for part in parts], [time_s for part in parts for time_s in part.times_s])
 
 
 def remove_parts(run: Run) -> None:
@@ -271,17 +311,17 @@ class _Encoder:
 
     def _run(self, path: Path, form: Form) -> None:
         try:
-            video.encode(path, self._frames(), fps=form.fps, size=form.size, metadata=form.mark, lossless=True)
+            form.write(path, self._frames())
         except BaseException as error:
             self._error = error
             self._free.release()
 
-    def _frames(self) -> Iterator[Frame]:
+    def _frames(self) -> Iterator[SwappedFrame]:
         while (batch := self._batches.get()) is not None:
             start = perf_counter()
             for each in batch:
                 self._written.append((each.frame.time_s, len(each.faces), each.num_left))
                 self.followed = self.followed or each.followed
-                yield each.frame
+                yield each
             self._spent["write"] = self._spent.get("write", 0.0) + perf_counter() - start
             self._free.release()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.faces.corrections import Corrections
-from faceswap_lab.faces.footage import Clip, Excerpt, Grant
+from faceswap_lab.faces.footage import Clip, Excerpt, Grant, Under
 from faceswap_lab.faces.sound.tracks import Sound
 from faceswap_lab.files import user_path
 from faceswap_lab.runs.call import without_pack
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from faceswap_lab.verbs.people import Person
 
 RESULT = "result.mkv"
+"""The frames of a swap of an actor's take, and of any swap of an older version."""
+
+PATCHES = "result.patches"
+"""What a swap changed of a file's frames: see `faces.patches`. With the target's file they are the frames."""
+
 CORRECTIONS = "corrections.json"
 """The manual corrections that the run was given, as `Corrections.to_json` writes them; absent without any."""
 
@@ -28,7 +33,7 @@ class SwapRun(Run):
     """A swap run, as returned by `lab.swap`."""
 
     VERB: ClassVar[str | None] = "swap"
-    RESULT_VERSION: ClassVar[int] = 2
+    RESULT_VERSION: ClassVar[int] = 3
 
     @staticmethod
     def counted(recipe: Any) -> Any:
@@ -36,19 +41,33 @@ class SwapRun(Run):
         return without_pack(recipe)
 
     def footage(self) -> Clip:
-        """The frames, lossless, still subject to the consents of both people. RunError if the swap is not finished."""
-        return Clip(self._grant(*self._subjects()))
+        """The frames, lossless, still subject to the consents of both people. RunError if the swap is not finished.
 
-    def _grant(self, source: Subject, target: Subject) -> Grant:
-        path = self.artifact(RESULT)
+        Those of a file are composed when they are read, from what the run kept and the file, which is looked for by its digest:
+        RunError if it isn't found, ConsentError if its person has withdrawn.
+        """
+        source, target = self.people()
+        return Clip(self._grant(source, target))
+
+    @property
+    def result(self) -> str:
+        """The name of the artifact with the frames. RunError if the swap is not finished."""
+        self.require_finished()
+        return PATCHES if PATCHES in self.record.artifacts else RESULT
+
+    def _grant(self, giver: "Person", taker: "Person") -> Grant:
+        from faceswap_lab.verbs.people import subject_of
+
+        source, target, name = subject_of(giver), subject_of(taker), self.result
         grant = Grant(
-            path=path,
-            sha256=self.record.artifacts[RESULT],
+            path=self.artifact(name),
+            sha256=self.record.artifacts[name],
             subject=f"{source.name} on {target.name}",
             basis="derived",
             basis_text=f"made by run {self.id}",
             entry=f"runs/{self.id}",
             parents=(*source.origins, *target.origins),
+            under=under_of(taker) if name == PATCHES else None,
         )
         return issue(self.root, grant)
 
@@ -70,6 +89,10 @@ class SwapRun(Run):
     def people(self) -> "tuple[Person, Person]":
         """(source, target), reopened. RunError if the swap is not finished or its record is invalid."""
         self.require_finished()
+        return self.people_reopened()
+
+    def people_reopened(self) -> "tuple[Person, Person]":
+        """(source, target), reopened as the record says, also of a swap that is not finished. RunError if the record is invalid."""
         return self._person("source"), self._person("target")
 
     def trained_on(self) -> tuple[Subject, ...]:
@@ -80,11 +103,13 @@ class SwapRun(Run):
 
     def lineage(self) -> Lineage:
         """Whose face is on whom, for the gate and the mark."""
-        source, target = self._subjects()
+        from faceswap_lab.verbs.people import subject_of
+
+        source, target = self.people()
         lineage = Lineage(
             run=self.id,
-            source=source,
-            target=target,
+            source=subject_of(source),
+            target=subject_of(target),
             trained=self.inputs["swapper"] != "warp",
             result=self._grant(source, target),
             trained_on=self.trained_on(),
@@ -92,12 +117,6 @@ class SwapRun(Run):
             inputs=self.inputs,
         )
         return issue_lineage(self.root, lineage)
-
-    def _subjects(self) -> tuple[Subject, Subject]:
-        from faceswap_lab.verbs.people import subject_of
-
-        source, target = self.people()
-        return subject_of(source), subject_of(target)
 
     def export(self, path: str | Path, *, sound: Sound | None = None, accept_frames: int = 0, accept_faces: int = 0) -> Path:
         """Export the result: checked by the gate, marked and logged, with the target's colour tags and range.
@@ -163,3 +182,12 @@ class SwapRun(Run):
                 got=f"{self.inputs.get(side, 'none')[:200]} ({error})",
                 remedy="restore run.json from a backup, or swap with force=True",
             ) from error
+
+
+def under_of(target: object) -> Under:
+    """The frames that patches of a swap of `target` are laid on. TypeError for what is not from a file."""
+    if not isinstance(target, Clip | Excerpt):
+        raise TypeError(f"patches are laid on a clip or an excerpt, got {type(target).__name__}")
+    return (
+        Under(grant=target.grant) if isinstance(target, Clip) else Under(grant=target.grant, start=target.start, stop=target.stop)
+    )

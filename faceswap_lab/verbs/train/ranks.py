@@ -18,10 +18,12 @@ from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.compute.gang import Gang, Job, Tolerance
 from faceswap_lab.compute.rank import Member
 from faceswap_lab.compute.workers import WorkerFacts
+from faceswap_lab.errors import RunError
 from faceswap_lab.files import put_in_place, sha256_file
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.swappers.pair_net import PairNet
 from faceswap_lab.models.training.checkpoint import read_checkpoint, write_checkpoint
+from faceswap_lab.models.training.config import precision_on
 from faceswap_lab.models.training.pair import fresh_pair, train_pair
 from faceswap_lab.models.training.state import TrainState, require_finite
 from faceswap_lab.models.training.team import Parallel, Team, joined
@@ -50,8 +52,9 @@ def train_rank(payload: Mapping[str, Any], member: Member) -> None:
         if payload["checkpoint"]:
             read = read_checkpoint(Path(payload["checkpoint"]), key=payload["key"], owner=payload["run"], where=where)
             state.load_state_dict(read.state)
+        precision = precision_on(where, recipe.train)
         leader = _Leader(state=state, folder=Path(payload["folder"]), key=payload["key"], member=member, team=team)
-        leader.tell("training", step=state.step, device=devices.describe(where))
+        leader.tell("training", step=state.step, device=devices.describe(where), ranks=team.size, precision=precision)
         kept = state.step
         for step in train_pair(state, people, recipe.train, member.stop, team, payload["accumulate"]):
             leader.tell("step", **step.event())
@@ -115,7 +118,7 @@ class GangTraining:
     def train(self, stop: Callable[[], bool]) -> float:
         """Train to the last step; seconds that it took. KeyboardInterrupt after `stop()`, with the state saved."""
         start = perf_counter()
-        workers = self.compute.check(device=self.device, folder=self.run.root / "runs")
+        workers = self.compute.workers()
         sizes = self.parallel.sizes(self.recipe.train.batch, len(workers))
         folder = self.run.path / FOLDER
         folder.mkdir(exist_ok=True)
@@ -126,6 +129,12 @@ class GangTraining:
             Gang(self.compute, job, sizes=sizes, hear=self._hear, tolerance=tolerance).run(stop)
         finally:
             self._keep_logs(folder)
+        if self.kept != self.recipe.train.steps:
+            raise RunError(
+                expected=f"the checkpoint of step {self.recipe.train.steps}",
+                got=f"the one of step {self.kept} as the newest whole one",
+                remedy="repeat the call: it resumes from there",
+            )
         self.line.close()
         return perf_counter() - start
 

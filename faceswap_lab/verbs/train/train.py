@@ -8,7 +8,7 @@ from time import perf_counter
 
 import torch
 
-from faceswap_lab.compute.cluster import Cluster, opened
+from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.errors import LabError
 from faceswap_lab.files import lab_root
 from faceswap_lab.models import data_files
@@ -27,6 +27,7 @@ from faceswap_lab.models.training.team import ALONE, Parallel
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import check_train
+from faceswap_lab.verbs.computing import Compute, computing, either
 from faceswap_lab.verbs.people import Person, check_learnable, check_person, data_of, learned_from, record_of, subject_of
 from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe, pair
 from faceswap_lab.verbs.train import crops
@@ -45,7 +46,7 @@ def train(
     source: Person | None = None,
     target: Person | None = None,
     device: str = "auto",
-    compute: Cluster | str | None = None,
+    compute: Compute = None,
     parallel: Parallel | None = None,
     workers: int = 1,
     force: bool = False,
@@ -62,18 +63,19 @@ def train(
     with the same data at each step and the same result up to the order in which numbers are added. A rank that dies is started
     again from the newest checkpoint. Raises ComputeError for a cluster that can't do this.
 
-    With a recipe of `recipes.pack()`, no people are given: the three networks of a pack are trained, by `workers` processes on the
+    `workers` is short for that many processes of this machine.
+
+    With a recipe of `recipes.pack()`, no people are given: the three networks of a pack are trained, each by one process, on the
     CPU (see `verbs.pack.pack`).
     """
     recipe = pair() if recipe is None else recipe
     if isinstance(recipe, PackRecipe):
-        return _train_pack(recipe, source, target, device, workers, force)
+        return _train_pack(recipe, source, target, device, either(compute, workers), force)
     if not isinstance(recipe, PairRecipe):
         raise TypeError(f"recipe must be a training recipe, such as lab.recipes.pair(steps=900), got {type(recipe).__name__}")
     if source is None or target is None:
         raise ValueError("a swapper is trained on two people: give both source= and target=")
-    if workers != 1:
-        raise ValueError(f"workers are for the recipe `pack` only; a swapper is trained by one, got workers={workers}")
+    compute = either(compute, workers)
     source, target = learned_from(source), learned_from(target)
     check_person(source, "source")
     check_person(target, "target")
@@ -81,17 +83,17 @@ def train(
     check_train(subject_of(source), subject_of(target), root=lab_root())
     parallel = parallel or Parallel()
     ALONE.check_batch(recipe.train.batch, parallel.accumulate)
-    where = devices.pick(device if compute is None else "cpu")
+    if compute is None:
+        devices.pick(device)  # refused before there is a run
     inputs = {"source": record_of(source), "target": record_of(target)}
     data = data_of(source, target) | data_files.of_offline()
     run = TrainRun.start(lab_root(), "train", recipe, inputs, data=data, force=force)
     if run.finished:
         return run
     with run, devices.watched():
-        run.emit("device", device=devices.describe(where))
-        people = _crops(run, recipe, source, target)
-        with_truth = crops.supervised(recipe, source, target)
-        with opened(compute) as cluster:
+        with computing(run, compute, device) as (cluster, where):
+            people = _crops(run, recipe, source, target)
+            with_truth = crops.supervised(recipe, source, target)
             if cluster is None:
                 state = _state(run, recipe, with_truth, where)
                 seconds = _loop(run, recipe, state, people, parallel)
@@ -109,9 +111,9 @@ def train(
             PairSwapper(state.averaged, card).save(path)
         loss = run.events("step", unique="step")[-1]["losses"]["loss"]
         run.finish(
-            device=devices.describe(where),
+            device=run.events("device")[-1]["device"],
             steps=recipe.train.steps,
-            precision=precision_on(where, recipe.train),
+            precision=_precision(run, where, recipe),
             loss=loss,
             supervision=_how(recipe, source, target),
             num_pictures=[len(portraits.self_images) for portraits in people],
@@ -121,7 +123,7 @@ def train(
 
 
 def _train_pack(
-    recipe: PackRecipe, source: Person | None, target: Person | None, device: str, workers: int, force: bool
+    recipe: PackRecipe, source: Person | None, target: Person | None, device: str, compute: Compute, force: bool
 ) -> TrainRun:
     from faceswap_lab.verbs.pack.pack import train_pack
 
@@ -129,7 +131,13 @@ def _train_pack(
         raise ValueError("a pack is trained on the actors of its recipe: give neither source nor target")
     if device not in ("auto", "cpu"):
         raise ValueError(f"a pack is trained on the CPU, got device={device!r}")
-    return train_pack(recipe, workers=workers, force=force)
+    return train_pack(recipe, compute=compute, force=force)
+
+
+def _precision(run: Run, where: torch.device, recipe: PairRecipe) -> str:
+    """The precision of the products, as the ranks said it; that of this process if there were none."""
+    told = run.events("gang")
+    return str(told[-1]["precision"]) if told else precision_on(where, recipe.train)
 
 
 def _how(recipe: PairRecipe, source: Person, target: Person) -> str:
