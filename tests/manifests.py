@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from dask_kubernetes.operator.controller import controller
 
 Manifest = dict[str, Any]
 
@@ -78,6 +77,8 @@ def _change(manifest: Any, step: Manifest) -> None:
 
 def expanded(manifest: Manifest) -> list[Manifest]:
     """Deployments and service that the operator makes of a DaskCluster, by the operator's own functions."""
+    from dask_kubernetes.operator.controller import controller
+
     manifest = copy.deepcopy(manifest)
     name, namespace, spec = manifest["metadata"]["name"], manifest["metadata"]["namespace"], manifest["spec"]
     scheduler = controller.build_scheduler_deployment_spec(

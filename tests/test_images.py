@@ -13,7 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -272,6 +271,8 @@ DEVCONTAINER = {
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
 def test_a_devcontainer_fits_its_format_and_sets_up_its_kind(kind: str) -> None:
+    import jsonschema
+
     path = ROOT / f".devcontainer/{kind}/devcontainer.json"
     settings = json.loads(path.read_text())
     jsonschema.Draft202012Validator(DEVCONTAINER).validate(settings)

@@ -1,7 +1,7 @@
 """The manifests of environments/kubernetes: they fit the schemas, keep the rules, and name nothing that isn't there.
 
 No cluster and no kubectl is needed; where kubectl is installed, it has to read the trees as the tests do. Each rule is shown a
-manifest that breaks it.
+manifest that breaks it. jsonschema is imported where it is used: it takes two seconds, which every collection would pay.
 """
 
 import copy
@@ -15,11 +15,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
-from dask_kubernetes.operator.validation import validate_cluster_name
 
 from tests import policies
 from tests.manifests import KUBERNETES, TREES, Manifest, documents, pods, resolve, with_pods
@@ -75,8 +72,10 @@ def closed(schema: Any) -> Any:
 
 
 @cache
-def dask_validator() -> jsonschema.Draft202012Validator:
+def dask_validator() -> Any:
     """Checks a DaskCluster by the schema in the wheel that the operator is made of."""
+    import jsonschema
+
     text = files("dask_kubernetes").joinpath("operator/deployment/helm/dask-kubernetes-operator/crds/daskcluster.yaml").read_text()
     (definition,) = yaml.safe_load_all(text)
     (version,) = [each for each in definition["spec"]["versions"] if each["name"] == "v1"]
@@ -89,13 +88,18 @@ def dask_validator() -> jsonschema.Draft202012Validator:
 def check(manifest: Manifest) -> None:
     """ValidationError if the manifest does not fit its schema, in any of the versions."""
     if manifest["kind"] == "DaskCluster":
+        from dask_kubernetes.operator.validation import validate_cluster_name
+
         dask_validator().validate(manifest)
         validate_cluster_name(manifest["metadata"]["name"])
         return
+    import kubernetes_validate
+
     for version in VERSIONS:
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
+@pytest.mark.slow
 @trees
 def test_every_manifest_fits_its_schema(tree: str) -> None:
     found = resolve(KUBERNETES / tree)
@@ -126,9 +130,11 @@ def misspelt(manifest: Manifest, *way: str | int) -> Manifest:
     ],
 )
 def test_a_misspelt_field_is_noticed(tree: str, kind: str, way: tuple[str | int, ...]) -> None:
+    from jsonschema import ValidationError
+
     manifest = next(each for each in resolve(KUBERNETES / tree) if each["kind"] == kind)
     check(manifest)
-    with pytest.raises(jsonschema.ValidationError):
+    with pytest.raises(ValidationError):
         check(misspelt(manifest, *way))
 
 
