@@ -25,6 +25,7 @@ _PLACES = {
     "admit": "faceswap_lab.verbs.people:admit",
     "align": "faceswap_lab.views.align:align",
     "browse": "faceswap_lab.views.faceset:browse",
+    "cluster": "faceswap_lab.compute.cluster:cluster",
     "compare": "faceswap_lab.views.compare:compare",
     "enlist": "faceswap_lab.verbs.gather.gather:enlist",
     "errors": "faceswap_lab.errors",
@@ -35,16 +36,20 @@ _PLACES = {
     "recipes": "faceswap_lab.verbs.recipes",
     "render": "faceswap_lab.verbs.render.render:render",
     "report": "faceswap_lab.views.run_report:report",
+    "shards": "faceswap_lab.verbs.shard_sets:shards",
     "studio": "faceswap_lab.views.studio:studio",
     "swap": "faceswap_lab.verbs.swap.swap:swap",
+    "track": "faceswap_lab.runs.tracking.choice:track",
     "train": "faceswap_lab.verbs.train.train:train",
 }
 
 if TYPE_CHECKING:
     from faceswap_lab import errors
     from faceswap_lab.actors.cast import Actor as actor  # noqa: N813
+    from faceswap_lab.compute.cluster import cluster
     from faceswap_lab.maintenance.new_lab import init
     from faceswap_lab.runs.run import Run
+    from faceswap_lab.runs.tracking.choice import track
     from faceswap_lab.trust.consent.basis import Consent, Licence, PublicDomain, Synthetic
     from faceswap_lab.verbs import recipes
     from faceswap_lab.verbs.evaluate.evaluate import evaluate
@@ -52,6 +57,7 @@ if TYPE_CHECKING:
     from faceswap_lab.verbs.library import faceset
     from faceswap_lab.verbs.people import admit
     from faceswap_lab.verbs.render.render import render
+    from faceswap_lab.verbs.shard_sets import shards
     from faceswap_lab.verbs.swap.swap import swap
     from faceswap_lab.verbs.train.train import train
     from faceswap_lab.views.align import align
@@ -70,6 +76,7 @@ __all__ = [
     "admit",
     "align",
     "browse",
+    "cluster",
     "compare",
     "enlist",
     "errors",
@@ -80,8 +87,10 @@ __all__ = [
     "recipes",
     "render",
     "report",
+    "shards",
     "studio",
     "swap",
+    "track",
     "train",
 ]
 

@@ -23,14 +23,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def limit() -> int:
-    """The bound in bytes. ValueError for a text that is not a size."""
-    text = os.environ.get(VARIABLE, "").strip()
+def limit(variable: str = VARIABLE, default: int = DEFAULT_BYTES) -> int:
+    """The bound in bytes that the environment's `variable` sets. ValueError for a text that is not a size."""
+    text = os.environ.get(variable, "").strip()
     if not text:
-        return DEFAULT_BYTES
+        return default
     found = _SIZE.fullmatch(text)
     if found is None:
-        raise ValueError(f'{VARIABLE} must be a size such as "2 GB" or "800 MiB", got {text!r}')
+        raise ValueError(f'{variable} must be a size such as "2 GB" or "800 MiB", got {text!r}')
     number, prefix, binary = found.groups()
     return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(prefix.upper() or " "))
 

@@ -6,6 +6,7 @@
     ├── WeightsError     weights missing, altered, or not what they should be
     │   └── LicenceError     weights whose licence has not been accepted here
     ├── DeviceError      a requested device that is not available
+    ├── ComputeError     a cluster that is not there, differs from this process, or lost its workers
     ├── ConsentError     the gate refuses: no entry, expired, or a use nobody agreed to
     │   └── ManifestError    the record of who agreed to what cannot be trusted
     ├── SplitError       a test person requested by training code
@@ -88,6 +89,10 @@ class LicenceError(WeightsError):
 
 class DeviceError(LabError):
     """A requested device that is not available."""
+
+
+class ComputeError(LabError):
+    """A cluster that cannot be reached, differs from this process, or has lost workers more often than is accepted."""
 
 
 class ConsentError(LabError):

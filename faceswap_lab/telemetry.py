@@ -8,6 +8,7 @@ first imported. Environment variables are inherited by kernels and worker proces
 import os
 import sys
 from collections.abc import Mapping
+from operator import attrgetter
 from types import MappingProxyType
 
 SWITCHES: Mapping[str, str] = MappingProxyType(
@@ -15,13 +16,22 @@ SWITCHES: Mapping[str, str] = MappingProxyType(
         "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime: an id of the device in the cache folder, and events to Microsoft
         "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub
         "GRADIO_ANALYTICS_ENABLED": "False",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",  # mlflow understands this word only; others take it as well
         "NO_ALBUMENTATIONS_UPDATE": "1",  # albumentations asks PyPI for a newer version when it is imported
     }
 )
 """Environment variable to the value that forbids sending."""
 
-_READ_ON_IMPORT = MappingProxyType({"onnxruntime": "ORT_DISABLE_TELEMETRY"})
-"""Modules that read their switch only once, when they are imported."""
+_READ_ON_IMPORT = MappingProxyType(
+    {
+        # Stops all but essential events; the device id exists already.
+        "onnxruntime": ("ORT_DISABLE_TELEMETRY", "disable_telemetry_events"),
+        # Reads the switch again.
+        "mlflow": ("MLFLOW_DISABLE_TELEMETRY", "telemetry.set_telemetry_client"),
+    }
+)
+"""Modules that read their switch only once, when they are imported; and their function that stops what has begun."""
 
 _late: list[str] = []
 
@@ -31,12 +41,13 @@ def switch_off() -> None:
 
     A library that was imported with its switch on can only be asked to send less; `late` names it.
     """
-    late = [name for name, switch in _READ_ON_IMPORT.items() if name in sys.modules and os.environ.get(switch) != SWITCHES[switch]]
+    late = [
+        name for name, (switch, _) in _READ_ON_IMPORT.items() if name in sys.modules and os.environ.get(switch) != SWITCHES[switch]
+    ]
     os.environ.update(SWITCHES)
     for name in late:
         _late.append(name)
-        # Stops all but essential events; the device id exists already.
-        sys.modules[name].disable_telemetry_events()
+        attrgetter(_READ_ON_IMPORT[name][1])(sys.modules[name])()
 
 
 def late() -> tuple[str, ...]:

@@ -202,12 +202,15 @@ class Endless:
 
 RUN_TASKS = """
 from pathlib import Path
-from faceswap_lab.verbs.pack.workers import run_tasks
+from faceswap_lab.compute.cluster import cluster
+from faceswap_lab.verbs.pack.stages import _results
 from tests.test_interrupts import Endless
-try:
-    list(run_tasks([Endless(folder=Path(sys.argv[1]), number=number) for number in range(4)], 2))
-except KeyboardInterrupt:
-    sys.exit(130)
+if __name__ == "__main__":
+    try:
+        with cluster("local", workers=2) as two:
+            list(_results([Endless(folder=Path(sys.argv[1]), number=number) for number in range(6)], two))
+    except KeyboardInterrupt:
+        sys.exit(130)
 """
 
 

@@ -19,7 +19,7 @@ from faceswap_lab.models.stream.manual import fitted, keypoints_of
 from faceswap_lab.models.stream.probes import source_of
 from faceswap_lab.models.stream.swap_frames import StreamConfig, swap_frames
 from faceswap_lab.models.swappers.warp import WarpSwapper
-from faceswap_lab.verbs.evaluate import evaluate
+from faceswap_lab.verbs.evaluate.judge import Judge
 from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap.result import CORRECTIONS, SwapRun
 from faceswap_lab.verbs.swap.swap import swap
@@ -182,7 +182,7 @@ def test_an_evaluation_looks_at_the_face_that_was_corrected(engine: Surer) -> No
 
     def judged(points: np.ndarray | None) -> float:
         corrections = Corrections() if points is None else Corrections().with_points(footage.origin, 0, points)
-        judge = evaluate._Judge(
+        judge = Judge(
             engine=engine,
             source_gallery=np.zeros((1, 1)),
             target_gallery=np.zeros((1, 1)),

@@ -81,3 +81,13 @@ def test_the_quickstart_runs_headless_and_concludes(lab: Path) -> None:
     # The photograph was let in by a cell: only the log says that the executed notebook shows it.
     of_a_person = {each.id.partition("-")[0] for each in erase.plan(lab, "Eileen Collins").runs}
     assert of_a_person == {"swap", "quickstart"}
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+def test_the_cost_notebook_runs_headless_on_given_speeds(lab: Path) -> None:
+    with Run.start(lab, "notebook", "{}", {"notebook": "62_cost"}) as run:
+        found = run_notebook(notebook_path("62_cost"), {"per_second": 100.0, "steps": 22_500, "samples_per_step": 16}, run=run)
+    assert found["hours"] < 1.0, "22,500 steps of 16 pictures at 100 a second are an hour on one GPU"
+    assert found["spot_money"] < found["money"]
+    assert any("image/png" in output.get("data", {}) for output in _outputs(run))

@@ -24,7 +24,7 @@ from faceswap_lab.models.training.state import TrainState
 from faceswap_lab.models.weights.onnx_inspect import inspect
 from faceswap_lab.verbs import recipes
 from faceswap_lab.verbs.pack import scores, stages
-from faceswap_lab.verbs.pack.workers import run_tasks
+from faceswap_lab.verbs.pack.stages import _results
 from tests.test_landmark_order import NAMES
 
 Train = Callable[..., Iterator[Step]]
@@ -379,5 +379,5 @@ def test_a_signal_ends_tasks_in_this_process_at_their_next_look() -> None:
                 signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(KeyboardInterrupt):
-        list(run_tasks([task], 1))
+        list(_results([task], None))
     assert looked == [0, 1, 2]

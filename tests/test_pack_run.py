@@ -78,8 +78,8 @@ def test_what_does_not_go_together_is_refused(lab: Path) -> None:
         train(SMOKE, workers=0)
     with pytest.raises(ValueError, match="two people"):
         train(recipes.smoke(), source=Actor(7))
-    with pytest.raises(ValueError, match="workers"):
-        train(recipes.smoke(), source=Actor(7), target=Actor(21), workers=2)
+    with pytest.raises(ValueError, match="not both"):
+        train(recipes.smoke(), source=Actor(7), target=Actor(21), compute="local:2", workers=2)
     assert not (lab / "runs").exists()
 
 
@@ -94,7 +94,7 @@ def test_what_the_scores_need_is_asked_for_before_the_work(lab: Path, monkeypatc
 def test_no_picture_of_a_test_person_is_rendered(tmp_path: Path) -> None:
     missing = {"pictures/train-0000.safetensors": range(2_000_000, 2_000_001)}
     with pytest.raises(SplitError, match="actor:2000000"):
-        next(stages.render_parts(SMOKE.sets, missing, tmp_path, workers=1))
+        next(stages.render_parts(SMOKE.sets, missing, tmp_path, None))
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="test people"):
         pack_scores.score_pack(tmp_path, replace(SMOKE.scores, first=5))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,14 +91,15 @@ import time
 from pathlib import Path
 from faceswap_lab.verbs.recipes import RenderRecipe
 from faceswap_lab.verbs.render import render as verb
-real = verb.make_shard
-def held(text, number, *where):
-    made = real(text, number, *where)
-    while number > 0 and Path({hold!r}).exists():
-        time.sleep(0.02)
-    return made
+real = verb.Shard
+class Held(real):
+    def __call__(self, stop):
+        made = real.__call__(self, stop)
+        while self.number > 0 and Path({hold!r}).exists():
+            time.sleep(0.02)
+        return made
 if __name__ == "__main__":
-    verb.make_shard = held
+    verb.Shard = Held
     verb.render({recipe!r}, workers=2)
 """
 """Keeps back every shard but the first while there is the file `hold`: it can't end before it is killed."""
@@ -139,15 +141,15 @@ def test_two_workers_killed_and_resumed_give_the_bytes_of_an_unbroken_run(
 def test_an_interrupt_keeps_finished_shards_and_the_rest_follows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from faceswap_lab.verbs.render import render as verb
 
-    real, made = verb.make_shard, []
+    real, made = verb.Shard.__call__, []
 
-    def stop_at_the_second(*args: object) -> tuple[int, str]:
+    def stop_at_the_second(shard: verb.Shard, stop: Callable[[], bool]) -> tuple[int, str]:
         if made:
             raise KeyboardInterrupt
-        made.append(args)
-        return real(*args)  # type: ignore[arg-type]
+        made.append(shard.number)
+        return real(shard, stop)
 
-    monkeypatch.setattr(verb, "make_shard", stop_at_the_second)
+    monkeypatch.setattr(verb.Shard, "__call__", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         render(SMALL)
     [run] = ShardRun.find()
@@ -155,7 +157,7 @@ def test_an_interrupt_keeps_finished_shards_and_the_rest_follows(root: Path, mon
     assert not (run.path / "parts").exists()
     before = run.artifact(shard_name(0)).stat().st_mtime_ns
     again: list[int] = []
-    monkeypatch.setattr(verb, "make_shard", lambda *args: (again.append(args[1]), real(*args))[1])
+    monkeypatch.setattr(verb.Shard, "__call__", lambda shard, stop: (again.append(shard.number), real(shard, stop))[1])
     finished = render(SMALL)
     assert finished.id == run.id
     assert again == [1]

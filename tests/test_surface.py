@@ -28,7 +28,7 @@ def test_public_names_are_sorted_resolve_and_hide_no_subpackage() -> None:
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(AttributeError, match="swap, train"):
+    with pytest.raises(AttributeError, match="swap, track, train"):
         faceswap_lab.swop  # noqa: B018
 
 

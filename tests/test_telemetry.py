@@ -115,6 +115,32 @@ def test_a_library_that_was_imported_earlier_is_asked_to_stop_and_named() -> Non
     assert told(code) == ["asked", "onnxruntime"]
 
 
+def test_mlflow_too_is_asked_to_read_its_switch_again() -> None:
+    code = (
+        "import sys, types; early = sys.modules['mlflow'] = types.ModuleType('mlflow'); early.telemetry = types.SimpleNamespace()\n"
+        "early.telemetry.set_telemetry_client = lambda: print('asked')\n"
+        "import faceswap_lab; from faceswap_lab import telemetry; print(*telemetry.late())"
+    )
+    assert told(code) == ["asked", "mlflow"]
+
+
+@pytest.mark.slow
+def test_the_real_mlflow_sends_nothing_whether_it_came_first_or_not(tmp_path: Path) -> None:
+    """mlflow by itself shows that the question is asked: in a test run or on a CI machine it would be silent anyway."""
+    pytest.importorskip("mlflow")
+    ask = "from mlflow.telemetry import get_telemetry_client as client; print('on' if client() else 'off')"
+    found = {}
+    for number, modules in enumerate(("mlflow", "faceswap_lab, mlflow", "mlflow, faceswap_lab")):
+        home, proxy = tmp_path / str(number), Proxy()
+        home.mkdir()
+        kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+        environment = {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), **proxy.variables}
+        command = [sys.executable, "-c", f"import {modules}; {ask}"]
+        done = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=True)
+        found[modules] = done.stdout.split()[0]
+    assert found == {"mlflow": "on", "faceswap_lab, mlflow": "off", "mlflow, faceswap_lab": "off"}
+
+
 def test_doctor_tells_whether_telemetry_is_off() -> None:
     assert findings.judge_telemetry(late=[], not_set=[]).state == "ok"
     late = findings.judge_telemetry(late=["onnxruntime"], not_set=[])

@@ -24,7 +24,7 @@ from faceswap_lab.models.training.checkpoint import read_checkpoint, write_check
 from faceswap_lab.models.training.config import TrainConfig
 from faceswap_lab.models.training.loop import Session, Step, StepContext, train
 from faceswap_lab.models.training.pair import PairTraining
-from faceswap_lab.models.training.samples import read_stacks, write_stacks
+from faceswap_lab.models.training.samples import map_stacks, new_stacks, num_bytes_of, read_stacks, write_stacks
 from faceswap_lab.models.training.state import RunningAverage, TrainState
 from faceswap_lab.models.training.stopping import stop_on_signals, until
 
@@ -362,3 +362,46 @@ def test_a_stack_file_is_plain_safetensors(tmp_path: Path) -> None:
     content = (tmp_path / "a").read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     assert json.loads(header["__metadata__"]["faceswap_lab"]) == {"about": {"size": 4}, "format": 1, "kind": "test pictures"}
+
+
+SHAPES = {name: (stack.dtype.name, stack.shape) for name, stack in STACKS.items()} | {"none": ("uint8", (0, 3))}
+
+
+def test_stacks_that_were_filled_in_place_are_read_and_mapped_like_any(tmp_path: Path) -> None:
+    path = tmp_path / "filled"
+    with new_stacks(path, "test pictures", SHAPES, {"size": 4}) as fresh:
+        for name, stack in STACKS.items():
+            for row in range(2):
+                fresh[name][row] = stack[row]
+    assert path.stat().st_size == num_bytes_of("test pictures", SHAPES, {"size": 4})
+    whole, about = read_stacks(path, "test pictures", STACKS.keys())  # safetensors' own reader
+    with path.open("rb") as file:
+        mapped, same = map_stacks(file, "test pictures", STACKS.keys())
+    path.unlink()
+    assert about == same == {"size": 4}
+    assert whole.keys() == mapped.keys() == SHAPES.keys()
+    for name, stack in (STACKS | {"none": np.zeros((0, 3), np.uint8)}).items():
+        np.testing.assert_array_equal(whole[name], stack)
+        np.testing.assert_array_equal(mapped[name], stack)
+        assert not (mapped[name].flags.writeable and name in STACKS)
+
+
+def test_stacks_that_were_written_at_once_can_be_mapped(tmp_path: Path) -> None:
+    write_stacks(tmp_path / "a", "test pictures", STACKS, {"size": 4})
+    with (tmp_path / "a").open("rb") as file:
+        mapped, _ = map_stacks(file, "test pictures", {"images"})
+        with pytest.raises(RunError, match="'test pictures' of format 1"):
+            map_stacks(file, "other pictures", {"images"})
+        with pytest.raises(RunError, match="no masks"):
+            map_stacks(file, "test pictures", {"masks"})
+    for name, stack in STACKS.items():
+        np.testing.assert_array_equal(mapped[name], stack)
+
+
+@pytest.mark.parametrize("cut", [0, 5, 40, -3])
+def test_a_torn_file_is_not_mapped(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "a"
+    write_stacks(path, "test pictures", STACKS)
+    path.write_bytes(path.read_bytes()[:cut])
+    with path.open("rb") as file, pytest.raises(RunError, match="recreates it"):
+        map_stacks(file, "test pictures", {"images"})

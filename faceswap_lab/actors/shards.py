@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -136,29 +136,60 @@ class ShardWriter:
 def read_shard(path: Path) -> Iterator[Sample]:
     """The samples of a shard in order. Raises MediaError for a file that is no shard, is truncated, or has another format."""
     try:
-        with tarfile.open(path, "r:") as tar:
-            _check_format(path, tar)
-            key, members = "", dict[str, bytes]()
+        with path.open("rb") as file:
+            for key, members in index_of(file, path.name).items():
+                yield read_sample(file, key, members)
+    except OSError as error:
+        raise _not_whole(path.name, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Where a member lies in its shard, in bytes."""
+
+    start: int
+    size: int
+
+
+def index_of(file: IO[bytes], name: str) -> dict[str, dict[str, Member]]:
+    """Where each sample's members lie in an open shard, by sample and extension; only headers are read.
+
+    Raises MediaError as `read_shard`; `name` is the shard's, for messages.
+    """
+    found: dict[str, dict[str, Member]] = {}
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            _check_format(name, tar)
             for entry in tar:
-                number, _, extension = entry.name.partition(".")
-                if number != key and members:
-                    yield Sample(key=key, members=members)
-                    members = {}
-                file = tar.extractfile(entry)
-                if file is None:
-                    raise MediaError(expected=f"plain files in {path.name}", got=entry.name, remedy="render it again")
-                key, members[extension] = number, file.read()
-            if members:
-                yield Sample(key=key, members=members)
+                if not entry.isreg():
+                    raise MediaError(expected=f"plain files in {name}", got=entry.name, remedy="render it again")
+                key, _, extension = entry.name.partition(".")
+                found.setdefault(key, {})[extension] = Member(entry.offset_data, entry.size)
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise MediaError(expected=f"a whole shard {path.name}", got=str(error), remedy="render it again") from error
+        raise _not_whole(name, error) from error
+    return found
 
 
-def _check_format(path: Path, tar: tarfile.TarFile) -> None:
+def read_sample(file: IO[bytes], key: str, members: Mapping[str, Member]) -> Sample:
+    """A sample of an open shard by its place in `index_of`. MediaError if the file ends before it."""
+    content = {}
+    for extension, member in members.items():
+        file.seek(member.start)
+        content[extension] = file.read(member.size)
+        if len(content[extension]) != member.size:
+            raise _not_whole(f"the shard of {key}.{extension}", EOFError("unexpected end of data"))
+    return Sample(key=key, members=content)
+
+
+def _not_whole(name: str, error: Exception) -> MediaError:
+    return MediaError(expected=f"a whole shard {name}", got=str(error), remedy="render it again")
+
+
+def _check_format(name: str, tar: tarfile.TarFile) -> None:
     found = tar.pax_headers.get(_HEADER)
     if found != str(FORMAT):
         raise MediaError(
             expected=f"a shard of format {FORMAT}",
-            got=f"{path.name} of format {found}" if found else f"{path.name}, a tar written by another program",
+            got=f"{name} of format {found}" if found else f"{name}, a tar written by another program",
             remedy="render it again with this version, or read it with the version that wrote it",
         )

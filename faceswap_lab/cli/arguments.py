@@ -2,7 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,11 +29,13 @@ def add_command(
     text: str,
     *examples: str,
     verb: bool = False,
+    cluster: bool = False,
     lab: Literal["", "read", "write"] = "write",
     readable: Callable[[Any], str] | None = None,
 ) -> Parser:
     """A command, with `examples` for the end of its help: complete command lines.
 
+    `verb` and `cluster` add the flags of verbs, and those of verbs that can compute on a cluster (`cluster_of`).
     `readable` formats its answer for people, if the default table is not suitable. `lab` is what it does there: a command that
     reads or writes a lab is not called without one, and one that writes says in which it did.
     """
@@ -50,8 +53,33 @@ def add_command(
     if verb:
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
         parser.add_argument("--force", action="store_true", help="start a new run even if an identical one is finished")
+    if cluster:
+        add_cluster(parser)
     parser.set_defaults(command=command, command_name=parser.prog, readable=readable, lab=lab)
     return parser
+
+
+def add_cluster(parser: Parser, *, required: bool = False) -> None:
+    """Flags that name a cluster, and the certificates for it."""
+    group = parser.add_argument_group("a cluster to compute on")
+    text = "local:2 (processes here), cuda (this machine's GPUs), tls://HOST:PORT, slurm, kubernetes; default: this process"
+    group.add_argument("--compute", metavar="WHERE", required=required, help=text)
+    for name, what in (("ca", "the authority's certificate"), ("cert", "this client's certificate"), ("key", "its key")):
+        group.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"for tls://, PEM: {what}; default: dask's configuration")
+    group.add_argument("--plain-tcp", action="store_true", help="accept tcp:// to another machine: unencrypted")
+
+
+@contextmanager
+def cluster_of(options: argparse.Namespace) -> Iterator[Any]:
+    """The cluster that the flags of `add_cluster` name, open; None without one."""
+    if options.compute is None:
+        yield None
+        return
+    from faceswap_lab.compute.cluster import opened
+
+    secure = {"ca": options.ca, "cert": options.cert, "key": options.key, "plain_tcp": options.plain_tcp}
+    with opened(options.compute, **secure) as cluster:
+        yield cluster
 
 
 def person(text: str, declared: dict[str, Any] | None = None) -> "Person":

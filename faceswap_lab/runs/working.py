@@ -1,7 +1,7 @@
 """Writing to a run: one process at a time, under the folder's lock, each artifact and event segment written atomically."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ from faceswap_lab.runs.environment import code_version, environment
 from faceswap_lab.runs.events import Journal, now
 from faceswap_lab.runs.reading import RunReader
 from faceswap_lab.runs.record import Record, read_record, write_record
+from faceswap_lab.runs.tracking.follow import Followers, followers
 from faceswap_lab.trust import audit
 
 W = TypeVar("W", bound="RunWorker")
@@ -27,6 +28,7 @@ class RunWorker(RunReader):
         super().__init__(path, record)
         self._lock: IO[bytes] | None = None
         self._journal: Journal | None = None
+        self._followers: Followers | None = None
 
     def __enter__(self: W) -> W:
         try:
@@ -41,7 +43,7 @@ class RunWorker(RunReader):
             self._take_up()
         except BaseException:
             self._lock.close()
-            self._lock = self._journal = None
+            self._lock = self._journal = self._followers = None
             raise
         return self
 
@@ -57,6 +59,9 @@ class RunWorker(RunReader):
         self.require_genuine()
         quota.require_room(self.root)
         self._journal = Journal(self.path)
+        beside = followers(self.record, self.root)
+        self._warn(beside.start())
+        self._followers = beside
         # The key does not cover code: this event records which code and packages the run is resumed with.
         self.emit("opened", code=code_version(), environment=environment())
         self.flush()
@@ -64,9 +69,11 @@ class RunWorker(RunReader):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         lock, _ = self._working()
         try:
+            if self._followers is not None:
+                self._warn(self._followers.close())
             self.flush()
         finally:
-            self._lock = self._journal = None
+            self._lock = self._journal = self._followers = None
             lock.close()
 
     def emit(self, kind: str, **fields: Any) -> None:
@@ -76,9 +83,17 @@ class RunWorker(RunReader):
         """
         _, journal = self._working()
         journal.add(kind, fields)
+        if self._followers is not None:
+            self._warn(self._followers.event(kind, fields))
         if journal.due:
             journal.flush()
             quota.require_room(self.root)
+
+    def _warn(self, texts: Iterable[str]) -> None:
+        """A `warning` event for each text."""
+        _, journal = self._working()
+        for text in texts:
+            journal.add("warning", {"text": text})
 
     def flush(self) -> None:
         """Write the pending events as one segment, atomically."""

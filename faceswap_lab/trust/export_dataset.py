@@ -42,26 +42,38 @@ def export_dataset(
     holds those of the shards. Raises `ConsentError` for anybody but actors, `ProvenanceError` for a shard whose digest is not in
     the manifest, or a picture without its mark.
     """
-    _ask(run, pairs, path, root, today)
+    to = str(path.resolve())
+    ask_gate(run, pairs, to, root, today)
     with _outgoing(path, root) as temporary:
-        digests = _copy(folder, temporary)
-        for name in digests:
-            if name != MANIFEST:
-                _check_marks(temporary / name, name, run, pairs)
-        event = {
-            "action": "exported",
-            "file": path.name,
-            "to": str(path.resolve()),
-            "sha256": digests[MANIFEST],
-            "files": digests if len(digests) <= _FEW else {f"sha256 of {len(digests)}": sha256_text(canonical(digests))},
-            "depicts": [{"run": run, "subjects": _subjects(pairs)}],
-        }
-        entry = audit.append(root, event)
+        digests = staged(folder, temporary, run, pairs)
+        entry = log_export(root, to, digests, run, pairs)
         _put_in_place(temporary, path)
     return Exported(path=path, sha256=digests[MANIFEST], entry=entry)
 
 
-def _ask(run: str, pairs: Collection[tuple[str, str]], path: Path, root: Path, today: date | None) -> None:
+def staged(folder: Path, temporary: Path, run: str, pairs: Collection[tuple[str, str]]) -> dict[str, str]:
+    """Copy the manifest in `folder` and its shards to `temporary` and check every mark; name to digest, manifest first."""
+    digests = _copy(folder, temporary)
+    for name in digests:
+        if name != MANIFEST:
+            _check_marks(temporary / name, name, run, pairs)
+    return digests
+
+
+def log_export(root: Path, to: str, digests: Mapping[str, str], run: str, pairs: Collection[tuple[str, str]]) -> audit.Entry:
+    """The line in the log: what goes where, and whom it depicts. `to` is a path or the address of a store."""
+    event = {
+        "action": "exported",
+        "file": to.replace(os.sep, "/").rpartition("/")[2],
+        "to": to,
+        "sha256": digests[MANIFEST],
+        "files": digests if len(digests) <= _FEW else {f"sha256 of {len(digests)}": sha256_text(canonical(digests))},
+        "depicts": [{"run": run, "subjects": _subjects(pairs)}],
+    }
+    return audit.append(root, event)
+
+
+def ask_gate(run: str, pairs: Collection[tuple[str, str]], to: str, root: Path, today: date | None) -> None:
     """Check each pair at the gate; without grants, it refuses everybody but actors. A refusal is logged."""
     if not pairs:
         raise ValueError("the export of a data set needs the names of the subjects it depicts")
@@ -69,10 +81,8 @@ def _ask(run: str, pairs: Collection[tuple[str, str]], path: Path, root: Path, t
         for source, target in pairs:
             permission_for(actor_named(source), actor_named(target), root=root, today=today)
     except ConsentError as error:
-        audit.append(
-            root,
-            {"action": "export refused", "run": run, "file": path.name, "to": str(path.resolve()), "reason": str(error)[:2000]},
-        )
+        file = to.replace(os.sep, "/").rpartition("/")[2]
+        audit.append(root, {"action": "export refused", "run": run, "file": file, "to": to, "reason": str(error)[:2000]})
         raise
 
 
@@ -107,10 +117,18 @@ def _copy(folder: Path, temporary: Path) -> dict[str, str]:
 def _listed(manifest: Path) -> Mapping[str, str] | None:
     """Shards of a manifest of this tool, name to SHA-256; None for any other file, and for names that lead outside the folder."""
     try:
-        found: Any = json.loads(manifest.read_text(encoding="utf-8"))
+        return listed_in(manifest.read_bytes())
+    except OSError:
+        return None
+
+
+def listed_in(manifest: bytes) -> Mapping[str, str] | None:
+    """The same, of a manifest's content."""
+    try:
+        found: Any = json.loads(manifest.decode("utf-8"))
         listed = {str(row["name"]): str(row["sha256"]) for row in found["shards"]}
         ours = found["tool"] == TOOL and found["synthetic"] is True
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     inside = all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in listed)
     return listed if ours and inside and MANIFEST not in listed else None

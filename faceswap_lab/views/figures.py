@@ -27,7 +27,7 @@ SERIES = ("#2b6a99", "#c2641d", "#3c8757", "#8a5a9e", "#a2473f")
 _CSS_NAMES = {PAPER: "--paper", INK: "--ink", MUTED: "--muted", HAIRLINE: "--line"} | {
     colour: f"--series-{number}" for number, colour in enumerate(SERIES)
 }
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.0,
@@ -39,6 +39,8 @@ _STYLE: dict[Any, Any] = {
     "xtick.color": MUTED,
     "ytick.color": MUTED,
 }
+"""Settings under which every figure is made and drawn."""
+
 _DPI = 120
 _DIFFERENCE_SCALE = 64.0
 
@@ -201,7 +203,7 @@ def lines(
     """Values over steps or frames, each line labelled at its end. The axis is logarithmic if values span more than tenfold."""
     if not steps or not losses or any(len(values) != len(steps) for values in losses.values()):
         raise ValueError("each loss needs one value per step, and at least one step")
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = SelfShowing(figsize=(7.2, 2.7), dpi=_DPI)
         FigureCanvasAgg(figure)
         axis = figure.add_axes((0.085, 0.17, 0.76, 0.76))
@@ -266,7 +268,7 @@ def _grid(
     gap, tall = 0.06, cell_in * aspect
     width = left_in + columns * cell_in + (columns - 1) * gap + right_in
     height = top_in + rows * tall + (rows - 1) * gap + bottom_in
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = SelfShowing(figsize=(width, height), dpi=_DPI, facecolor=PAPER)
         FigureCanvasAgg(figure)
         axes = [
@@ -310,7 +312,7 @@ def png(figure: Figure, *, budget: int | None = 600_000) -> bytes:
 def svg(figure: Figure) -> str:
     """`figure` as an inline `<svg>` with the page's CSS variables as colours and the page's font."""
     buffer = io.StringIO()
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure.savefig(
             buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from faceswap_lab.cli.answers import Answer
-from faceswap_lab.cli.arguments import about, add_command, add_declaration, add_group, declaration
+from faceswap_lab.cli.arguments import about, add_command, add_declaration, add_group, cluster_of, declaration
 from faceswap_lab.cli.nouns.consent import withdrawal
 from faceswap_lab.cli.recipe_flags import add_recipe, changes, recipe_of
 from faceswap_lab.files import user_path
@@ -21,6 +21,7 @@ def offer(commands: Any) -> None:
         'faceswap-lab facesets add jane ~/photos interview.mp4 --who "Jane Doe" --basis "consent: form signed on 3 May 2026"',
         'faceswap-lab facesets add cast ~/dataset --identities many --who "the cast" --basis "licence: CC-BY-4.0, J. Doe"',
         'faceswap-lab facesets add ffpp ~/FaceForensics++ --layout ffpp --who "FF++ people" --basis "licence: terms signed by me"',
+        cluster=True,
     )
     add.add_argument("name", help="the name of the set")
     add.add_argument("paths", nargs="+", type=user_path, metavar="PATH", help="files and folders")
@@ -84,7 +85,8 @@ def _facesets_add(options: argparse.Namespace) -> Answer:
             raise ValueError(f"FaceForensics++ must be one folder, got {len(options.paths)}")
         return gather.enlist(options.paths[0], **{"who": None, "basis": None, **declared})
     recipe = recipe_of(options, FacesetRecipe(name=options.name)).with_(name=options.name)
-    run = gather.gather(recipe, *options.paths, **declared, force=options.force)
+    with cluster_of(options) as compute:
+        run = gather.gather(recipe, *options.paths, **declared, compute=compute, force=options.force)
     said = {name: value for name, value in about(run).items() if name != "identities"}
     return said | {"next": f"faceswap-lab facesets show {run.id}"}
 

@@ -43,6 +43,16 @@ def offer(commands: Any) -> None:
     )
     export.add_argument("run", help="a run's id, or a prefix of it")
     export.add_argument("--output", "-o", type=user_path, metavar="FILE.zip", help="default: the run's id in the current folder")
+    track = add_command(
+        runs,
+        "track",
+        _runs_track,
+        "copy the figures of a run, finished or not, to trackio, TensorBoard or MLflow on this machine",
+        "faceswap-lab runs track train-3f9a --to tensorboard",
+        "faceswap-lab runs track train-3f9a --to trackio --to mlflow",
+    )
+    track.add_argument("run", help="a run's id, or a prefix of it")
+    track.add_argument("--to", action="append", required=True, metavar="LIBRARY", help="trackio, tensorboard, mlflow; repeatable")
     add_command(runs, "show", _runs_show, "one run", "faceswap-lab runs show train-3f9a", lab="read").add_argument("run")
 
 
@@ -100,3 +110,13 @@ def _runs_export(options: argparse.Namespace) -> Answer:
     run = Run.open(options.run)
     made = archive.export(run, options.output or Path(f"{run.id}.zip"))
     return {"run": run.id, "output": str(made.path), "members": list(made.members), "left_out": made.left_out}
+
+
+def _runs_track(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.runs.run import Run
+    from faceswap_lab.runs.tracking import choice, follow
+
+    run = Run.open(options.run)
+    points = follow.replay(run, options.to)
+    shown = [{"library": name, "show": choice.shown_by(run.root, name)} for name in choice.known(options.to)]
+    return {"run": run.id, "points": points, "to": shown}

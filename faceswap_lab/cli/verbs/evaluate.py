@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from faceswap_lab.cli.answers import Answer
-from faceswap_lab.cli.arguments import about, add_command
+from faceswap_lab.cli.arguments import about, add_command, cluster_of
 from faceswap_lab.cli.recipe_flags import add_recipe, recipe_of
 
 
@@ -18,6 +18,7 @@ def offer(commands: Any) -> None:
         "faceswap-lab evaluate swap-52c1",
         "faceswap-lab evaluate swap-52c1 --tone target --gallery-size 32 --json",
         verb=True,
+        cluster=True,
     )
     evaluate.add_argument("run", help="a swap run's id")
     evaluate.add_argument(
@@ -37,13 +38,15 @@ def _evaluate(options: argparse.Namespace) -> Answer:
     from faceswap_lab.verbs.evaluate.evaluate import evaluate
     from faceswap_lab.verbs.recipes import EvaluateRecipe
 
-    run = evaluate(
-        options.run,
-        truth=None if options.truth == "none" else "auto",
-        tone=options.tone,
-        recipe=recipe_of(options, EvaluateRecipe()),
-        device=options.device,
-        force=options.force,
-    )
+    with cluster_of(options) as compute:
+        run = evaluate(
+            options.run,
+            truth=None if options.truth == "none" else "auto",
+            tone=options.tone,
+            recipe=recipe_of(options, EvaluateRecipe()),
+            compute=compute,
+            device=options.device,
+            force=options.force,
+        )
     unknown = "not requested" if options.truth == "none" else "unknown: the target is real footage"
     return about(run) | {"truth": "rendered" if run.inputs.get("truth") else unknown}

@@ -5,10 +5,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from faceswap_lab.cli.answers import Answer
-from faceswap_lab.cli.arguments import about, add_command
+from faceswap_lab.cli.arguments import about, add_command, cluster_of
 from faceswap_lab.cli.parsing import ArgumentValueError
 from faceswap_lab.cli.recipe_flags import PREFIX, add_recipe, changes, recipe_of
-from faceswap_lab.files import user_path
 
 if TYPE_CHECKING:
     from faceswap_lab.verbs.recipes import RenderRecipe
@@ -27,14 +26,18 @@ def offer(commands: Any) -> None:
         "faceswap-lab render --actors 0:100 --views 20 -o shards",
         "faceswap-lab render --actors 2000000:2000050 --kind acted --kind turn --clips --seconds 2 --capture phone --recast",
         verb=True,
+        cluster=True,
     )
     render.set_defaults(device="cpu")
     render.add_argument("--actors", metavar="FIRST:END", help="seeds, END excluded; all of one split")
     render.add_argument("--kind", action="append", metavar="KIND", help="one of --kinds; repeatable: kinds alternate")
     render.add_argument("--clips", dest=f"{PREFIX}form", action="store_const", const="clips", default=argparse.SUPPRESS, help=CLIPS)
-    render.add_argument("--workers", type=int, default=1, help="processes")
+    render.add_argument("--workers", type=int, default=1, metavar="N", help="short for --compute local:N")
     render.add_argument(
-        "--output", "-o", type=user_path, metavar="FOLDER", help="export the shards to this folder; default: they stay in the run"
+        "--output",
+        "-o",
+        metavar="FOLDER",
+        help="export the shards to this folder, or to a store (s3://BUCKET/FOLDER); default: they stay in the run",
     )
     add_recipe(render, _class, short={"num_views": "--views"})
 
@@ -64,5 +67,6 @@ def _recipe(options: argparse.Namespace) -> "RenderRecipe":
 def _render(options: argparse.Namespace) -> Answer:
     from faceswap_lab.verbs.render.render import render
 
-    run = render(_recipe(options), workers=options.workers, device=options.device, force=options.force)
+    with cluster_of(options) as compute:
+        run = render(_recipe(options), compute=compute, workers=options.workers, device=options.device, force=options.force)
     return about(run) | ({"output": str(run.export(options.output))} if options.output else {})

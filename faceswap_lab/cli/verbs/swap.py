@@ -4,7 +4,17 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from faceswap_lab.cli.answers import Answer
-from faceswap_lab.cli.arguments import about, acceptance, add_acceptance, add_command, add_declaration, declaration, person, root
+from faceswap_lab.cli.arguments import (
+    about,
+    acceptance,
+    add_acceptance,
+    add_command,
+    add_declaration,
+    cluster_of,
+    declaration,
+    person,
+    root,
+)
 from faceswap_lab.cli.parsing import ArgumentValueError
 from faceswap_lab.cli.recipe_flags import add_recipe, recipe_of
 from faceswap_lab.errors import RunError
@@ -28,6 +38,7 @@ def offer(commands: Any) -> None:
         'faceswap-lab swap --source actor:7 --target clip.mp4 --who "Jo Doe" --basis "consent: signed 2026-03-01" -o swap.mp4',
         "faceswap-lab swap --source actor:7 --target clip.mp4 --start 1.5 --stop frame:100 --select all",
         verb=True,
+        cluster=True,
     )
     swap.add_argument("--source", required=True, metavar="WHO", help="actor:7, or a file with a manifest entry")
     swap.add_argument("--target", required=True, metavar="FILE", help="a clip or still, or actor:21/speech")
@@ -68,15 +79,17 @@ def _swap(options: argparse.Namespace) -> Answer:
     source = person(options.source)
     target, recipe = _target(options, source), recipe_of(options, SwapRecipe())
     _check_output(options, target, source, recipe)
-    run = swap(
-        target,
-        source=source,
-        swapper=options.swapper,
-        corrections=_corrections(options.corrections) if options.corrections else None,
-        recipe=recipe,
-        device=options.device,
-        force=options.force,
-    )
+    with cluster_of(options) as compute:
+        run = swap(
+            target,
+            source=source,
+            swapper=options.swapper,
+            corrections=_corrections(options.corrections) if options.corrections else None,
+            recipe=recipe,
+            device=options.device,
+            compute=compute,
+            force=options.force,
+        )
     output = options.output or run.path / ("swap.png" if run.summary["num_frames"] == 1 else "swap.mp4")
     return about(run) | {"output": str(run.export(output, sound=options.sound, **acceptance(options)))}
 

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from faceswap_lab.cli.answers import Answer
-from faceswap_lab.cli.arguments import about, add_command, add_declaration, declaration, is_file, person
+from faceswap_lab.cli.arguments import about, add_command, add_declaration, cluster_of, declaration, is_file, person
 from faceswap_lab.cli.parsing import ArgumentValueError
 from faceswap_lab.cli.recipe_flags import add_recipe, changes, read_recipe
 from faceswap_lab.files import user_path
@@ -26,12 +26,17 @@ def offer(commands: Any) -> None:
         "faceswap-lab train --source actor:7 --target actor:32 --train.learning-rate 1e-3 --net.size 128",
         'faceswap-lab train --source actor:7 --target jane.mp4 --who "Jane Doe" --basis "consent: form signed on 3 May 2026"',
         "faceswap-lab train --source actor:7 --target actor:32 --recipe recipe.json --device cuda",
+        "faceswap-lab train --source actor:7 --target actor:32 --steps 50000 --compute cuda",
         "faceswap-lab train --recipe pack --workers 2",
         verb=True,
+        cluster=True,
     )
     train.add_argument("--source", metavar="WHO", help="actor:7, faceset:jane, or a file; for a swapper, with --target")
     train.add_argument("--target", metavar="WHO")
-    train.add_argument("--workers", type=int, default=1, help="number of processes, for a pack; default: 1")
+    train.add_argument("--workers", type=int, default=1, metavar="N", help="short for --compute local:N")
+    train.add_argument("--ranks", type=int, metavar="N", help="processes that train together; default: as many as workers")
+    text = "parts in which each rank computes its share of a batch, one after the other: less memory"
+    train.add_argument("--accumulate", type=int, default=1, metavar="N", help=text)
     add_declaration(train, "the file, if one of the two is a file", uses="train")
     text = "a recipe as JSON (`runs show RUN --json` has one), or smoke, pack, pack-smoke; flags take precedence over it"
     add_recipe(train, _named, short={"train.steps": "--steps"}, text=text)
@@ -65,12 +70,15 @@ def _recipe(options: argparse.Namespace) -> "PairRecipe | PackRecipe":
 
 
 def _train(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.models.training.team import Parallel
     from faceswap_lab.verbs.train.train import train
 
     source, target = _people(options)
     recipe = _recipe(options)
-    done = train(recipe, source=source, target=target, device=options.device, workers=options.workers, force=options.force)
-    return about(done)
+    how = Parallel(ranks=options.ranks, accumulate=options.accumulate)
+    given = {"device": options.device, "workers": options.workers, "parallel": how, "force": options.force}
+    with cluster_of(options) as compute:
+        return about(train(recipe, source=source, target=target, compute=compute, **given))
 
 
 def _people(options: argparse.Namespace) -> "tuple[Person | None, Person | None]":

@@ -28,7 +28,7 @@ from faceswap_lab.actors.render.scene import Scene, place_camera, pose
 from faceswap_lab.actors.splits import Split
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.models.pack.pictures import PackPictures, boxes_of
-from faceswap_lab.models.training.samples import read_stacks, write_stacks
+from faceswap_lab.models.training.samples import Shapes, map_stacks, new_stacks, num_bytes_of, read_stacks, write_stacks
 from faceswap_lab.models.training.stopping import Stop, never, until
 
 NUM_BARE = 5
@@ -42,6 +42,7 @@ _HELD_ODDS = (0.86, 0.08, 0.03, 0.03)
 _JPEG = 95
 
 KIND = "pictures of the pack"
+KIND_DECODED = "decoded pictures of the pack"
 _STACKS = frozenset({"jpeg", "lengths", "masks", "identity", "points106", "keypoints5", "poses", "occluded"})
 
 
@@ -158,18 +159,14 @@ def _encode(image: Image) -> UInt8[np.ndarray, " n"]:
 
 
 def read_parts(paths: Sequence[Path], split: Split, scratch: Path) -> PackPictures:
-    """The pictures of these files, decoded into two memory-mapped files in the folder `scratch`.
+    """The pictures of these files, decoded into a memory-mapped file in the folder `scratch`.
 
-    Existing files in `scratch` are reused. Raises RunError for a file that is not part of a set.
+    An existing file in `scratch` is reused. Raises RunError for a file that is not part of a set.
     """
     read = [read_stacks(path, KIND, _STACKS) for path in paths]
     parts, size = [stacks for stacks, _ in read], int(read[0][1]["size"])
     number = sum(len(part["identity"]) for part in parts)
-    images = _stored(scratch / f"{split}-images.npy", (number, size, size, 3))
-    masks = _stored(scratch / f"{split}-masks.npy", (number, size, size))
-    if images is None or masks is None:
-        scratch.mkdir(parents=True, exist_ok=True)
-        images, masks = _decoded(parts, scratch / split, number, size)
+    images, masks = _decoded(parts, scratch / f"{split}.safetensors", number, size)
     joined = {name: np.concatenate([part[name] for part in parts]) for name in _STACKS - {"jpeg", "lengths", "masks"}}
     return PackPictures(
         images=images,
@@ -184,33 +181,26 @@ def read_parts(paths: Sequence[Path], split: Split, scratch: Path) -> PackPictur
     )
 
 
-def _stored(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The array in the file, or None if there is none of this shape."""
-    if not path.is_file():
-        return None
-    found = np.load(path, mmap_mode="r")
-    return found if found.shape == shape else None
+def _decoded(parts: list[dict[str, np.ndarray]], path: Path, number: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """All pictures and masks, mapped from a file that gets its name once complete; one that is there is taken."""
+    shapes: Shapes = {"images": ("uint8", (number, size, size, 3)), "masks": ("uint8", (number, size, size))}
+    if not (path.is_file() and path.stat().st_size == num_bytes_of(KIND_DECODED, shapes)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with new_stacks(part, KIND_DECODED, shapes) as fresh:
+            for row, (image, mask) in enumerate(_unpacked(parts, size)):
+                fresh["images"][row], fresh["masks"][row] = image, mask
+        part.replace(path)
+    with path.open("rb") as file:
+        stacks, _ = map_stacks(file, KIND_DECODED, shapes.keys())
+    return stacks["images"], stacks["masks"]
 
 
-def _decoded(parts: list[dict[str, np.ndarray]], stem: Path, number: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """All pictures and masks, in files that get their final names once complete."""
-    places = {"images": (number, size, size, 3), "masks": (number, size, size)}
-    files = {name: stem.with_name(f"{stem.name}-{name}.npy") for name in places}
-    fresh = {
-        name: np.lib.format.open_memmap(files[name].with_suffix(".part"), mode="w+", dtype=np.uint8, shape=shape)
-        for name, shape in places.items()
-    }
-    row = 0
+def _unpacked(parts: list[dict[str, np.ndarray]], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for part in parts:
         ends = np.cumsum(part["lengths"])
         for k, end in enumerate(ends):
             coded = part["jpeg"][end - part["lengths"][k] : end]
             read: Any = cv2.imdecode(coded, cv2.IMREAD_COLOR)
-            fresh["images"][row] = cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
-            fresh["masks"][row] = np.unpackbits(part["masks"][k])[: size * size].reshape(size, size) * 255
-            row += 1
-    for name, array in fresh.items():
-        array.flush()
-        files[name].with_suffix(".part").replace(files[name])
-    del fresh
-    return np.load(files["images"], mmap_mode="r"), np.load(files["masks"], mmap_mode="r")
+            mask = np.unpackbits(part["masks"][k])[: size * size].reshape(size, size) * 255
+            yield cv2.cvtColor(read, cv2.COLOR_BGR2RGB), mask

@@ -31,7 +31,9 @@ from faceswap_lab.models.stream.stages import Stage, overlapped
 
 T = TypeVar("T")
 
-_BATCHES_UNDER_WAY = 4
+UNDER_WAY = 4
+"""Batches in the stages at the same time."""
+
 # More faces than this in a batch are swapped and pasted in parts: a crowd's crops would fill the memory.
 _FACES_AT_ONCE = 64
 _LEAST_SEARCH = 160
@@ -122,9 +124,11 @@ def swap_frames(
     start: int = 0,
     stop: int | None = None,
     spent: dict[str, float] | None = None,
+    under_way: int = UNDER_WAY,
 ) -> Generator[SwappedFrame, None, None]:
     """The frames `start` to `stop` of `footage` in order, the selected faces replaced by source 0 of `codes`.
 
+    At most `under_way` batches are in the stages at the same time; with one, no two stages work at once.
     `start` must be a multiple of `config.batch_size` for results equal to an uninterrupted stream. The stages' busy seconds are
     added to `spent`: read, find, swap, colour (if matched), paste. An error in any of them, or an interrupt, stops all and is
     re-raised unchanged after the preceding frames; closing the iterator stops them too.
@@ -146,7 +150,7 @@ def swap_frames(
         *colour,
         Stage(name="paste", work=painter.paste),
     ]
-    for batch in overlapped(source, stages, under_way=_BATCHES_UNDER_WAY, spent=spent):
+    for batch in overlapped(source, stages, under_way=under_way, spent=spent):
         with devices.watched():
             frames, regions = list(batch.canvas.frames()), list(batch.canvas.regions())
         for frame, touched, (own, num_left) in zip(frames, regions, batch.found, strict=True):

@@ -5,7 +5,7 @@ A training is an iterator of Steps. The state is consistent at each, so it can b
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Generic
@@ -19,6 +19,7 @@ from faceswap_lab.errors import RunError
 from faceswap_lab.models.training.config import TrainConfig, precision_on
 from faceswap_lab.models.training.state import DIVERGED, N, TrainState
 from faceswap_lab.models.training.stopping import Stop, never
+from faceswap_lab.models.training.team import ALONE, WHOLE, Share, Team
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,6 +42,8 @@ class StepContext:
     """The context of a loss: `step` counts the steps completed before it; `progress` is that as a fraction of the total, 0..1.
 
     `generator` is the state's own and advances with each draw; `numpy_generator` depends on the seed and the step alone.
+    `share` is the part of the batch that this call computes. A step of several parts calls the loss for each, and draws with
+    the first only, `is_first`.
     """
 
     step: int
@@ -49,6 +52,8 @@ class StepContext:
     generator: torch.Generator
     device: torch.device
     precision: str
+    share: Share = WHOLE
+    is_first: bool = True
 
     def numpy_generator(self) -> np.random.Generator:
         """A random generator for this step, identical on every access."""
@@ -63,27 +68,32 @@ Losses = Callable[[N, StepContext], dict[str, Tensor]]
 """The losses of one step, which draws its own samples. `loss` is minimised; the others are only reported."""
 
 
-def train(state: TrainState[N], losses: Losses[N], config: TrainConfig, stop: Stop = never) -> Iterator[Step]:
+def train(
+    state: TrainState[N], losses: Losses[N], config: TrainConfig, stop: Stop = never, team: Team = ALONE, parts: int = 1
+) -> Iterator[Step]:
     """Trains until `config.steps`, yielding every `report_every` steps and at the end. The state is consistent at each yield.
 
     When `stop()` becomes true, the current step is the last: it is yielded, whatever its number, and training ends early.
     Raises RunError if it diverges. Sums stay on the device between Steps: the host synchronises only for a Step.
+
+    Each rank of `team` calls this with the same state. It yields the same Steps in all, and stops at the same step in all when
+    one is asked to. With `parts` a rank's share of a batch is computed in that many parts, one after the other.
     """
-    precision = precision_on(state.device, config)
     state.net.train()
+    work = _Work(net=team.replicated(state.net), team=team, parts=parts, precision=precision_on(state.device, config))
     sums: dict[str, Tensor] = {}
     since, clock = 0, perf_counter()
-    stopping = stop()
+    stopping = team.any(stop())
     while state.step < config.steps and not stopping:
         with _tuned(state.device):
-            parts = _one_step(state, losses, config, precision)
-        sums = {name: loss.detach() + sums.get(name, 0) for name, loss in parts.items()}
+            found = _one_step(state, losses, config, work)
+        sums = {name: loss + sums.get(name, 0) for name, loss in found.items()}
         since += 1
-        stopping = stop()
+        stopping = team.any(stop())
         if state.step % config.report_every == 0 or state.step == config.steps or stopping:
-            yield _report(state.step, sums, since, config, perf_counter() - clock)
+            yield _report(state.step, sums, since, config, perf_counter() - clock, team)
             sums, since, clock = {}, 0, perf_counter()
-            stopping = stopping or stop()
+            stopping = stopping or team.any(stop())
 
 
 @contextmanager
@@ -100,30 +110,50 @@ def _tuned(device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
-def _one_step(state: TrainState[N], losses: Losses[N], config: TrainConfig, precision: str) -> dict[str, Tensor]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Work(Generic[N]):
+    """How a step is computed: the network, which exchanges gradients, among whom, in how many parts, and in which precision."""
+
+    net: N
+    team: Team
+    parts: int
+    precision: str
+
+
+def _one_step(state: TrainState[N], losses: Losses[N], config: TrainConfig, work: _Work[N]) -> dict[str, Tensor]:
+    """One step of the optimiser; its losses, detached."""
     for group in state.optimiser.param_groups:
         group["lr"] = config.learning_rate_at(state.step)
-    context = StepContext(
-        step=state.step,
-        progress=state.step / config.steps,
-        seed=config.seed,
-        generator=state.generator,
-        device=state.device,
-        precision=precision,
-    )
-    parts = losses(state.net, context)
     state.optimiser.zero_grad(set_to_none=True)
-    parts["loss"].backward()  # type: ignore[no-untyped-call]
+    sums: dict[str, Tensor] = {}
+    for part in range(work.parts):
+        context = StepContext(
+            step=state.step,
+            progress=state.step / config.steps,
+            seed=config.seed,
+            generator=state.generator,
+            device=state.device,
+            precision=work.precision,
+            share=Share(work.team.rank, work.team.size).part(part, work.parts),
+            is_first=part == 0,
+        )
+        with work.team.holding_back(work.net) if part + 1 < work.parts else nullcontext():
+            found = losses(work.net, context)
+            # Divided only where there are several, so that a step in one part has the bits that it always had.
+            loss = found["loss"] if work.parts == 1 else found["loss"] / work.parts
+            loss.backward()  # type: ignore[no-untyped-call]
+        sums = {name: value.detach() / work.parts + sums.get(name, 0) for name, value in found.items()}
     # Without clipping, gradient norms were 30 to 50 times the usual around steps 100 and 550, and losses doubled.
     torch.nn.utils.clip_grad_norm_(state.net.parameters(), config.clip)
     state.optimiser.step()
     state.average.update_parameters(state.net)
     state.step += 1
-    return parts
+    return sums
 
 
-def _report(number: int, sums: dict[str, Tensor], since: int, config: TrainConfig, seconds: float) -> Step:
+def _report(number: int, sums: dict[str, Tensor], since: int, config: TrainConfig, seconds: float, team: Team) -> Step:
     (totals,) = fetch(torch.stack(list(sums.values())))
+    totals = team.mean(totals)
     means = {name: float(total) / since for name, total in zip(sums, totals, strict=True)}
     if not all(math.isfinite(mean) for mean in means.values()):
         raise RunError(expected="finite losses", got=f"{means} at step {number}", remedy=DIVERGED)

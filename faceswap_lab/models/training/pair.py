@@ -16,6 +16,7 @@ from faceswap_lab.models.training.loop import Step, StepContext, train
 from faceswap_lab.models.training.losses import mask_loss, picture_loss
 from faceswap_lab.models.training.state import TrainState
 from faceswap_lab.models.training.stopping import Stop, never
+from faceswap_lab.models.training.team import ALONE, Share, Team
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +87,34 @@ def fresh_pair(net: PairNetConfig, config: PairTraining, device: torch.device) -
 
 
 def train_pair(
-    state: TrainState[PairNet], people: tuple[Portraits, Portraits], config: PairTraining, stop: Stop = never
+    state: TrainState[PairNet],
+    people: tuple[Portraits, Portraits],
+    config: PairTraining,
+    stop: Stop = never,
+    team: Team = ALONE,
+    parts: int = 1,
 ) -> Iterator[Step]:
-    """Trains a PairNet on two people's crops, the first drawn by decoder 0: see `loop.train`."""
+    """Trains a PairNet on two people's crops, the first drawn by decoder 0: see `loop.train`.
+
+    Raises ValueError if a batch can't be shared equally by the ranks of `team` in `parts` each.
+    """
+    team.check_batch(config.batch, parts)
     people = (people[0].to(state.device), people[1].to(state.device))
-    ahead = DrawsAhead(lambda random: _draw(people, config, random), state.device, config.report_every)
+    shares = [Share(team.rank, team.size).part(part, parts) for part in range(parts)]
+
+    def draw(random: torch.Generator) -> list[Tensor]:
+        numbers = _draw(people, config, random)
+        return [number for share in shares for number in _shared(numbers, people, share)]
+
+    ahead = DrawsAhead(draw, state.device, config.report_every)
+    drawn_ahead: Iterator[Tensor] = iter(())
 
     def losses(net: PairNet, context: StepContext) -> dict[str, Tensor]:
+        nonlocal drawn_ahead
         parts: dict[str, Tensor] = {}
-        numbers = iter(ahead.next(context.generator))
+        if context.is_first:
+            drawn_ahead = iter(ahead.next(context.generator))
+        numbers = drawn_ahead
         for person, portraits in enumerate(people):
             x, targets, mask = _batch(portraits, numbers)
             with context.autocast():
@@ -104,7 +124,25 @@ def train_pair(
             parts[f"mask_{person}"] = config.mask_weight * mask_loss(drawn[:, 3:], mask[:, :1])
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
-    return train(state, losses, config, stop)
+    return train(state, losses, config, stop, team, parts)
+
+
+def _shared(numbers: list[Tensor], people: Iterable[Portraits], share: Share) -> list[Tensor]:
+    """One share of a batch's numbers, in the same order: of each person the share's rows of the batch."""
+    if share == Share():
+        return numbers
+    shared, rest = list[Tensor](), iter(numbers)
+    for portraits in people:
+        if not portraits.is_supervised:
+            own, matrices, lattices = next(rest), next(rest), next(rest)
+            rows = share.rows(len(own))
+            shared += [own[rows], matrices[rows], lattices[rows]]
+            continue
+        own, true, matrices = next(rest), next(rest), next(rest)
+        # The batch is a person's own pictures followed by the true pairs: see `_batch`.
+        rows = share.rows(len(own) + len(true))
+        shared += [own[rows[rows < len(own)]], true[rows[rows >= len(own)] - len(own)], matrices[rows]]
+    return shared
 
 
 def _draw(people: Iterable[Portraits], config: PairTraining, random: torch.Generator) -> list[Tensor]:

@@ -134,15 +134,19 @@ def permission_for(
 def check_train(*subjects: Subject, root: Path, today: date | None = None) -> None:
     """Raise `ConsentError`, and log it, unless weights may be trained on all of these people."""
     with _refusal_logged(root, "training refused", *subjects):
-        for subject in subjects:
-            _require(_entries(subject, root), "train", today or utc_today())
+        require_use("train", *subjects, root=root, today=today)
 
 
 def check_evaluate(*subjects: Subject, root: Path, today: date | None = None) -> None:
     """Raise `ConsentError`, and log it, unless all of these people may be measured by a recogniser."""
     with _refusal_logged(root, "measuring refused", *subjects):
-        for subject in subjects:
-            _require(_entries(subject, root), "evaluate", today or utc_today())
+        require_use("evaluate", *subjects, root=root, today=today)
+
+
+def require_use(use: str, *subjects: Subject, root: Path, today: date | None = None) -> None:
+    """Raise `ConsentError` unless all of these people allow the use. Logs nothing: for workers, which never write to the log."""
+    for subject in subjects:
+        _require(_entries(subject, root), use, today or utc_today())
 
 
 def target_uses(source: Subject) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from faceswap_lab.trust.admit import Refused
 from faceswap_lab.trust.consent.basis import Basis
 from faceswap_lab.trust.consent.declare import File
 from faceswap_lab.trust.consent.gate import Subject, check_evaluate, check_train
+from faceswap_lab.verbs.computing import Compute, computing
 from faceswap_lab.verbs.gather import layouts
 from faceswap_lab.verbs.gather.work import Gathering
 from faceswap_lab.verbs.library import FacesetRun
@@ -43,13 +44,15 @@ def gather(
     who: str | None = None,
     basis: str | Basis | None = None,
     uses: Sequence[str] = USES,
+    compute: Compute = None,
     force: bool = False,
 ) -> FacesetRun:
     """Make a faceset from files and folders; blocks with one progress line. `recipe` may be just the set's name.
 
     Files with a manifest entry are admitted under it; the others are declared, as in `admit`, with `who`, `basis` and `uses`. A
-    file that is refused or unreadable is listed and skipped. An identical finished call returns its Run; an interrupted one
-    resumes. Raises MediaError if there is no file, ConsentError if every file is refused, FaceError if no face is left.
+    file that is refused or unreadable is listed and skipped. With `compute` (see `lab.cluster`) the workers of a cluster look for
+    the faces. An identical finished call returns its Run; an interrupted one resumes. Raises MediaError if there is no file,
+    ConsentError if every file is refused, FaceError if no face is left.
     """
     recipe = FacesetRecipe(name=recipe) if isinstance(recipe, str) else recipe
     root = lab_root()
@@ -69,8 +72,8 @@ def gather(
     recipe_found = replace(recipe, layout=found.layout)
     run = FacesetRun.start(root, "faceset", recipe_found, inputs, data=data_files.of_offline(), force=force)
     if not run.finished:
-        with run:
-            Gathering(run=run, recipe=recipe, clips=clips, refused=refused, found=found).work()
+        with run, computing(run, compute, "cpu") as (cluster, _):
+            Gathering(run=run, recipe=recipe, clips=clips, refused=refused, found=found, compute=cluster).work()
     # Measurements of dropped faces are kept no longer than needed; after a kill, some may be left from an earlier call.
     shutil.rmtree(run.path / "work", ignore_errors=True)
     return run

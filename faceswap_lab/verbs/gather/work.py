@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.errors import FaceError, LabError
 from faceswap_lab.faces import align, quality
 from faceswap_lab.faces.faceset import SPLITS, Row
@@ -26,6 +27,7 @@ from faceswap_lab.trust.consent.manifest import find_entries
 from faceswap_lab.verbs.gather import layouts, sightings
 from faceswap_lab.verbs.gather.contact_sheet import contact_sheet
 from faceswap_lab.verbs.gather.layouts import Material
+from faceswap_lab.verbs.gather.looking import look_on
 from faceswap_lab.verbs.gather.selection import Identified, When, find_doubles, identify, split
 from faceswap_lab.verbs.gather.sightings import Sightings, look_through
 from faceswap_lab.verbs.library import CROPS, DROPPED, FACES, SHEET
@@ -49,8 +51,18 @@ class _Face:
 class Gathering:
     """The steps of one run."""
 
-    def __init__(self, *, run: Run, recipe: FacesetRecipe, clips: list[Clip], refused: list[Refused], found: layouts.Found) -> None:
+    def __init__(
+        self,
+        *,
+        run: Run,
+        recipe: FacesetRecipe,
+        clips: list[Clip],
+        refused: list[Refused],
+        found: layouts.Found,
+        compute: Cluster | None = None,
+    ) -> None:
         self.run, self.recipe, self.clips, self.refused, self.found = run, recipe, clips, refused, found
+        self.compute = compute
         self.material = {each.path.resolve(): each for each in found.material}
         self.by_source = {clip.grant.sha256: clip for clip in clips}
         self.dropped: list[dict[str, Any]] = [
@@ -84,6 +96,8 @@ class Gathering:
     def _look(self) -> Sightings:
         """All faces in all sources, read from disk where an earlier attempt has stored them."""
         folder, parts, done = self.run.path / "work", [], 0
+        if self.compute is not None:
+            look_on(self.run, self.clips, self.compute)
         total = sum(_num_places(clip, self.recipe.every_s) for clip in self.clips)
         line, engine = Progress("faces", total, unit="frames"), OfflineEngine()
         for clip in self.clips:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from faceswap_lab import __version__
+from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.errors import RunError
 from faceswap_lab.files import lab_root, sha256_file
 from faceswap_lab.models import data_files
@@ -18,6 +19,7 @@ from faceswap_lab.models.pack.pictures import PackSets
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.run import Run
+from faceswap_lab.verbs.computing import Compute, computing
 from faceswap_lab.verbs.pack.scores import check_judges, score_pack
 from faceswap_lab.verbs.pack.stages import FILES, render_parts, train_networks
 from faceswap_lab.verbs.recipes import PackRecipe
@@ -26,27 +28,25 @@ from faceswap_lab.verbs.train.result import TrainRun
 FOLDER, CARD, PARTS = "pack", "pack/card.json", "parts"
 
 
-def train_pack(recipe: PackRecipe, *, workers: int = 1, force: bool = False) -> TrainRun:
-    """Make a pack; blocks with one progress line per stage. With several workers, that many processes render and train.
+def train_pack(recipe: PackRecipe, *, compute: Compute = None, force: bool = False) -> TrainRun:
+    """Make a pack; blocks with one progress line per stage. With `compute`, its workers render pictures and train the networks.
 
     An identical finished call returns its Run; an interrupted one resumes with the missing pictures and steps, and the networks
-    are the same as without the interruption. Raises ValueError for less than one worker, WeightsError without insightface or
-    the offline engine's weights, which the scores need.
+    are the same as without the interruption. Raises WeightsError without insightface or the offline engine's weights, which
+    the scores need.
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
     check_judges()  # before hours of work, since the scores at the end need them
     data = data_files.of_actors() | data_files.of_offline()
     run = TrainRun.start(lab_root(), "train", recipe, {}, data=data, force=force)
     if run.finished:
         return run
     with run:
-        run.emit("device", device="cpu", workers=workers)
         parts = run.path / PARTS
         parts.mkdir(exist_ok=True)
         try:
-            _render(run, recipe.sets, parts, workers)
-            _train(run, recipe, parts, workers)
+            with computing(run, compute, "cpu") as (cluster, _):
+                _render(run, recipe.sets, parts, cluster)
+                _train(run, recipe, parts, cluster)
         except KeyboardInterrupt:
             print(f"stopped; {run.id} keeps its pictures and checkpoints: repeat the call to resume", flush=True)
             raise
@@ -71,11 +71,11 @@ def pack_of(run: Run) -> Path:
     return run.artifact(CARD).parent
 
 
-def _render(run: Run, sets: PackSets, parts: Path, workers: int) -> None:
+def _render(run: Run, sets: PackSets, parts: Path, compute: Cluster | None) -> None:
     wanted = sets.parts()
     missing = {name: seeds for name, seeds in wanted.items() if not run.has(name)}
     line = Progress("pictures", len(wanted), unit="parts")
-    with closing(render_parts(sets, missing, parts, workers=workers)) as rendered:
+    with closing(render_parts(sets, missing, parts, compute)) as rendered:
         for done, (name, place) in enumerate(rendered, 1):
             with run.write(name) as path:
                 place.replace(path)
@@ -85,7 +85,7 @@ def _render(run: Run, sets: PackSets, parts: Path, workers: int) -> None:
         run.flush()
 
 
-def _train(run: Run, recipe: PackRecipe, parts: Path, workers: int) -> None:
+def _train(run: Run, recipe: PackRecipe, parts: Path, compute: Cluster | None) -> None:
     missing = [task for task, name in FILES.items() if not run.has(f"{FOLDER}/{name}")]
     if not missing:
         return
@@ -93,7 +93,7 @@ def _train(run: Run, recipe: PackRecipe, parts: Path, workers: int) -> None:
     line = Progress("networks", len(FILES), unit="networks")
     line.update(len(FILES) - len(missing))
     recipe_json = to_json(recipe)
-    with closing(train_networks(missing, recipe_json, pictures, parts, key=run.key, workers=workers)) as trained:
+    with closing(train_networks(missing, recipe_json, pictures, parts, compute, key=run.key)) as trained:
         for done, network in enumerate(trained, 1):
             with run.write(f"{FOLDER}/{FILES[network.task]}") as path:
                 network.path.replace(path)

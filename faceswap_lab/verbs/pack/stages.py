@@ -3,16 +3,19 @@
 The same recipe gives the same files for any number of processes: each picture and each step is seeded by its own number.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 from torch import nn
 
 from faceswap_lab.actors.splits import check_trainable
+from faceswap_lab.compute.cluster import Cluster
+from faceswap_lab.compute.tasks import run_tasks
 from faceswap_lab.files import put_in_place
 from faceswap_lab.models.pack.detector import export_detector, fresh_detector, train_detector
 from faceswap_lab.models.pack.embedder import Recogniser, export_embedder, fresh_embedder, train_embedder
@@ -24,8 +27,10 @@ from faceswap_lab.models.training.loop import Session, Step
 from faceswap_lab.models.training.state import N, TrainState, require_finite
 from faceswap_lab.models.training.stopping import Stop, never, stop_on_signals
 from faceswap_lab.runs.recipe import from_json
-from faceswap_lab.verbs.pack.workers import Made, one_thread, run_tasks
+from faceswap_lab.verbs.pack.one_thread import one_thread
 from faceswap_lab.verbs.recipes import PackRecipe
+
+T = TypeVar("T")
 
 FILES: Mapping[str, str] = {"detector": "det_actors.onnx", "points": "2d106_actors.onnx", "embedder": "w_actors.onnx"}
 """The file of each network, in the order in which they are made."""
@@ -58,7 +63,9 @@ class _Part:
         return self.name, self.place
 
 
-def render_parts(sets: PackSets, missing: Mapping[str, range], folder: Path, *, workers: int) -> Made[tuple[str, Path]]:
+def render_parts(
+    sets: PackSets, missing: Mapping[str, range], folder: Path, compute: Cluster | None
+) -> Generator[tuple[str, Path], None, None]:
     """Render these parts into `folder`, yielding the name and the file of each when it is done.
 
     Raises SplitError for a test person.
@@ -67,7 +74,7 @@ def render_parts(sets: PackSets, missing: Mapping[str, range], folder: Path, *, 
         for seed in seeds:
             check_trainable(seed)
     parts = [_Part(name=name, seeds=tuple(seeds), sets=sets, place=folder / Path(name).name) for name, seeds in missing.items()]
-    yield from run_tasks(parts, workers)
+    yield from _results(parts, compute)
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------------
@@ -88,12 +95,19 @@ class _Network:
 
 
 def train_networks(
-    tasks: Sequence[str], recipe: str, parts: Sequence[Path], folder: Path, *, key: str, workers: int
-) -> Made[Trained]:
+    tasks: Sequence[str], recipe: str, parts: Sequence[Path], folder: Path, compute: Cluster | None, *, key: str
+) -> Generator[Trained, None, None]:
     """Train these networks of the recipe (as JSON) on the pictures in `parts`, yielding each when it is done."""
     read_parts(parts, "train", folder)  # decoded once here, so that several processes do not do it at the same time
     networks = [_Network(task=task, recipe=recipe, key=key, parts=tuple(parts), folder=folder) for task in tasks]
-    yield from run_tasks(networks, workers)
+    yield from _results(networks, compute)
+
+
+def _results(tasks: Sequence[Callable[[Stop], T]], compute: Cluster | None) -> Generator[T, None, None]:
+    """The results as they come. A signal stops all tasks, each where its progress is saved; so does the first error."""
+    with stop_on_signals() as stop, closing(run_tasks(tasks, compute, stop)) as made:
+        for outcome in made:
+            yield outcome.result()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

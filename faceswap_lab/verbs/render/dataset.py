@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from faceswap_lab.files import user_path
 from faceswap_lab.runs.run import Run
+from faceswap_lab.storage.address import address_of
 from faceswap_lab.trust.export_dataset import MANIFEST, export_dataset
+from faceswap_lab.trust.export_to_store import put_dataset
 
 if TYPE_CHECKING:
     from faceswap_lab.actors import shards
@@ -32,20 +33,25 @@ class ShardRun(Run):
         for number in range(self.recipe(RenderRecipe).num_shards):
             yield from shards.read_shard(self.artifact(shard_name(number)))
 
-    def export(self, path: str | Path) -> Path:
-        """Export the shards atomically as a folder with their manifest: checked by the gate, and logged.
+    def export(self, path: str | Path) -> Path | str:
+        """Export the shards as a folder with their manifest, or to a store (`s3://bucket/folder`): checked by the gate, and logged.
 
-        Every mark is read back first. The bytes are those of the run. An older export of that name is replaced. Raises ValueError
-        for a file name, RunError for an unfinished run; other errors as in `trust.export_dataset.export_dataset`.
+        Every mark is read back first. The bytes are those of the run. An older export of that name is replaced. A folder appears
+        at once; in a store the manifest comes last, and the same call resumes an upload that broke off. Returns the folder, or the
+        store's address. Raises ValueError for a file name, RunError for an unfinished run; other errors as in
+        `trust.export_dataset.export_dataset` and `trust.export_to_store.put_dataset`.
         """
         from faceswap_lab.verbs.recipes import RenderRecipe
 
         self.require_finished()
-        destination = user_path(path).absolute()
+        address = address_of(path)
+        destination = Path(address.path)
         if destination.suffix.lower() in FILES:
             raise ValueError(f"a render run must be exported as a folder, got {destination.name!r}")
         manifest = self.artifact(MANIFEST)
         pairs = subjects(self.recipe(RenderRecipe))
+        if not address.is_local:
+            return str(put_dataset(manifest.parent, address, run=self.id, pairs=pairs, root=self.root).address)
         return export_dataset(manifest.parent, destination, run=self.id, pairs=pairs, root=self.root).path
 
 

@@ -8,8 +8,8 @@ no time in it: the same recipe gives the same bytes.
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,21 @@ from faceswap_lab.actors.performance.props import check_prop
 from faceswap_lab.actors.render.capture import check_capture
 from faceswap_lab.actors.render.render import check_memory
 from faceswap_lab.actors.splits import check_seed, split_of
+from faceswap_lab.compute.cluster import Cluster
+from faceswap_lab.compute.tasks import run_tasks
 from faceswap_lab.faces import video
 from faceswap_lab.faces.frame import Image, write_still
 from faceswap_lab.files import lab_root, sha256_file
 from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
+from faceswap_lab.models.training.stopping import Stop, never, until
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.run import Run
-from faceswap_lab.threads import one_for_each_worker
 from faceswap_lab.trust.consent.gate import Permission, Subject
 from faceswap_lab.trust.export_dataset import MANIFEST
 from faceswap_lab.trust.marks import metadata as mark
+from faceswap_lab.verbs.computing import Compute, computing, either
 from faceswap_lab.verbs.recipes import RenderRecipe
 from faceswap_lab.verbs.render.dataset import ShardRun
 from faceswap_lab.verbs.render.samples import shard_name, source_of, take_of
@@ -71,20 +74,30 @@ def check_recipe(recipe: RenderRecipe, workers: int) -> None:
     check_memory(recipe.size * int(np.ceil(np.sqrt(workers))))
 
 
-def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", force: bool = False) -> ShardRun:
-    """Render a data set; blocks with one progress line. With several workers, in processes of a local Dask cluster.
+def render(
+    recipe: RenderRecipe,
+    *,
+    compute: Compute = None,
+    workers: int = 1,
+    device: str = "cpu",
+    force: bool = False,
+) -> ShardRun:
+    """Render a data set; blocks with one progress line. With `compute` (see `lab.cluster`), on the workers of a cluster; `workers`
+    is short for that many processes of this machine. The bytes are the same.
 
     An identical finished call returns its Run; an interrupted one resumes with the missing shards, and the result is byte-identical
     to that without the interruption. Raises ValueError for an invalid recipe, DeviceError for pictures too large for memory.
     """
     check_recipe(recipe, workers)
-    where = devices.pick(device)
+    compute = either(compute, workers)
+    if compute is None:
+        devices.pick(device)  # refused before there is a run
     run = ShardRun.start(lab_root(), "render", recipe, {}, data=data_files.of_actors(), force=force)
     if run.finished:
         return run
     with run, devices.watched():
-        run.emit("device", device=devices.describe(where), workers=workers)
-        _make_shards(run, recipe, workers, str(where))
+        with computing(run, compute, device) as (cluster, _):
+            _make_shards(run, recipe, cluster, device)
         rows = [_row(run, recipe, number) for number in range(recipe.num_shards)]
         with run.write(MANIFEST) as path:
             path.write_text(json.dumps(_manifest(run, recipe, rows), indent=1) + "\n", encoding="utf-8")
@@ -95,16 +108,18 @@ def render(recipe: RenderRecipe, *, workers: int = 1, device: str = "cpu", force
 # --- making shards --------------------------------------------------------------------------------------------------------------
 
 
-def _make_shards(run: Run, recipe: RenderRecipe, workers: int, device: str) -> None:
+def _make_shards(run: Run, recipe: RenderRecipe, compute: Cluster | None, device: str) -> None:
     missing = [number for number in range(recipe.num_shards) if not run.has(shard_name(number))]
     parts = run.path / PARTS
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir()
     line = Progress("render", recipe.num_shards, unit="shards")
     text = to_json(recipe)
+    tasks = (Shard(recipe=text, number=number, folder=str(parts), run=run.id, device=device) for number in missing)
     try:
-        with _workers(min(workers, max(1, len(missing)))) as results:
-            for done, (number, part) in enumerate(results(text, missing, str(parts), run.id, device), 1):
+        with closing(run_tasks(tasks, compute, never)) as made:
+            for done, outcome in enumerate(made, 1):
+                number, part = outcome.result()
                 with run.write(shard_name(number)) as path:
                     Path(part).replace(path)
                 line.update(recipe.num_shards - len(missing) + done)
@@ -116,44 +131,29 @@ def _make_shards(run: Run, recipe: RenderRecipe, workers: int, device: str) -> N
     line.close()
 
 
-@contextmanager
-def _workers(count: int) -> Iterator[Any]:
-    """A function that yields (number, path) of each shard when it is done: inline for one worker, else on a local cluster."""
-    if count == 1:
-        yield _inline
-        return
-    from dask.distributed import Client, LocalCluster, as_completed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """The task of rendering one shard of a recipe (as JSON) into a folder, in any process; gives its number and path."""
 
-    with tempfile.TemporaryDirectory(prefix="faceswap-lab-dask-") as scratch:
-        settings: dict[str, Any] = {"n_workers": count, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
-        settings |= {"dashboard_address": None, "local_directory": scratch, "silence_logs": "ERROR"}
-        with one_for_each_worker(), LocalCluster(**settings) as cluster, Client(cluster) as client:  # type: ignore[no-untyped-call]
+    recipe: str
+    number: int
+    folder: str
+    run: str
+    device: str
 
-            def spread(text: str, numbers: list[int], folder: str, run: str, device: str) -> Iterator[tuple[int, str]]:
-                futures = [client.submit(make_shard, text, number, folder, run, device, pure=False) for number in numbers]
-                for future in as_completed(futures):  # type: ignore[no-untyped-call]
-                    yield future.result()
-
-            yield spread
-
-
-def _inline(text: str, numbers: list[int], folder: str, run: str, device: str) -> Iterator[tuple[int, str]]:
-    for number in numbers:
-        yield make_shard(text, number, folder, run, device)
-
-
-def make_shard(text: str, number: int, folder: str, run: str, device: str) -> tuple[int, str]:
-    """Render one shard of the recipe `text` into `folder`; its number and path. Runs in any process."""
-    recipe = from_json(RenderRecipe, text)
-    whole = Path(folder) / f"{number:06d}.tar"
-    first = number * recipe.shard_size
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        part = Path(scratch) / "shard.tar"
-        with shards.writing(part) as shard:
-            for sample in range(first, min(first + recipe.shard_size, recipe.num_samples)):
-                shard.add(sample, _members(recipe, sample, run, device, Path(scratch)))
-        part.replace(whole)
-    return number, str(whole)
+    def __call__(self, stop: Stop) -> tuple[int, str]:
+        """See `compute.tasks.Task`."""
+        recipe = from_json(RenderRecipe, self.recipe)
+        device = str(devices.pick(self.device))
+        whole = Path(self.folder) / f"{self.number:06d}.tar"
+        first = self.number * recipe.shard_size
+        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+            part = Path(scratch) / "shard.tar"
+            with shards.writing(part) as shard:
+                for sample in until(stop, range(first, min(first + recipe.shard_size, recipe.num_samples))):
+                    shard.add(sample, _members(recipe, sample, self.run, device, Path(scratch)))
+            part.replace(whole)
+        return self.number, str(whole)
 
 
 def _members(recipe: RenderRecipe, number: int, run: str, device: str, scratch: Path) -> dict[str, bytes]:

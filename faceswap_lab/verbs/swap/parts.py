@@ -26,8 +26,9 @@ from faceswap_lab.faces.join import join
 from faceswap_lab.faces.patches.store import join_patches, write_patches
 from faceswap_lab.models.protocols import AnySwapper, Engine
 from faceswap_lab.models.stream.followed import Followed
-from faceswap_lab.models.stream.swap_frames import StreamConfig, SwappedFrame, swap_frames
+from faceswap_lab.models.stream.swap_frames import UNDER_WAY, StreamConfig, SwappedFrame, swap_frames
 from faceswap_lab.models.stream.swap_frames import batches as as_batches
+from faceswap_lab.models.training.stopping import Stop, never, until
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.swap.result import PATCHES, RESULT
 
@@ -76,7 +77,10 @@ class Form:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Work:
-    """All that a swap's frames depend on but their numbers: the opened networks, the source's codes, the settings."""
+    """All that a swap's frames depend on but their numbers: the opened networks, the source's codes, the settings.
+
+    `under_way` is as in `swap_frames`; `stop` is asked before each frame.
+    """
 
     target: Footage
     engine: Engine
@@ -85,11 +89,14 @@ class Work:
     config: StreamConfig
     device: torch.device
     corrections: Corrections
+    under_way: int = UNDER_WAY
+    stop: Stop = never
 
     def stream(self, frames: range, spent: dict[str, float]) -> Generator[SwappedFrame, None, None]:
-        """These frames, swapped; busy seconds by stage are added to `spent`."""
-        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "target"}
-        return swap_frames(self.target, **given, start=frames.start, stop=frames.stop, spent=spent)
+        """These frames, swapped; busy seconds by stage are added to `spent`. KeyboardInterrupt once `stop()` is true."""
+        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("target", "stop")}
+        with closing(swap_frames(self.target, **given, start=frames.start, stop=frames.stop, spent=spent)) as swapped:
+            yield from until(self.stop, swapped)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,6 +89,10 @@ class SwapRun(Run):
     def people(self) -> "tuple[Person, Person]":
         """(source, target), reopened. RunError if the swap is not finished or its record is invalid."""
         self.require_finished()
+        return self.people_reopened()
+
+    def people_reopened(self) -> "tuple[Person, Person]":
+        """(source, target), reopened as the record says, also of a swap that is not finished. RunError if the record is invalid."""
         return self._person("source"), self._person("target")
 
     def trained_on(self) -> tuple[Subject, ...]:

@@ -1,12 +1,14 @@
 """The verb `train`: trains a pair swapper of two people; or with the recipe `pack`, a pack."""
 
 import sys
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
 
 import torch
 
+from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.errors import LabError
 from faceswap_lab.files import lab_root
 from faceswap_lab.models import data_files
@@ -18,15 +20,18 @@ from faceswap_lab.models.swappers.pair_net import PairNet
 from faceswap_lab.models.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from faceswap_lab.models.training.config import precision_on
 from faceswap_lab.models.training.loop import Session, Step
-from faceswap_lab.models.training.pair import Portraits, fresh_pair, train_pair
+from faceswap_lab.models.training.pair import Portraits, train_pair
 from faceswap_lab.models.training.state import TrainState
-from faceswap_lab.models.training.stopping import stop_on_signals
+from faceswap_lab.models.training.stopping import Stop, stop_on_signals
+from faceswap_lab.models.training.team import ALONE, Parallel
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import check_train
+from faceswap_lab.verbs.computing import Compute, computing, either
 from faceswap_lab.verbs.people import Person, check_learnable, check_person, data_of, learned_from, record_of, subject_of
 from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe, pair
 from faceswap_lab.verbs.train import crops
+from faceswap_lab.verbs.train.ranks import GangTraining, fresh_state
 from faceswap_lab.verbs.train.result import WEIGHTS, TrainRun
 
 TRAINED_ON = "offline"
@@ -41,6 +46,8 @@ def train(
     source: Person | None = None,
     target: Person | None = None,
     device: str = "auto",
+    compute: Compute = None,
+    parallel: Parallel | None = None,
     workers: int = 1,
     force: bool = False,
 ) -> TrainRun:
@@ -52,34 +59,46 @@ def train(
     ConsentError if the gate refuses either person, SplitError if one of them is a test person, ValueError for arguments that the
     recipe does not allow.
 
-    With a recipe of `recipes.pack()`, no people are given: the three networks of a pack are trained, by `workers` processes on the
+    With `compute`, a cluster (`lab.cluster`) or a text such as "local:2", ranks on its workers train together, as `parallel` says:
+    with the same data at each step and the same result up to the order in which numbers are added. A rank that dies is started
+    again from the newest checkpoint. Raises ComputeError for a cluster that can't do this.
+
+    `workers` is short for that many processes of this machine.
+
+    With a recipe of `recipes.pack()`, no people are given: the three networks of a pack are trained, each by one process, on the
     CPU (see `verbs.pack.pack`).
     """
     recipe = pair() if recipe is None else recipe
     if isinstance(recipe, PackRecipe):
-        return _train_pack(recipe, source, target, device, workers, force)
+        return _train_pack(recipe, source, target, device, either(compute, workers), force)
     if not isinstance(recipe, PairRecipe):
         raise TypeError(f"recipe must be a training recipe, such as lab.recipes.pair(steps=900), got {type(recipe).__name__}")
     if source is None or target is None:
         raise ValueError("a swapper is trained on two people: give both source= and target=")
-    if workers != 1:
-        raise ValueError(f"workers are for the recipe `pack` only; a swapper is trained by one, got workers={workers}")
+    compute = either(compute, workers)
     source, target = learned_from(source), learned_from(target)
     check_person(source, "source")
     check_person(target, "target")
     check_learnable(source, target)
     check_train(subject_of(source), subject_of(target), root=lab_root())
-    where = devices.pick(device)
+    parallel = parallel or Parallel()
+    ALONE.check_batch(recipe.train.batch, parallel.accumulate)
+    if compute is None:
+        devices.pick(device)  # refused before there is a run
     inputs = {"source": record_of(source), "target": record_of(target)}
     data = data_of(source, target) | data_files.of_offline()
     run = TrainRun.start(lab_root(), "train", recipe, inputs, data=data, force=force)
     if run.finished:
         return run
     with run, devices.watched():
-        run.emit("device", device=devices.describe(where))
-        people = _crops(run, recipe, source, target)
-        state = _state(run, recipe, crops.supervised(recipe, source, target), where)
-        seconds = _loop(run, recipe, state, people)
+        with computing(run, compute, device) as (cluster, where):
+            people = _crops(run, recipe, source, target)
+            with_truth = crops.supervised(recipe, source, target)
+            if cluster is None:
+                state = _state(run, recipe, with_truth, where)
+                seconds = _loop(run, recipe, state, people, parallel)
+            else:
+                state, seconds = _gang(run, recipe, with_truth, cluster, device, parallel)
         card = Card(
             name=run.id,
             task="swap",
@@ -92,9 +111,9 @@ def train(
             PairSwapper(state.averaged, card).save(path)
         loss = run.events("step", unique="step")[-1]["losses"]["loss"]
         run.finish(
-            device=devices.describe(where),
+            device=run.events("device")[-1]["device"],
             steps=recipe.train.steps,
-            precision=precision_on(where, recipe.train),
+            precision=_precision(run, where, recipe),
             loss=loss,
             supervision=_how(recipe, source, target),
             num_pictures=[len(portraits.self_images) for portraits in people],
@@ -104,7 +123,7 @@ def train(
 
 
 def _train_pack(
-    recipe: PackRecipe, source: Person | None, target: Person | None, device: str, workers: int, force: bool
+    recipe: PackRecipe, source: Person | None, target: Person | None, device: str, compute: Compute, force: bool
 ) -> TrainRun:
     from faceswap_lab.verbs.pack.pack import train_pack
 
@@ -112,7 +131,13 @@ def _train_pack(
         raise ValueError("a pack is trained on the actors of its recipe: give neither source nor target")
     if device not in ("auto", "cpu"):
         raise ValueError(f"a pack is trained on the CPU, got device={device!r}")
-    return train_pack(recipe, workers=workers, force=force)
+    return train_pack(recipe, compute=compute, force=force)
+
+
+def _precision(run: Run, where: torch.device, recipe: PairRecipe) -> str:
+    """The precision of the products, as the ranks said it; that of this process if there were none."""
+    told = run.events("gang")
+    return str(told[-1]["precision"]) if told else precision_on(where, recipe.train)
 
 
 def _how(recipe: PairRecipe, source: Person, target: Person) -> str:
@@ -130,8 +155,30 @@ def _crops(run: Run, recipe: PairRecipe, source: Person, target: Person) -> tupl
     return crops.load(run.artifact(CROPS))
 
 
+def _gang(
+    run: Run, recipe: PairRecipe, with_truth: bool, compute: Cluster, device: str, parallel: Parallel
+) -> tuple[TrainState[PairNet], float]:
+    """Train on the ranks of a gang; the final state, on the CPU, and the total seconds of all attempts."""
+    kept = _state(run, recipe, with_truth, torch.device("cpu")).step
+    training = GangTraining(
+        run=run,
+        recipe=recipe,
+        with_truth=with_truth,
+        compute=compute,
+        device=device,
+        parallel=parallel,
+        crops_name=CROPS,
+        checkpoint=CHECKPOINT,
+        kept=kept,
+    )
+    if kept < recipe.train.steps:
+        with _telling(run, lambda: training.kept), stop_on_signals() as stop:
+            training.train(stop)
+    return _state(run, recipe, with_truth, torch.device("cpu")), _spent(run, "interrupted") + _spent(run, "trained")
+
+
 def _state(run: Run, recipe: PairRecipe, with_truth: bool, where: torch.device) -> TrainState[PairNet]:
-    state = fresh_pair(replace(recipe.net, skips=with_truth, normalise=not with_truth), recipe.train, where)
+    state = fresh_state(recipe, with_truth, where)
     if run.has(CHECKPOINT):
         state.load_state_dict(_kept(run, where).state)
         run.emit("resumed", step=state.step)
@@ -149,28 +196,41 @@ def _keep(run: Run, state: TrainState[PairNet]) -> None:
         write_checkpoint(path, state, key=run.key)
 
 
-def _loop(run: Run, recipe: PairRecipe, state: TrainState[PairNet], people: tuple[Portraits, Portraits]) -> float:
+def _loop(
+    run: Run, recipe: PairRecipe, state: TrainState[PairNet], people: tuple[Portraits, Portraits], parallel: Parallel
+) -> float:
     """Train to the end, saving checkpoints, also on a signal. Returns the total seconds of all attempts."""
     line = Progress("train", recipe.train.steps, unit="steps", done=state.step)
-    start = perf_counter()
     session = Session(state=state, keep=partial(_keep, run, state), keep_every=recipe.checkpoint_every)
 
     def report(step: Step) -> None:
         run.emit("step", **step.event())
         line.update(step.number, f"loss {step.losses['loss']:.4f}")
 
-    try:
-        with stop_on_signals() as stop:
-            session.run(partial(train_pair, state, people, recipe.train), report, stop)
-    except (KeyboardInterrupt, LabError) as error:
-        # Diverged, disk full, over the quota, or stopped: what was saved before is consistent.
-        run.emit("interrupted", step=session.kept, seconds=round(perf_counter() - start, 2))
-        _tell_stopped(run, session.kept, error)
-        raise
+    def training(stop: Stop) -> Iterator[Step]:
+        return train_pair(state, people, recipe.train, stop, ALONE, parallel.accumulate)
+
+    with _telling(run, lambda: session.kept), stop_on_signals() as stop:
+        session.run(training, report, stop)
     line.close()
+    return _spent(run, "interrupted") + _spent(run, "trained")
+
+
+@contextmanager
+def _telling(run: Run, kept: Callable[[], int]) -> Iterator[None]:
+    """Emits the seconds of a training, whether it ends or stops: diverged, disk full, over the quota, interrupted, no worker left.
+
+    What was saved before, at step `kept()`, is consistent.
+    """
+    start = perf_counter()
+    try:
+        yield
+    except (KeyboardInterrupt, LabError) as error:
+        run.emit("interrupted", step=kept(), seconds=round(perf_counter() - start, 2))
+        _tell_stopped(run, kept(), error)
+        raise
     run.emit("trained", seconds=round(perf_counter() - start, 2))
     run.flush()
-    return _spent(run, "interrupted") + _spent(run, "trained")
 
 
 def _tell_stopped(run: Run, kept: int, error: BaseException) -> None:

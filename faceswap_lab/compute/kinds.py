@@ -1,0 +1,104 @@
+"""How each kind of cluster is opened. Each function returns what distributed's Client connects to, and is thin on purpose."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from faceswap_lab.errors import ComputeError
+from faceswap_lab.threads import allowed, one_for_each_worker
+
+Opened = tuple[Any, int]
+"""What a Client connects to, and the number of workers to wait for."""
+
+
+def local(stack: ExitStack, *, workers: int | None, dashboard: str, **options: Any) -> Opened:
+    """Worker processes on this machine, one for each core by default, each with one thread."""
+    from distributed import LocalCluster
+
+    count = allowed() if workers is None else workers
+    settings = {"n_workers": count, "threads_per_worker": 1, "processes": True, "memory_limit": 0, "silence_logs": "ERROR"}
+    settings |= {"local_directory": _scratch(stack), "dashboard_address": dashboard, "host": "127.0.0.1"}
+    # While the cluster is open its nanny starts workers again, so the rule about threads holds that long.
+    stack.enter_context(one_for_each_worker())
+    return stack.enter_context(LocalCluster(**settings | options)), count  # type: ignore[no-untyped-call]
+
+
+def cuda(stack: ExitStack, *, workers: int | None, dashboard: str, **options: Any) -> Opened:
+    """A worker for each GPU of this machine, or for the first `workers` of them.
+
+    Each sees its own GPU as cuda:0. RMM's pool is left off, because torch and onnxruntime have allocators of their own, which it
+    does not serve; device memory is spilled by neither.
+    """
+    library = _library("dask_cuda", "gpu")
+    settings: dict[str, Any] = {"dashboard_address": dashboard, "local_directory": _scratch(stack), "threads_per_worker": 1}
+    settings |= {"device_memory_limit": 0, "silence_logs": "ERROR"}
+    if workers is not None:
+        settings["n_workers"] = workers
+    try:
+        made = stack.enter_context(library.LocalCUDACluster(**settings | options))
+    except Exception as error:
+        # NVML's errors come from a module that dask-cuda loads lazily; without a driver it is NVMLError_LibraryNotFound.
+        if "NVML" not in type(error).__name__ + str(error):
+            raise
+        raise ComputeError(
+            expected="an NVIDIA GPU with its driver on this machine",
+            got=f"{type(error).__name__}: {error}",
+            remedy='run where `nvidia-smi` answers, connect to such a machine (lab.cluster("tls://…")), or lab.cluster("local")',
+        ) from error
+    return made, len(made.workers)
+
+
+def slurm(stack: ExitStack, *, workers: int | None, dashboard: str, **options: Any) -> Opened:
+    """Workers as jobs of Slurm, configured as dask-jobqueue is (`jobqueue.slurm` in dask's configuration, or options)."""
+    library = _library("dask_jobqueue", "slurm")
+    count = 1 if workers is None else workers
+    made = stack.enter_context(library.SLURMCluster(scheduler_options={"dashboard_address": dashboard}, **options))
+    made.scale(jobs=count)
+    return made, count
+
+
+def kubernetes(
+    stack: ExitStack, *, workers: int | None, spec: Mapping[str, Any] | str | Path | None = None, **options: Any
+) -> Opened:
+    """Workers as pods, from a DaskCluster resource (environments/kubernetes has one): a mapping, or the path of a YAML file."""
+    options.pop("dashboard", None)
+    library = _library("dask_kubernetes.operator", "kubernetes")
+    wanted = spec if spec is None or isinstance(spec, Mapping) else _yaml(Path(spec))
+    if workers is not None:
+        options["n_workers"] = workers
+    made = stack.enter_context(library.KubeCluster(custom_cluster_spec=wanted, **options))
+    return made, 1 if workers is None else workers
+
+
+def _yaml(path: Path) -> Any:
+    import yaml
+
+    with path.expanduser().open(encoding="utf-8") as file:
+        found = [each for each in yaml.safe_load_all(file) if isinstance(each, dict) and each.get("kind") == "DaskCluster"]
+    if len(found) != 1:
+        raise ComputeError(
+            expected=f"one DaskCluster in {path}", got=f"{len(found)}", remedy="give a file such as environments/kubernetes has"
+        )
+    return found[0]
+
+
+def _library(name: str, extra: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ComputeError(
+            expected=f"the package of the extra {extra!r}",
+            got=f"{type(error).__name__}: {error}",
+            remedy=f"pip install 'faceswap-lab[{extra}]' with environments/constraints.txt",
+        ) from error
+
+
+def _scratch(stack: ExitStack) -> str:
+    """A folder for the workers' temporary files, removed with the cluster."""
+    return stack.enter_context(tempfile.TemporaryDirectory(prefix="faceswap-lab-dask-", ignore_cleanup_errors=True))
+
+
+KINDS: dict[str, Callable[..., Opened]] = {"local": local, "cuda": cuda, "slurm": slurm, "kubernetes": kubernetes}

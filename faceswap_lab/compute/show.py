@@ -1,0 +1,59 @@
+"""A cluster for people: a card in the notebook, rows for the command line."""
+
+import os
+from html import escape
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from faceswap_lab.compute.cluster import Cluster
+
+
+def rows(cluster: "Cluster") -> list[dict[str, Any]]:
+    """A row for each worker: what it is, and what it is doing now."""
+    told = cluster.client.sync(cluster.client.scheduler.identity, n_workers=-1)["workers"]
+    facts = {each.address: each for each in cluster.workers()}
+    found = []
+    for address in cluster.addresses():
+        metrics, known = told.get(address, {}).get("metrics", {}), facts[address]
+        found.append(
+            {
+                "worker": address,
+                "host": known.host,
+                "device": known.device,
+                "threads": known.num_threads,
+                "cpu_percent": round(float(metrics.get("cpu", 0))),
+                "memory_mib": round(float(metrics.get("memory", 0)) / 2**20),
+                "running": int(metrics.get("task_counts", {}).get("executing", 0)),
+                "python": known.code["python"],
+                "torch": known.code["torch"],
+            }
+        )
+    return found
+
+
+def dashboard_link(cluster: "Cluster") -> str:
+    """The dashboard's address as a browser reaches it: through jupyter-server-proxy from a notebook, else as it is.
+
+    A notebook's server is often on another machine than the browser, which can reach that server only.
+    """
+    link = cluster.dashboard
+    port = urlsplit(link).port if link else None
+    prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or os.environ.get("FACESWAP_LAB_PROXY")
+    return f"{prefix.rstrip('/')}/proxy/{port}/status" if prefix and port else link
+
+
+def as_html(cluster: "Cluster") -> str:
+    """The cluster as a small table."""
+    table = rows(cluster)
+    names = ("worker", "device", "threads", "cpu_percent", "memory_mib", "running")
+    titles = ("worker", "device", "threads", "CPU %", "memory, MiB", "running")
+    head = "".join(f"<th style='text-align:left;padding:0 1em 0 0'>{title}</th>" for title in titles)
+    body = "".join(
+        "<tr>" + "".join(f"<td style='text-align:left;padding:0 1em 0 0'>{escape(str(row[name]))}</td>" for name in names) + "</tr>"
+        for row in table
+    )
+    link = dashboard_link(cluster)
+    board = f' · <a href="{escape(link)}" target="_blank" rel="noopener">dashboard</a>' if link else ""
+    count = f"{len(table)} worker{'' if len(table) == 1 else 's'}"
+    return f"<div><b>{escape(cluster.kind)}</b> · {count} · {escape(cluster.address)}{board}<table>{head}{body}</table></div>"

@@ -1,0 +1,1 @@
+"""`tracking`: a run's figures in trackio, TensorBoard or MLflow, on this machine only."""
