@@ -230,10 +230,10 @@ def test_the_mark_in_a_result_outlives_its_run(lab: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.weights
 def test_parts_and_result_of_a_swap_are_marked_when_they_are_written(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from faceswap_lab.verbs.swap import swap as swap_module
+    from faceswap_lab.verbs.swap import one
 
-    monkeypatch.setattr(swap_module, "PART_FRAMES", 2)
-    monkeypatch.setattr(swap_module, "remove_parts", lambda run: None)
+    monkeypatch.setattr(one, "PART_FRAMES", 2)
+    monkeypatch.setattr(one, "remove_parts", lambda run: None)
     take = Actor(32).perform("speech", seconds=0.16, size=128)
     run = swap(take, source=HERO, recipe=SwapRecipe(num_source_frames=1).with_(stream__batch=2), device="cpu")
     files = [path for name, path in run.artifacts().items() if name.endswith(".mkv")]

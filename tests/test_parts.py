@@ -17,6 +17,7 @@ from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.recipes import SwapRecipe
+from faceswap_lab.verbs.swap import one as one_swap
 from faceswap_lab.verbs.swap import parts
 from faceswap_lab.verbs.swap import swap as swapping
 from faceswap_lab.verbs.swap.parts import Form, Part, Work, adopt, kept, make_part, missing, noted, recorded
@@ -86,7 +87,7 @@ def take() -> Take:
 
 def codes_of(source: Actor) -> Any:
     swapper = WarpSwapper()
-    return swapper.encode([swapping._known(source, swapper, OfflineEngine(), RECIPE.num_source_frames)])
+    return swapper.encode([one_swap._known(source, swapper, OfflineEngine(), RECIPE.num_source_frames)])
 
 
 def work(codes: Any) -> Work:
@@ -110,13 +111,13 @@ def test_a_part_begins_with_a_batch(frames: range, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.weights
 def test_parts_made_in_any_order_are_the_run_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(swapping, "PART_FRAMES", 4)
+    monkeypatch.setattr(one_swap, "PART_FRAMES", 4)
     result: dict[str, bytes] = {}
     for name in ("inline", "parts"):
         monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path / name))
         with monkeypatch.context() as patch:
             if name == "parts":
-                patch.setattr(swapping, "_go_on", in_reverse)
+                patch.setattr(one_swap, "_go_on", in_reverse)
             run = swapping.swap(take(), source=Actor(7), recipe=RECIPE, device="cpu")
         result[name] = run.artifact(RESULT).read_bytes()
         assert run.summary["num_frames"] == 10
@@ -138,11 +139,11 @@ def in_reverse(run: Run, _: Work, form: Form, done: list[Part], num_frames: int)
 @pytest.mark.weights
 def test_a_part_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object, **__: object) -> Any:
-        yield from list(frames)[:3]
+        yield from frames[:3]
         raise RuntimeError("the lamp went out")
 
     made, form = work(codes_of(Actor(7))), Form(result=RESULT, fps=25, size=(128, 128), mark={})
-    frames = made.stream(range(4), {})
+    frames = list(made.stream(range(4), {}))
     monkeypatch.setattr(parts, "swap_frames", failing)
     with pytest.raises(RuntimeError, match="lamp"):
         make_part(tmp_path / "part.mkv", made, form, range(4))

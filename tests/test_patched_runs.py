@@ -23,6 +23,7 @@ from faceswap_lab.trust.marks.metadata import read_mark
 from faceswap_lab.verbs.evaluate.evaluate import evaluate
 from faceswap_lab.verbs.people import admit
 from faceswap_lab.verbs.recipes import EvaluateRecipe, SwapRecipe
+from faceswap_lab.verbs.swap import one as one_swap
 from faceswap_lab.verbs.swap import parts
 from faceswap_lab.verbs.swap import swap as swapping
 from faceswap_lab.verbs.swap.parts import Form
@@ -49,7 +50,7 @@ def acted() -> list[Frame]:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
-    monkeypatch.setattr(swapping, "PART_FRAMES", 4)
+    monkeypatch.setattr(one_swap, "PART_FRAMES", 4)
     return tmp_path
 
 
@@ -176,7 +177,7 @@ def test_a_still_is_kept_as_its_patch(root: Path, acted: list[Frame]) -> None:
 
 
 def test_the_files_are_marked_and_no_originals(clip: Clip, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(swapping, "remove_parts", lambda run: None)
+    monkeypatch.setattr(one_swap, "remove_parts", lambda run: None)
     run = swap(clip)
     files = [path for path in run.artifacts().values() if path.suffix == ".patches"]
     assert len(files) == 3

@@ -24,6 +24,7 @@ from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.evaluate.evaluate import PER_FRAME, evaluate
 from faceswap_lab.verbs.recipes import SwapRecipe
+from faceswap_lab.verbs.swap import one as one_swap
 from faceswap_lab.verbs.swap import parts
 from faceswap_lab.verbs.swap import swap as swapping
 from faceswap_lab.verbs.swap.result import RESULT
@@ -100,7 +101,7 @@ def test_parts_that_do_not_fit_their_times_are_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
-    monkeypatch.setattr(swapping, "PART_FRAMES", 6)
+    monkeypatch.setattr(one_swap, "PART_FRAMES", 6)
     return tmp_path
 
 
@@ -158,7 +159,7 @@ def test_a_stopped_swap_keeps_its_batches_and_goes_on(error: BaseException, root
 def test_what_is_done_is_not_done_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped between the last part and the result: nothing is rendered, found or swapped any more."""
     with monkeypatch.context() as patch:
-        patch.setattr(swapping, "join_parts", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patch.setattr(one_swap, "join_parts", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             swap()
     with monkeypatch.context() as patch:
@@ -171,7 +172,7 @@ def test_what_is_done_is_not_done_again(root: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.slow
 def test_an_altered_part_is_not_built_upon(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(swapping, "join_parts", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patch.setattr(one_swap, "join_parts", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             swap()
     (broken,) = Run.find(root, verb="swap")
@@ -203,8 +204,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from faceswap_lab.actors.cast import Take
-from faceswap_lab.verbs.swap import swap as swapping
-from faceswap_lab.verbs.swap.result import RESULT
+from faceswap_lab.verbs.swap import one
 frames = Take.frames
 def held(self, *where):
     for frame in frames(self, *where):
@@ -213,7 +213,7 @@ def held(self, *where):
         yield frame
 Take.frames = held
 from tests.test_resume import swap
-swapping.PART_FRAMES = 6
+one.PART_FRAMES = 6
 swap()
 """
 """Reads no frame from the 16th on before there is the file that it is given: it can't end before it is stopped."""
