@@ -16,9 +16,9 @@ from uuid import uuid4
 from faceswap_lab.compute import workers
 from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.errors import ComputeError, LabError
+from faceswap_lab.stopping import Stop
 
 T = TypeVar("T")
-Stop = Callable[[], bool]
 Task = Callable[[Stop], T]
 """The work of one process; it regularly checks whether to stop, and raises KeyboardInterrupt if so."""
 

@@ -24,7 +24,7 @@ from faceswap_lab.models.training.loop import Step, StepContext, train
 from faceswap_lab.models.training.losses import mask_loss, picture_loss
 from faceswap_lab.models.training.pair import PairTraining, _matrices, _moved, _warped
 from faceswap_lab.models.training.state import TrainState
-from faceswap_lab.models.training.stopping import Stop, never
+from faceswap_lab.stopping import Stop, never
 
 _OWN, _TRUE, _DRAWS = 0, 1, 76
 _AHEAD = 2

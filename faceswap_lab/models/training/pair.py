@@ -15,8 +15,8 @@ from faceswap_lab.models.training.draws import DrawsAhead
 from faceswap_lab.models.training.loop import Step, StepContext, train
 from faceswap_lab.models.training.losses import mask_loss, picture_loss
 from faceswap_lab.models.training.state import TrainState
-from faceswap_lab.models.training.stopping import Stop, never
 from faceswap_lab.models.training.team import ALONE, ONE_BY_ONE, Parallel, Share, Team
+from faceswap_lab.stopping import Stop, never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,8 @@ from faceswap_lab.models.protocols import AnySwapper, Engine
 from faceswap_lab.models.registry import INSWAPPER, open_engine, open_swapper, swapper_record
 from faceswap_lab.models.stream.swap_frames import UNDER_WAY
 from faceswap_lab.models.swappers.warp import WarpSwapper
-from faceswap_lab.models.training.stopping import Stop, stop_on_signals
 from faceswap_lab.progress import Progress
+from faceswap_lab.stopping import Stop, stop_on_signals
 from faceswap_lab.trust.consent.gate import permission_for
 from faceswap_lab.verbs.people import subject_of
 from faceswap_lab.verbs.recipes import SwapRecipe

@@ -22,10 +22,10 @@ from faceswap_lab.models.training.config import precision_on
 from faceswap_lab.models.training.loop import Session, Step
 from faceswap_lab.models.training.pair import Portraits, train_pair
 from faceswap_lab.models.training.state import TrainState
-from faceswap_lab.models.training.stopping import Stop, stop_on_signals
 from faceswap_lab.models.training.team import ALONE, Parallel
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.run import Run
+from faceswap_lab.stopping import Stop, stop_on_signals
 from faceswap_lab.trust.consent.gate import check_train
 from faceswap_lab.verbs.computing import Compute, computing, either
 from faceswap_lab.verbs.people import Person, check_learnable, check_person, data_of, learned_from, record_of, subject_of
