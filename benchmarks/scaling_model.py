@@ -6,8 +6,8 @@
     python benchmarks/scaling_model.py --quick            the arithmetic for 2 and 8 nodes only
 
 The network is built to count its parameters; nothing is sent anywhere. `faceswap_lab.compute.costs.scaling` says what the model
-knows and what it doesn't. Beside it stands what the article on face swapping in the cloud claims: 72 hours on one node, 18 on eight. Ends
-with one line of JSON.
+knows and what it doesn't. Beside it stands what the article on face swapping in the cloud claims: 72 hours on one node, 18 on
+eight. Ends with one line of JSON.
 """
 
 import faceswap_lab  # noqa: F401 (before torch: it sets how torch's threads wait)

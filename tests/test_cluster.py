@@ -82,6 +82,12 @@ def test_other_versions_are_named() -> None:
     assert "constraints.txt" in caught.value.remedy
 
 
+def test_a_client_without_a_gpu_may_use_workers_with_onnxruntimes_other_build() -> None:
+    workers.check_versions([told(**{"onnxruntime": "none", "onnxruntime-gpu": "1.31.1"})])
+    with pytest.raises(ComputeError, match=r"onnxruntime 1\.0\.0"):
+        workers.check_versions([told(onnxruntime="1.0.0")])
+
+
 @pytest.mark.parametrize(("device", "wanted"), [("cpu", "cuda"), ("cuda:0 (NVIDIA L4)", "mps")])
 def test_a_worker_without_the_device_is_named(device: str, wanted: str) -> None:
     with pytest.raises(ComputeError, match=f"workers with the device {wanted}; got tcp://10.0.0.5:40000 has"):
@@ -105,7 +111,14 @@ def test_a_missing_package_names_its_extra(kind: str, monkeypatch: pytest.Monkey
     for name in ("dask_cuda", "dask_jobqueue", "dask_kubernetes.operator"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ComputeError, match="the package of the extra"):
+        cluster(kind, plain_tcp=True)
+
+
+@pytest.mark.parametrize("kind", ["slurm", "kubernetes"])
+def test_libraries_that_talk_plain_tcp_must_be_accepted_too(kind: str) -> None:
+    with pytest.raises(ComputeError, match="TLS between the") as caught:
         cluster(kind)
+    assert "plain_tcp=True" in caught.value.remedy
 
 
 def test_a_gpu_cluster_without_a_driver_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +148,16 @@ def test_a_slurm_job_starts_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     from contextlib import ExitStack
 
     with ExitStack() as stack:
-        kinds.slurm(stack, workers=3, dashboard=":0", cores=4, processes=1, memory="16GB", job_extra_directives=["--gres=gpu:1"])
+        kinds.slurm(
+            stack,
+            workers=3,
+            dashboard=":0",
+            plain_tcp=True,
+            cores=4,
+            processes=1,
+            memory="16GB",
+            job_extra_directives=["--gres=gpu:1"],
+        )
     [script] = [each for each in scripts if each.startswith("3 ")]  # the library itself calls it with 0
     assert "#SBATCH --gres=gpu:1" in script
     assert "distributed.cli.dask_worker" in script
@@ -161,7 +183,7 @@ def test_kubernetes_gets_the_resource_of_the_file(tmp_path: Path, monkeypatch: p
     path = tmp_path / "cluster.yaml"
     path.write_text("kind: ConfigMap\n---\nkind: DaskCluster\nmetadata: {name: lab}\n")
     with ExitStack() as stack:
-        assert kinds.kubernetes(stack, workers=4, spec=path, namespace="lab", dashboard=":0")[1] == 4
+        assert kinds.kubernetes(stack, workers=4, plain_tcp=True, spec=path, namespace="lab", dashboard=":0")[1] == 4
     assert given == {
         "custom_cluster_spec": {"kind": "DaskCluster", "metadata": {"name": "lab"}},
         "n_workers": 4,
@@ -169,7 +191,7 @@ def test_kubernetes_gets_the_resource_of_the_file(tmp_path: Path, monkeypatch: p
     }
     path.write_text("kind: ConfigMap\n")
     with ExitStack() as stack, pytest.raises(ComputeError, match="one DaskCluster"):
-        kinds.kubernetes(stack, workers=1, spec=path)
+        kinds.kubernetes(stack, workers=1, plain_tcp=True, spec=path)
 
 
 # --- with processes ---------------------------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def cluster(
             client = _connect(stack, where, deadlines, secure)
             wanted = workers or 1
         else:
-            made, wanted = kinds.KINDS[where](stack, workers=workers, dashboard=dashboard, **options)
+            made, wanted = kinds.KINDS[where](stack, workers=workers, dashboard=dashboard, plain_tcp=plain_tcp, **options)
             client = _connect(stack, made, deadlines, None)
         client.register_plugin(Settled(own=where in ("local", "cuda")))
         opened = Cluster(client, kind=where.partition(":")[0], stack=stack.pop_all(), deadlines=deadlines)
