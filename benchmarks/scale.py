@@ -153,10 +153,10 @@ def death(cluster: Cluster, rounds: int) -> list[float]:
     base = lab.recipes.smoke()
     recipe = replace(base, train=replace(base.train, steps=60, report_every=1), checkpoint_every=5)
     found = []
+    hear = GangTraining._hear
     for _ in range(rounds):
         killed: list[float] = []
         resumed: list[float] = []
-        hear = GangTraining._hear
 
         def listen(self: GangTraining, told: Any, killed: list[float] = killed, resumed: list[float] = resumed) -> None:
             hear(self, told)

@@ -82,8 +82,8 @@ def kubernetes(
         raise ComputeError(
             expected="TLS between the pods",
             got="dask-kubernetes, which connects by plain TCP only",
-            remedy='apply the resource with kubectl and connect by lab.cluster("tls://…") (docs/cloud.md), or accept it on a network'
-            " that nobody else is on: plain_tcp=True (--plain-tcp)",
+            remedy='apply the resource with kubectl and connect by lab.cluster("tls://…") (docs/cloud.md), or accept it on a '
+            "network that nobody else is on: plain_tcp=True (--plain-tcp)",
         )
     library = _library("dask_kubernetes.operator", "kubernetes")
     wanted = spec if spec is None or isinstance(spec, Mapping) else _yaml(Path(spec))
