@@ -7,10 +7,11 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,10 @@ import pytest
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.compute import kinds, workers
 from faceswap_lab.compute.cluster import Cluster, Deadlines, cluster, opened
+from faceswap_lab.compute.costs.meter import Meter, Price
 from faceswap_lab.compute.security import check_address, security
 from faceswap_lab.compute.show import as_html, dashboard_link, rows
+from faceswap_lab.compute.tasks import run_tasks
 from faceswap_lab.errors import ComputeError
 
 HURRIED = Deadlines(connect_s=1, workers_s=1, answer_s=30)
@@ -194,6 +197,16 @@ def test_kubernetes_gets_the_resource_of_the_file(tmp_path: Path, monkeypatch: p
         kinds.kubernetes(stack, workers=1, plain_tcp=True, spec=path)
 
 
+def test_a_meter_adds_up_workers_by_time_whether_they_work_or_not() -> None:
+    now = iter([0.0, 1800.0, 1800.0, 5400.0, 7200.0])
+    meter = Meter(Price(an_hour=8.5, currency="CNY"), clock=lambda: next(now))
+    for num_workers in (2, 2, 0, 1, 1):
+        meter.count(num_workers)
+    assert meter.money == pytest.approx(8.5 * (2 * 0.5 + 0 * 1 + 1 * 0.5))
+    with pytest.raises(ValueError, match="negative"):
+        Price(an_hour=-1, currency="CNY")
+
+
 # --- with processes ---------------------------------------------------------------------------------------------------------
 
 
@@ -242,6 +255,26 @@ def test_the_cluster_shows_itself(two: Cluster, monkeypatch: pytest.MonkeyPatch,
     assert dashboard_link(two) == f"/user/jane/proxy/{port}/status"
     assert command_line.main(["cluster", "show", "--compute", two.address, "--json"]) == 0
     assert [row["worker"] for row in json.loads(capsys.readouterr().out)] == two.addresses()
+
+
+@pytest.mark.slow
+def test_workers_follow_the_work_and_a_bill_is_kept(two: Cluster) -> None:
+    with pytest.raises(ComputeError, match="started here"), cluster(two.address) as other:
+        other.adapt(maximum=2)
+    with cluster("local", workers=1, price=Price(an_hour=3600, currency="EUR")) as made:
+        made.adapt(minimum=0, maximum=2)
+        done = list(run_tasks([partial(_slept, number) for number in range(6)], made, lambda: False))
+        assert sorted(each.result() for each in done) == list(range(6))
+        assert len({each.worker for each in done}) == 2
+        while made.addresses():  # they go when there is nothing to do
+            time.sleep(0.1)
+        assert made.bill().endswith(" EUR so far")
+        assert float(made.bill().split()[0]) > 0
+
+
+def _slept(number: int, stop: Callable[[], bool]) -> int:
+    time.sleep(2)
+    return number
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def spread_parts(run: SwapRun, codes: Any, form: Form, wanted: Sequence[range], 
                 parts.append(part)
                 for name, seconds in stages.items():
                     spent[name] = round(spent.get(name, 0.0) + seconds, 2)
-                together.add(len(part.times_s), run.id)
+                together.add(len(part.times_s), "; ".join(filter(None, (run.id, place.compute.bill()))))
     finally:
         run.emit("swapped", seconds=round(perf_counter() - start, 2), stages=spent)
         shutil.rmtree(folder, ignore_errors=True)

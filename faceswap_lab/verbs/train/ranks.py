@@ -18,7 +18,7 @@ from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.compute.gang import Gang, Job, Tolerance
 from faceswap_lab.compute.rank import Member
 from faceswap_lab.compute.workers import WorkerFacts
-from faceswap_lab.errors import RunError
+from faceswap_lab.errors import ComputeError, RunError
 from faceswap_lab.files import put_in_place, sha256_file
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.swappers.pair_net import PairNet
@@ -122,6 +122,12 @@ class GangTraining:
     def train(self, stop: Callable[[], bool]) -> float:
         """Train to the last step; seconds that it took. KeyboardInterrupt after `stop()`, with the state saved."""
         start = perf_counter()
+        if self.compute.is_adaptive:
+            raise ComputeError(
+                expected="a cluster whose workers stay for a training",
+                got="one whose number follows the work",
+                remedy="open another cluster for it, without adapt()",
+            )
         workers = self.compute.workers()
         sizes = self.parallel.sizes(self.recipe.train.batch, len(workers))
         folder = self.run.path / FOLDER
@@ -166,7 +172,8 @@ class GangTraining:
             case "step":
                 self.run.emit("step", **facts)
                 assert self.line is not None
-                self.line.update(facts["step"], f"loss {facts['losses']['loss']:.4f}")
+                notes = (f"loss {facts['losses']['loss']:.4f}", self.compute.bill())
+                self.line.update(facts["step"], "; ".join(filter(None, notes)))
             case "checkpoint":
                 self._take_over(Path(facts["path"]), facts["sha256"], facts["step"])
             case "training":
