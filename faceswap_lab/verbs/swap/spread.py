@@ -165,19 +165,19 @@ class _Networks:
 
 
 def _networks(run: SwapRun, swapper: str, device: str) -> _Networks:
-    """The networks that a run names. WeightsError if the swapper is not the one that it was begun with."""
-    if swapper_record(swapper) != run.inputs["swapper"]:
-        raise WeightsError(
-            expected=f"the swapper of {run.id}, {run.inputs['swapper']}",
-            got=f"another file at {swapper}",
-            remedy="restore the file, or swap with force=True",
-        )
-    return _loaded(run.root, run.recipe(SwapRecipe).engine, swapper, device)
+    """The networks that a run names."""
+    return _loaded(run.root, run.recipe(SwapRecipe).engine, swapper, run.inputs["swapper"], device)
 
 
 @lru_cache(maxsize=2)
-def _loaded(root: Path, engine: str, swapper: str, device: str) -> _Networks:
-    """Networks, loaded once in this process for all runs that use them."""
+def _loaded(root: Path, engine: str, swapper: str, record: str, device: str) -> _Networks:
+    """Networks, loaded once in this process for all runs that use them. WeightsError if the swapper is not the one on record."""
+    if swapper_record(swapper) != record:
+        raise WeightsError(
+            expected=f"the swapper on record, {record}",
+            got=f"another file at {swapper}",
+            remedy="restore the file, or swap with force=True",
+        )
     where = devices.pick(device)
     finder = open_engine(engine, where)
     machine: AnySwapper
