@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from faceswap_lab.errors import ComputeError
-from faceswap_lab.threads import allowed, one_for_each_worker
+from faceswap_lab.threads import SHARE, allowed, one_for_each_worker
 
 Opened = tuple[Any, int]
 """What a Client connects to, and the number of workers to wait for."""
@@ -21,6 +21,7 @@ def local(stack: ExitStack, *, workers: int | None, dashboard: str, plain_tcp: b
     count = allowed() if workers is None else workers
     settings = {"n_workers": count, "threads_per_worker": 1, "processes": True, "memory_limit": 0, "silence_logs": "ERROR"}
     settings |= {"local_directory": _scratch(stack), "dashboard_address": dashboard, "host": "127.0.0.1"}
+    settings |= {"env": {SHARE: "1", "OPENCV_FOR_THREADS_NUM": "1"}}
     # While the cluster is open its nanny starts workers again, so the rule about threads holds that long.
     stack.enter_context(one_for_each_worker())
     return stack.enter_context(LocalCluster(**settings | options)), count  # type: ignore[no-untyped-call]
