@@ -56,14 +56,15 @@ class RankEnd:
     tail: str = ""
 
 
-def meeting_place() -> tuple[str, int]:
-    """This worker's host as others reach it, and a port that is free there now."""
+def meeting_place() -> tuple[str, str, int]:
+    """This worker's address, its host as others reach it, and a port that is free there now."""
     from distributed import get_worker
 
-    host = get_worker().address.rpartition("://")[2].rpartition(":")[0].strip("[]")
+    address = get_worker().address
+    host = address.rpartition("://")[2].rpartition(":")[0].strip("[]")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
         free.bind((host, 0))
-        return host, int(free.getsockname()[1])
+        return address, host, int(free.getsockname()[1])
 
 
 def supervise(job: RankJob, key: str) -> RankEnd:
@@ -73,7 +74,7 @@ def supervise(job: RankJob, key: str) -> RankEnd:
     worker = get_worker()
     if worker.address != job.worker:
         # Where a worker died Dask gives its task to another one, or to the one that replaces it.
-        return RankEnd(rank=job.rank, how="misplaced")
+        return RankEnd(rank=job.rank, how="misplaced", tail=f"the worker {job.worker} is gone")
     try:
         with Path(job.log).open("ab") as log:
             return _Watch(job, key, worker).run(log)
