@@ -47,10 +47,10 @@ def train_rank(payload: Mapping[str, Any], member: Member) -> None:
     where = devices.pick(payload["device"])
     if payload["threads"]:
         torch.set_num_threads(payload["threads"])
-    with joined(where) as team, devices.watched():
+    how = Parallel(accumulate=payload["accumulate"], compile=payload["compile"], shard=payload["shard"])
+    with joined(where) as team, devices.watched(*_share_in_words(recipe.train.batch, member.size, how)):
         people = crops.load(Path(payload["crops"]))
         state = fresh_state(recipe, payload["with_truth"], where)
-        how = Parallel(accumulate=payload["accumulate"], compile=payload["compile"], shard=payload["shard"])
         if how.shard and team.size > 1:
             shard(state, recipe.train, team.size)
         if payload["checkpoint"]:
@@ -67,6 +67,15 @@ def train_rank(payload: Mapping[str, Any], member: Member) -> None:
                 kept = step.number
         if state.step > kept:
             leader.keep()
+
+
+def _share_in_words(batch: int, size: int, how: Parallel) -> tuple[str, str]:
+    """What a rank needs memory for, and what needs less: for the error where it is too little."""
+    share = batch // (size * how.accumulate)
+    told = f"{share} of a batch of {batch} ({size} ranks, accumulate={how.accumulate})"
+    parts = next((how.accumulate * more for more in range(2, share + 1) if share % more == 0), None)
+    smaller = f"compute in more parts: parallel=Parallel(accumulate={parts}), the result is the same; or " if parts else ""
+    return told, f"{smaller}use more ranks, a smaller recipe.train.batch or recipe.net.size; then repeat the call, which resumes"
 
 
 def fresh_state(recipe: PairRecipe, with_truth: bool, where: torch.device) -> TrainState[PairNet]:
@@ -117,6 +126,7 @@ class GangTraining:
     crops_name: str
     checkpoint: str
     kept: int = 0
+    attempt: int = 0
     line: Progress | None = None
 
     def train(self, stop: Callable[[], bool]) -> float:
@@ -155,10 +165,17 @@ class GangTraining:
             "shard": self.parallel.shard,
             "crops": str(run.artifact(self.crops_name)),
             "checkpoint": str(run.artifact(self.checkpoint)) if begun else "",
-            "folder": str(run.path / FOLDER),
+            "folder": str(self._new_folder()),
             "key": run.key,
             "run": run.id,
         }
+
+    def _new_folder(self) -> Path:
+        """For one attempt's checkpoints: a rank behind a cut link may go on with an earlier one for a while."""
+        self.attempt += 1
+        folder = self.run.path / FOLDER / f"attempt-{self.attempt}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _hear(self, told: Mapping[str, Any]) -> None:
         facts = {name: value for name, value in told.items() if name not in ("kind", "rank", "number")}
