@@ -120,6 +120,21 @@ def _connect(made: Machines) -> None:
         ip("-n", switch, "link", "set", port, "master", "switch0", "up")
         ip("-n", namespace, "link", "set", "eth", "up")
         ip("-n", namespace, "addr", "add", f"{host}/24", "dev", "eth")
+    while _answer(made) != "ConnectionRefusedError":  # of a port that nobody listens at: packets come and go
+        time.sleep(0.1)
+
+
+def _answer(made: Machines) -> str:
+    """What one of the two hears when it knocks at the other."""
+    knock = f"""
+import socket
+try:
+    socket.create_connection(("{HERE}", 1), timeout=3)
+except OSError as error:
+    print(type(error).__name__)
+"""
+    words = ["ip", "netns", "exec", made.namespace(THERE), sys.executable, "-c", knock]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _end(made: Machines) -> None:

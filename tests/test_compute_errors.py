@@ -64,7 +64,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
 def test_what_needs_less_memory_is_a_number_that_may_be_asked_for(size: int, accumulate: int, told: str, helps: str) -> None:
     share, remedy = _share_in_words(8, size, Parallel(accumulate=accumulate))
     assert re.search(told, share)
-    assert (found := re.search(helps, remedy))
+    found = re.search(helps, remedy)
+    assert found
     if found.group().startswith("Parallel"):
         parts = int(found.group().partition("=")[2][:-1])
         assert size in Parallel(ranks=size, accumulate=parts).sizes(8, size)

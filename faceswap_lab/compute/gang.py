@@ -152,8 +152,10 @@ class Gang:
         try:
             while not future.done() and time.monotonic() < limit and worker in self.cluster.addresses():
                 time.sleep(_LOOK_S)
-            by, host, port = future.result(timeout=_LOOK_S)
-        except Exception as error:  # of Dask: whatever it is, there is no place
+            if not future.done():
+                return None
+            by, host, port = future.result(timeout=self.cluster.deadlines.answer_s)
+        except Exception as error:  # of Dask: the worker died, the connection was lost, or it took too long
             _log.warning("%s does not answer: %s", worker, type(error).__name__)
             return None
         finally:

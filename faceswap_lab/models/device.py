@@ -53,8 +53,8 @@ _DEVICE_FAILED = re.compile(
 )
 
 _SMALLER = (
-    "use smaller batches (recipe.stream.batch, recipe.train.batch) or pictures, stop other programs on the device, or choose another "
-    "device"
+    "use smaller batches (recipe.stream.batch, recipe.train.batch) or pictures, stop other programs on the device, or "
+    "choose another device"
 )
 
 
