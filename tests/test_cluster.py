@@ -6,9 +6,10 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ import pytest
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.compute import kinds, workers
 from faceswap_lab.compute.cluster import Cluster, Deadlines, cluster, opened
+from faceswap_lab.compute.costs.meter import Meter, Price
 from faceswap_lab.compute.security import check_address, security
 from faceswap_lab.compute.show import as_html, dashboard_link, rows
+from faceswap_lab.compute.tasks import run_tasks
 from faceswap_lab.errors import ComputeError
 from tests.authority import write_certificates
 
@@ -81,6 +84,12 @@ def test_other_versions_are_named() -> None:
     assert "constraints.txt" in caught.value.remedy
 
 
+def test_a_client_without_a_gpu_may_use_workers_with_onnxruntimes_other_build() -> None:
+    workers.check_versions([told(**{"onnxruntime": "none", "onnxruntime-gpu": "1.31.1"})])
+    with pytest.raises(ComputeError, match=r"onnxruntime 1\.0\.0"):
+        workers.check_versions([told(onnxruntime="1.0.0")])
+
+
 @pytest.mark.parametrize(("device", "wanted"), [("cpu", "cuda"), ("cuda:0 (NVIDIA L4)", "mps")])
 def test_a_worker_without_the_device_is_named(device: str, wanted: str) -> None:
     with pytest.raises(ComputeError, match=f"workers with the device {wanted}; got tcp://10.0.0.5:40000 has"):
@@ -104,7 +113,14 @@ def test_a_missing_package_names_its_extra(kind: str, monkeypatch: pytest.Monkey
     for name in ("dask_cuda", "dask_jobqueue", "dask_kubernetes.operator"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ComputeError, match="the package of the extra"):
+        cluster(kind, plain_tcp=True)
+
+
+@pytest.mark.parametrize("kind", ["slurm", "kubernetes"])
+def test_libraries_that_talk_plain_tcp_must_be_accepted_too(kind: str) -> None:
+    with pytest.raises(ComputeError, match="TLS between the") as caught:
         cluster(kind)
+    assert "plain_tcp=True" in caught.value.remedy
 
 
 def test_a_gpu_cluster_without_a_driver_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +150,16 @@ def test_a_slurm_job_starts_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     from contextlib import ExitStack
 
     with ExitStack() as stack:
-        kinds.slurm(stack, workers=3, dashboard=":0", cores=4, processes=1, memory="16GB", job_extra_directives=["--gres=gpu:1"])
+        kinds.slurm(
+            stack,
+            workers=3,
+            dashboard=":0",
+            plain_tcp=True,
+            cores=4,
+            processes=1,
+            memory="16GB",
+            job_extra_directives=["--gres=gpu:1"],
+        )
     [script] = [each for each in scripts if each.startswith("3 ")]  # the library itself calls it with 0
     assert "#SBATCH --gres=gpu:1" in script
     assert "distributed.cli.dask_worker" in script
@@ -160,7 +185,7 @@ def test_kubernetes_gets_the_resource_of_the_file(tmp_path: Path, monkeypatch: p
     path = tmp_path / "cluster.yaml"
     path.write_text("kind: ConfigMap\n---\nkind: DaskCluster\nmetadata: {name: lab}\n")
     with ExitStack() as stack:
-        assert kinds.kubernetes(stack, workers=4, spec=path, namespace="lab", dashboard=":0")[1] == 4
+        assert kinds.kubernetes(stack, workers=4, plain_tcp=True, spec=path, namespace="lab", dashboard=":0")[1] == 4
     assert given == {
         "custom_cluster_spec": {"kind": "DaskCluster", "metadata": {"name": "lab"}},
         "n_workers": 4,
@@ -168,7 +193,17 @@ def test_kubernetes_gets_the_resource_of_the_file(tmp_path: Path, monkeypatch: p
     }
     path.write_text("kind: ConfigMap\n")
     with ExitStack() as stack, pytest.raises(ComputeError, match="one DaskCluster"):
-        kinds.kubernetes(stack, workers=1, spec=path)
+        kinds.kubernetes(stack, workers=1, plain_tcp=True, spec=path)
+
+
+def test_a_meter_adds_up_workers_by_time_whether_they_work_or_not() -> None:
+    now = iter([0.0, 1800.0, 1800.0, 5400.0, 7200.0])
+    meter = Meter(Price(an_hour=8.5, currency="CNY"), clock=lambda: next(now))
+    for num_workers in (2, 2, 0, 1, 1):
+        meter.count(num_workers)
+    assert meter.money == pytest.approx(8.5 * (2 * 0.5 + 0 * 1 + 1 * 0.5))
+    with pytest.raises(ValueError, match="negative"):
+        Price(an_hour=-1, currency="CNY")
 
 
 # --- with processes ---------------------------------------------------------------------------------------------------------
@@ -219,6 +254,26 @@ def test_the_cluster_shows_itself(two: Cluster, monkeypatch: pytest.MonkeyPatch,
     assert dashboard_link(two) == f"/user/jane/proxy/{port}/status"
     assert command_line.main(["cluster", "show", "--compute", two.address, "--json"]) == 0
     assert [row["worker"] for row in json.loads(capsys.readouterr().out)] == two.addresses()
+
+
+@pytest.mark.slow
+def test_workers_follow_the_work_and_a_bill_is_kept(two: Cluster) -> None:
+    with pytest.raises(ComputeError, match="started here"), cluster(two.address) as other:
+        other.adapt(maximum=2)
+    with cluster("local", workers=1, price=Price(an_hour=3600, currency="EUR")) as made:
+        made.adapt(minimum=0, maximum=2)
+        done = list(run_tasks([partial(_slept, number) for number in range(6)], made, lambda: False))
+        assert sorted(each.result() for each in done) == list(range(6))
+        assert len({each.worker for each in done}) == 2
+        while made.addresses():  # they go when there is nothing to do
+            time.sleep(0.1)
+        assert made.bill().endswith(" EUR so far")
+        assert float(made.bill().split()[0]) > 0
+
+
+def _slept(number: int, stop: Callable[[], bool]) -> int:
+    time.sleep(2)
+    return number
 
 
 @contextmanager

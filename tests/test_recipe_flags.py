@@ -16,6 +16,7 @@ from faceswap_lab.cli.parser import parser
 from faceswap_lab.cli.parsing import Parser, UsageError
 from faceswap_lab.cli.recipe_flags import PREFIX, flag_of
 from faceswap_lab.faces.footage import Clip
+from faceswap_lab.models.training.team import Parallel
 from faceswap_lab.runs.fields import FieldInfo, Recipe, fields_of
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.verbs import recipes
@@ -243,6 +244,7 @@ SPELT |= {
     "search": f"{PREFIX}stream.search",
     "engine": f"{PREFIX}engine",
     "preview": f"{PREFIX}preview",
+    "parallel": "ranks",
 }
 # What only the command line has -> how Python says it.
 IN_PYTHON = {
@@ -262,6 +264,13 @@ IN_PYTHON = {
     "actors": recipes.RenderRecipe,
     "kind": recipes.RenderRecipe,
     "name": recipes.FacesetRecipe,
+    "ca": lab.cluster,
+    "cert": lab.cluster,
+    "key": lab.cluster,
+    "plain_tcp": lab.cluster,
+    "accumulate": Parallel,
+    "shard": Parallel,
+    "compile": Parallel,
     "help": help,
 }
 

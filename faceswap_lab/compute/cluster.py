@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from faceswap_lab.compute import kinds, workers
+from faceswap_lab.compute.costs.meter import Meter, Price
 from faceswap_lab.compute.security import check_address, is_address, security
 from faceswap_lab.compute.workers import WorkerFacts
 from faceswap_lab.errors import ComputeError
@@ -40,10 +41,12 @@ class Deadlines:
 class Cluster:
     """A connection to workers. Opened by `cluster`, closed at the end of its `with` block or by `close`."""
 
-    def __init__(self, client: Any, *, kind: str, stack: ExitStack, deadlines: Deadlines) -> None:
+    def __init__(self, client: Any, *, kind: str, stack: ExitStack, deadlines: Deadlines, price: Price | None = None) -> None:
         self.client, self.kind, self.deadlines = client, kind, deadlines
+        self.is_adaptive = False
         self._stack = stack
         self._is_closed = False
+        self._meter = None if price is None else Meter(price)
         self._facts: dict[str, WorkerFacts] = {}
 
     def __enter__(self) -> "Cluster":
@@ -84,6 +87,8 @@ class Cluster:
                     raise self._lost(error) from error
                 time.sleep(_AGAIN_S)
                 continue
+            if self._meter is not None:
+                self._meter.count(len(found))
             return [address for address, _ in sorted(found.items(), key=lambda each: (str(each[1].get("name")), each[0]))]
 
     def _identity(self, seconds: float) -> Any:
@@ -97,6 +102,26 @@ class Cluster:
             got=" ".join(str(error).split())[:300] or type(error).__name__,
             remedy="look whether it still runs and can be reached; connect again and repeat the call, which resumes",
         )
+
+    def bill(self) -> str:
+        """What the workers have cost since the cluster was opened, such as "0.42 CNY so far"; empty without a price."""
+        return "" if self._meter is None else f"{self._meter.money:.2f} {self._meter.price.currency} so far"
+
+    def adapt(self, *, minimum: int = 0, maximum: int) -> None:
+        """Let the number of workers follow the work, between these two: for swaps, scores and rendering.
+
+        A training would lose ranks whenever a worker is retired, and is refused from here on. Raises ComputeError for a cluster
+        that somebody else started.
+        """
+        made = getattr(self.client, "cluster", None)
+        if made is None:
+            raise ComputeError(
+                expected="a cluster that was started here",
+                got=f"{self.address}, a scheduler that was running",
+                remedy="set the limits where it was started",
+            )
+        made.adapt(minimum=minimum, maximum=maximum)
+        self.is_adaptive = True
 
     def wait_for(self, count: int) -> list[str]:
         """The addresses of at least `count` workers. Says so if it has to wait; ComputeError after `deadlines.workers_s`."""
@@ -205,6 +230,7 @@ def cluster(
     cert: str | Path | None = None,
     key: str | Path | None = None,
     plain_tcp: bool = False,
+    price: Price | None = None,
     **options: Any,
 ) -> Cluster:
     """Open a cluster: a context that ends what it started.
@@ -214,6 +240,7 @@ def cluster(
     started and waited for; `options` are passed on to the library that starts them.
 
     `ca`, `cert` and `key` are PEM files for TLS 1.3; plain TCP to another machine is refused unless `plain_tcp`.
+    With a `price` for an hour of a worker the progress of long work says what it has cost so far.
     Raises ValueError for an unknown kind, ComputeError for a scheduler that does not answer or speaks otherwise, for too few
     workers within `deadlines`, and for workers whose versions differ from those of this process.
     """
@@ -233,10 +260,10 @@ def cluster(
             client = _connect(stack, where, deadlines, secure)
             wanted = workers or 1
         else:
-            made, wanted = kinds.KINDS[where](stack, workers=workers, dashboard=dashboard, **options)
+            made, wanted = kinds.KINDS[where](stack, workers=workers, dashboard=dashboard, plain_tcp=plain_tcp, **options)
             client = _connect(stack, made, deadlines, None)
         client.register_plugin(Settled(own=where in ("local", "cuda")))
-        opened = Cluster(client, kind=where.partition(":")[0], stack=stack.pop_all(), deadlines=deadlines)
+        opened = Cluster(client, kind=where.partition(":")[0], stack=stack.pop_all(), deadlines=deadlines, price=price)
     try:
         opened.wait_for(wanted)
         opened.check()

@@ -19,6 +19,7 @@ from faceswap_lab import errors
 from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.compute.supervise import RankEnd, RankJob, meeting_place, supervise
 from faceswap_lab.errors import ComputeError
+from faceswap_lab.stopping import Stop
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Gang:
         self._fruitless = 0
         self._number = 0
 
-    def run(self, stop: Callable[[], bool]) -> None:
+    def run(self, stop: Stop) -> None:
         """Run the ranks until they are done. KeyboardInterrupt after `stop()`, when all have saved and ended.
 
         Raises the LabError that a rank ended with, ComputeError for too few workers, and for deaths without progress.
@@ -80,7 +81,7 @@ class Gang:
 
     # --- workers ----------------------------------------------------------------------------------------------------------
 
-    def _take_workers(self, held: ExitStack, stop: Callable[[], bool]) -> list[str]:
+    def _take_workers(self, held: ExitStack, stop: Stop) -> list[str]:
         """Workers for the largest size that can be had, locked until `held` ends: all at once or none, so that two gangs which want
         the same workers cannot each hold half of them."""
         begun, is_told = time.monotonic(), False
@@ -128,7 +129,7 @@ class Gang:
 
     # --- one attempt ------------------------------------------------------------------------------------------------------
 
-    def _attempt(self, workers: Sequence[str], stop: Callable[[], bool]) -> list[RankEnd]:
+    def _attempt(self, workers: Sequence[str], stop: Stop) -> list[RankEnd]:
         """Start a rank on each of the workers, and wait until all have ended, in whichever way."""
         self._number += 1
         self._heard, self._early = {}, {}
@@ -186,7 +187,7 @@ class Gang:
             )
         return futures
 
-    def _watch(self, name: str, workers: Sequence[str], futures: Sequence[Any], stop: Callable[[], bool]) -> list[RankEnd]:
+    def _watch(self, name: str, workers: Sequence[str], futures: Sequence[Any], stop: Stop) -> list[RankEnd]:
         ends: dict[int, RankEnd] = {}
         word, limit = "", None
         try:
@@ -208,7 +209,7 @@ class Gang:
         self._hear_all(ends)
         return [ends.get(rank, RankEnd(rank=rank, how="died")) for rank in range(len(futures))]
 
-    def _word(self, ends: Mapping[int, RankEnd], stop: Callable[[], bool]) -> str:
+    def _word(self, ends: Mapping[int, RankEnd], stop: Stop) -> str:
         """What is to be told to the ranks that still run: to end at once if one has failed, to stop if the caller wants that."""
         if any(end.how != "done" for end in ends.values()):
             return "abort"
@@ -271,7 +272,7 @@ class Gang:
 
     # --- after an attempt -------------------------------------------------------------------------------------------------
 
-    def _judge(self, ends: Sequence[RankEnd], stop: Callable[[], bool]) -> None:
+    def _judge(self, ends: Sequence[RankEnd], stop: Stop) -> None:
         """Return if another attempt is worth it; else raise."""
         if self._failed is not None:
             _raise_failed(self._failed)

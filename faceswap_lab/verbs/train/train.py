@@ -14,23 +14,25 @@ from faceswap_lab.files import lab_root
 from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.offline import OfflineEngine
+from faceswap_lab.models.feed.shard_source import ShardSource
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.swappers.pair_net import PairNet
 from faceswap_lab.models.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from faceswap_lab.models.training.config import precision_on
 from faceswap_lab.models.training.loop import Session, Step
-from faceswap_lab.models.training.pair import Portraits, train_pair
+from faceswap_lab.models.training.pair import Portraits
 from faceswap_lab.models.training.state import TrainState
-from faceswap_lab.models.training.stopping import Stop, stop_on_signals
 from faceswap_lab.models.training.team import ALONE, Parallel
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.run import Run
+from faceswap_lab.stopping import Stop, stop_on_signals
 from faceswap_lab.trust.consent.gate import check_train
 from faceswap_lab.verbs.computing import Compute, computing, either
 from faceswap_lab.verbs.people import Person, check_learnable, check_person, data_of, learned_from, record_of, subject_of
 from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe, pair
 from faceswap_lab.verbs.train import crops
+from faceswap_lab.verbs.train.material import Crops, Shown, check_material, material_record, num_pictures, steps_of
 from faceswap_lab.verbs.train.ranks import GangTraining, fresh_state
 from faceswap_lab.verbs.train.result import WEIGHTS, TrainRun
 
@@ -45,6 +47,7 @@ def train(
     *,
     source: Person | None = None,
     target: Person | None = None,
+    data: ShardSource | None = None,
     device: str = "auto",
     compute: Compute = None,
     parallel: Parallel | None = None,
@@ -59,6 +62,9 @@ def train(
     ConsentError if the gate refuses either person, SplitError if one of them is a test person, ValueError for arguments that the
     recipe does not allow.
 
+    With `data` (`lab.shards`), crops of the two actors come from a data set that was rendered before, in a folder or an object
+    store: decoded once into the local cache and read from there, in place of the views that the recipe's `data` describes.
+
     With `compute`, a cluster (`lab.cluster`) or a text such as "local:2", ranks on its workers train together, as `parallel` says:
     with the same data at each step and the same result up to the order in which numbers are added. A rank that dies is started
     again from the newest checkpoint. Raises ComputeError for a cluster that can't do this.
@@ -70,6 +76,8 @@ def train(
     """
     recipe = pair() if recipe is None else recipe
     if isinstance(recipe, PackRecipe):
+        if data is not None:
+            raise ValueError("a pack is trained on the actors of its recipe: give no data")
         return _train_pack(recipe, source, target, device, either(compute, workers), force)
     if not isinstance(recipe, PairRecipe):
         raise TypeError(f"recipe must be a training recipe, such as lab.recipes.pair(steps=900), got {type(recipe).__name__}")
@@ -80,25 +88,28 @@ def train(
     check_person(source, "source")
     check_person(target, "target")
     check_learnable(source, target)
+    check_material(data, source, target)
     check_train(subject_of(source), subject_of(target), root=lab_root())
     parallel = parallel or Parallel()
     ALONE.check_batch(recipe.train.batch, parallel.accumulate)
     if compute is None:
         devices.pick(device)  # refused before there is a run
     inputs = {"source": record_of(source), "target": record_of(target)}
-    data = data_of(source, target) | data_files.of_offline()
-    run = TrainRun.start(lab_root(), "train", recipe, inputs, data=data, force=force)
+    inputs |= {} if data is None else {"data": material_record(data)}
+    files = data_of(source, target) | ({} if data is not None else data_files.of_offline())
+    run = TrainRun.start(lab_root(), "train", recipe, inputs, data=files, force=force)
     if run.finished:
         return run
     with run, devices.watched():
         with computing(run, compute, device) as (cluster, where):
-            people = _crops(run, recipe, source, target)
             with_truth = crops.supervised(recipe, source, target)
+            given: Crops | Shown
+            given = _crops(run, recipe, source, target) if data is None else Shown.of(data, source, target)
             if cluster is None:
                 state = _state(run, recipe, with_truth, where)
-                seconds = _loop(run, recipe, state, people, parallel)
+                seconds = _loop(run, recipe, state, given, with_truth, parallel)
             else:
-                state, seconds = _gang(run, recipe, with_truth, cluster, device, parallel)
+                state, seconds = _gang(run, recipe, with_truth, cluster, device, parallel, given)
         card = Card(
             name=run.id,
             task="swap",
@@ -116,7 +127,7 @@ def train(
             precision=_precision(run, where, recipe),
             loss=loss,
             supervision=_how(recipe, source, target),
-            num_pictures=[len(portraits.self_images) for portraits in people],
+            num_pictures=num_pictures(given, recipe.net.size),
             seconds={"crops": _spent(run, "crops"), "train": seconds},
         )
     return run
@@ -156,7 +167,13 @@ def _crops(run: Run, recipe: PairRecipe, source: Person, target: Person) -> tupl
 
 
 def _gang(
-    run: Run, recipe: PairRecipe, with_truth: bool, compute: Cluster, device: str, parallel: Parallel
+    run: Run,
+    recipe: PairRecipe,
+    with_truth: bool,
+    compute: Cluster,
+    device: str,
+    parallel: Parallel,
+    given: Crops | Shown,
 ) -> tuple[TrainState[PairNet], float]:
     """Train on the ranks of a gang; the final state, on the CPU, and the total seconds of all attempts."""
     kept = _state(run, recipe, with_truth, torch.device("cpu")).step
@@ -168,6 +185,7 @@ def _gang(
         device=device,
         parallel=parallel,
         crops_name=CROPS,
+        shown=given if isinstance(given, Shown) else None,
         checkpoint=CHECKPOINT,
         kept=kept,
     )
@@ -197,7 +215,7 @@ def _keep(run: Run, state: TrainState[PairNet]) -> None:
 
 
 def _loop(
-    run: Run, recipe: PairRecipe, state: TrainState[PairNet], people: tuple[Portraits, Portraits], parallel: Parallel
+    run: Run, recipe: PairRecipe, state: TrainState[PairNet], given: Crops | Shown, with_truth: bool, parallel: Parallel
 ) -> float:
     """Train to the end, saving checkpoints, also on a signal. Returns the total seconds of all attempts."""
     line = Progress("train", recipe.train.steps, unit="steps", done=state.step)
@@ -208,7 +226,7 @@ def _loop(
         line.update(step.number, f"loss {step.losses['loss']:.4f}")
 
     def training(stop: Stop) -> Iterator[Step]:
-        return train_pair(state, people, recipe.train, stop, ALONE, parallel)
+        return steps_of(state, recipe, given, with_truth, stop, ALONE, parallel)
 
     with _telling(run, lambda: session.kept), stop_on_signals() as stop:
         session.run(training, report, stop)
