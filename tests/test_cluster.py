@@ -1,6 +1,5 @@
 """Opening a cluster: what is refused, and with which words; what is told of workers."""
 
-import ipaddress
 import json
 import os
 import ssl
@@ -10,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from faceswap_lab.compute.security import check_address, security
 from faceswap_lab.compute.show import as_html, dashboard_link, rows
 from faceswap_lab.compute.tasks import run_tasks
 from faceswap_lab.errors import ComputeError
+from tests.authority import write_certificates
 
 HURRIED = Deadlines(connect_s=1, workers_s=1, answer_s=30)
 
@@ -280,7 +279,7 @@ def _slept(number: int, stop: Callable[[], bool]) -> int:
 @contextmanager
 def tls_scheduler(folder: Path) -> Iterator[str]:
     """A scheduler and a worker that talk TLS only, with certificates of an own authority in `folder`."""
-    _certificates(folder)
+    write_certificates(folder)
     dask, told = Path(sys.executable).with_name("dask"), folder / "scheduler.json"
     secure = ["--tls-ca-file", folder / "ca.pem", "--tls-cert", folder / "node.pem", "--tls-key", folder / "node-key.pem"]
     # dask's command line has no flag for the version of TLS.
@@ -289,7 +288,7 @@ def tls_scheduler(folder: Path) -> Iterator[str]:
     command = [dask, "scheduler", "--host", "tls://127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", told, *secure]
     running = [subprocess.Popen(list(map(str, command)), **quiet)]
     try:
-        while not told.exists():
+        while not (told.exists() and told.stat().st_size):  # it is made, then written
             time.sleep(0.05)
             assert running[0].poll() is None
         address = json.loads(told.read_text())["address"]
@@ -301,30 +300,6 @@ def tls_scheduler(folder: Path) -> Iterator[str]:
             each.terminate()
         for each in running:
             each.wait()
-
-
-def _certificates(folder: Path) -> None:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    now = datetime.now(UTC)
-
-    def certificate(name: str, issuer: str, key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-        names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, each)]) for each in (name, issuer)]
-        builder = x509.CertificateBuilder().subject_name(names[0]).issuer_name(names[1]).public_key(key.public_key())
-        builder = builder.serial_number(x509.random_serial_number())
-        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-        builder = builder.add_extension(x509.BasicConstraints(ca=name == issuer, path_length=None), critical=True)
-        alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        return builder.add_extension(alternative, critical=False).sign(by, hashes.SHA256())
-
-    root, node = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    pem = serialization.Encoding.PEM
-    (folder / "ca.pem").write_bytes(certificate("root", "root", root, root).public_bytes(pem))
-    (folder / "node.pem").write_bytes(certificate("node", "root", node, root).public_bytes(pem))
-    plain = serialization.NoEncryption()
-    (folder / "node-key.pem").write_bytes(node.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
 
 
 @pytest.mark.slow
@@ -346,6 +321,6 @@ def test_tls_1_3_with_an_own_authority_and_nothing_less(tmp_path: Path) -> None:
             old.wrap_socket(plain, server_hostname="127.0.0.1")
         other = tmp_path / "other"
         other.mkdir()
-        _certificates(other)
+        write_certificates(other)
         with pytest.raises(ComputeError, match="a Dask scheduler at tls"):
             cluster(address, deadlines=HURRIED, ca=files["ca"], cert=other / "node.pem", key=other / "node-key.pem")

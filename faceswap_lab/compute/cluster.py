@@ -7,7 +7,7 @@ without. Every wait has a deadline with a name, because Dask's own are infinite 
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,10 @@ from faceswap_lab.compute.workers import WorkerFacts
 from faceswap_lab.errors import ComputeError
 
 _log = logging.getLogger(__name__)
+
+_AGAIN_S = 0.5
+_TELL_S = 10.0
+"""Seconds that workers may take to hear a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,7 @@ class Cluster:
         self.client, self.kind, self.deadlines = client, kind, deadlines
         self.is_adaptive = False
         self._stack = stack
+        self._is_closed = False
         self._meter = None if price is None else Meter(price)
         self._facts: dict[str, WorkerFacts] = {}
 
@@ -52,6 +57,7 @@ class Cluster:
 
     def close(self) -> None:
         """Disconnect, and end the workers if they were started with the cluster. Does nothing the second time."""
+        self._is_closed = True
         self._stack.close()
 
     @property
@@ -65,13 +71,37 @@ class Cluster:
         return str(self.client.dashboard_link or "")
 
     def addresses(self) -> list[str]:
-        """The addresses of the workers that are there now, in a stable order."""
-        found = (
-            self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"] if self.client.scheduler is not None else {}
+        """The addresses of the workers that are there now, in a stable order.
+
+        A scheduler that cannot be reached is asked again, since links come back; ComputeError after `deadlines.answer_s`.
+        """
+        if self._is_closed:
+            return []
+        begun = time.monotonic()
+        while True:
+            left = begun + self.deadlines.answer_s - time.monotonic()
+            try:
+                found = self._identity(left)["workers"]
+            except OSError as error:  # of distributed's, all of them: closed connections and time that is up
+                if left <= _AGAIN_S or self.client.status == "closed":
+                    raise self._lost(error) from error
+                time.sleep(_AGAIN_S)
+                continue
+            if self._meter is not None:
+                self._meter.count(len(found))
+            return [address for address, _ in sorted(found.items(), key=lambda each: (str(each[1].get("name")), each[0]))]
+
+    def _identity(self, seconds: float) -> Any:
+        if self.client.scheduler is None:  # Dask's client closes itself when it could not reconnect
+            raise ConnectionError("the connection was lost and could not be made again")
+        return self.client.sync(self.client.scheduler.identity, n_workers=-1, callback_timeout=max(seconds, _AGAIN_S))
+
+    def _lost(self, error: Exception) -> ComputeError:
+        return ComputeError(
+            expected=f"an answer of the scheduler within {self.deadlines.answer_s:g} s",
+            got=" ".join(str(error).split())[:300] or type(error).__name__,
+            remedy="look whether it still runs and can be reached; connect again and repeat the call, which resumes",
         )
-        if self._meter is not None:
-            self._meter.count(len(found))
-        return [address for address, _ in sorted(found.items(), key=lambda each: (str(each[1].get("name")), each[0]))]
 
     def bill(self) -> str:
         """What the workers have cost since the cluster was opened, such as "0.42 CNY so far"; empty without a price."""
@@ -170,11 +200,16 @@ class Cluster:
             )
 
     def tell(self, name: str, word: str, addresses: Sequence[str] | None = None) -> None:
-        """Let tasks that listen to `name` know `word`: see `workers.tell`. Workers that are gone hear nothing."""
+        """Let tasks that listen to `name` know `word`: see `workers.tell`. Workers that are gone hear nothing, nor do those
+        that can't be reached now."""
         here = set(self.addresses())
         there = [address for address in (addresses if addresses is not None else sorted(here)) if address in here]
         if there:
-            self.client.run(workers.tell, name, word, workers=there, on_error="ignore")
+            # Those that can be reached hear it at once; one behind a cut link would keep this process waiting for a minute.
+            with suppress(TimeoutError):
+                self.client.sync(
+                    self.client._run, workers.tell, name, word, workers=there, on_error="ignore", callback_timeout=_TELL_S
+                )
 
     def _repr_html_(self) -> str:
         from faceswap_lab.compute.show import as_html

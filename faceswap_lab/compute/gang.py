@@ -110,9 +110,10 @@ class Gang:
             for address in present:
                 with self.cluster.client.as_current():
                     lock: Any = Lock(f"faceswap-lab-gang-{address}")  # type: ignore[no-untyped-call]
-                if lock.acquire(timeout=0.05):
-                    trying.callback(_release, lock)
-                    taken.append(address)
+                with suppress(OSError):  # a scheduler that can't be reached: `addresses` tries again, and says when it is lost
+                    if lock.acquire(timeout=0.05):
+                        trying.callback(_release, lock)
+                        taken.append(address)
                 if len(taken) == size:
                     held.enter_context(trying.pop_all())
                     return taken
@@ -137,16 +138,33 @@ class Gang:
         client = self.cluster.client
         client.subscribe_topic(name, self._queue)
         try:
-            futures = self._start(name, workers)
+            if (master := self._meet(workers[0])) is None:
+                return [RankEnd(rank=0, how="died", tail=f"the worker {workers[0]} does not answer")]
+            futures = self._start(name, workers, master)
             return self._watch(name, workers, futures, stop)
         finally:
             client.unsubscribe_topic(name)
 
-    def _start(self, name: str, workers: Sequence[str]) -> list[Any]:
+    def _meet(self, worker: str) -> tuple[str, int] | None:
+        """Where the ranks meet, on the worker of the first; None if it has gone or does not answer."""
+        # Where that worker is gone another one may answer: what it says is not used, but a task that nobody takes would hang.
+        future = self.cluster.client.submit(meeting_place, workers=[worker], allow_other_workers=True, pure=False, priority=100)
+        limit = time.monotonic() + self.cluster.deadlines.answer_s
+        try:
+            while not future.done() and time.monotonic() < limit and worker in self.cluster.addresses():
+                time.sleep(_LOOK_S)
+            if not future.done():
+                return None
+            by, host, port = future.result(timeout=self.cluster.deadlines.answer_s)
+        except Exception as error:  # of Dask: the worker died, the connection was lost, or it took too long
+            _log.warning("%s does not answer: %s", worker, type(error).__name__)
+            return None
+        finally:
+            future.release()
+        return (host, port) if by == worker else None
+
+    def _start(self, name: str, workers: Sequence[str], master: tuple[str, int]) -> list[Any]:
         client = self.cluster.client
-        master = client.submit(meeting_place, workers=[workers[0]], pure=False, priority=100).result(
-            timeout=self.cluster.deadlines.answer_s
-        )
         self.job.logs.mkdir(parents=True, exist_ok=True)
         payload = dict(self.job.payload(len(workers)))
         futures = []

@@ -145,10 +145,15 @@ class _Spread:
 
     def _outcome(self, given: _Given) -> Outcome[Any] | None:
         """The outcome of an ended task; None if it was given out again."""
+        from distributed import CancelledError
+
+        worker, value = "", None
         error: BaseException | None
         try:
             worker, value, error = given.future.result()
-        except Exception as raised:  # the task's worker died too often, or its scheduler is gone
+        except CancelledError as raised:  # the client has lost its scheduler, and found it again
+            error = ConnectionError(str(raised))
+        except Exception as raised:  # the task's worker died too often
             return Outcome(number=given.number, error=_lost(raised))
         finally:
             given.future.release()

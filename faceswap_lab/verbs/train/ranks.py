@@ -50,10 +50,10 @@ def train_rank(payload: Mapping[str, Any], member: Member) -> None:
     where = devices.pick(payload["device"])
     if payload["threads"]:
         torch.set_num_threads(payload["threads"])
-    with joined(where) as team, devices.watched():
+    how = Parallel(accumulate=payload["accumulate"], compile=payload["compile"], shard=payload["shard"])
+    with joined(where) as team, devices.watched(*_share_in_words(recipe.train.batch, member.size, how)):
         given = crops.load(Path(payload["crops"])) if payload["crops"] else _data_set(payload)
         state = fresh_state(recipe, payload["with_truth"], where)
-        how = Parallel(accumulate=payload["accumulate"], compile=payload["compile"], shard=payload["shard"])
         if how.shard and team.size > 1:
             shard(state, recipe.train, team.size)
         if payload["checkpoint"]:
@@ -70,6 +70,15 @@ def train_rank(payload: Mapping[str, Any], member: Member) -> None:
                 kept = step.number
         if state.step > kept:
             leader.keep()
+
+
+def _share_in_words(batch: int, size: int, how: Parallel) -> tuple[str, str]:
+    """What a rank needs memory for, and what needs less: for the error where it is too little."""
+    share = batch // (size * how.accumulate)
+    told = f"{share} of a batch of {batch} ({size} ranks, accumulate={how.accumulate})"
+    parts = next((how.accumulate * more for more in range(2, share + 1) if share % more == 0), None)
+    smaller = f"compute in more parts: parallel=Parallel(accumulate={parts}), the result is the same; or " if parts else ""
+    return told, f"{smaller}use more ranks, a smaller recipe.train.batch or recipe.net.size; then repeat the call, which resumes"
 
 
 def _data_set(payload: Mapping[str, Any]) -> Shown:
@@ -134,6 +143,7 @@ class GangTraining:
     checkpoint: str
     shown: Shown | None = None
     kept: int = 0
+    attempt: int = 0
     line: Progress | None = None
 
     def train(self, stop: Callable[[], bool]) -> float:
@@ -178,10 +188,17 @@ class GangTraining:
             "shard": self.parallel.shard,
             **self._material(),
             "checkpoint": str(run.artifact(self.checkpoint)) if begun else "",
-            "folder": str(run.path / FOLDER),
+            "folder": str(self._new_folder()),
             "key": run.key,
             "run": run.id,
         }
+
+    def _new_folder(self) -> Path:
+        """For one attempt's checkpoints: a rank behind a cut link may go on with an earlier one for a while."""
+        self.attempt += 1
+        folder = self.run.path / FOLDER / f"attempt-{self.attempt}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _material(self) -> dict[str, Any]:
         """The crops' file, or the data set's address, which ranks read by themselves."""
