@@ -18,6 +18,8 @@ _settle()  # before anything loads torch, whose OpenMP reads its settings once
 _PLACES = {
     "Consent": "faceswap_lab.trust.consent.basis:Consent",
     "Licence": "faceswap_lab.trust.consent.basis:Licence",
+    "Parallel": "faceswap_lab.models.training.team:Parallel",
+    "Preview": "faceswap_lab.verbs.train.preview:Preview",
     "PublicDomain": "faceswap_lab.trust.consent.basis:PublicDomain",
     "Run": "faceswap_lab.runs.run:Run",
     "Synthetic": "faceswap_lab.trust.consent.basis:Synthetic",
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from faceswap_lab.actors.cast import Actor as actor  # noqa: N813
     from faceswap_lab.compute.cluster import cluster
     from faceswap_lab.maintenance.new_lab import init
+    from faceswap_lab.models.training.team import Parallel
     from faceswap_lab.runs.run import Run
     from faceswap_lab.runs.tracking.choice import track
     from faceswap_lab.trust.consent.basis import Consent, Licence, PublicDomain, Synthetic
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
     from faceswap_lab.verbs.render.render import render
     from faceswap_lab.verbs.shard_sets import shards
     from faceswap_lab.verbs.swap.swap import swap
+    from faceswap_lab.verbs.train.preview import Preview
     from faceswap_lab.verbs.train.train import train
     from faceswap_lab.views.align import align
     from faceswap_lab.views.compare import compare
@@ -69,6 +73,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Consent",
     "Licence",
+    "Parallel",
+    "Preview",
     "PublicDomain",
     "Run",
     "Synthetic",

@@ -16,6 +16,7 @@ import pytest
 
 from faceswap_lab.compute.cluster import Cluster, Deadlines, cluster
 from faceswap_lab.compute.gang import Gang, Job, Tolerance
+from faceswap_lab.compute.supervise import RankProcess
 from faceswap_lab.errors import ComputeError, RunError
 
 pytestmark = pytest.mark.slow
@@ -113,13 +114,23 @@ def test_all_messages_are_heard_in_order_and_all_ranks_end(two: Cluster, tmp_pat
     assert {path.name for path in (tmp_path / "logs").iterdir()} == {"rank-0.log", "rank-1.log"}
 
 
+def test_running_ranks_are_told_with_their_processes(two: Cluster, tmp_path: Path) -> None:
+    told: list[Mapping[str, Any]] = []
+    seen: list[list[RankProcess]] = []
+    with at_hold(tmp_path, lambda: seen.append(two.ranks())):
+        gang(two, tmp_path, told).run(never)
+    assert [(each.rank, each.pid) for each in seen[0]] == [(rank, int((tmp_path / f"pid-{rank}").read_text())) for rank in (0, 1)]
+    assert {each.worker for each in seen[0]} == set(two.addresses())
+    assert two.ranks() == []
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_rank_costs_at_most_the_steps_since_the_checkpoint(two: Cluster, tmp_path: Path, rank: int) -> None:
     told: list[Mapping[str, Any]] = []
     with at_hold(tmp_path, lambda: os.kill(int((tmp_path / f"pid-{rank}").read_text()), signal.SIGKILL), died(told)):
         gang(two, tmp_path, told).run(never)
     steps = [each["step"] for each in told if each["kind"] == "step"]
-    assert [each["kind"] for each in told].count("rank_died") == 1
+    assert [each["rank"] for each in told if each["kind"] == "rank_died"] == [rank], "not the one that lost it"
     assert steps[-1] == 20
     assert set(steps) == set(range(1, 21))
     assert len(steps) - 20 <= 2, "only steps 6 and 7, after the checkpoint of step 5, are made twice"

@@ -91,3 +91,34 @@ def test_the_cost_notebook_runs_headless_on_given_speeds(lab: Path) -> None:
     assert found["hours"] < 1.0, "22,500 steps of 16 pictures at 100 a second are an hour on one GPU"
     assert found["spot_money"] < found["money"]
     assert any("image/png" in output.get("data", {}) for output in _outputs(run))
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@pytest.mark.weights
+def test_the_training_notebook_runs_headless_and_shows_previews(lab: Path) -> None:
+    with Run.start(lab, "notebook", "{}", {"notebook": "30_train"}) as run:
+        found = run_notebook(notebook_path("30_train"), {"recipe": "smoke", "device": "cpu"}, run=run)
+    assert found["found"].startswith("learning from the truth")
+    assert found["previews"] == [2, 4, 6], "one at each report of both trainings"
+    trained = {run.summary["supervision"] for run in Run.find(lab, verb="train", finished=True)}
+    assert trained == {"from truth", "without truth"}
+    assert sum("image/png" in output.get("data", {}) for output in _outputs(run)) == 4
+    assert any("train.learning_rate" in "".join(output.get("data", {}).get("text/html", "")) for output in _outputs(run))
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@pytest.mark.weights
+def test_the_cluster_notebook_kills_a_rank_and_nothing_shows_in_the_result(lab: Path) -> None:
+    with Run.start(lab, "notebook", "{}", {"notebook": "60_cluster"}) as run:
+        found = run_notebook(notebook_path("60_cluster"), {"recipe": "smoke", "clips": 2}, run=run)
+    assert found["deaths"] == 1
+    assert found["ranks"] == 2, "it goes on with as many as before"
+    assert found["equal_clips"] == 2
+    assert found["losses_apart"] < 0.05
+    assert found["money"]["training"] > 0
+    trained = next(each for each in Run.find(lab, verb="train", finished=True) if each.events("rank_died"))
+    assert trained.events("rank_died")[0]["rank"] == 1, "the one that was killed, not the one that lost its neighbour"
+    assert trained.events("gang")[1]["step"] >= 10, "from the checkpoint, not from the start"
+    assert sum("image/png" in output.get("data", {}) for output in _outputs(run)) == 3

@@ -17,6 +17,7 @@ from uuid import uuid4
 from faceswap_lab.compute import kinds, workers
 from faceswap_lab.compute.costs.meter import Meter, Price
 from faceswap_lab.compute.security import check_address, is_address, security
+from faceswap_lab.compute.supervise import RankProcess, running
 from faceswap_lab.compute.workers import WorkerFacts
 from faceswap_lab.errors import ComputeError
 
@@ -198,6 +199,11 @@ class Cluster:
                 remedy="mount the same volume under the same path on every machine (docs/cloud.md), or set FACESWAP_LAB_ROOT to a "
                 "folder that all of them share",
             )
+
+    def ranks(self) -> list[RankProcess]:
+        """The ranks of trainings that run on the workers now, in order, with their processes."""
+        found = self.client.run(running, on_error="ignore")
+        return sorted((rank for ranks in found.values() for rank in ranks), key=lambda each: (each.rank, each.worker))
 
     def tell(self, name: str, word: str, addresses: Sequence[str] | None = None) -> None:
         """Let tasks that listen to `name` know `word`: see `workers.tell`. Workers that are gone hear nothing, nor do those

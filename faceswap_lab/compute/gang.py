@@ -278,7 +278,7 @@ class Gang:
             _raise_failed(self._failed)
         if stop():
             raise KeyboardInterrupt
-        dead = next(end for end in ends if end.how != "done")
+        dead = min((end for end in ends if end.how != "done"), key=_innocence)
         self._fruitless += 1
         self.hear({"kind": "rank_died", "rank": dead.rank, "how": dead.how, "status": dead.status, "attempt": self._number})
         if self._fruitless >= self.tolerance.deaths:
@@ -297,6 +297,12 @@ def _raise_failed(told: Mapping[str, Any]) -> NoReturn:
     """Raise the LabError that a rank ended with."""
     kind = getattr(errors, str(told["error"]), ComputeError)
     raise kind(expected=told["expected"], got=told["got"], remedy=told["remedy"])
+
+
+def _innocence(end: RankEnd) -> tuple[bool, bool, int]:
+    """Sorts the ranks of a failed attempt, whoever caused it first: a signal or a lost worker comes from outside, an error may come
+    from a broken connection to another rank, and whoever was ended by its supervisor died of another's death."""
+    return end.how == "aborted", end.status is not None and end.status >= 0, end.rank
 
 
 def _ended(end: RankEnd) -> str:

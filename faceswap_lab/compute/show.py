@@ -1,8 +1,10 @@
 """A cluster for people: a card in the notebook, rows for the command line."""
 
 import os
+import sys
 from collections.abc import Sequence
 from html import escape
+from importlib.util import find_spec
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -60,8 +62,21 @@ def dashboard_link(cluster: Shown) -> str:
     """
     link = cluster.dashboard
     port = urlsplit(link).port if link else None
-    prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or os.environ.get("FACESWAP_LAB_PROXY")
+    prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or os.environ.get("FACESWAP_LAB_PROXY") or _served_at()
     return f"{prefix.rstrip('/')}/proxy/{port}/status" if prefix and port else link
+
+
+def _served_at() -> str:
+    """The base path of the Jupyter server that started this kernel; empty for another process, and for a server without the proxy.
+
+    A kernel is a child of its server, which leaves its address in Jupyter's runtime folder.
+    """
+    if "ipykernel" not in sys.modules or find_spec("jupyter_server_proxy") is None or find_spec("jupyter_server") is None:
+        return ""
+    from jupyter_server.serverapp import list_running_servers
+
+    parents = {str(os.getppid()), os.environ.get("JPY_PARENT_PID")}
+    return next((str(each["base_url"]) for each in list_running_servers() if str(each["pid"]) in parents), "")
 
 
 def as_html(cluster: Shown) -> str:

@@ -46,7 +46,8 @@ class RankJob:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankEnd:
     """How a rank ended: `how` is "done", "refused" (a LabError), "died" (any other end), "misplaced" (the task ran on a worker that
-    it was not meant for) or "dropped" (nobody wants the gang any more). `said` counts its messages, `tail` is the end of its log.
+    it was not meant for), "aborted" (another rank had failed) or "dropped" (nobody wants the gang any more). `said` counts its
+    messages, `tail` is the end of its log.
     """
 
     rank: int
@@ -54,6 +55,24 @@ class RankEnd:
     said: int = 0
     status: int | None = None
     tail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankProcess:
+    """A rank that runs now: its number, the worker that supervises it, and its process there."""
+
+    rank: int
+    worker: str
+    host: str
+    pid: int
+
+
+_running: dict[str, RankProcess] = {}
+
+
+def running() -> list[RankProcess]:
+    """The ranks that this worker supervises now."""
+    return list(_running.values())
 
 
 def meeting_place() -> tuple[str, str, int]:
@@ -100,10 +119,12 @@ class _Watch:
         )
         reader = threading.Thread(target=self._pass_on, args=(process.stdout, log), name="rank", daemon=True)
         reader.start()
+        _running[self.key] = RankProcess(rank=self.job.rank, worker=self.job.worker, host=socket.gethostname(), pid=process.pid)
         self._say(process, json.dumps({"entry": self.job.entry, "payload": dict(self.job.payload)}))
         try:
             how = self._wait(process)
         finally:
+            _running.pop(self.key, None)
             if process.poll() is None:
                 process.kill()
             status = process.wait()
@@ -120,7 +141,7 @@ class _Watch:
         while process.poll() is None:
             word = workers.heard(self.job.gang)
             if word == "abort":
-                return ""
+                return "aborted"
             if not dropped and not workers.is_wanted(self.key):
                 dropped = True
             if (word or dropped) and asked_at is None:

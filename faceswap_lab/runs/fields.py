@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -30,6 +31,13 @@ class Recipe:
         recipe itself rejects.
         """
         return replaced(self, {name.replace("__", "."): value for name, value in changes.items()}, separator="__")
+
+    def _repr_html_(self) -> str:
+        """A table of all fields: path, value, and what the documentation says of it; values other than the default in bold."""
+        defaults = {info.path: info.default for info in fields_of(type(self))}
+        rows = "".join(_row(info, is_default=info.default == defaults[info.path]) for info in fields_of(type(self), self))
+        head = "".join(f"<th style='text-align:left'>{title}</th>" for title in ("field", "value", "meaning"))
+        return f"<table><tr>{head}</tr>{rows}</table>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +107,12 @@ def near(name: str, known: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*difflib.get_close_matches(name, names, n=3, cutoff=0.75), *leaves]))[:3]
 
 
+def _row(info: FieldInfo, *, is_default: bool) -> str:
+    value = escape(str(info.default))
+    cells = (escape(info.path), value if is_default else f"<b>{value}</b>", escape(info.meaning))
+    return "<tr>" + "".join(f"<td style='text-align:left'>{cell}</td>" for cell in cells) + "</tr>"
+
+
 def _last(path: str) -> str:
     return re.split(r"\.|__", path)[-1].lstrip("-")
 
@@ -144,11 +158,16 @@ def _unknown(cls: type[Any], path: str, separator: str) -> TypeError:
 
 
 def _meanings(cls: type[Any]) -> dict[str, str]:
-    """Field to the sentence of the class's docstring that mentions it: help texts come from the docstring alone."""
-    text = " ".join((inspect.getdoc(cls) or "").split())
-    sentences = [each.rstrip(".;") for each in re.split(r"(?<=[.;])\s+(?=[A-Z`\"a-z])", text)]
+    """Field to the sentence of the docstring that mentions it, of the class or else of those that it inherits from: help texts come
+    from docstrings alone."""
+    sentences = [sentence for each in cls.__mro__ for sentence in _sentences(each)]
     found: dict[str, str] = {}
     for each in dataclasses.fields(cls):
         said = next((sentence for sentence in sentences if f"`{each.name}`" in sentence), "")
         found[each.name] = said.replace("`", "")
     return found
+
+
+def _sentences(cls: type[Any]) -> list[str]:
+    text = " ".join(inspect.cleandoc(vars(cls).get("__doc__") or "").split())
+    return [each.rstrip(".;") for each in re.split(r"(?<=[.;])\s+(?=[A-Z`\"a-z])", text)]

@@ -30,6 +30,11 @@ class PairSwapper:
         self.card = card
         self.needs = Needs(template=TEMPLATE, size=net.config.size, source="trained")
 
+    @property
+    def device(self) -> torch.device:
+        """The device of its weights, on which it computes."""
+        return next(self._net.parameters()).device
+
     def providers(self) -> dict[str, str]:
         """None: it runs in torch."""
         return {}

@@ -33,6 +33,7 @@ from faceswap_lab.verbs.people import Person, check_learnable, check_person, dat
 from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe, pair
 from faceswap_lab.verbs.train import crops
 from faceswap_lab.verbs.train.material import Crops, Shown, check_material, material_record, num_pictures, steps_of
+from faceswap_lab.verbs.train.preview import Watch, watching
 from faceswap_lab.verbs.train.ranks import GangTraining, fresh_state
 from faceswap_lab.verbs.train.result import WEIGHTS, TrainRun
 
@@ -52,6 +53,7 @@ def train(
     compute: Compute = None,
     parallel: Parallel | None = None,
     workers: int = 1,
+    watch: Watch | None = None,
     force: bool = False,
 ) -> TrainRun:
     """Train a swapper of `source` and `target`, which works in both directions; blocks with one progress line.
@@ -71,10 +73,16 @@ def train(
 
     `workers` is short for that many processes of this machine.
 
+    `watch` is called at each report with the number of the step and the swapper as it then is, to look at (see `lab.Preview`). It
+    changes nothing of the result, and only sees a pair's training in this process that is not finished yet: ValueError with
+    `compute`.
+
     With a recipe of `recipes.pack()`, no people are given: the three networks of a pack are trained, each by one process, on the
     CPU (see `verbs.pack.pack`).
     """
     recipe = pair() if recipe is None else recipe
+    if watch is not None and (isinstance(recipe, PackRecipe) or either(compute, workers) is not None):
+        raise ValueError("watch sees the training of a pair in this process only, without compute or workers")
     if isinstance(recipe, PackRecipe):
         if data is not None:
             raise ValueError("a pack is trained on the actors of its recipe: give no data")
@@ -101,15 +109,6 @@ def train(
     if run.finished:
         return run
     with run, devices.watched():
-        with computing(run, compute, device) as (cluster, where):
-            with_truth = crops.supervised(recipe, source, target)
-            given: Crops | Shown
-            given = _crops(run, recipe, source, target) if data is None else Shown.of(data, source, target)
-            if cluster is None:
-                state = _state(run, recipe, with_truth, where)
-                seconds = _loop(run, recipe, state, given, with_truth, parallel)
-            else:
-                state, seconds = _gang(run, recipe, with_truth, cluster, device, parallel, given)
         card = Card(
             name=run.id,
             task="swap",
@@ -118,6 +117,16 @@ def train(
             subjects=(source.subject, target.subject),
             notes=f"{recipe.train.steps} steps, seed {recipe.train.seed}, {_how(recipe, source, target)}",
         )
+        with computing(run, compute, device) as (cluster, where):
+            with_truth = crops.supervised(recipe, source, target)
+            given: Crops | Shown
+            given = _crops(run, recipe, source, target) if data is None else Shown.of(data, source, target)
+            if cluster is None:
+                state = _state(run, recipe, with_truth, where)
+                training = partial(steps_of, state, recipe, given, with_truth, team=ALONE, how=parallel)
+                seconds = _loop(run, recipe, state, training, watching(watch, state, card))
+            else:
+                state, seconds = _gang(run, recipe, with_truth, cluster, device, parallel, given)
         with run.write(WEIGHTS) as path:
             PairSwapper(state.averaged, card).save(path)
         loss = run.events("step", unique="step")[-1]["losses"]["loss"]
@@ -215,7 +224,11 @@ def _keep(run: Run, state: TrainState[PairNet]) -> None:
 
 
 def _loop(
-    run: Run, recipe: PairRecipe, state: TrainState[PairNet], given: Crops | Shown, with_truth: bool, parallel: Parallel
+    run: Run,
+    recipe: PairRecipe,
+    state: TrainState[PairNet],
+    training: Callable[[Stop], Iterator[Step]],
+    look: Callable[[int], None],
 ) -> float:
     """Train to the end, saving checkpoints, also on a signal. Returns the total seconds of all attempts."""
     line = Progress("train", recipe.train.steps, unit="steps", done=state.step)
@@ -224,9 +237,7 @@ def _loop(
     def report(step: Step) -> None:
         run.emit("step", **step.event())
         line.update(step.number, f"loss {step.losses['loss']:.4f}")
-
-    def training(stop: Stop) -> Iterator[Step]:
-        return steps_of(state, recipe, given, with_truth, stop, ALONE, parallel)
+        look(step.number)
 
     with _telling(run, lambda: session.kept), stop_on_signals() as stop:
         session.run(training, report, stop)
