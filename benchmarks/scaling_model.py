@@ -5,9 +5,9 @@
     python benchmarks/scaling_model.py --measure          with a step measured on this machine
     python benchmarks/scaling_model.py --quick            the arithmetic for 2 and 8 nodes only
 
-The network is built to count its parameters; nothing is sent anywhere. `faceswap_lab.compute.scaling` says what the model knows
-and what it doesn't. Beside it stands what the article on face swapping in the cloud claims: 72 hours on one node, 18 on eight. Ends
-with one line of JSON.
+The network is built to count its parameters; nothing is sent anywhere. `faceswap_lab.compute.costs.scaling` says what the model
+knows and what it doesn't. Beside it stands what the article on face swapping in the cloud claims: 72 hours on one node, 18 on
+eight. Ends with one line of JSON.
 """
 
 import faceswap_lab  # noqa: F401 (before torch: it sets how torch's threads wait)
@@ -21,7 +21,7 @@ import time
 
 import torch
 
-from faceswap_lab.compute.scaling import BYTES_FP32, NETWORKS_GBIT_S, StepModel, table
+from faceswap_lab.compute.costs.scaling import BYTES_FP32, NETWORKS_GBIT_S, StepModel, table
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 from faceswap_lab.models.training.pair import PairTraining
 

@@ -17,6 +17,9 @@ from pathlib import Path
 SPINS = 5000
 """Turns that a thread of torch's spins before it sleeps."""
 
+SHARE = "FACESWAP_LAB_THREADS"
+"""Environment variable with the number of threads of one process among several: each worker of a local cluster has one."""
+
 _WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 _COUNTS = ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 _DASKS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_", "PYTHONHASHSEED")
@@ -69,7 +72,10 @@ def one_for_each_worker() -> Iterator[None]:
 
 
 def limit() -> int:
-    """The most threads that work at once under the container's quota; 0 where no quota is below the cores that are allowed."""
+    """The most threads that work at once: as many as `SHARE` says, or as the container's quota lets; 0 where neither is below the
+    cores that are allowed."""
+    if (share := os.environ.get(SHARE, "")).isdecimal() and int(share):
+        return int(share)
     held = quota()
     return max(1, int(held)) if held is not None and held < allowed() else 0
 

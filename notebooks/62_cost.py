@@ -40,11 +40,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import faceswap_lab as lab
-from faceswap_lab.compute.offers import offer_named, read_offers
-from faceswap_lab.compute.plan import Question, plan
-from faceswap_lab.compute.pricing import Load, Work
-from faceswap_lab.compute.scaling import BYTES_FP32, NETWORKS_GBIT_S, StepModel
-from faceswap_lab.compute.spot import Spot
+from faceswap_lab.compute.costs.offers import offer_named, read_offers
+from faceswap_lab.compute.costs.plan import Question, plan
+from faceswap_lab.compute.costs.pricing import Load, Work
+from faceswap_lab.compute.costs.scaling import BYTES_FP32, NETWORKS_GBIT_S, StepModel
+from faceswap_lab.compute.costs.spot import Spot
 from faceswap_lab.maintenance.cost import clip_work, measured, told
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 from faceswap_lab.views import cost_figure, figures

@@ -49,10 +49,11 @@ def test_crop_then_paste_of_a_smooth_image_is_within_one_level(matrix):
     matrix = placed(matrix, 120, 100)
     back = blend.paste(image, align.crop(image, matrix, SIZE), blend.soft_mask(SIZE), matrix)
     # Where a crop pixel spans more than a frame pixel, the crop has lost some detail. Of 2,500 placements (scales 0.2 to 3) those
-    # from 0.75 on were within a level everywhere; below it up to 28 of the 48,000 pixels were off by two.
+    # from 0.75 on were within a level everywhere; below it up to 28 of the 48,000 pixels were off by two. A finer search found
+    # the worst at the smallest scale near half a turn: 78, none by more than two.
     error = np.abs(back.astype(int) - image).max(axis=2)
     assert error.max() <= (1 if align.scale_of(matrix) >= 0.75 else 2)
-    assert (error > 1).sum() <= 48
+    assert (error > 1).sum() <= 96
 
 
 def test_a_full_mask_takes_the_patch_and_half_a_mask_the_mean():

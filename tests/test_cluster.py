@@ -1,6 +1,5 @@
 """Opening a cluster: what is refused, and with which words; what is told of workers."""
 
-import ipaddress
 import json
 import os
 import ssl
@@ -8,10 +7,10 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,12 @@ import pytest
 from faceswap_lab import __main__ as command_line
 from faceswap_lab.compute import kinds, show, workers
 from faceswap_lab.compute.cluster import Cluster, Deadlines, cluster, opened
+from faceswap_lab.compute.costs.meter import Meter, Price
 from faceswap_lab.compute.security import check_address, security
 from faceswap_lab.compute.show import as_html, dashboard_link, rows
+from faceswap_lab.compute.tasks import run_tasks
 from faceswap_lab.errors import ComputeError
+from tests.authority import write_certificates
 
 HURRIED = Deadlines(connect_s=1, workers_s=1, answer_s=30)
 
@@ -83,6 +85,12 @@ def test_other_versions_are_named() -> None:
     assert "constraints.txt" in caught.value.remedy
 
 
+def test_a_client_without_a_gpu_may_use_workers_with_onnxruntimes_other_build() -> None:
+    workers.check_versions([told(**{"onnxruntime": "none", "onnxruntime-gpu": "1.31.1"})])
+    with pytest.raises(ComputeError, match=r"onnxruntime 1\.0\.0"):
+        workers.check_versions([told(onnxruntime="1.0.0")])
+
+
 @pytest.mark.parametrize(("device", "wanted"), [("cpu", "cuda"), ("cuda:0 (NVIDIA L4)", "mps")])
 def test_a_worker_without_the_device_is_named(device: str, wanted: str) -> None:
     with pytest.raises(ComputeError, match=f"workers with the device {wanted}; got tcp://10.0.0.5:40000 has"):
@@ -106,7 +114,14 @@ def test_a_missing_package_names_its_extra(kind: str, monkeypatch: pytest.Monkey
     for name in ("dask_cuda", "dask_jobqueue", "dask_kubernetes.operator"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ComputeError, match="the package of the extra"):
+        cluster(kind, plain_tcp=True)
+
+
+@pytest.mark.parametrize("kind", ["slurm", "kubernetes"])
+def test_libraries_that_talk_plain_tcp_must_be_accepted_too(kind: str) -> None:
+    with pytest.raises(ComputeError, match="TLS between the") as caught:
         cluster(kind)
+    assert "plain_tcp=True" in caught.value.remedy
 
 
 def test_a_gpu_cluster_without_a_driver_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +151,16 @@ def test_a_slurm_job_starts_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     from contextlib import ExitStack
 
     with ExitStack() as stack:
-        kinds.slurm(stack, workers=3, dashboard=":0", cores=4, processes=1, memory="16GB", job_extra_directives=["--gres=gpu:1"])
+        kinds.slurm(
+            stack,
+            workers=3,
+            dashboard=":0",
+            plain_tcp=True,
+            cores=4,
+            processes=1,
+            memory="16GB",
+            job_extra_directives=["--gres=gpu:1"],
+        )
     [script] = [each for each in scripts if each.startswith("3 ")]  # the library itself calls it with 0
     assert "#SBATCH --gres=gpu:1" in script
     assert "distributed.cli.dask_worker" in script
@@ -162,7 +186,7 @@ def test_kubernetes_gets_the_resource_of_the_file(tmp_path: Path, monkeypatch: p
     path = tmp_path / "cluster.yaml"
     path.write_text("kind: ConfigMap\n---\nkind: DaskCluster\nmetadata: {name: lab}\n")
     with ExitStack() as stack:
-        assert kinds.kubernetes(stack, workers=4, spec=path, namespace="lab", dashboard=":0")[1] == 4
+        assert kinds.kubernetes(stack, workers=4, plain_tcp=True, spec=path, namespace="lab", dashboard=":0")[1] == 4
     assert given == {
         "custom_cluster_spec": {"kind": "DaskCluster", "metadata": {"name": "lab"}},
         "n_workers": 4,
@@ -170,7 +194,17 @@ def test_kubernetes_gets_the_resource_of_the_file(tmp_path: Path, monkeypatch: p
     }
     path.write_text("kind: ConfigMap\n")
     with ExitStack() as stack, pytest.raises(ComputeError, match="one DaskCluster"):
-        kinds.kubernetes(stack, workers=1, spec=path)
+        kinds.kubernetes(stack, workers=1, plain_tcp=True, spec=path)
+
+
+def test_a_meter_adds_up_workers_by_time_whether_they_work_or_not() -> None:
+    now = iter([0.0, 1800.0, 1800.0, 5400.0, 7200.0])
+    meter = Meter(Price(an_hour=8.5, currency="CNY"), clock=lambda: next(now))
+    for num_workers in (2, 2, 0, 1, 1):
+        meter.count(num_workers)
+    assert meter.money == pytest.approx(8.5 * (2 * 0.5 + 0 * 1 + 1 * 0.5))
+    with pytest.raises(ValueError, match="negative"):
+        Price(an_hour=-1, currency="CNY")
 
 
 # --- with processes ---------------------------------------------------------------------------------------------------------
@@ -246,10 +280,30 @@ def test_a_kernel_of_a_plain_server_links_through_its_proxy(tmp_path: Path, monk
     assert dashboard_link(Told()) == Told.dashboard, "no proxy"  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
+def test_workers_follow_the_work_and_a_bill_is_kept(two: Cluster) -> None:
+    with pytest.raises(ComputeError, match="started here"), cluster(two.address) as other:
+        other.adapt(maximum=2)
+    with cluster("local", workers=1, price=Price(an_hour=3600, currency="EUR")) as made:
+        made.adapt(minimum=0, maximum=2)
+        done = list(run_tasks([partial(_slept, number) for number in range(6)], made, lambda: False))
+        assert sorted(each.result() for each in done) == list(range(6))
+        assert len({each.worker for each in done}) == 2
+        while made.addresses():  # they go when there is nothing to do
+            time.sleep(0.1)
+        assert made.bill().endswith(" EUR so far")
+        assert float(made.bill().split()[0]) > 0
+
+
+def _slept(number: int, stop: Callable[[], bool]) -> int:
+    time.sleep(2)
+    return number
+
+
 @contextmanager
 def tls_scheduler(folder: Path) -> Iterator[str]:
     """A scheduler and a worker that talk TLS only, with certificates of an own authority in `folder`."""
-    _certificates(folder)
+    write_certificates(folder)
     dask, told = Path(sys.executable).with_name("dask"), folder / "scheduler.json"
     secure = ["--tls-ca-file", folder / "ca.pem", "--tls-cert", folder / "node.pem", "--tls-key", folder / "node-key.pem"]
     # dask's command line has no flag for the version of TLS.
@@ -258,7 +312,7 @@ def tls_scheduler(folder: Path) -> Iterator[str]:
     command = [dask, "scheduler", "--host", "tls://127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", told, *secure]
     running = [subprocess.Popen(list(map(str, command)), **quiet)]
     try:
-        while not told.exists():
+        while not (told.exists() and told.stat().st_size):  # it is made, then written
             time.sleep(0.05)
             assert running[0].poll() is None
         address = json.loads(told.read_text())["address"]
@@ -270,30 +324,6 @@ def tls_scheduler(folder: Path) -> Iterator[str]:
             each.terminate()
         for each in running:
             each.wait()
-
-
-def _certificates(folder: Path) -> None:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    now = datetime.now(UTC)
-
-    def certificate(name: str, issuer: str, key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-        names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, each)]) for each in (name, issuer)]
-        builder = x509.CertificateBuilder().subject_name(names[0]).issuer_name(names[1]).public_key(key.public_key())
-        builder = builder.serial_number(x509.random_serial_number())
-        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-        builder = builder.add_extension(x509.BasicConstraints(ca=name == issuer, path_length=None), critical=True)
-        alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        return builder.add_extension(alternative, critical=False).sign(by, hashes.SHA256())
-
-    root, node = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    pem = serialization.Encoding.PEM
-    (folder / "ca.pem").write_bytes(certificate("root", "root", root, root).public_bytes(pem))
-    (folder / "node.pem").write_bytes(certificate("node", "root", node, root).public_bytes(pem))
-    plain = serialization.NoEncryption()
-    (folder / "node-key.pem").write_bytes(node.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
 
 
 @pytest.mark.slow
@@ -315,6 +345,6 @@ def test_tls_1_3_with_an_own_authority_and_nothing_less(tmp_path: Path) -> None:
             old.wrap_socket(plain, server_hostname="127.0.0.1")
         other = tmp_path / "other"
         other.mkdir()
-        _certificates(other)
+        write_certificates(other)
         with pytest.raises(ComputeError, match="a Dask scheduler at tls"):
             cluster(address, deadlines=HURRIED, ca=files["ca"], cert=other / "node.pem", key=other / "node-key.pem")

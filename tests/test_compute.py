@@ -22,6 +22,8 @@ from faceswap_lab.verbs import recipes
 from faceswap_lab.verbs.evaluate.evaluate import evaluate
 from faceswap_lab.verbs.gather.gather import gather
 from faceswap_lab.verbs.people import admit
+from faceswap_lab.verbs.render.render import render
+from faceswap_lab.verbs.shard_sets import shards
 from faceswap_lab.verbs.swap import one, spread
 from faceswap_lab.verbs.swap.swap import swap
 from faceswap_lab.verbs.train.ranks import GangTraining
@@ -140,6 +142,30 @@ def test_training_is_gone_on_with_by_another_number_of_ranks(
     whole = train(recipe, source=Actor(7), target=Actor(32))
     steps, ours = ({e["step"]: e["losses"]["loss"] for e in each.events("step", unique="step")} for each in (whole, run))
     assert ours[9] == pytest.approx(steps[9], rel=1e-4)
+
+
+def test_training_on_a_rendered_data_set_is_the_same_on_ranks_that_read_it_themselves(
+    two: Cluster, within: Callable[[], Path]
+) -> None:
+    within()
+    made = render(recipes.RenderRecipe(first=7, num_actors=2, num_views=6, size=128, recast=True, shard_size=4))
+    data = shards(made)
+    recipe = replace(FP32, train=replace(FP32.train, steps=4))
+    alone = train(recipe, source=Actor(7), target=Actor(8), data=data)
+    curves = [[event["losses"]["loss"] for event in alone.events("step")]]
+    assert not alone.has("crops.safetensors")
+    for ranks in (1, 2):
+        run = train(recipe, source=Actor(7), target=Actor(8), data=data, compute=two, parallel=Parallel(ranks=ranks), force=True)
+        assert run.key == alone.key
+        assert run.summary["num_pictures"] == [6, 6]
+        curves.append([event["losses"]["loss"] for event in run.events("step")])
+    assert curves[1] == curves[0]
+    assert curves[2] == pytest.approx(curves[0], rel=1e-4)
+    assert train(recipe, source=Actor(7), target=Actor(8)).key != alone.key
+    with pytest.raises(ValueError, match="actors 7 to 8, not actor:32"):
+        train(recipe, source=Actor(7), target=Actor(32), data=data)
+    with pytest.raises(ValueError, match="accumulate=2"):
+        train(recipe, source=Actor(7), target=Actor(8), data=data, parallel=Parallel(accumulate=2), force=True)
 
 
 def test_a_faceset_is_the_same(two: Cluster, within: Callable[[], Path], clip: Path) -> None:

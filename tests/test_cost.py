@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from faceswap_lab.__main__ import main
-from faceswap_lab.compute.offers import read_offers
-from faceswap_lab.compute.plan import Question, plan
-from faceswap_lab.compute.pricing import Load, Work
-from faceswap_lab.compute.scaling import StepModel
+from faceswap_lab.compute.costs.offers import read_offers
+from faceswap_lab.compute.costs.plan import Question, plan
+from faceswap_lab.compute.costs.pricing import Load, Work
+from faceswap_lab.compute.costs.scaling import StepModel
 from faceswap_lab.errors import RunError
 from faceswap_lab.maintenance import cost
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig

@@ -224,7 +224,7 @@ def processes(folder: Path, num_workers: int) -> Iterator[tuple[str, list["subpr
     command = [dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(told)]
     running = [subprocess.Popen(command, start_new_session=True, **quiet)]
     try:
-        while not told.exists():
+        while not (told.exists() and told.stat().st_size):  # it is made, then written
             time.sleep(0.05)
         address = json.loads(told.read_text())["address"]
         for number in range(num_workers):

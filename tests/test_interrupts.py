@@ -18,9 +18,9 @@ from faceswap_lab.models.pack import render
 from faceswap_lab.models.pack.pictures import PackPictures
 from faceswap_lab.models.training.checkpoint import read_checkpoint
 from faceswap_lab.models.training.samples import write_stacks
-from faceswap_lab.models.training.stopping import Stop
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.run import Run
+from faceswap_lab.stopping import Stop
 from faceswap_lab.verbs import recipes
 from faceswap_lab.verbs.pack import stages
 from faceswap_lab.verbs.train import crops

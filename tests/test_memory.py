@@ -15,7 +15,7 @@ from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.video import encode
 from faceswap_lab.models.protocols import Card, Crops, Engine, Needs, Swapped
-from faceswap_lab.models.stream.swap_frames import _BATCHES_UNDER_WAY, StreamConfig, swap_frames
+from faceswap_lab.models.stream.swap_frames import UNDER_WAY, StreamConfig, swap_frames
 from faceswap_lab.runs import events
 from faceswap_lab.runs.run import Run
 from tests.media import numbered
@@ -117,8 +117,6 @@ def test_few_frames_and_faces_live_at_a_time(tmp_path: Path, monkeypatch: pytest
     gc.collect()
     assert len(run.events("frame")) == NUM_FRAMES
     # A frame and its face of each of the batches under way, whatever the clip's length.
-    assert footage.most <= 2 * _BATCHES_UNDER_WAY * BATCH + 4, (
-        f"{footage.most} pictures and faces of {NUM_FRAMES} frames were alive at once"
-    )
+    assert footage.most <= 2 * UNDER_WAY * BATCH + 4, f"{footage.most} pictures and faces of {NUM_FRAMES} frames were alive at once"
     assert not footage.alive
     assert longest <= 2

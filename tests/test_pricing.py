@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceswap_lab.compute.offers import Offer, offer_named, read_offers
-from faceswap_lab.compute.plan import Question, plan
-from faceswap_lab.compute.pricing import HOURS_A_YEAR, Load, Reserved, Work, choices, money, worth_it
-from faceswap_lab.compute.spot import Spot, break_even_restarts, spot_money
+from faceswap_lab.compute.costs.offers import Offer, offer_named, read_offers
+from faceswap_lab.compute.costs.plan import Question, plan
+from faceswap_lab.compute.costs.pricing import HOURS_A_YEAR, Load, Reserved, Work, choices, money, worth_it
+from faceswap_lab.compute.costs.spot import Spot, break_even_restarts, spot_money
 from faceswap_lab.errors import LabError
 
 PRICES = st.floats(0.01, 1000)

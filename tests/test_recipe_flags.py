@@ -16,6 +16,7 @@ from faceswap_lab.cli.parser import parser
 from faceswap_lab.cli.parsing import Parser, UsageError
 from faceswap_lab.cli.recipe_flags import PREFIX, flag_of
 from faceswap_lab.faces.footage import Clip
+from faceswap_lab.models.training.team import Parallel
 from faceswap_lab.runs.fields import FieldInfo, Recipe, fields_of
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.verbs import recipes
@@ -260,6 +261,7 @@ SPELT |= {
     "search": f"{PREFIX}stream.search",
     "engine": f"{PREFIX}engine",
     "preview": f"{PREFIX}preview",
+    "parallel": "ranks",
 }
 # What only Python has: what is called back in its own process.
 IN_PYTHON_ONLY = {"watch"}
@@ -281,6 +283,13 @@ IN_PYTHON = {
     "actors": recipes.RenderRecipe,
     "kind": recipes.RenderRecipe,
     "name": recipes.FacesetRecipe,
+    "ca": lab.cluster,
+    "cert": lab.cluster,
+    "key": lab.cluster,
+    "plain_tcp": lab.cluster,
+    "accumulate": Parallel,
+    "shard": Parallel,
+    "compile": Parallel,
     "help": help,
 }
 

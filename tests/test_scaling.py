@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceswap_lab.compute.scaling import StepModel, exchanged_bytes, table
+from faceswap_lab.compute.costs.scaling import StepModel, exchanged_bytes, table
 
 NODES = st.integers(2, 64)
 GBIT_S = st.floats(1, 800)

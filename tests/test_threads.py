@@ -194,3 +194,11 @@ def test_workers_of_a_render_have_one_thread_each_and_leave_nothing_behind() -> 
     found = fresh(LIMITED.format(quota=2.0), CLUSTER)
     assert found["workers"] == [{"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": str(threads.SPINS)}] * 2
     assert found["left"] == ["__DASK_PARENT_PID"], "a mark of dask's own, which sets nothing"
+
+
+def test_a_process_among_several_has_the_threads_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(threads.SHARE, "1")
+    assert threads.limit() == 1
+    for nothing in ("", "0", "many"):
+        monkeypatch.setenv(threads.SHARE, nothing)
+        assert threads.limit() == (0 if threads.quota() is None else threads.limit())

@@ -26,7 +26,7 @@ from faceswap_lab.models.training.loop import Session, Step, StepContext, train
 from faceswap_lab.models.training.pair import PairTraining
 from faceswap_lab.models.training.samples import map_stacks, new_stacks, num_bytes_of, read_stacks, write_stacks
 from faceswap_lab.models.training.state import RunningAverage, TrainState
-from faceswap_lab.models.training.stopping import stop_on_signals, until
+from faceswap_lab.stopping import stop_on_signals, until
 
 CONFIG = TrainConfig(steps=9, batch=4, warmup=2, report_every=4, ema=0.9, precision="fp32")
 

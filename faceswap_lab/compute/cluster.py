@@ -7,7 +7,7 @@ without. Every wait has a deadline with a name, because Dask's own are infinite 
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,12 +15,17 @@ from typing import Any
 from uuid import uuid4
 
 from faceswap_lab.compute import kinds, workers
+from faceswap_lab.compute.costs.meter import Meter, Price
 from faceswap_lab.compute.security import check_address, is_address, security
 from faceswap_lab.compute.supervise import RankProcess, running
 from faceswap_lab.compute.workers import WorkerFacts
 from faceswap_lab.errors import ComputeError
 
 _log = logging.getLogger(__name__)
+
+_AGAIN_S = 0.5
+_TELL_S = 10.0
+"""Seconds that workers may take to hear a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +42,12 @@ class Deadlines:
 class Cluster:
     """A connection to workers. Opened by `cluster`, closed at the end of its `with` block or by `close`."""
 
-    def __init__(self, client: Any, *, kind: str, stack: ExitStack, deadlines: Deadlines) -> None:
+    def __init__(self, client: Any, *, kind: str, stack: ExitStack, deadlines: Deadlines, price: Price | None = None) -> None:
         self.client, self.kind, self.deadlines = client, kind, deadlines
+        self.is_adaptive = False
         self._stack = stack
+        self._is_closed = False
+        self._meter = None if price is None else Meter(price)
         self._facts: dict[str, WorkerFacts] = {}
 
     def __enter__(self) -> "Cluster":
@@ -50,6 +58,7 @@ class Cluster:
 
     def close(self) -> None:
         """Disconnect, and end the workers if they were started with the cluster. Does nothing the second time."""
+        self._is_closed = True
         self._stack.close()
 
     @property
@@ -63,11 +72,57 @@ class Cluster:
         return str(self.client.dashboard_link or "")
 
     def addresses(self) -> list[str]:
-        """The addresses of the workers that are there now, in a stable order."""
-        found = (
-            self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"] if self.client.scheduler is not None else {}
+        """The addresses of the workers that are there now, in a stable order.
+
+        A scheduler that cannot be reached is asked again, since links come back; ComputeError after `deadlines.answer_s`.
+        """
+        if self._is_closed:
+            return []
+        begun = time.monotonic()
+        while True:
+            left = begun + self.deadlines.answer_s - time.monotonic()
+            try:
+                found = self._identity(left)["workers"]
+            except OSError as error:  # of distributed's, all of them: closed connections and time that is up
+                if left <= _AGAIN_S or self.client.status == "closed":
+                    raise self._lost(error) from error
+                time.sleep(_AGAIN_S)
+                continue
+            if self._meter is not None:
+                self._meter.count(len(found))
+            return [address for address, _ in sorted(found.items(), key=lambda each: (str(each[1].get("name")), each[0]))]
+
+    def _identity(self, seconds: float) -> Any:
+        if self.client.scheduler is None:  # Dask's client closes itself when it could not reconnect
+            raise ConnectionError("the connection was lost and could not be made again")
+        return self.client.sync(self.client.scheduler.identity, n_workers=-1, callback_timeout=max(seconds, _AGAIN_S))
+
+    def _lost(self, error: Exception) -> ComputeError:
+        return ComputeError(
+            expected=f"an answer of the scheduler within {self.deadlines.answer_s:g} s",
+            got=" ".join(str(error).split())[:300] or type(error).__name__,
+            remedy="look whether it still runs and can be reached; connect again and repeat the call, which resumes",
         )
-        return [address for address, _ in sorted(found.items(), key=lambda each: (str(each[1].get("name")), each[0]))]
+
+    def bill(self) -> str:
+        """What the workers have cost since the cluster was opened, such as "0.42 CNY so far"; empty without a price."""
+        return "" if self._meter is None else f"{self._meter.money:.2f} {self._meter.price.currency} so far"
+
+    def adapt(self, *, minimum: int = 0, maximum: int) -> None:
+        """Let the number of workers follow the work, between these two: for swaps, scores and rendering.
+
+        A training would lose ranks whenever a worker is retired, and is refused from here on. Raises ComputeError for a cluster
+        that somebody else started.
+        """
+        made = getattr(self.client, "cluster", None)
+        if made is None:
+            raise ComputeError(
+                expected="a cluster that was started here",
+                got=f"{self.address}, a scheduler that was running",
+                remedy="set the limits where it was started",
+            )
+        made.adapt(minimum=minimum, maximum=maximum)
+        self.is_adaptive = True
 
     def wait_for(self, count: int) -> list[str]:
         """The addresses of at least `count` workers. Says so if it has to wait; ComputeError after `deadlines.workers_s`."""
@@ -151,11 +206,16 @@ class Cluster:
         return sorted((rank for ranks in found.values() for rank in ranks), key=lambda each: (each.rank, each.worker))
 
     def tell(self, name: str, word: str, addresses: Sequence[str] | None = None) -> None:
-        """Let tasks that listen to `name` know `word`: see `workers.tell`. Workers that are gone hear nothing."""
+        """Let tasks that listen to `name` know `word`: see `workers.tell`. Workers that are gone hear nothing, nor do those
+        that can't be reached now."""
         here = set(self.addresses())
         there = [address for address in (addresses if addresses is not None else sorted(here)) if address in here]
         if there:
-            self.client.run(workers.tell, name, word, workers=there, on_error="ignore")
+            # Those that can be reached hear it at once; one behind a cut link would keep this process waiting for a minute.
+            with suppress(TimeoutError):
+                self.client.sync(
+                    self.client._run, workers.tell, name, word, workers=there, on_error="ignore", callback_timeout=_TELL_S
+                )
 
     def _repr_html_(self) -> str:
         from faceswap_lab.compute.show import as_html
@@ -176,6 +236,7 @@ def cluster(
     cert: str | Path | None = None,
     key: str | Path | None = None,
     plain_tcp: bool = False,
+    price: Price | None = None,
     **options: Any,
 ) -> Cluster:
     """Open a cluster: a context that ends what it started.
@@ -185,6 +246,7 @@ def cluster(
     started and waited for; `options` are passed on to the library that starts them.
 
     `ca`, `cert` and `key` are PEM files for TLS 1.3; plain TCP to another machine is refused unless `plain_tcp`.
+    With a `price` for an hour of a worker the progress of long work says what it has cost so far.
     Raises ValueError for an unknown kind, ComputeError for a scheduler that does not answer or speaks otherwise, for too few
     workers within `deadlines`, and for workers whose versions differ from those of this process.
     """
@@ -204,10 +266,10 @@ def cluster(
             client = _connect(stack, where, deadlines, secure)
             wanted = workers or 1
         else:
-            made, wanted = kinds.KINDS[where](stack, workers=workers, dashboard=dashboard, **options)
+            made, wanted = kinds.KINDS[where](stack, workers=workers, dashboard=dashboard, plain_tcp=plain_tcp, **options)
             client = _connect(stack, made, deadlines, None)
         client.register_plugin(Settled(own=where in ("local", "cuda")))
-        opened = Cluster(client, kind=where.partition(":")[0], stack=stack.pop_all(), deadlines=deadlines)
+        opened = Cluster(client, kind=where.partition(":")[0], stack=stack.pop_all(), deadlines=deadlines, price=price)
     try:
         opened.wait_for(wanted)
         opened.check()

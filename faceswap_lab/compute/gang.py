@@ -19,6 +19,7 @@ from faceswap_lab import errors
 from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.compute.supervise import RankEnd, RankJob, meeting_place, supervise
 from faceswap_lab.errors import ComputeError
+from faceswap_lab.stopping import Stop
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Gang:
         self._fruitless = 0
         self._number = 0
 
-    def run(self, stop: Callable[[], bool]) -> None:
+    def run(self, stop: Stop) -> None:
         """Run the ranks until they are done. KeyboardInterrupt after `stop()`, when all have saved and ended.
 
         Raises the LabError that a rank ended with, ComputeError for too few workers, and for deaths without progress.
@@ -80,7 +81,7 @@ class Gang:
 
     # --- workers ----------------------------------------------------------------------------------------------------------
 
-    def _take_workers(self, held: ExitStack, stop: Callable[[], bool]) -> list[str]:
+    def _take_workers(self, held: ExitStack, stop: Stop) -> list[str]:
         """Workers for the largest size that can be had, locked until `held` ends: all at once or none, so that two gangs which want
         the same workers cannot each hold half of them."""
         begun, is_told = time.monotonic(), False
@@ -109,9 +110,10 @@ class Gang:
             for address in present:
                 with self.cluster.client.as_current():
                     lock: Any = Lock(f"faceswap-lab-gang-{address}")  # type: ignore[no-untyped-call]
-                if lock.acquire(timeout=0.05):
-                    trying.callback(_release, lock)
-                    taken.append(address)
+                with suppress(OSError):  # a scheduler that can't be reached: `addresses` tries again, and says when it is lost
+                    if lock.acquire(timeout=0.05):
+                        trying.callback(_release, lock)
+                        taken.append(address)
                 if len(taken) == size:
                     held.enter_context(trying.pop_all())
                     return taken
@@ -127,7 +129,7 @@ class Gang:
 
     # --- one attempt ------------------------------------------------------------------------------------------------------
 
-    def _attempt(self, workers: Sequence[str], stop: Callable[[], bool]) -> list[RankEnd]:
+    def _attempt(self, workers: Sequence[str], stop: Stop) -> list[RankEnd]:
         """Start a rank on each of the workers, and wait until all have ended, in whichever way."""
         self._number += 1
         self._heard, self._early = {}, {}
@@ -136,16 +138,33 @@ class Gang:
         client = self.cluster.client
         client.subscribe_topic(name, self._queue)
         try:
-            futures = self._start(name, workers)
+            if (master := self._meet(workers[0])) is None:
+                return [RankEnd(rank=0, how="died", tail=f"the worker {workers[0]} does not answer")]
+            futures = self._start(name, workers, master)
             return self._watch(name, workers, futures, stop)
         finally:
             client.unsubscribe_topic(name)
 
-    def _start(self, name: str, workers: Sequence[str]) -> list[Any]:
+    def _meet(self, worker: str) -> tuple[str, int] | None:
+        """Where the ranks meet, on the worker of the first; None if it has gone or does not answer."""
+        # Where that worker is gone another one may answer: what it says is not used, but a task that nobody takes would hang.
+        future = self.cluster.client.submit(meeting_place, workers=[worker], allow_other_workers=True, pure=False, priority=100)
+        limit = time.monotonic() + self.cluster.deadlines.answer_s
+        try:
+            while not future.done() and time.monotonic() < limit and worker in self.cluster.addresses():
+                time.sleep(_LOOK_S)
+            if not future.done():
+                return None
+            by, host, port = future.result(timeout=self.cluster.deadlines.answer_s)
+        except Exception as error:  # of Dask: the worker died, the connection was lost, or it took too long
+            _log.warning("%s does not answer: %s", worker, type(error).__name__)
+            return None
+        finally:
+            future.release()
+        return (host, port) if by == worker else None
+
+    def _start(self, name: str, workers: Sequence[str], master: tuple[str, int]) -> list[Any]:
         client = self.cluster.client
-        master = client.submit(meeting_place, workers=[workers[0]], pure=False, priority=100).result(
-            timeout=self.cluster.deadlines.answer_s
-        )
         self.job.logs.mkdir(parents=True, exist_ok=True)
         payload = dict(self.job.payload(len(workers)))
         futures = []
@@ -168,7 +187,7 @@ class Gang:
             )
         return futures
 
-    def _watch(self, name: str, workers: Sequence[str], futures: Sequence[Any], stop: Callable[[], bool]) -> list[RankEnd]:
+    def _watch(self, name: str, workers: Sequence[str], futures: Sequence[Any], stop: Stop) -> list[RankEnd]:
         ends: dict[int, RankEnd] = {}
         word, limit = "", None
         try:
@@ -190,7 +209,7 @@ class Gang:
         self._hear_all(ends)
         return [ends.get(rank, RankEnd(rank=rank, how="died")) for rank in range(len(futures))]
 
-    def _word(self, ends: Mapping[int, RankEnd], stop: Callable[[], bool]) -> str:
+    def _word(self, ends: Mapping[int, RankEnd], stop: Stop) -> str:
         """What is to be told to the ranks that still run: to end at once if one has failed, to stop if the caller wants that."""
         if any(end.how != "done" for end in ends.values()):
             return "abort"
@@ -253,7 +272,7 @@ class Gang:
 
     # --- after an attempt -------------------------------------------------------------------------------------------------
 
-    def _judge(self, ends: Sequence[RankEnd], stop: Callable[[], bool]) -> None:
+    def _judge(self, ends: Sequence[RankEnd], stop: Stop) -> None:
         """Return if another attempt is worth it; else raise."""
         if self._failed is not None:
             _raise_failed(self._failed)

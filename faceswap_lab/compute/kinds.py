@@ -8,25 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from faceswap_lab.errors import ComputeError
-from faceswap_lab.threads import allowed, one_for_each_worker
+from faceswap_lab.threads import SHARE, allowed, one_for_each_worker
 
 Opened = tuple[Any, int]
 """What a Client connects to, and the number of workers to wait for."""
 
 
-def local(stack: ExitStack, *, workers: int | None, dashboard: str, **options: Any) -> Opened:
+def local(stack: ExitStack, *, workers: int | None, dashboard: str, plain_tcp: bool, **options: Any) -> Opened:
     """Worker processes on this machine, one for each core by default, each with one thread."""
     from distributed import LocalCluster
 
     count = allowed() if workers is None else workers
     settings = {"n_workers": count, "threads_per_worker": 1, "processes": True, "memory_limit": 0, "silence_logs": "ERROR"}
     settings |= {"local_directory": _scratch(stack), "dashboard_address": dashboard, "host": "127.0.0.1"}
+    settings |= {"env": {SHARE: "1", "OPENCV_FOR_THREADS_NUM": "1"}}
     # While the cluster is open its nanny starts workers again, so the rule about threads holds that long.
     stack.enter_context(one_for_each_worker())
     return stack.enter_context(LocalCluster(**settings | options)), count  # type: ignore[no-untyped-call]
 
 
-def cuda(stack: ExitStack, *, workers: int | None, dashboard: str, **options: Any) -> Opened:
+def cuda(stack: ExitStack, *, workers: int | None, dashboard: str, plain_tcp: bool, **options: Any) -> Opened:
     """A worker for each GPU of this machine, or for the first `workers` of them.
 
     Each sees its own GPU as cuda:0. RMM's pool is left off, because torch and onnxruntime have allocators of their own, which it
@@ -51,8 +52,18 @@ def cuda(stack: ExitStack, *, workers: int | None, dashboard: str, **options: An
     return made, len(made.workers)
 
 
-def slurm(stack: ExitStack, *, workers: int | None, dashboard: str, **options: Any) -> Opened:
-    """Workers as jobs of Slurm, configured as dask-jobqueue is (`jobqueue.slurm` in dask's configuration, or options)."""
+def slurm(stack: ExitStack, *, workers: int | None, dashboard: str, plain_tcp: bool, **options: Any) -> Opened:
+    """Workers as jobs of Slurm, configured as dask-jobqueue is (`jobqueue.slurm` in dask's configuration, or options).
+
+    With `security=True` and a `shared_temp_directory` the library makes certificates for TLS of its own.
+    """
+    if not (plain_tcp or options.get("security")):
+        raise ComputeError(
+            expected="TLS between the nodes",
+            got="dask-jobqueue's default, plain TCP",
+            remedy="give security=True and shared_temp_directory=FOLDER, which all nodes see, or accept it: plain_tcp=True "
+            "(--plain-tcp)",
+        )
     library = _library("dask_jobqueue", "slurm")
     count = 1 if workers is None else workers
     made = stack.enter_context(library.SLURMCluster(scheduler_options={"dashboard_address": dashboard}, **options))
@@ -61,10 +72,20 @@ def slurm(stack: ExitStack, *, workers: int | None, dashboard: str, **options: A
 
 
 def kubernetes(
-    stack: ExitStack, *, workers: int | None, spec: Mapping[str, Any] | str | Path | None = None, **options: Any
+    stack: ExitStack, *, workers: int | None, plain_tcp: bool, spec: Mapping[str, Any] | str | Path | None = None, **options: Any
 ) -> Opened:
-    """Workers as pods, from a DaskCluster resource (environments/kubernetes has one): a mapping, or the path of a YAML file."""
+    """Workers as pods, from a DaskCluster resource (environments/kubernetes has one): a mapping, or the path of a YAML file.
+
+    dask-kubernetes itself talks plain TCP: with TLS, apply the resource and connect by its address (docs/cloud.md).
+    """
     options.pop("dashboard", None)
+    if not plain_tcp:
+        raise ComputeError(
+            expected="TLS between the pods",
+            got="dask-kubernetes, which connects by plain TCP only",
+            remedy='apply the resource with kubectl and connect by lab.cluster("tls://…") (docs/cloud.md), or accept it on a '
+            "network that nobody else is on: plain_tcp=True (--plain-tcp)",
+        )
     library = _library("dask_kubernetes.operator", "kubernetes")
     wanted = spec if spec is None or isinstance(spec, Mapping) else _yaml(Path(spec))
     if workers is not None:

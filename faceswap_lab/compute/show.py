@@ -2,16 +2,37 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from html import escape
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from faceswap_lab.compute.cluster import Cluster
+from faceswap_lab.compute.workers import WorkerFacts
 
 
-def rows(cluster: "Cluster") -> list[dict[str, Any]]:
+class Shown(Protocol):
+    """What is shown of a `Cluster`."""
+
+    kind: str
+    client: Any
+
+    @property
+    def address(self) -> str:
+        """The scheduler's address."""
+
+    @property
+    def dashboard(self) -> str:
+        """The dashboard's address, or an empty text."""
+
+    def addresses(self) -> Sequence[str]:
+        """Those of its workers."""
+
+    def workers(self) -> Sequence[WorkerFacts]:
+        """The facts of its workers."""
+
+
+def rows(cluster: Shown) -> list[dict[str, Any]]:
     """A row for each worker: what it is, and what it is doing now."""
     told = cluster.client.sync(cluster.client.scheduler.identity, n_workers=-1)["workers"]
     facts = {each.address: each for each in cluster.workers()}
@@ -34,7 +55,7 @@ def rows(cluster: "Cluster") -> list[dict[str, Any]]:
     return found
 
 
-def dashboard_link(cluster: "Cluster") -> str:
+def dashboard_link(cluster: Shown) -> str:
     """The dashboard's address as a browser reaches it: through jupyter-server-proxy from a notebook, else as it is.
 
     A notebook's server is often on another machine than the browser, which can reach that server only.
@@ -58,7 +79,7 @@ def _served_at() -> str:
     return next((str(each["base_url"]) for each in list_running_servers() if str(each["pid"]) in parents), "")
 
 
-def as_html(cluster: "Cluster") -> str:
+def as_html(cluster: Shown) -> str:
     """The cluster as a small table."""
     table = rows(cluster)
     names = ("worker", "device", "threads", "cpu_percent", "memory_mib", "running")

@@ -75,14 +75,15 @@ def running() -> list[RankProcess]:
     return list(_running.values())
 
 
-def meeting_place() -> tuple[str, int]:
-    """This worker's host as others reach it, and a port that is free there now."""
+def meeting_place() -> tuple[str, str, int]:
+    """This worker's address, its host as others reach it, and a port that is free there now."""
     from distributed import get_worker
 
-    host = get_worker().address.rpartition("://")[2].rpartition(":")[0].strip("[]")
+    address = get_worker().address
+    host = host_of(address)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
         free.bind((host, 0))
-        return host, int(free.getsockname()[1])
+        return address, host, int(free.getsockname()[1])
 
 
 def supervise(job: RankJob, key: str) -> RankEnd:
@@ -92,7 +93,7 @@ def supervise(job: RankJob, key: str) -> RankEnd:
     worker = get_worker()
     if worker.address != job.worker:
         # Where a worker died Dask gives its task to another one, or to the one that replaces it.
-        return RankEnd(rank=job.rank, how="misplaced")
+        return RankEnd(rank=job.rank, how="misplaced", tail=f"the worker {job.worker} is gone")
     try:
         with Path(job.log).open("ab") as log:
             return _Watch(job, key, worker).run(log)
@@ -156,7 +157,8 @@ class _Watch:
         host, port = job.master
         own = {"RANK": str(job.rank), "WORLD_SIZE": str(job.size), "MASTER_ADDR": host, "MASTER_PORT": str(port)}
         # Each worker of dask-cuda sees one GPU, so that each rank's is cuda:0.
-        return {**os.environ, **job.environment, **own, "LOCAL_RANK": "0", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        own |= {"LOCAL_RANK": "0", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        return {**_gloo(job.worker), **os.environ, **job.environment, **own}
 
     def _say(self, process: "subprocess.Popen[bytes]", line: str) -> None:
         assert process.stdin is not None
@@ -173,6 +175,25 @@ class _Watch:
                 continue
             self.said += 1
             self.worker.log_event(self.job.gang, {**told, "rank": self.job.rank, "number": self.said})
+
+
+def _gloo(worker: str) -> dict[str, str]:
+    """Environment that makes gloo listen where the worker does, unless it is set already.
+
+    Otherwise gloo takes the address that the host's name has, which many systems say is 127.0.0.1: no other machine reaches that.
+    """
+    import psutil  # type: ignore[import-untyped]  # which distributed brings
+
+    host = host_of(worker)
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(each.address.partition("%")[0] == host for each in addresses):
+            return {"GLOO_SOCKET_IFNAME": name}
+    return {}
+
+
+def host_of(address: str) -> str:
+    """The host of a worker's address such as tls://10.0.0.5:40000."""
+    return address.rpartition("://")[2].rpartition(":")[0].strip("[]")
 
 
 def _close(pipe: IO[bytes] | None) -> None:

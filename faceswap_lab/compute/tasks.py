@@ -16,13 +16,14 @@ from uuid import uuid4
 from faceswap_lab.compute import workers
 from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.errors import ComputeError, LabError
+from faceswap_lab.stopping import Stop
 
 T = TypeVar("T")
-Stop = Callable[[], bool]
 Task = Callable[[Stop], T]
 """The work of one process; it regularly checks whether to stop, and raises KeyboardInterrupt if so."""
 
 _LOOK_S = 0.2
+_ADAPTIVE = 64
 _RETRIED = (OSError, MemoryError)
 """Failures of a machine rather than of what was asked: the task is given out again. LabErrors never are."""
 
@@ -97,7 +98,8 @@ class _Spread:
                 if stop():
                     raise KeyboardInterrupt
                 num_workers = len(self.compute.addresses())
-                self._fill(waiting, 2 * max(1, num_workers))
+                # Where workers follow the work, the work must be seen to be there.
+                self._fill(waiting, max(2 * num_workers, _ADAPTIVE if self.compute.is_adaptive else 2))
                 if not self.under_way:
                     return
                 idle_since = None if num_workers else idle_since or time.monotonic()
@@ -143,10 +145,15 @@ class _Spread:
 
     def _outcome(self, given: _Given) -> Outcome[Any] | None:
         """The outcome of an ended task; None if it was given out again."""
+        from distributed import CancelledError
+
+        worker, value = "", None
         error: BaseException | None
         try:
             worker, value, error = given.future.result()
-        except Exception as raised:  # the task's worker died too often, or its scheduler is gone
+        except CancelledError as raised:  # the client has lost its scheduler, and found it again
+            error = ConnectionError(str(raised))
+        except Exception as raised:  # the task's worker died too often
             return Outcome(number=given.number, error=_lost(raised))
         finally:
             given.future.release()

@@ -51,9 +51,7 @@ def versions() -> dict[str, str]:
             found[name] = version(name).partition("+")[0]
         except PackageNotFoundError:
             found[name] = "none"
-    # Either of the two will do: a client without a GPU may use workers that have one.
-    runtimes = {found.pop(name) for name in ("onnxruntime", "onnxruntime-gpu")} - {"none"}
-    return found | {"onnxruntime": min(runtimes, default="none")}
+    return found
 
 
 def facts() -> WorkerFacts:
@@ -87,7 +85,7 @@ def check_versions(found: Iterable[WorkerFacts]) -> None:
         f"{name} {each.code.get(name, 'none')} on {each.address}, {mine} here"
         for each in found
         for name, mine in own.items()
-        if each.code.get(name, "none") != mine
+        if each.code.get(name, "none") != mine and not _is_other_runtime(name, mine, each.code.get(name, "none"))
     ]
     if wrong:
         raise ComputeError(
@@ -95,6 +93,12 @@ def check_versions(found: Iterable[WorkerFacts]) -> None:
             got="; ".join(wrong[:6]) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else ""),
             remedy="install the same faceswap_lab and environments/constraints.txt on both sides, and restart the workers",
         )
+
+
+def _is_other_runtime(name: str, mine: str, theirs: str) -> bool:
+    """Whether one side has onnxruntime and the other its build for GPUs, whose releases differ: a client without a GPU may use
+    workers that have one."""
+    return name.startswith("onnxruntime") and "none" in (mine, theirs)
 
 
 def check_device(found: Iterable[WorkerFacts], device: str) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
+from faceswap_lab import threads
 from faceswap_lab.errors import MediaError
 from faceswap_lab.faces import remedies
 from faceswap_lab.faces.frame import MAX_PIXELS, ColourTags, Frame, Image
@@ -301,6 +302,7 @@ class Reader:
         self._container = open_container(self._path)
         stream = video_stream(self._path, self._container)
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads.limit()  # 0: as many as FFmpeg likes
         self._decoded = self._container.decode(stream)
         self._next = 0
 

@@ -1,15 +1,15 @@
 """Hours and money of work on rented GPUs: what a run measured, put together with prices, and the answer as text.
 
-The arithmetic is in `compute.pricing`, `compute.spot` and `compute.scaling`; `compute.plan` puts it together.
+The arithmetic is in `compute.costs`, whose `plan` puts it together.
 """
 
 import math
 import statistics
 from dataclasses import dataclass
 
-from faceswap_lab.compute.plan import OfferPlan, Plan
-from faceswap_lab.compute.pricing import Unit, Work
-from faceswap_lab.compute.scaling import BYTES_FP32, StepModel
+from faceswap_lab.compute.costs.plan import OfferPlan, Plan
+from faceswap_lab.compute.costs.pricing import Unit, Work
+from faceswap_lab.compute.costs.scaling import BYTES_FP32, StepModel
 from faceswap_lab.errors import RunError
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 from faceswap_lab.runs.recipe import schema_of
@@ -66,7 +66,7 @@ def pair_recipe(run: Run) -> PairRecipe:
 
 
 def pair_curve(net: PairNetConfig, compute_s: float, gbit_s: float) -> dict[int, float]:
-    """GPUs, one a machine, to speed-up over one: the model of `compute.scaling` for a step that computes `compute_s` seconds."""
+    """GPUs, one a machine, to speed-up over one, as `compute.costs.scaling` models a step that computes `compute_s` seconds."""
     parameters = sum(each.numel() for each in PairNet(net).parameters())
     return StepModel(compute_s=compute_s, gradient_bytes=BYTES_FP32 * parameters).curve(MODEL_GPUS, gbit_s)
 

@@ -52,6 +52,11 @@ _DEVICE_FAILED = re.compile(
     re.IGNORECASE,
 )
 
+_SMALLER = (
+    "use smaller batches (recipe.stream.batch, recipe.train.batch) or pictures, stop other programs on the device, or "
+    "choose another device"
+)
+
 
 def pick(device: str = "auto") -> torch.device:
     """The torch device named `device`: "auto", "cpu", "cuda", "cuda:1" or "mps".
@@ -148,25 +153,23 @@ def running(expected: str) -> Iterator[None]:
 
 
 @contextmanager
-def watched() -> Iterator[None]:
-    """Wraps torch computations: a lost device or one out of memory raises DeviceError; other errors propagate unchanged."""
+def watched(batch: str = "a batch", remedy: str = _SMALLER) -> Iterator[None]:
+    """Wraps torch computations: a lost device or one out of memory raises DeviceError; other errors propagate unchanged.
+
+    `batch` and `remedy` say for what the memory was too little, and what helps.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if _is_out_of_memory(error):
-            raise _full(error) from error
+            raise _full(error, batch, remedy) from error
         if not _is_lost(error):
             raise
         raise _lost(error) from error
 
 
-def _full(error: Exception) -> DeviceError:
-    return DeviceError(
-        expected="enough memory for a batch",
-        got=_first_line(error),
-        remedy="use smaller batches (recipe.stream.batch, recipe.train.batch) or pictures, stop other programs on the device, or "
-        "choose another device",
-    )
+def _full(error: Exception, batch: str = "a batch", remedy: str = _SMALLER) -> DeviceError:
+    return DeviceError(expected=f"enough memory for {batch}", got=_first_line(error), remedy=remedy)
 
 
 def _lost(error: Exception) -> DeviceError:

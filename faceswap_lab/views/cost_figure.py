@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from faceswap_lab.compute.plan import OfferPlan, Plan
-from faceswap_lab.compute.pricing import DAYS_A_YEAR, HOURS_A_DAY, Load, money
+from faceswap_lab.compute.costs.plan import OfferPlan, Plan
+from faceswap_lab.compute.costs.pricing import DAYS_A_YEAR, HOURS_A_DAY, Load, money
 from faceswap_lab.views.figures import HAIRLINE, INK, MUTED, PAPER, SERIES, STYLE, SelfShowing
 
 _BLUE, _ORANGE, _GREEN = SERIES[:3]

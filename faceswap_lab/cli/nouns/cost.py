@@ -10,9 +10,9 @@ from faceswap_lab.cli.parsing import ArgumentValueError, Parser
 from faceswap_lab.files import user_path
 
 if TYPE_CHECKING:
-    from faceswap_lab.compute.offers import Offer
-    from faceswap_lab.compute.plan import Plan
-    from faceswap_lab.compute.pricing import Work
+    from faceswap_lab.compute.costs.offers import Offer
+    from faceswap_lab.compute.costs.plan import Plan
+    from faceswap_lab.compute.costs.pricing import Work
     from faceswap_lab.maintenance.cost import Measured
     from faceswap_lab.runs.run import Run
     from faceswap_lab.verbs.recipes import PairRecipe
@@ -83,10 +83,10 @@ def _add_circumstances(cost: Parser) -> None:
 def _cost(options: argparse.Namespace) -> Answer:
     from dataclasses import asdict
 
-    from faceswap_lab.compute.offers import offer_named, read_offers
-    from faceswap_lab.compute.plan import Question, plan
-    from faceswap_lab.compute.pricing import Load
-    from faceswap_lab.compute.spot import Spot
+    from faceswap_lab.compute.costs.offers import offer_named, read_offers
+    from faceswap_lab.compute.costs.plan import Question, plan
+    from faceswap_lab.compute.costs.pricing import Load
+    from faceswap_lab.compute.costs.spot import Spot
     from faceswap_lab.maintenance.cost import measured, told
     from faceswap_lab.runs.run import Run
 
@@ -131,7 +131,7 @@ def _recipe(options: argparse.Namespace, run: "Run | None", found: "Measured | N
 
 
 def _work(options: argparse.Namespace, recipe: "PairRecipe | None", found: "Measured | None") -> "Work":
-    from faceswap_lab.compute.pricing import Work
+    from faceswap_lab.compute.costs.pricing import Work
     from faceswap_lab.maintenance.cost import clip_work
 
     per_s = found.per_s if found and options.per_second is None else options.per_second
@@ -184,7 +184,7 @@ def _require_unit(unit: str, wanted: str, flag: str) -> None:
 
 
 def _speeds(options: argparse.Namespace, table: "list[Offer]") -> dict[str, float]:
-    from faceswap_lab.compute.offers import offer_named
+    from faceswap_lab.compute.costs.offers import offer_named
 
     return {offer_named(table, name).name: factor for name, factor in options.speed}
 

@@ -11,6 +11,7 @@ from faceswap_lab.files import user_path
 from faceswap_lab.runs.fields import replaced
 
 if TYPE_CHECKING:
+    from faceswap_lab.models.feed.shard_source import ShardSource
     from faceswap_lab.verbs.people import Person
     from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe
 
@@ -33,6 +34,8 @@ def offer(commands: Any) -> None:
     )
     train.add_argument("--source", metavar="WHO", help="actor:7, faceset:jane, or a file; for a swapper, with --target")
     train.add_argument("--target", metavar="WHO")
+    text = "a data set of both actors that was rendered before: a folder, s3://bucket/folder, or a render run's id"
+    train.add_argument("--data", metavar="WHERE", help=text)
     train.add_argument("--workers", type=int, default=1, metavar="N", help="short for --compute local:N")
     train.add_argument("--ranks", type=int, metavar="N", help="processes that train together; default: as many as workers")
     text = "parts in which each rank computes its share of a batch, one after the other: less memory"
@@ -78,9 +81,18 @@ def _train(options: argparse.Namespace) -> Answer:
     source, target = _people(options)
     recipe = _recipe(options)
     how = Parallel(ranks=options.ranks, accumulate=options.accumulate, shard=options.shard, compile=options.compile)
-    given = {"device": options.device, "workers": options.workers, "parallel": how, "force": options.force}
+    data = None if options.data is None else _data_set(options.data)
+    given = {"data": data, "device": options.device, "workers": options.workers, "parallel": how, "force": options.force}
     with cluster_of(options) as compute:
         return about(train(recipe, source=source, target=target, compute=compute, **given))
+
+
+def _data_set(text: str) -> "ShardSource":
+    """The data set at an address, in a folder, or of a render run."""
+    from faceswap_lab.verbs.render.dataset import ShardRun
+    from faceswap_lab.verbs.shard_sets import shards
+
+    return shards(ShardRun.open(text) if text.startswith("render-") else text)
 
 
 def _people(options: argparse.Namespace) -> "tuple[Person | None, Person | None]":

@@ -22,9 +22,10 @@ from faceswap_lab.models.feed.stream import read_ahead
 from faceswap_lab.models.swappers.pair_net import PairNet
 from faceswap_lab.models.training.loop import Step, StepContext, train
 from faceswap_lab.models.training.losses import mask_loss, picture_loss
-from faceswap_lab.models.training.pair import PairTraining, _matrices, _moved, _warped
+from faceswap_lab.models.training.pair import PairTraining, jitters, moved_by, warped_by
 from faceswap_lab.models.training.state import TrainState
-from faceswap_lab.models.training.stopping import Stop, never
+from faceswap_lab.models.training.team import ALONE, ONE_BY_ONE, Parallel, Team
+from faceswap_lab.stopping import Stop, never
 
 _OWN, _TRUE, _DRAWS = 0, 1, 76
 _AHEAD = 2
@@ -166,7 +167,7 @@ class PairFeed:
         seed = np.random.SeedSequence([_DRAWS, self.config.seed, person, step]).generate_state(1, np.uint64)[0]
         random = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
         part = slice(self._mine.start, self._mine.stop)
-        raw.matrices[person] = _matrices(self.config.batch, random)[part]
+        raw.matrices[person] = jitters(self.config.batch, random)[part]
         if not self.supervised:
             raw.lattices[person] = (torch.randn(self.config.batch, 2, 5, 5, generator=random) * 0.06)[part]
 
@@ -179,10 +180,10 @@ class PairFeed:
         return first, second
 
     def _augmented(self, levels: Tensor, matrix: Tensor, lattice: Tensor) -> PersonBatch:
-        moved = _moved(levels.float().div(255), matrix)
+        moved = moved_by(levels.float().div(255), matrix)
         if self.supervised:
             return PersonBatch(inputs=moved[:, :3], targets=moved[:, 3:6], masks=moved[:, 6:])
-        return PersonBatch(inputs=_warped(moved[:, :3], lattice), targets=moved[:, :3], masks=moved[:, 3:])
+        return PersonBatch(inputs=warped_by(moved[:, :3], lattice), targets=moved[:, :3], masks=moved[:, 3:])
 
 
 def pair_losses(
@@ -199,8 +200,14 @@ def pair_losses(
     return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
 
-def train_pair_from(state: TrainState[PairNet], feed: PairFeed, stop: Stop = never) -> Iterator[Step]:
-    """`train_pair` from a feed: goes on at the state's step, with the crops and transforms of that step."""
+def train_pair_from(
+    state: TrainState[PairNet], feed: PairFeed, stop: Stop = never, team: Team = ALONE, how: Parallel = ONE_BY_ONE
+) -> Iterator[Step]:
+    """`train_pair` from a feed, which has this rank's part of each batch: goes on at the state's step, with that step's crops and
+    transforms. ValueError for a batch that can't be shared equally, or that is to be computed in several parts."""
+    team.check_batch(feed.config.batch)
+    if how.accumulate != 1:
+        raise ValueError(f"a feed gives a rank's part of a batch at once, got accumulate={how.accumulate}")
     batches = feed.batches(start=state.step)
 
     def losses(net: PairNet, context: StepContext) -> dict[str, Tensor]:
@@ -209,6 +216,6 @@ def train_pair_from(state: TrainState[PairNet], feed: PairFeed, stop: Stop = nev
         return pair_losses(net, batch, feed.config, context)
 
     try:
-        yield from train(state, losses, feed.config, stop)
+        yield from train(state, losses, feed.config, stop, team, how)
     finally:
         batches.close()

@@ -19,7 +19,7 @@ from faceswap_lab.models.pack.pictures import PackPictures
 from faceswap_lab.models.training.config import TrainConfig
 from faceswap_lab.models.training.loop import Step, StepContext, train
 from faceswap_lab.models.training.state import TrainState
-from faceswap_lab.models.training.stopping import Stop, never
+from faceswap_lab.stopping import Stop, never
 
 MEAN, SCALE = 127.5, 128.0
 """insightface's input normalisation for detectors: mean and divisor."""

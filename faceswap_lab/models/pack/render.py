@@ -29,7 +29,7 @@ from faceswap_lab.actors.splits import Split
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.models.pack.pictures import PackPictures, boxes_of
 from faceswap_lab.models.training.samples import Shapes, map_stacks, new_stacks, num_bytes_of, read_stacks, write_stacks
-from faceswap_lab.models.training.stopping import Stop, never, until
+from faceswap_lab.stopping import Stop, never, until
 
 NUM_BARE = 5
 """Number of leading views in which each actor wears nothing."""

@@ -18,8 +18,8 @@ from faceswap_lab.actors.gfx.transfer import fetch
 from faceswap_lab.errors import RunError
 from faceswap_lab.models.training.config import TrainConfig, precision_on
 from faceswap_lab.models.training.state import DIVERGED, N, TrainState
-from faceswap_lab.models.training.stopping import Stop, never
 from faceswap_lab.models.training.team import ALONE, ONE_BY_ONE, WHOLE, Parallel, Share, Team
+from faceswap_lab.stopping import Stop, never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -15,8 +15,8 @@ from faceswap_lab.models.training.draws import DrawsAhead
 from faceswap_lab.models.training.loop import Step, StepContext, train
 from faceswap_lab.models.training.losses import mask_loss, picture_loss
 from faceswap_lab.models.training.state import TrainState
-from faceswap_lab.models.training.stopping import Stop, never
 from faceswap_lab.models.training.team import ALONE, ONE_BY_ONE, Parallel, Share, Team
+from faceswap_lab.stopping import Stop, never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,7 @@ def _shared(numbers: list[Tensor], people: Iterable[Portraits], share: Share) ->
 
 def _draw(people: Iterable[Portraits], config: PairTraining, random: torch.Generator) -> list[Tensor]:
     """The random numbers of one step in the order that `_batch` takes them, for each person: rows of the stacks, the matrices of
-    `_moved` and, without truth, the lattices of `_warped`."""
+    `moved_by` and, without truth, the lattices of `warped_by`."""
     numbers: list[Tensor] = []
     for portraits in people:
         stacks = [(portraits.self_images, config.batch)]
@@ -156,7 +156,7 @@ def _draw(people: Iterable[Portraits], config: PairTraining, random: torch.Gener
             assert portraits.inputs is not None
             stacks = [(portraits.self_images, num_own), (portraits.inputs, config.batch - num_own)]
         numbers += [torch.randint(len(stack), (count,), generator=random) for stack, count in stacks]
-        numbers.append(_matrices(config.batch, random))
+        numbers.append(jitters(config.batch, random))
         if not portraits.is_supervised:
             numbers.append(torch.randn(config.batch, 2, 5, 5, generator=random) * 0.06)
     return numbers
@@ -169,15 +169,15 @@ def _batch(portraits: Portraits, numbers: Iterator[Tensor]) -> tuple[Tensor, Ten
         return torch.cat([stack[rows].float().div(255) for stack in stacks], 1)
 
     if portraits.inputs is None or portraits.targets is None or portraits.target_masks is None:
-        self_images = _moved(pick(next(numbers), portraits.self_images, portraits.self_masks), next(numbers))
-        return _warped(self_images[:, :3], next(numbers)), self_images[:, :3], self_images[:, 3:]
+        self_images = moved_by(pick(next(numbers), portraits.self_images, portraits.self_masks), next(numbers))
+        return warped_by(self_images[:, :3], next(numbers)), self_images[:, :3], self_images[:, 3:]
     self_images = pick(next(numbers), portraits.self_images, portraits.self_images, portraits.self_masks)
     true = pick(next(numbers), portraits.inputs, portraits.targets, portraits.target_masks)
-    both = _moved(torch.cat([self_images, true]), next(numbers))
+    both = moved_by(torch.cat([self_images, true]), next(numbers))
     return both[:, :3], both[:, 3:6], both[:, 6:]
 
 
-def _matrices(b: int, random: torch.Generator) -> Float[Tensor, "b 2 3"]:
+def jitters(b: int, random: torch.Generator) -> Float[Tensor, "b 2 3"]:
     """A small random rotation, scale and shift, as detections jitter. Never mirrored: that would be another person."""
     angle, scale = torch.randn(b, generator=random) * 0.06, 1 + torch.randn(b, generator=random) * 0.04
     shift = torch.randn(b, 2, generator=random) * 0.03
@@ -185,12 +185,13 @@ def _matrices(b: int, random: torch.Generator) -> Float[Tensor, "b 2 3"]:
     return torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], 1).view(b, 2, 3)
 
 
-def _moved(x_BCHW: Tensor, matrix: Float[Tensor, "b 2 3"]) -> Tensor:
+def moved_by(x_BCHW: Tensor, matrix: Float[Tensor, "b 2 3"]) -> Tensor:
+    """Pictures, each resampled by its matrix, mirrored at the border; 0..1."""
     grid = functional.affine_grid(matrix, list(x_BCHW.shape), align_corners=False)
     return functional.grid_sample(x_BCHW, grid, padding_mode="reflection", align_corners=False).clamp(0, 1)
 
 
-def _warped(x_BCHW: Float[Tensor, "b 3 s s"], lattice: Float[Tensor, "b 2 5 5"]) -> Float[Tensor, "b 3 s s"]:
+def warped_by(x_BCHW: Float[Tensor, "b 3 s s"], lattice: Float[Tensor, "b 2 5 5"]) -> Float[Tensor, "b 3 s s"]:
     """Random smooth displacement (a 5 x 5 lattice, 3 % of the side), which keeps the unsupervised network from copying."""
     b, _, s, _ = x_BCHW.shape
     offset = functional.interpolate(lattice, (s, s), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)

@@ -14,9 +14,9 @@ from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.registry import open_engine
-from faceswap_lab.models.training.stopping import Stop, never, stop_on_signals, until
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.run import Run
+from faceswap_lab.stopping import Stop, never, stop_on_signals, until
 from faceswap_lab.trust.consent.gate import require_use
 from faceswap_lab.verbs.evaluate.judge import Judge
 from faceswap_lab.verbs.evaluate.scores import ScoreRun

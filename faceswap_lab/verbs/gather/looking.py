@@ -9,9 +9,9 @@ from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.compute.tasks import run_tasks
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.models.engines.offline import OfflineEngine
-from faceswap_lab.models.training.stopping import Stop, stop_on_signals, until
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.run import Run
+from faceswap_lab.stopping import Stop, stop_on_signals, until
 from faceswap_lab.trust.consent.gate import require_use
 from faceswap_lab.verbs.gather.sightings import look_through
 from faceswap_lab.verbs.people import file_record, reopened, subject_of

@@ -25,8 +25,8 @@ from faceswap_lab.models.pack.render import make_part, read_parts
 from faceswap_lab.models.training.checkpoint import read_checkpoint, write_checkpoint
 from faceswap_lab.models.training.loop import Session, Step
 from faceswap_lab.models.training.state import N, TrainState, require_finite
-from faceswap_lab.models.training.stopping import Stop, never, stop_on_signals
 from faceswap_lab.runs.recipe import from_json
+from faceswap_lab.stopping import Stop, never, stop_on_signals
 from faceswap_lab.verbs.pack.one_thread import one_thread
 from faceswap_lab.verbs.recipes import PackRecipe
 

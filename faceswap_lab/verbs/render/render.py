@@ -30,10 +30,10 @@ from faceswap_lab.faces.frame import Image, write_still
 from faceswap_lab.files import lab_root, sha256_file
 from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
-from faceswap_lab.models.training.stopping import Stop, never, until
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.run import Run
+from faceswap_lab.stopping import Stop, never, until
 from faceswap_lab.trust.consent.gate import Permission, Subject
 from faceswap_lab.trust.export_dataset import MANIFEST
 from faceswap_lab.trust.marks import metadata as mark

@@ -10,8 +10,8 @@ from faceswap_lab.actors.cast import Actor
 from faceswap_lab.compute.cluster import Cluster, opened
 from faceswap_lab.errors import LabError
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
-from faceswap_lab.models.training.stopping import stop_on_signals
 from faceswap_lab.progress import Progress
+from faceswap_lab.stopping import stop_on_signals
 from faceswap_lab.verbs.computing import Compute
 from faceswap_lab.verbs.swap.one import Call, swap_one
 from faceswap_lab.verbs.swap.result import SwapRun

@@ -28,8 +28,8 @@ from faceswap_lab.models.protocols import AnySwapper, Engine
 from faceswap_lab.models.stream.followed import Followed
 from faceswap_lab.models.stream.swap_frames import UNDER_WAY, StreamConfig, SwappedFrame, swap_frames
 from faceswap_lab.models.stream.swap_frames import batches as as_batches
-from faceswap_lab.models.training.stopping import Stop, never, until
 from faceswap_lab.runs.run import Run
+from faceswap_lab.stopping import Stop, never, until
 from faceswap_lab.verbs.swap.result import PATCHES, RESULT
 
 FOLDER = "parts"

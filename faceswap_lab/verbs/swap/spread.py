@@ -21,10 +21,10 @@ from faceswap_lab.models.protocols import AnySwapper, Engine
 from faceswap_lab.models.registry import INSWAPPER, open_engine, open_swapper, swapper_record
 from faceswap_lab.models.stream.swap_frames import UNDER_WAY
 from faceswap_lab.models.swappers.warp import WarpSwapper
-from faceswap_lab.models.training.stopping import Stop, stop_on_signals
 from faceswap_lab.progress import Progress
+from faceswap_lab.stopping import Stop, stop_on_signals
 from faceswap_lab.trust.consent.gate import permission_for
-from faceswap_lab.verbs.people import subject_of
+from faceswap_lab.verbs.people import Person, subject_of
 from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap.parts import Form, Part, Work, adopt, make_part
 from faceswap_lab.verbs.swap.result import SwapRun
@@ -99,7 +99,7 @@ def spread_parts(run: SwapRun, codes: Any, form: Form, wanted: Sequence[range], 
                 parts.append(part)
                 for name, seconds in stages.items():
                     spent[name] = round(spent.get(name, 0.0) + seconds, 2)
-                together.add(len(part.times_s), run.id)
+                together.add(len(part.times_s), "; ".join(filter(None, (run.id, place.compute.bill()))))
     finally:
         run.emit("swapped", seconds=round(perf_counter() - start, 2), stages=spent)
         shutil.rmtree(folder, ignore_errors=True)
@@ -124,10 +124,13 @@ class Making:
     def __call__(self, stop: Stop) -> tuple[Part, Path, dict[str, float]]:
         """See `compute.tasks.Task`."""
         run = SwapRun(self.run)
-        opened = _opened(run.path, self.swapper, self.device)
-        _check(run, opened.target)
+        run.require_genuine()
+        source, target = _people(run.path)
+        # Logs nothing: the caller does, whom a refusal reaches.
+        permission_for(subject_of(source), subject_of(target), trained_on=run.trained_on(), root=run.root)
+        opened = _networks(run, self.swapper, self.device)
         work = Work(
-            target=opened.target,
+            target=target,
             engine=opened.engine,
             swapper=opened.swapper,
             codes=self.codes,
@@ -143,40 +146,45 @@ class Making:
         return make_part(path, work, self.form, self.frames, spent=spent), path, spent
 
 
-def _check(run: SwapRun, target: Footage) -> None:
-    """The record must be genuine and the swap still allowed. Logs nothing: the caller does, whom a refusal reaches."""
-    run.require_genuine()
-    source, _ = run.people_reopened()
-    permission_for(subject_of(source), subject_of(target), trained_on=run.trained_on(), root=run.root)
+_OPEN_CLIPS = 16
+
+
+@lru_cache(maxsize=_OPEN_CLIPS)
+def _people(folder: Path) -> tuple[Person, Footage]:
+    """A run's people, reopened once in this process: files are located, and their digests compared."""
+    source, target = SwapRun(folder).people_reopened()
+    assert isinstance(target, Footage)
+    return source, target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Opened:
-    target: Footage
+class _Networks:
     engine: Engine
     swapper: AnySwapper
     device: torch.device
 
 
+def _networks(run: SwapRun, swapper: str, device: str) -> _Networks:
+    """The networks that a run names."""
+    return _loaded(run.root, run.recipe(SwapRecipe).engine, swapper, run.inputs["swapper"], device)
+
+
 @lru_cache(maxsize=2)
-def _opened(folder: Path, swapper: str, device: str) -> _Opened:
-    """What a run names, opened once in this process for all its parts. The files' digests are compared when they are opened."""
-    run = SwapRun(folder)
-    where = devices.pick(device)
-    if swapper_record(swapper) != run.inputs["swapper"]:
+def _loaded(root: Path, engine: str, swapper: str, record: str, device: str) -> _Networks:
+    """Networks, loaded once in this process for all runs that use them. WeightsError if the swapper is not the one on record."""
+    if swapper_record(swapper) != record:
         raise WeightsError(
-            expected=f"the swapper of {run.id}, {run.inputs['swapper']}",
+            expected=f"the swapper on record, {record}",
             got=f"another file at {swapper}",
             remedy="restore the file, or swap with force=True",
         )
-    engine = open_engine(run.recipe(SwapRecipe).engine, where)
+    where = devices.pick(device)
+    finder = open_engine(engine, where)
     machine: AnySwapper
     if swapper == "warp":
         machine = WarpSwapper()
     elif swapper.startswith(INSWAPPER):
-        machine = open_swapper(swapper, where, engine)
+        machine = open_swapper(swapper, where, finder)
     else:
-        machine = TrainRun.open(swapper, run.root).swapper(where)
-    _, target = run.people_reopened()
-    assert isinstance(target, Footage)
-    return _Opened(target=target, engine=engine, swapper=machine, device=where)
+        machine = TrainRun.open(swapper, root).swapper(where)
+    return _Networks(engine=finder, swapper=machine, device=where)

@@ -18,21 +18,24 @@ from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.compute.gang import Gang, Job, Tolerance
 from faceswap_lab.compute.rank import Member
 from faceswap_lab.compute.workers import WorkerFacts
-from faceswap_lab.errors import RunError
+from faceswap_lab.errors import ComputeError, RunError, StorageError
 from faceswap_lab.files import put_in_place, sha256_file
 from faceswap_lab.models import device as devices
+from faceswap_lab.models.feed.shard_source import source_at
 from faceswap_lab.models.swappers.pair_net import PairNet
 from faceswap_lab.models.training.checkpoint import read_checkpoint, write_checkpoint
 from faceswap_lab.models.training.config import precision_on
-from faceswap_lab.models.training.pair import fresh_pair, train_pair
+from faceswap_lab.models.training.pair import fresh_pair
 from faceswap_lab.models.training.sharded import shard
 from faceswap_lab.models.training.state import TrainState, require_finite
 from faceswap_lab.models.training.team import Parallel, Team, joined
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.run import Run
+from faceswap_lab.storage.address import address_of
 from faceswap_lab.verbs.recipes import PairRecipe
 from faceswap_lab.verbs.train import crops
+from faceswap_lab.verbs.train.material import Shown, steps_of
 
 FOLDER = "ranks"
 ENTRY = f"{__name__}:train_rank"
@@ -47,10 +50,10 @@ def train_rank(payload: Mapping[str, Any], member: Member) -> None:
     where = devices.pick(payload["device"])
     if payload["threads"]:
         torch.set_num_threads(payload["threads"])
-    with joined(where) as team, devices.watched():
-        people = crops.load(Path(payload["crops"]))
+    how = Parallel(accumulate=payload["accumulate"], compile=payload["compile"], shard=payload["shard"])
+    with joined(where) as team, devices.watched(*_share_in_words(recipe.train.batch, member.size, how)):
+        given = crops.load(Path(payload["crops"])) if payload["crops"] else _data_set(payload)
         state = fresh_state(recipe, payload["with_truth"], where)
-        how = Parallel(accumulate=payload["accumulate"], compile=payload["compile"], shard=payload["shard"])
         if how.shard and team.size > 1:
             shard(state, recipe.train, team.size)
         if payload["checkpoint"]:
@@ -60,13 +63,35 @@ def train_rank(payload: Mapping[str, Any], member: Member) -> None:
         leader = _Leader(state=state, folder=Path(payload["folder"]), key=payload["key"], member=member, team=team)
         leader.tell("training", step=state.step, device=devices.describe(where), ranks=team.size, precision=precision)
         kept = state.step
-        for step in train_pair(state, people, recipe.train, member.stop, team, how):
+        for step in steps_of(state, recipe, given, payload["with_truth"], member.stop, team, how):
             leader.tell("step", **step.event())
             if step.number - kept >= recipe.checkpoint_every or state.step == recipe.train.steps:
                 leader.keep()
                 kept = step.number
         if state.step > kept:
             leader.keep()
+
+
+def _share_in_words(batch: int, size: int, how: Parallel) -> tuple[str, str]:
+    """What a rank needs memory for, and what needs less: for the error where it is too little."""
+    share = batch // (size * how.accumulate)
+    told = f"{share} of a batch of {batch} ({size} ranks, accumulate={how.accumulate})"
+    parts = next((how.accumulate * more for more in range(2, share + 1) if share % more == 0), None)
+    smaller = f"compute in more parts: parallel=Parallel(accumulate={parts}), the result is the same; or " if parts else ""
+    return told, f"{smaller}use more ranks, a smaller recipe.train.batch or recipe.net.size; then repeat the call, which resumes"
+
+
+def _data_set(payload: Mapping[str, Any]) -> Shown:
+    """The data set that the caller has opened, read by this process itself. StorageError if it is another one now."""
+    data = source_at(address_of(payload["address"]))
+    if data.manifest != payload["manifest"]:
+        raise StorageError(
+            expected=f"the data set of the manifest {payload['manifest'][:12]}… at {data.address}",
+            got=f"{data.manifest[:12]}…: it was replaced since",
+            remedy="restore it, or train on the new one as a new run",
+        )
+    first, second = payload["people"]
+    return Shown(data=data, people=(first, second))
 
 
 def fresh_state(recipe: PairRecipe, with_truth: bool, where: torch.device) -> TrainState[PairNet]:
@@ -116,12 +141,20 @@ class GangTraining:
     parallel: Parallel
     crops_name: str
     checkpoint: str
+    shown: Shown | None = None
     kept: int = 0
+    attempt: int = 0
     line: Progress | None = None
 
     def train(self, stop: Callable[[], bool]) -> float:
         """Train to the last step; seconds that it took. KeyboardInterrupt after `stop()`, with the state saved."""
         start = perf_counter()
+        if self.compute.is_adaptive:
+            raise ComputeError(
+                expected="a cluster whose workers stay for a training",
+                got="one whose number follows the work",
+                remedy="open another cluster for it, without adapt()",
+            )
         workers = self.compute.workers()
         sizes = self.parallel.sizes(self.recipe.train.batch, len(workers))
         folder = self.run.path / FOLDER
@@ -153,12 +186,26 @@ class GangTraining:
             "accumulate": self.parallel.accumulate,
             "compile": self.parallel.compile,
             "shard": self.parallel.shard,
-            "crops": str(run.artifact(self.crops_name)),
+            **self._material(),
             "checkpoint": str(run.artifact(self.checkpoint)) if begun else "",
-            "folder": str(run.path / FOLDER),
+            "folder": str(self._new_folder()),
             "key": run.key,
             "run": run.id,
         }
+
+    def _new_folder(self) -> Path:
+        """For one attempt's checkpoints: a rank behind a cut link may go on with an earlier one for a while."""
+        self.attempt += 1
+        folder = self.run.path / FOLDER / f"attempt-{self.attempt}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _material(self) -> dict[str, Any]:
+        """The crops' file, or the data set's address, which ranks read by themselves."""
+        shown = self.shown
+        if shown is None:
+            return {"crops": str(self.run.artifact(self.crops_name))}
+        return {"crops": "", "address": str(shown.data.address), "manifest": shown.data.manifest, "people": list(shown.people)}
 
     def _hear(self, told: Mapping[str, Any]) -> None:
         facts = {name: value for name, value in told.items() if name not in ("kind", "rank", "number")}
@@ -166,7 +213,8 @@ class GangTraining:
             case "step":
                 self.run.emit("step", **facts)
                 assert self.line is not None
-                self.line.update(facts["step"], f"loss {facts['losses']['loss']:.4f}")
+                notes = (f"loss {facts['losses']['loss']:.4f}", self.compute.bill())
+                self.line.update(facts["step"], "; ".join(filter(None, notes)))
             case "checkpoint":
                 self._take_over(Path(facts["path"]), facts["sha256"], facts["step"])
             case "training":

@@ -14,23 +14,25 @@ from faceswap_lab.files import lab_root
 from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.offline import OfflineEngine
+from faceswap_lab.models.feed.shard_source import ShardSource
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.swappers.pair import PairSwapper
 from faceswap_lab.models.swappers.pair_net import PairNet
 from faceswap_lab.models.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from faceswap_lab.models.training.config import precision_on
 from faceswap_lab.models.training.loop import Session, Step
-from faceswap_lab.models.training.pair import Portraits, train_pair
+from faceswap_lab.models.training.pair import Portraits
 from faceswap_lab.models.training.state import TrainState
-from faceswap_lab.models.training.stopping import Stop, stop_on_signals
 from faceswap_lab.models.training.team import ALONE, Parallel
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.run import Run
+from faceswap_lab.stopping import Stop, stop_on_signals
 from faceswap_lab.trust.consent.gate import check_train
 from faceswap_lab.verbs.computing import Compute, computing, either
 from faceswap_lab.verbs.people import Person, check_learnable, check_person, data_of, learned_from, record_of, subject_of
 from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe, pair
 from faceswap_lab.verbs.train import crops
+from faceswap_lab.verbs.train.material import Crops, Shown, check_material, material_record, num_pictures, steps_of
 from faceswap_lab.verbs.train.preview import Watch, watching
 from faceswap_lab.verbs.train.ranks import GangTraining, fresh_state
 from faceswap_lab.verbs.train.result import WEIGHTS, TrainRun
@@ -46,6 +48,7 @@ def train(
     *,
     source: Person | None = None,
     target: Person | None = None,
+    data: ShardSource | None = None,
     device: str = "auto",
     compute: Compute = None,
     parallel: Parallel | None = None,
@@ -60,6 +63,9 @@ def train(
     finished call returns its Run; an interrupted one resumes, with the same result as without the interruption. Raises
     ConsentError if the gate refuses either person, SplitError if one of them is a test person, ValueError for arguments that the
     recipe does not allow.
+
+    With `data` (`lab.shards`), crops of the two actors come from a data set that was rendered before, in a folder or an object
+    store: decoded once into the local cache and read from there, in place of the views that the recipe's `data` describes.
 
     With `compute`, a cluster (`lab.cluster`) or a text such as "local:2", ranks on its workers train together, as `parallel` says:
     with the same data at each step and the same result up to the order in which numbers are added. A rank that dies is started
@@ -78,6 +84,8 @@ def train(
     if watch is not None and (isinstance(recipe, PackRecipe) or either(compute, workers) is not None):
         raise ValueError("watch sees the training of a pair in this process only, without compute or workers")
     if isinstance(recipe, PackRecipe):
+        if data is not None:
+            raise ValueError("a pack is trained on the actors of its recipe: give no data")
         return _train_pack(recipe, source, target, device, either(compute, workers), force)
     if not isinstance(recipe, PairRecipe):
         raise TypeError(f"recipe must be a training recipe, such as lab.recipes.pair(steps=900), got {type(recipe).__name__}")
@@ -88,14 +96,16 @@ def train(
     check_person(source, "source")
     check_person(target, "target")
     check_learnable(source, target)
+    check_material(data, source, target)
     check_train(subject_of(source), subject_of(target), root=lab_root())
     parallel = parallel or Parallel()
     ALONE.check_batch(recipe.train.batch, parallel.accumulate)
     if compute is None:
         devices.pick(device)  # refused before there is a run
     inputs = {"source": record_of(source), "target": record_of(target)}
-    data = data_of(source, target) | data_files.of_offline()
-    run = TrainRun.start(lab_root(), "train", recipe, inputs, data=data, force=force)
+    inputs |= {} if data is None else {"data": material_record(data)}
+    files = data_of(source, target) | ({} if data is not None else data_files.of_offline())
+    run = TrainRun.start(lab_root(), "train", recipe, inputs, data=files, force=force)
     if run.finished:
         return run
     with run, devices.watched():
@@ -108,13 +118,15 @@ def train(
             notes=f"{recipe.train.steps} steps, seed {recipe.train.seed}, {_how(recipe, source, target)}",
         )
         with computing(run, compute, device) as (cluster, where):
-            people = _crops(run, recipe, source, target)
             with_truth = crops.supervised(recipe, source, target)
+            given: Crops | Shown
+            given = _crops(run, recipe, source, target) if data is None else Shown.of(data, source, target)
             if cluster is None:
                 state = _state(run, recipe, with_truth, where)
-                seconds = _loop(run, recipe, state, people, parallel, watching(watch, state, card))
+                training = partial(steps_of, state, recipe, given, with_truth, team=ALONE, how=parallel)
+                seconds = _loop(run, recipe, state, training, watching(watch, state, card))
             else:
-                state, seconds = _gang(run, recipe, with_truth, cluster, device, parallel)
+                state, seconds = _gang(run, recipe, with_truth, cluster, device, parallel, given)
         with run.write(WEIGHTS) as path:
             PairSwapper(state.averaged, card).save(path)
         loss = run.events("step", unique="step")[-1]["losses"]["loss"]
@@ -124,7 +136,7 @@ def train(
             precision=_precision(run, where, recipe),
             loss=loss,
             supervision=_how(recipe, source, target),
-            num_pictures=[len(portraits.self_images) for portraits in people],
+            num_pictures=num_pictures(given, recipe.net.size),
             seconds={"crops": _spent(run, "crops"), "train": seconds},
         )
     return run
@@ -164,7 +176,13 @@ def _crops(run: Run, recipe: PairRecipe, source: Person, target: Person) -> tupl
 
 
 def _gang(
-    run: Run, recipe: PairRecipe, with_truth: bool, compute: Cluster, device: str, parallel: Parallel
+    run: Run,
+    recipe: PairRecipe,
+    with_truth: bool,
+    compute: Cluster,
+    device: str,
+    parallel: Parallel,
+    given: Crops | Shown,
 ) -> tuple[TrainState[PairNet], float]:
     """Train on the ranks of a gang; the final state, on the CPU, and the total seconds of all attempts."""
     kept = _state(run, recipe, with_truth, torch.device("cpu")).step
@@ -176,6 +194,7 @@ def _gang(
         device=device,
         parallel=parallel,
         crops_name=CROPS,
+        shown=given if isinstance(given, Shown) else None,
         checkpoint=CHECKPOINT,
         kept=kept,
     )
@@ -208,8 +227,7 @@ def _loop(
     run: Run,
     recipe: PairRecipe,
     state: TrainState[PairNet],
-    people: tuple[Portraits, Portraits],
-    parallel: Parallel,
+    training: Callable[[Stop], Iterator[Step]],
     look: Callable[[int], None],
 ) -> float:
     """Train to the end, saving checkpoints, also on a signal. Returns the total seconds of all attempts."""
@@ -220,9 +238,6 @@ def _loop(
         run.emit("step", **step.event())
         line.update(step.number, f"loss {step.losses['loss']:.4f}")
         look(step.number)
-
-    def training(stop: Stop) -> Iterator[Step]:
-        return train_pair(state, people, recipe.train, stop, ALONE, parallel)
 
     with _telling(run, lambda: session.kept), stop_on_signals() as stop:
         session.run(training, report, stop)

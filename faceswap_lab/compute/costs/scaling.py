@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from faceswap_lab.compute.pricing import require_positive
+from faceswap_lab.compute.costs.pricing import require_positive
 
 NETWORKS_GBIT_S = (10.0, 25.0, 100.0, 400.0)
 """Bandwidths of a node's link that the tables show."""

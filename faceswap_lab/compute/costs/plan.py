@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from faceswap_lab.compute.offers import Offer
-from faceswap_lab.compute.pricing import DAYS_A_YEAR, Choice, Load, Reserved, Work, choices, money, require_positive, worth_it
-from faceswap_lab.compute.spot import Spot, break_even_restarts, spot_money
+from faceswap_lab.compute.costs.offers import Offer
+from faceswap_lab.compute.costs.pricing import DAYS_A_YEAR, Choice, Load, Reserved, Work, choices, money, require_positive, worth_it
+from faceswap_lab.compute.costs.spot import Spot, break_even_restarts, spot_money
 
 ALONE = {1: 1.0}
 """The scaling curve of one GPU."""

@@ -7,7 +7,7 @@ checkpoint after `restart_s`, which is paid. How long one waits until a machine 
 import math
 from dataclasses import dataclass
 
-from faceswap_lab.compute.pricing import require_positive, require_share
+from faceswap_lab.compute.costs.pricing import require_positive, require_share
 
 _HALVINGS = 60
 

@@ -1,6 +1,6 @@
 """Hours and money of a piece of work: on demand or reserved, busy or idle, on one GPU or many. Arithmetic on plain numbers only.
 
-Spot machines, which can be taken away, are in `compute.spot`; how speed grows with the number of machines in `compute.scaling`.
+Spot machines, which can be taken away, are in `spot`; how speed grows with the number of machines in `scaling`.
 """
 
 import math

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from faceswap_lab.compute.pricing import require_positive, require_share
+from faceswap_lab.compute.costs.pricing import require_positive, require_share
 from faceswap_lab.errors import LabError, storing
 
 SHIPPED = "prices.toml"

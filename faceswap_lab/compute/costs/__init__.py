@@ -1,0 +1,1 @@
+"""What computing costs, and how it scales: arithmetic on plain data."""
