@@ -98,7 +98,9 @@ def comparison(
     rows = counts.pop()
     height, width = next(iter(columns.values()))[0].shape[:2]
     names = list(columns) + (["difference"] if difference_of else [])
-    left_in, right_in = (0.62 if labels else 0.04), (0.55 if difference_of else 0.04)
+    # At 8 points a letter takes 0.065 inches at most.
+    longest = max((len(line) for label in labels for line in label.splitlines()), default=0)
+    left_in, right_in = (max(0.62, 0.12 + 0.065 * longest) if labels else 0.04), (0.55 if difference_of else 0.04)
     figure, axes = _grid(
         rows=rows,
         columns=len(names),
