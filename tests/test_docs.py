@@ -23,7 +23,7 @@ PATH = re.compile(rf"(?<![\w/.~-])((?:{'|'.join(FOLDERS)})/[\w./-]*\w)")
 MODULE = re.compile(r"`([\w/]+\.(?:py|js|css))`")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+(?:\.[a-z-]+)*")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-OTHER_PROGRAMS = {"--no-deps", "--logdir", "--project", "--backend-store-uri"}
+OTHER_PROGRAMS = {"--dashboard-address", "--memory-limit", "--gres", "--no-deps", "--logdir", "--project", "--backend-store-uri"}
 
 texts = pytest.mark.parametrize("path", NOW, ids=lambda path: str(path.relative_to(ROOT)))
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from faceswap_lab.compute.cluster import Cluster, cluster
-from faceswap_lab.compute.tasks import Outcome, run_tasks
+from faceswap_lab.compute.tasks import Outcome, _Spread, run_tasks
 from faceswap_lab.errors import ComputeError, MediaError
 
 pytestmark = pytest.mark.slow
@@ -142,3 +143,19 @@ def test_a_task_that_kills_every_worker_is_given_up(two: Cluster) -> None:
     [found] = run_tasks([die], two, never)
     assert isinstance(found.error, ComputeError)
     assert "died each time" in found.error.got
+
+
+def test_a_task_that_the_client_lost_sight_of_is_given_out_again(two: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when Dask's client has lost its scheduler and found it again: it cancels all that it had asked for."""
+    real, lost = _Spread._give, []
+
+    def give(self: _Spread, given: Any) -> None:
+        real(self, given)
+        if not lost:
+            lost.append(given.number)
+            given.future.cancel()
+
+    monkeypatch.setattr(_Spread, "_give", give)
+    found = list(run_tasks([partial(square, number) for number in range(4)], two, never))
+    assert lost == [0]
+    assert values(found) == {number: number * number for number in range(4)}

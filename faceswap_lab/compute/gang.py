@@ -209,7 +209,8 @@ class Gang:
             with suppress(Exception):
                 self.cluster.client.cancel(list(futures))
         self._hear_all(ends)
-        return [ends.get(rank, RankEnd(rank=rank, how="died")) for rank in range(len(futures))]
+        # In the order in which they ended: the first is the cause, and the others were told to.
+        return [*ends.values(), *(RankEnd(rank=rank, how="died") for rank in range(len(futures)) if rank not in ends)]
 
     def _word(self, ends: Mapping[int, RankEnd], stop: Stop) -> str:
         """What is to be told to the ranks that still run: to end at once if one has failed, to stop if the caller wants that."""

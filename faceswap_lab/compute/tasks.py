@@ -134,10 +134,11 @@ class _Spread:
 
     def _ended(self) -> list[_Given]:
         """The tasks that have ended, after waiting a moment for the first."""
+        from distributed import CancelledError, wait
         from distributed import TimeoutError as Late
-        from distributed import wait
 
-        with suppress(Late), self.compute.client.as_current():
+        # Cancelled ones, of a client that had lost its scheduler, have ended too.
+        with suppress(Late, CancelledError), self.compute.client.as_current():
             futures = [each.future for each in self.under_way.values()]
             wait(futures, timeout=_LOOK_S, return_when="FIRST_COMPLETED")  # type: ignore[no-untyped-call]
         ended = [key for key, each in self.under_way.items() if each.future.done()]
