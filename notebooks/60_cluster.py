@@ -37,11 +37,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+import faceswap_lab as lab
 from faceswap_lab.compute.costs.offers import read_offers
 from faceswap_lab.compute.costs.plan import Question, plan
 from faceswap_lab.compute.costs.pricing import Work
-
-import faceswap_lab as lab
 from faceswap_lab.maintenance.cost import measured
 from faceswap_lab.views import figures, training_figure
 

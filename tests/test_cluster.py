@@ -263,21 +263,23 @@ def test_a_kernel_of_a_plain_server_links_through_its_proxy(tmp_path: Path, monk
     """Its server is the one of this process's parent, of several that run; without the proxy the link is the dashboard's own."""
 
     class Told:
-        dashboard = "http://127.0.0.1:8799/status"
+        kind, client, address, dashboard = "local", None, "tcp://127.0.0.1:8786", "http://127.0.0.1:8799/status"
+        addresses = workers = list
 
+    told = Told()
     running = [{"pid": 1, "base_url": "/other/"}, {"pid": os.getppid(), "base_url": "/here/"}]
     monkeypatch.setattr("jupyter_server.serverapp.list_running_servers", lambda: iter(running))
     for name in ("JUPYTERHUB_SERVICE_PREFIX", "FACESWAP_LAB_PROXY", "JPY_PARENT_PID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    assert dashboard_link(Told()) == Told.dashboard, "no kernel"  # type: ignore[arg-type]
+    assert dashboard_link(told) == Told.dashboard, "no kernel"
     monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
-    assert dashboard_link(Told()) == "/here/proxy/8799/status"  # type: ignore[arg-type]
+    assert dashboard_link(told) == "/here/proxy/8799/status"
     running.pop()
-    assert dashboard_link(Told()) == Told.dashboard, "a kernel of no server, such as papermill's"  # type: ignore[arg-type]
+    assert dashboard_link(told) == Told.dashboard, "a kernel of no server, such as papermill's"
     running[0]["pid"] = os.getppid()
     monkeypatch.setattr(show, "find_spec", lambda name: None)
-    assert dashboard_link(Told()) == Told.dashboard, "no proxy"  # type: ignore[arg-type]
+    assert dashboard_link(told) == Told.dashboard, "no proxy"
 
 
 @pytest.mark.slow

@@ -5,12 +5,13 @@ import sys
 from collections.abc import Sequence
 from html import escape
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from faceswap_lab.compute.workers import WorkerFacts
 
 
+@runtime_checkable
 class Shown(Protocol):
     """What is shown of a `Cluster`."""
 
