@@ -252,34 +252,29 @@ def test_the_cluster_shows_itself(two: Cluster, monkeypatch: pytest.MonkeyPatch,
     assert two.dashboard in text
     port = two.dashboard.rpartition(":")[2].partition("/")[0]
     monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/jane/")
-    assert dashboard_link(two) == f"/user/jane/proxy/{port}/status"
+    assert dashboard_link(two.dashboard) == f"/user/jane/proxy/{port}/status"
     monkeypatch.delenv("JUPYTERHUB_SERVICE_PREFIX")
-    assert dashboard_link(two) == two.dashboard
+    assert dashboard_link(two.dashboard) == two.dashboard
     assert command_line.main(["cluster", "show", "--compute", two.address, "--json"]) == 0
     assert [row["worker"] for row in json.loads(capsys.readouterr().out)] == two.addresses()
 
 
 def test_a_kernel_of_a_plain_server_links_through_its_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its server is the one of this process's parent, of several that run; without the proxy the link is the dashboard's own."""
-
-    class Told:
-        kind, client, address, dashboard = "local", None, "tcp://127.0.0.1:8786", "http://127.0.0.1:8799/status"
-        addresses = workers = list
-
-    told = Told()
+    told_link = "http://127.0.0.1:8799/status"
     running = [{"pid": 1, "base_url": "/other/"}, {"pid": os.getppid(), "base_url": "/here/"}]
     monkeypatch.setattr("jupyter_server.serverapp.list_running_servers", lambda: iter(running))
     for name in ("JUPYTERHUB_SERVICE_PREFIX", "FACESWAP_LAB_PROXY", "JPY_PARENT_PID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    assert dashboard_link(told) == Told.dashboard, "no kernel"
+    assert dashboard_link(told_link) == told_link, "no kernel"
     monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
-    assert dashboard_link(told) == "/here/proxy/8799/status"
+    assert dashboard_link(told_link) == "/here/proxy/8799/status"
     running.pop()
-    assert dashboard_link(told) == Told.dashboard, "a kernel of no server, such as papermill's"
+    assert dashboard_link(told_link) == told_link, "a kernel of no server, such as papermill's"
     running[0]["pid"] = os.getppid()
     monkeypatch.setattr(show, "find_spec", lambda name: None)
-    assert dashboard_link(told) == Told.dashboard, "no proxy"
+    assert dashboard_link(told_link) == told_link, "no proxy"
 
 
 @pytest.mark.slow

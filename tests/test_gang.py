@@ -283,6 +283,20 @@ def test_a_killed_nanny_takes_its_worker_and_rank_along_and_the_gang_goes_on_wit
     assert not any(map(alive, pids(told)))
 
 
+def test_a_scheduler_that_is_gone_is_given_up_at_the_stated_time_and_takes_all_ranks_along(tmp_path: Path) -> None:
+    told: list[Mapping[str, Any]] = []
+    hurried = Deadlines(connect_s=5, answer_s=5)
+    with processes(tmp_path, 2) as (address, _), cluster(address, workers=2) as made:
+        made.deadlines = hurried
+        scheduler = made.client.run_on_scheduler(os.getpid)
+        killed = at_hold(tmp_path, lambda: os.kill(scheduler, signal.SIGKILL))
+        with killed, pytest.raises(ComputeError, match="an answer of the scheduler within 5 s"):
+            gang(made, tmp_path, told, steps=10**7).run(never)
+        while any(map(alive, pids(told))):
+            time.sleep(0.05)
+    assert (tmp_path / "checkpoint").exists()
+
+
 def test_a_rank_whose_lifeline_ends_ends_too(tmp_path: Path) -> None:
     (tmp_path / "hold").touch()
     job = {"entry": "tests.gang_entries:count", "payload": payload(tmp_path)(1)}

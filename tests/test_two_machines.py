@@ -117,10 +117,24 @@ def test_a_training_outlasts_a_cut_of_20_seconds_with_the_same_bits(tmp_path: Pa
     assert bits[0] == bits[1]
 
 
+@pytest.mark.weights
+def test_a_training_goes_on_with_one_rank_when_a_machine_is_gone_for_good(tmp_path: Path) -> None:
+    """The rank that is left waits for gradients that never come, until the scheduler misses the other's worker."""
+    with trained_on_two(tmp_path) as machines:
+        until(lambda: kinds(tmp_path)["checkpoint"] >= 1, machines)
+        machines.cut()
+        end(machines)
+        assert [each["ranks"] for each in told(tmp_path) if each["kind"] == "training"] == [2, 1]
+        assert set(steps(tmp_path)) == set(range(1, 13))
+        assert kinds(tmp_path)["rank_died"] == 1
+        while machines.processes(THERE):
+            time.sleep(0.2)
+
+
 @contextmanager
 def trained_on_two(folder: Path) -> Iterator[Machines]:
     """Two machines, and a client that trains on both."""
-    (folder / "data_manifests").mkdir(parents=True)
+    (folder / "data_manifests").mkdir(parents=True, exist_ok=True)
     with two_machines(folder) as machines:
         machines.client("training", 12, 2)
         yield machines

@@ -24,6 +24,7 @@ from faceswap_lab.stopping import Stop
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.05
+_ASK_S = 1.0
 _HEAR_S = 10.0
 """Seconds in which the last messages of a rank that has ended must arrive."""
 
@@ -63,6 +64,7 @@ class Gang:
         self._failed: Mapping[str, Any] | None = None
         self._fruitless = 0
         self._number = 0
+        self._asked = 0.0
 
     def run(self, stop: Stop) -> None:
         """Run the ranks until they are done. KeyboardInterrupt after `stop()`, when all have saved and ended.
@@ -216,6 +218,8 @@ class Gang:
         return "stop" if stop() else ""
 
     def _collect(self, futures: Sequence[Any], workers: Sequence[str], ends: dict[int, RankEnd]) -> None:
+        # Not at each look: the question takes cores from the ranks where scheduler and client are on their machine.
+        asks = time.monotonic() - self._asked > _ASK_S
         present: set[str] | None = None
         for rank, future in enumerate(futures):
             if rank in ends:
@@ -226,7 +230,10 @@ class Gang:
                 except Exception as error:  # of Dask: the worker died with its task, or the scheduler is gone
                     ends[rank] = RankEnd(rank=rank, how="died", tail=f"{type(error).__name__}: {error}")
                 continue
-            present = set(self.cluster.addresses()) if present is None else present
+            if not asks:
+                continue
+            if present is None:
+                present, self._asked = set(self.cluster.addresses()), time.monotonic()
             if workers[rank] not in present:
                 ends[rank] = RankEnd(rank=rank, how="died", tail=f"the worker {workers[rank]} is gone")
 

@@ -22,6 +22,7 @@ def local(stack: ExitStack, *, workers: int | None, dashboard: str, plain_tcp: b
     settings = {"n_workers": count, "threads_per_worker": 1, "processes": True, "memory_limit": 0, "silence_logs": "ERROR"}
     settings |= {"local_directory": _scratch(stack), "dashboard_address": dashboard, "host": "127.0.0.1"}
     settings |= {"env": {SHARE: "1", "OPENCV_FOR_THREADS_NUM": "1"}}
+    stack.enter_context(_quiet())
     # While the cluster is open its nanny starts workers again, so the rule about threads holds that long.
     stack.enter_context(one_for_each_worker())
     return stack.enter_context(LocalCluster(**settings | options)), count  # type: ignore[no-untyped-call]
@@ -38,6 +39,7 @@ def cuda(stack: ExitStack, *, workers: int | None, dashboard: str, plain_tcp: bo
     settings |= {"device_memory_limit": 0, "silence_logs": "ERROR"}
     if workers is not None:
         settings["n_workers"] = workers
+    stack.enter_context(_quiet())
     try:
         made = stack.enter_context(library.LocalCUDACluster(**settings | options))
     except Exception as error:
@@ -92,6 +94,14 @@ def kubernetes(
         options["n_workers"] = workers
     made = stack.enter_context(library.KubeCluster(custom_cluster_spec=wanted, **options))
     return made, 1 if workers is None else workers
+
+
+def _quiet() -> Any:
+    """Dask's settings while a cluster of this machine is open: its workers don't sample their own stacks a hundred times a second,
+    which takes cores from ranks and shows nothing of them."""
+    import dask.config
+
+    return dask.config.set({"distributed.worker.profile.enabled": False})
 
 
 def _yaml(path: Path) -> Any:

@@ -56,12 +56,11 @@ def rows(cluster: Shown) -> list[dict[str, Any]]:
     return found
 
 
-def dashboard_link(cluster: Shown) -> str:
-    """The dashboard's address as a browser reaches it: through jupyter-server-proxy from a notebook, else as it is.
+def dashboard_link(link: str) -> str:
+    """A dashboard's address as a browser reaches it: through jupyter-server-proxy from a notebook, else as it is.
 
     A notebook's server is often on another machine than the browser, which can reach that server only.
     """
-    link = cluster.dashboard
     port = urlsplit(link).port if link else None
     prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or os.environ.get("FACESWAP_LAB_PROXY") or _served_at()
     return f"{prefix.rstrip('/')}/proxy/{port}/status" if prefix and port else link
@@ -90,7 +89,7 @@ def as_html(cluster: Shown) -> str:
         "<tr>" + "".join(f"<td style='text-align:left;padding:0 1em 0 0'>{escape(str(row[name]))}</td>" for name in names) + "</tr>"
         for row in table
     )
-    link = dashboard_link(cluster)
+    link = dashboard_link(cluster.dashboard)
     board = f' · <a href="{escape(link)}" target="_blank" rel="noopener">dashboard</a>' if link else ""
     count = f"{len(table)} worker{'' if len(table) == 1 else 's'}"
     return f"<div><b>{escape(cluster.kind)}</b> · {count} · {escape(cluster.address)}{board}<table>{head}{body}</table></div>"
