@@ -18,10 +18,10 @@
 #
 # A training and a batch of clips on the workers of a cluster, and the same in this process. One of the training's ranks is killed
 # halfway. Nothing of it should show in the result: only in time, and on the bill. The workers are processes of this machine; on
-# others the same cells run with another `where`. About five minutes on two CPU cores.
+# others the same cells run with another `where`. Some minutes on two CPU cores.
 
 # %% tags=["parameters"]
-recipe: str = "small"  # "small", or "smoke": everything runs in about a minute and nothing is learned
+recipe: str = "small"  # "small", or "smoke": everything runs in a few minutes and nothing is learned
 where: str = "local"  # "local", "cuda", or a scheduler's address: see lab.cluster. The killed rank must be on this machine
 workers: int = 2  # processes, each of which takes a rank of the training, then parts of the clips
 clips: int = 3  # how many are swapped in the batch
