@@ -18,10 +18,11 @@
 #
 # Two trainings of the same two actors, with the same steps and the same pictures. One is shown the correct swap of each picture,
 # which exists because the actors are rendered; the other learns from each person's own pictures alone, as it must with real people.
-# Both losses fall. Only frames with a known truth show which swap is better. About five minutes on two CPU cores.
+# Both losses fall. Only frames with a known truth show which swap is better. Nine minutes on two CPU cores
+# that other work used as well.
 
 # %% tags=["parameters"]
-recipe: str = "small"  # "small", or "smoke": everything runs in seconds and nothing is learned
+recipe: str = "small"  # "small", or "smoke": everything runs in a minute or two and nothing is learned
 device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1", "mps"
 again: bool = False  # train anew what is finished already: previews are only seen while a training runs
 

@@ -226,6 +226,7 @@ def test_a_recipe_shows_each_field_with_its_meaning_and_what_was_changed_in_bold
     assert shown.count("<b>") == 2, "steps, and how often they are reported"
     meanings = {info.path: info.meaning for info in fields_of(recipes.PairRecipe)}
     assert meanings["train.learning_rate"].startswith("The learning rate"), "said by the class that it is inherited from"
+    assert [path for path, meaning in meanings.items() if not meaning] == [], "each field of a pair's recipe is explained"
     assert "&lt;" in Escaped()._repr_html_()
 
 

@@ -208,7 +208,8 @@ def lines(
     with rc_context(STYLE):
         figure = SelfShowing(figsize=(7.2, 2.7), dpi=_DPI)
         FigureCanvasAgg(figure)
-        axis = figure.add_axes((0.085, 0.17, 0.76, 0.76))
+        longest = max(len(f"{name} {values[-1]:.3g}") for name, values in losses.items())
+        axis = figure.add_axes((0.085, 0.17, min(0.76, 0.915 - (0.12 + 0.065 * longest) / 7.2), 0.76))
     finite = np.array([list(values) for values in losses.values()], dtype=np.float64)
     shown = finite[np.isfinite(finite)]
     if shown.size and shown.min() > 0 and shown.max() > 10 * shown.min():

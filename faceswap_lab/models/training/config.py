@@ -14,11 +14,12 @@ Schedule = Literal["cosine", "constant"]
 class TrainConfig:
     """`steps` of `batch` samples each, with AdamW.
 
-    The learning rate increases linearly over `warmup` steps to `learning_rate`. With the schedule "cosine" it then decays along
+    The learning rate increases linearly over `warmup` steps to `learning_rate`. With the `schedule` "cosine" it then decays along
     half a cosine to `final_share` of that; "constant" keeps it. Gradients are clipped to the norm `clip`.
     `weight_decay` applies to matrices and kernels, with `decay_vectors` also to biases and norm gains; `beta2` is AdamW's.
     `ema` is the decay of the moving average of the weights, which is the final result.
     `precision` "auto" multiplies in bfloat16 if the device supports it natively, else in float32; weights and losses are float32.
+    `seed` is that of all random numbers. Losses are reported every `report_every` steps.
     """
 
     steps: int
