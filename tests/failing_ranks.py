@@ -14,7 +14,7 @@ def out_of_memory(payload: Mapping[str, Any], member: Member) -> None:
     """The second rank's device has too little memory for the third step."""
     import torch
 
-    real = ranks.train_pair
+    real = ranks.steps_of
 
     def until_full(*given: Any) -> Any:
         for step in real(*given):
@@ -22,13 +22,13 @@ def out_of_memory(payload: Mapping[str, Any], member: Member) -> None:
             if step.number == 3 and member.rank == 1:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of …")
 
-    with mock.patch.object(ranks, "train_pair", until_full):
+    with mock.patch.object(ranks, "steps_of", until_full):
         ranks.train_rank(payload, member)
 
 
 def without_crops(payload: Mapping[str, Any], member: Member) -> None:
     """The crops vanish after the third step, and with them this rank."""
-    real = ranks.train_pair
+    real = ranks.steps_of
 
     def until_gone(*given: Any) -> Any:
         for step in real(*given):
@@ -37,7 +37,7 @@ def without_crops(payload: Mapping[str, Any], member: Member) -> None:
                 Path(payload["crops"]).unlink()
                 os._exit(1)
 
-    with mock.patch.object(ranks, "train_pair", until_gone):
+    with mock.patch.object(ranks, "steps_of", until_gone):
         ranks.train_rank(payload, member)
 
 
