@@ -256,7 +256,7 @@ def test_a_client_that_is_killed_leaves_no_rank_and_another_goes_on(tmp_path: Pa
     with processes(tmp_path, 2) as (address, _):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         client = subprocess.Popen([sys.executable, "-c", CLIENT, address, str(tmp_path)], env=environment)
-        while not (tmp_path / "holding-0").exists() and client.poll() is None:
+        while not all((tmp_path / f"holding-{rank}").exists() for rank in (0, 1)) and client.poll() is None:
             time.sleep(0.05)
         ranks = [int((tmp_path / f"pid-{rank}").read_text()) for rank in (0, 1)]
         client.kill()
