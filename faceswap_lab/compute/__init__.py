@@ -1,1 +1,1 @@
-"""`compute`: clusters, gangs of ranks, tasks over workers, and what they cost; callables and plain data only."""
+"""Clusters, gangs of ranks, tasks over workers, and what they cost; callables and plain data only."""

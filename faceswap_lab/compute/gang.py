@@ -6,6 +6,7 @@ the caller's: a job is a function's name and plain data.
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -24,6 +25,7 @@ from faceswap_lab.stopping import Stop
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.05
+_ERROR = re.compile(r"[\w.]*(Error|Exception)\b")
 _ASK_S = 1.0
 _HEAR_S = 10.0
 """Seconds in which the last messages of a rank that has ended must arrive."""
@@ -314,9 +316,11 @@ def _innocence(end: RankEnd) -> tuple[bool, bool, int]:
 
 
 def _ended(end: RankEnd) -> str:
-    last = end.tail.strip().splitlines()[-1:] or [""]
+    """How a rank ended, with the last error in its log; warnings and progress say nothing about it."""
+    lines = end.tail.strip().splitlines()
+    errors = lines if len(lines) == 1 else [line for line in lines if _ERROR.match(line)]
     status = "" if end.status is None else f"exit status {end.status}"
-    return ", ".join(filter(None, (end.how, status, last[0][:200])))
+    return ", ".join(filter(None, (end.how, status, errors[-1][:200] if errors else "")))
 
 
 def _release(lock: Any) -> None:
