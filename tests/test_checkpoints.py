@@ -25,6 +25,7 @@ from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs import recipes
 from faceswap_lab.verbs.recipes import PairRecipe
 from faceswap_lab.verbs.swap.swap import swap
+from faceswap_lab.verbs.train import material
 from faceswap_lab.verbs.train import train as train_module
 from faceswap_lab.verbs.train.result import TrainRun
 from faceswap_lab.verbs.train.train import CHECKPOINT, WEIGHTS, train
@@ -202,7 +203,7 @@ def test_a_training_that_diverges_keeps_its_last_good_state(
     assert not unfinished.finished
     assert not unfinished.has(CHECKPOINT)
     recipe = replace(recipes.smoke(), checkpoint_every=2)
-    steps = train_module.train_pair
+    steps = material.train_pair
 
     def poisoning(state: TrainState[PairNet], *inputs: Any) -> Iterator[Step]:
         for step in steps(state, *inputs):
@@ -212,7 +213,7 @@ def test_a_training_that_diverges_keeps_its_last_good_state(
             yield step
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "train_pair", poisoning)
+        patch.setattr(material, "train_pair", poisoning)
         with pytest.raises(RunError, match="finite numbers in the training state at step 4"):
             train(recipe, source=hero, target=double, device="cpu")
     assert "keeps its state at step 2" in capsys.readouterr().err

@@ -223,7 +223,7 @@ def test_the_lab_is_made_once_and_edited_notebooks_are_kept(tmp_path: Path) -> N
     (script,) = container["args"]
     place, settings = tmp_path / "lab", with_program(tmp_path)
     script = (
-        script.replace("/opt/faceswap-lab", str(ROOT))
+        script.replace("/opt/faceswap-lab", shlex.quote(str(ROOT)))
         .replace("/lab/notebooks", f"{place}/notebooks")
         .replace("init /lab", f"init {place}")
     )
@@ -303,7 +303,7 @@ def test_the_guides_secrets_are_those_that_the_manifests_read(tmp_path: Path) ->
     folder.mkdir()
     (folder / "kubectl").write_text(f'#!/bin/sh\necho ---\nexec {real} "$@" --dry-run=client -o yaml\n')
     (folder / "kubectl").chmod(0o755)
-    script = blocks("sh", "certificates.sh").replace("environments/kubernetes/", f"{KUBERNETES}/")
+    script = blocks("sh", "certificates.sh").replace("environments/kubernetes/", f"{shlex.quote(str(KUBERNETES))}/")
     settings = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
     done = subprocess.run(["sh", "-euc", script], cwd=tmp_path, env=settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -140,7 +141,9 @@ def test_a_gpu_cluster_without_a_driver_says_so(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_slurm_job_starts_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """The script that would be submitted, from the real library; there is no Slurm here."""
-    jobqueue = pytest.importorskip("dask_jobqueue")
+    before = signal.getsignal(signal.SIGINT)
+    jobqueue = kinds._library("dask_jobqueue", "slurm")
+    assert signal.getsignal(signal.SIGINT) is before, "its import takes Ctrl-C for itself"
     scripts: list[str] = []
 
     class Held(jobqueue.SLURMCluster):  # type: ignore[name-defined,misc]

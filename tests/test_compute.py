@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from faceswap_lab import threads
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.compute.cluster import Cluster, cluster
 from faceswap_lab.errors import ConsentError, FaceError, RunError
@@ -62,6 +64,15 @@ def within(labs: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> Callabl
         return root
 
     return enter
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """As many threads in this process as a rank that is alone on its machine has: sums depend on it in their last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(threads.cores())))
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

@@ -165,7 +165,7 @@ def test_a_resumed_feed_goes_on_with_the_same_batches(crops: CropShards) -> None
 
 def test_a_batch_shows_the_right_people(crops: CropShards, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without transforms: own crops are their own target, the others are the other actor with this one's truth as the target."""
-    monkeypatch.setattr("faceswap_lab.models.feed.pair_feed._moved", lambda levels, _: levels)
+    monkeypatch.setattr("faceswap_lab.models.feed.pair_feed.moved_by", lambda levels, _: levels)
     for person, actor in enumerate(ACTORS):
         own, true = crops.rows(actor), crops.rows(ACTORS[1 - person], source=actor)
         known = {"images": rows_of(crops, "images", own), "truths": rows_of(crops, "truths", true)}

@@ -43,7 +43,6 @@ from faceswap_lab.verbs.people import admit
 from faceswap_lab.verbs.recipes import EvaluateRecipe, SwapRecipe
 from faceswap_lab.verbs.swap.swap import swap
 from tests import packs
-from tests.media import open_clip
 
 CPU = torch.device("cpu")
 HAS_INSIGHTFACE = find_spec("insightface") is not None
@@ -767,7 +766,7 @@ def test_a_swap_with_a_pack_and_a_swapper_from_files_is_recorded_with_what_they_
     assert event["providers"] == dict.fromkeys(("detection", "recognition", "landmarks", "swap"), "CPUExecutionProvider")
     assert first.inputs["swapper"] == f"inswapper:sha256:{onnx_inspect.inspect(path).sha256}"
     assert run() == first
-    pictures = [frame.image for frame in open_clip(first.artifact("result.mkv")).frames()]
+    pictures = [frame.image for frame in first.footage().frames()]
     for index, picture in enumerate(pictures):
         differs = np.abs(picture.astype(int) - target[index].image).max(axis=2) > 2
         assert differs.any() == (index != 4)

@@ -90,9 +90,9 @@ def made_crops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 TRAIN_PAIR = """
 from pathlib import Path
 from faceswap_lab.__main__ import main
-from faceswap_lab.verbs.train import crops, train
+from faceswap_lab.verbs.train import crops, material
 crops.gather = lambda *_: crops.load(Path(sys.argv[1]))
-train.train_pair = slowly(train.train_pair)
+material.train_pair = slowly(material.train_pair)
 sys.exit(main(sys.argv[2:]))
 """
 

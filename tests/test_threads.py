@@ -172,17 +172,11 @@ def test_the_users_number_is_also_his_workers(monkeypatch: pytest.MonkeyPatch) -
 
 CLUSTER = """
 if __name__ == "__main__":
-    from faceswap_lab.verbs.render import render
+    from faceswap_lab.compute.cluster import cluster
     import dask.distributed
     before = dict(os.environ)
-    seen = []
-    real = dask.distributed.Client
-    def client(cluster):
-        seen.append(made := real(cluster))
-        return made
-    dask.distributed.Client = client
-    with render._workers(2):
-        told = seen[0].run(lambda: {name: __import__("os").environ.get(name) for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT")})
+    with cluster("local", workers=2) as two:
+        told = two.client.run(lambda: {name: __import__("os").environ.get(name) for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT")})
     left = sorted(name for name, _ in dict(os.environ).items() ^ before.items())
     print(json.dumps({"workers": list(told.values()), "left": left}))
 """
@@ -190,7 +184,7 @@ if __name__ == "__main__":
 
 @linux
 @pytest.mark.slow
-def test_workers_of_a_render_have_one_thread_each_and_leave_nothing_behind() -> None:
+def test_workers_of_a_local_cluster_have_one_thread_each_and_leave_nothing_behind() -> None:
     found = fresh(LIMITED.format(quota=2.0), CLUSTER)
     assert found["workers"] == [{"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": str(threads.SPINS)}] * 2
     assert found["left"] == ["__DASK_PARENT_PID"], "a mark of dask's own, which sets nothing"

@@ -29,7 +29,7 @@ from faceswap_lab.verbs import people, recipes
 from faceswap_lab.verbs.evaluate.evaluate import evaluate
 from faceswap_lab.verbs.swap.result import SwapRun
 from faceswap_lab.verbs.swap.swap import swap
-from faceswap_lab.verbs.train import crops
+from faceswap_lab.verbs.train import crops, material
 from faceswap_lab.verbs.train import train as train_module
 from faceswap_lab.verbs.train.train import train
 from faceswap_lab.views.run_report import report
@@ -102,7 +102,7 @@ def test_an_identical_call_returns_its_run_and_again_makes_another(trained: Run)
 def test_an_interrupted_training_goes_on_to_the_same_weights(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = replace(recipes.smoke(), checkpoint_every=2)
     whole = train(recipe, source=HERO, target=DOUBLE, device="cpu")
-    steps = train_module.train_pair
+    steps = material.train_pair
 
     def stopped(*args: object) -> Iterator[Step]:
         for step in steps(*args):  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(trained: Run, monke
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "train_pair", stopped)
+        patch.setattr(material, "train_pair", stopped)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, source=HERO, target=DOUBLE, device="cpu", force=True)
     (unfinished,) = Run.find(verb="train", finished=False)

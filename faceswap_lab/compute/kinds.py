@@ -1,6 +1,8 @@
 """How each kind of cluster is opened. Each function returns what distributed's Client connects to, and is thin on purpose."""
 
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib import import_module
@@ -117,6 +119,7 @@ def _yaml(path: Path) -> Any:
 
 
 def _library(name: str, extra: str) -> Any:
+    before = signal.getsignal(signal.SIGINT)
     try:
         return import_module(name)
     except ImportError as error:
@@ -125,6 +128,10 @@ def _library(name: str, extra: str) -> Any:
             got=f"{type(error).__name__}: {error}",
             remedy=f"pip install 'faceswap-lab[{extra}]' with environments/constraints.txt",
         ) from error
+    finally:
+        # dask-jobqueue replaces Ctrl-C's handler when it is imported: an interrupt would end the kernel instead of the cell.
+        if signal.getsignal(signal.SIGINT) is not before and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def _scratch(stack: ExitStack) -> str:
