@@ -36,6 +36,9 @@ settings.load_profile("patient")
 
 # Files whose tests take minutes on one core. They start first, so that no worker ends up alone with them.
 LONGEST = (
+    "test_two_machines.py",
+    "test_compute.py",
+    "test_notebooks.py",
     "test_promise.py",
     "test_kills.py",
     "test_resume.py",
