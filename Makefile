@@ -3,8 +3,8 @@
 #   make setup    virtual environment in .venv, everything installed, weights fetched and verified
 #   make demo     the main job: train, swap, measure, report; the last line is one JSON object
 #   make lab      JupyterLab with the notebooks
-#   make test     the default tier, a minute and a half on two cores  (make test ARGS="tests/test_views.py -k wipe")
-#   make test-all every test: a quarter of an hour on two cores
+#   make test     the default tier, some minutes on two cores  (make test ARGS="tests/test_views.py -k wipe")
+#   make test-all every test: half an hour on two cores
 #   make lint     format, lint, types, layers
 #   make bench    the benchmarks, in their quick form
 #   make docs     the documentation as a site, in site/       (make docs-serve shows it while you write)

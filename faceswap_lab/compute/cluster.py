@@ -1,7 +1,8 @@
 """A cluster of workers behind one small class: local processes, local GPUs, any Dask scheduler, Slurm, Kubernetes.
 
-`with lab.cluster("local", workers=2) as cluster:` opens one, and `compute=cluster` makes a verb use it. Results are the same as
-without. Every wait has a deadline with a name, because Dask's own are infinite by default.
+`with lab.cluster("local", workers=2) as cluster:` opens one, and `compute=cluster` makes a verb use it. Results are those
+without, but for the rounding of a training on several ranks. Every wait has a deadline with a name, because Dask's own are infinite
+by default.
 """
 
 import logging
@@ -159,8 +160,13 @@ class Cluster:
     def _answer(self, address: str, future: Any) -> WorkerFacts:
         from distributed import TimeoutError as Late
 
+        limit = time.monotonic() + self.deadlines.answer_s
         try:
             found: WorkerFacts = future.result(timeout=self.deadlines.answer_s)
+            while found.address != address:  # an idle worker has taken the question from a busy one
+                future.release()
+                future = self._ask(address)
+                found = future.result(timeout=max(0.1, limit - time.monotonic()))
         except Late as error:
             raise ComputeError(
                 expected=f"an answer from {address} within {self.deadlines.answer_s:g} s",
