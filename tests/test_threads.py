@@ -177,7 +177,7 @@ if __name__ == "__main__":
     before = dict(os.environ)
     with cluster("local", workers=2) as two:
         told = two.client.run(lambda: {name: __import__("os").environ.get(name) for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT")})
-    left = sorted(name for name, _ in dict(os.environ).items() ^ before.items())
+    left = sorted({name for name, _ in dict(os.environ).items() ^ before.items()})
     print(json.dumps({"workers": list(told.values()), "left": left}))
 """
 
