@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from faceswap_lab.errors import RunError
+from faceswap_lab.errors import FaceError, RunError
 from faceswap_lab.files import lab_root
 from faceswap_lab.maintenance import doctor
 from faceswap_lab.runs import call, events, quota, working
@@ -148,7 +148,25 @@ def test_resuming_goes_on_behind_the_last_event(tmp_path: Path) -> None:
         (3, 0.0),
         (4, 0.0),
     ]
-    assert [event["n"] for event in run.events()] == list(range(8))
+    assert [event["n"] for event in run.events()] == list(range(9))
+    assert run.events()[-1]["kind"] == "stopped"
+
+
+def test_the_error_that_ends_a_run_is_its_last_event(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    wanted = {"expected": "a face", "got": "none", "remedy": "another picture"}
+    with pytest.raises(FaceError), run:
+        raise FaceError(**wanted)
+    told = run.events()[-1]
+    assert {name: told[name] for name in ("kind", "error", *wanted)} == {"kind": "failed", "error": "FaceError", **wanted}
+    with pytest.raises(ZeroDivisionError), run:
+        raise ZeroDivisionError("by nought")
+    told = run.events()[-1]
+    assert (told["kind"], told["error"], told["got"]) == ("failed", "ZeroDivisionError", "by nought")
+    with run:
+        run.finish()
+    assert run.finished, "it can go on"
+    assert [event["kind"] for event in run.events() if event["kind"] in ("failed", "stopped")] == ["failed", "failed"]
 
 
 def test_writing_needs_the_lock(tmp_path: Path) -> None:

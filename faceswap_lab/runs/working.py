@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
 
-from faceswap_lab.errors import RunError, storing
+from faceswap_lab.errors import LabError, RunError, storing
 from faceswap_lab.files import acquire, canonical, put_in_place, sha256_file
 from faceswap_lab.runs import quota
 from faceswap_lab.runs.call import asked_in, briefly, digest_of
@@ -19,6 +19,17 @@ from faceswap_lab.runs.tracking.follow import Followers, followers
 from faceswap_lab.trust import audit
 
 W = TypeVar("W", bound="RunWorker")
+
+
+def _ending(error: BaseException) -> tuple[str, dict[str, str]]:
+    """The last event of a run that an error ended: `stopped`, or `failed` with the error's type and its three parts or its text."""
+    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+        return "stopped", {}
+    if isinstance(error, LabError):
+        parts = {"expected": error.expected, "got": error.got, "remedy": error.remedy}
+    else:
+        parts = {"got": str(error)}
+    return "failed", {"error": type(error).__name__, **parts}
 
 
 class RunWorker(RunReader):
@@ -67,10 +78,12 @@ class RunWorker(RunReader):
         self.flush()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        lock, _ = self._working()
+        lock, journal = self._working()
         try:
             if self._followers is not None:
                 self._warn(self._followers.close())
+            if error is not None and not self.finished:
+                journal.add(*_ending(error))
             self.flush()
         finally:
             self._lock = self._journal = self._followers = None

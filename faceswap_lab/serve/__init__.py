@@ -1,0 +1,1 @@
+"""A link to try the lab: the demo in the browser."""
