@@ -104,14 +104,10 @@ def _figures(run: Run, scope: Scope) -> dict[str, str]:
 
 
 def _different(columns: Sequence[Mapping[str, str]]) -> list[Line]:
-    """A line for each name whose values are not all the same."""
+    """A line for each name whose values are not the same in all columns that have it."""
     names = dict.fromkeys(name for column in columns for name in column)
-    found = {name: [column.get(name, "") for column in columns] for name in names}
-    return [
-        Line(name=name, cells=[Cell(text=value or "–") for value in values])
-        for name, values in found.items()
-        if len(set(values)) > 1
-    ]
+    differing = [name for name in names if len({column[name] for column in columns if name in column}) > 1]
+    return [Line(name=name, cells=[Cell(text=column.get(name) or "–") for column in columns]) for name in differing]
 
 
 def _scores(judged: Sequence[ScoreRun | None], alike: bool) -> list[Line]:

@@ -24,7 +24,7 @@ def section_of(scope: Scope) -> Section:
     rows = [[run, shortened(others, 12)] for run, others in made.items() if others]
     if rows:
         blocks += [Table(header=["notebook of", "runs that it made"], rows=rows)]
-    return Section(title="What it stands on", blocks=[*blocks, _code(scope)])
+    return Section(title="What it stands on", blocks=[*blocks, _code(scope), *_data(scope)])
 
 
 def _node(run: Run, role: str, scope: Scope) -> Node:
@@ -33,9 +33,8 @@ def _node(run: Run, role: str, scope: Scope) -> Node:
     nodes = [_input(name, value, parents, scope, run) for name, value in inputs[:_MOST_INPUTS]]
     if len(inputs) > _MOST_INPUTS:
         nodes += [Node(title=f"{len(inputs) - _MOST_INPUTS} more files")]
-    data = [f"{name} {value[:12]}" for name, value in run.record.data.items()]
-    if data:
-        nodes += [Node(title=shortened(data, 3), role="data of the lab")]
+    # What has no parents stands in one row, before what branches.
+    nodes.sort(key=lambda node: bool(node.parents))
     status = "" if run.finished else ", unfinished"
     return Node(title=run.id, role=role, detail=f"{_what(run, scope)}{status}", parents=nodes)
 
@@ -65,6 +64,14 @@ def _code(scope: Scope) -> Table:
     rows = [[run.id, *_versions(run), run.record.created[:19].replace("T", " ")] for run in _all(scope)]
     caption = "Version of the package, and the digest of its Python files. A resumed run may have several."
     return Table(header=["run", "code", "created (UTC)"], rows=rows, caption=caption)
+
+
+def _data(scope: Scope) -> Iterator[Table]:
+    """The data files of the lab that the runs depend on, such as the head of the actors and the weights of the detector."""
+    found = {(name, value) for run in _all(scope) for name, value in run.record.data.items() if value}
+    if found:
+        rows = [[name, value if len(value) < 40 else f"{value[:16]}…"] for name, value in sorted(found)]
+        yield Table(header=["data of the lab", "digest or version"], rows=rows)
 
 
 def _versions(run: Run) -> list[str]:

@@ -15,7 +15,7 @@ from faceswap_lab.verbs.render.dataset import ShardRun
 from faceswap_lab.verbs.render.samples import shard_name
 from faceswap_lab.views.images import AnyImage
 from faceswap_lab.views.report.blocks import Block, Facts, Notice, Picture, Section, Sheet
-from faceswap_lab.views.report.record import recipe_table
+from faceswap_lab.views.report.record import recipe_block
 from faceswap_lab.views.report.scope import Scope
 from faceswap_lab.views.report.training import figures_of
 
@@ -29,7 +29,7 @@ def rendered(run: ShardRun, scope: Scope) -> Section:
         samples = list(_samples(run))
         caption = f"{len(samples)} of {run.summary['num_samples']} samples, spread over its shards."
         blocks += [Sheet(images=[image for image, _ in samples], labels=[label for _, label in samples], caption=caption)]
-    return Section(title=f"Rendered samples {run.id}", blocks=[*blocks, recipe_table(run, scope)])
+    return Section(title="Rendered samples", blocks=[*blocks, recipe_block(run, scope)])
 
 
 def faceset(run: FacesetRun, scope: Scope) -> Section:
@@ -45,7 +45,7 @@ def faceset(run: FacesetRun, scope: Scope) -> Section:
         image = read_still(run.artifact(SHEET))
         caption = "The faces that were kept, from right to left profile; a row is a person, or a part of one. Nobody real is shown."
         blocks += [Picture(image=image, caption=caption, alt="Contact sheet of the faceset")]
-    return Section(title=f"Faceset {run.id}", blocks=[*blocks, recipe_table(run, scope)])
+    return Section(title="Faceset", blocks=[*blocks, recipe_block(run, scope)])
 
 
 def _samples(run: ShardRun) -> Iterator[tuple[AnyImage, str]]:
@@ -64,4 +64,4 @@ def _samples(run: ShardRun) -> Iterator[tuple[AnyImage, str]]:
 def of_other(run: Run, scope: Scope) -> Section:
     """A run of another verb: its figures and settings."""
     facts: list[Block] = [Facts(rows=found)] if (found := figures_of(run, scope)) else []
-    return Section(title=f"{run.verb.capitalize()} {run.id}", blocks=[*facts, recipe_table(run, scope)])
+    return Section(title=f"Run of {run.verb}", blocks=[*facts, recipe_block(run, scope)])

@@ -9,7 +9,7 @@ from faceswap_lab.runs.fields import fields_of
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.sharing.allowed import PLAIN_NAME
 from faceswap_lab.verbs import recipes
-from faceswap_lab.views.report.blocks import Block, Command, Facts, Folded, Plain, Section, Table
+from faceswap_lab.views.report.blocks import Block, Command, Facts, Folded, Paragraph, Plain, Section, Table
 from faceswap_lab.views.report.scope import Scope
 from faceswap_lab.views.report.telling import told_input
 
@@ -28,12 +28,12 @@ def section_of(scope: Scope) -> Section:
     return Section(title="Record", blocks=[*blocks, Command(text=commands)], folded=True)
 
 
-def recipe_table(run: Run, scope: Scope) -> Table:
+def recipe_block(run: Run, scope: Scope) -> Table | Paragraph:
     """The settings of a run that differ from the defaults of its recipe's type, with what they mean."""
     rows = [[path, value, default, meaning] for path, value, default, meaning in _settings(run, scope) if value != default]
-    about = (
-        "Settings that differ from the defaults; all others have their default." if rows else "All settings have their defaults."
-    )
+    if not rows:
+        return Paragraph(text="All settings have their defaults.")
+    about = "Settings that differ from the defaults; all others have their default."
     return Table(header=["setting", "value", "default", "meaning"], rows=rows, caption=about)
 
 

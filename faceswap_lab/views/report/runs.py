@@ -74,10 +74,10 @@ def contents(*runs: Run, title: str = "", accept_pictures: int = 0) -> Contents:
     done = [run for run in chosen if isinstance(run, SwapRun) and run.finished]
     verdicts = {run.inputs["result"]: run for run in chosen if isinstance(run, ScoreRun) and run.finished}
     pictures = executed.Pictures(accepted=accept_pictures)
-    parts = [_section(run, scope, verdicts, {swap.id for swap in done}) for run in chosen]
-    parts += [executed.section_of(run, scope, pictures) for run in chosen if run.has(NOTEBOOK)]
+    parts = [(run, _section(run, scope, verdicts, {swap.id for swap in done})) for run in chosen]
+    parts += [(run, executed.section_of(run, scope, pictures)) for run in chosen if run.has(NOTEBOOK)]
     pictures.require_accepted()
-    sections = [*compared.sections_of(scope, verdicts), *(part for part in parts if part is not None)]
+    sections = [*compared.sections_of(scope, verdicts), *_named([(run, part) for run, part in parts if part is not None])]
     sections += [lineage.section_of(scope), record.section_of(scope)]
     say = telling.telling(scope.root)
     return Contents(
@@ -88,6 +88,15 @@ def contents(*runs: Run, title: str = "", accept_pictures: int = 0) -> Contents:
         lineages=[swap.lineage() for swap in done],
         others=[run.id for run in chosen if run not in done],
     )
+
+
+def _named(parts: Sequence[tuple[Run, Section]]) -> list[Section]:
+    """The sections, those of equal titles told apart by their runs."""
+    titles = [part.title for _, part in parts]
+    return [
+        part if titles.count(part.title) == 1 else Section(title=f"{part.title} · {run.id}", blocks=part.blocks)
+        for run, part in parts
+    ]
 
 
 def _checked(runs: Sequence[Run]) -> list[Run]:
@@ -111,7 +120,7 @@ def _section(run: Run, scope: Scope, verdicts: dict[str, ScoreRun], swapped: set
     stopped = ended.blocks_of(run, scope)
     if isinstance(run, ScoreRun) and run.finished:
         run.require_genuine()
-        return None if run.inputs["result"] in swapped else Section(title=f"Scores {run.id}", blocks=scores.blocks_of(run))
+        return None if run.inputs["result"] in swapped else Section(title="Scores", blocks=scores.blocks_of(run))
     found = _by_verb(run, scope, verdicts)
     return Section(title=found.title, blocks=[*stopped, *found.blocks])
 
@@ -134,7 +143,6 @@ def _title(runs: Sequence[Run]) -> str:
         count = verbs.count("swap")
         return "Face swap, measured" if count == 1 else f"{count} face swaps side by side"
     if len(runs) == 1:
-        state = "" if runs[0].finished else ", unfinished"
-        return f"{verbs[0].capitalize()} {runs[0].id}{state}"
+        return runs[0].id if runs[0].finished else f"{runs[0].id}, unfinished"
     same = len(set(verbs)) == 1
     return f"{len(runs)} runs of {verbs[0]} side by side" if same else f"A report of {len(runs)} runs"

@@ -103,11 +103,12 @@ def key_numbers(verdicts: Sequence[ScoreRun]) -> list[KeyNumber]:
         return []
     hardest = min(known, key=lambda run: run.gain("psnr_face"))
     scores = hardest.summary["scores"]
+    whose = "" if len(known) == 1 else f", {hardest.inputs['result']}, the lowest of {len(known)}"
 
     def one(name: str, unit: str = "") -> KeyNumber:
         digits = _DIGITS.get(name, 2)
         value, floor = scores[name]["value"], scores[name]["floor"]
-        return KeyNumber(label=_TITLES[name], value=f"{value:.{digits}f}{unit}", detail=f"floor {floor:.{digits}f}{unit}")
+        return KeyNumber(label=_TITLES[name], value=f"{value:.{digits}f}{unit}", detail=f"floor {floor:.{digits}f}{unit}{whose}")
 
     share = KeyNumber(label="Nearer to source", value=f"{scores['id_nearer_source']['value']:.0%}", detail="of frames")
     ratio = KeyNumber(

@@ -6,7 +6,7 @@ from typing import Any
 from faceswap_lab.runs.run import Run
 from faceswap_lab.views import figures, training_figure
 from faceswap_lab.views.report.blocks import Block, Drawing, Facts, Paragraph, Section
-from faceswap_lab.views.report.record import recipe_table
+from faceswap_lab.views.report.record import recipe_block
 from faceswap_lab.views.report.scope import Scope
 
 CAPTION = "A loss shows how training went, not how good a swap is."
@@ -24,7 +24,7 @@ def section_of(run: Run, scope: Scope) -> Section:
         blocks += [Drawing(figure=training_figure.over_time(run), caption=caption, alt=alt)]
     if facts := figures_of(run, scope):
         blocks += [Facts(rows=facts)]
-    return Section(title=f"Training {run.id}", blocks=[*blocks, recipe_table(run, scope)])
+    return Section(title="Training", blocks=[*blocks, recipe_block(run, scope)])
 
 
 def figures_of(run: Run, scope: Scope) -> dict[str, str]:

@@ -53,11 +53,10 @@ class _Cell:
     def show(self, data: bytes) -> None:
         """A picture of the cell, or a count of why it is not shown."""
         told = self.pictures
-        if self.late:
-            told.late += 1
-            return
-        told.foreign += self.foreign
-        if self.foreign and not told.accepted:
+        told.late += self.late
+        told.foreign += self.foreign and not self.late
+        if self.late or (self.foreign and not told.accepted):
+            self.blocks += [Notice(text="A picture is withheld here.", kind="withheld")]
             return
         image = decoded(data) if told.shown < _MOST_PICTURES else None
         if image is None:
@@ -79,7 +78,7 @@ def section_of(run: Run, scope: Scope, pictures: Pictures) -> Section:
         blocks += _shown(cell, number, _Cell(late=late, foreign=foreign, pictures=pictures))
     too_late, alien, unreadable, _ = (after - first for after, first in zip(_counts(pictures), before, strict=True))
     withheld = list(_withheld(too_late, 0 if pictures.accepted else alien, unreadable))
-    return Section(title=f"Notebook {run.id}", blocks=[*_failure(cells), *withheld, *blocks])
+    return Section(title="Notebook", blocks=[*_failure(cells), *withheld, *blocks])
 
 
 def _counts(pictures: Pictures) -> tuple[int, int, int, int]:
