@@ -73,15 +73,15 @@ def contents(*runs: Run, title: str = "", accept_pictures: int = 0) -> Contents:
     scope = Scope.of(chosen)
     done = [run for run in chosen if isinstance(run, SwapRun) and run.finished]
     verdicts = {run.inputs["result"]: run for run in chosen if isinstance(run, ScoreRun) and run.finished}
-    pictures = executed.Pictures(accepted=accept_pictures)
-    parts = [(run, _section(run, scope, verdicts, {swap.id for swap in done})) for run in chosen]
+    pictures, renders = executed.Pictures(accepted=accept_pictures), swaps.Renders()
+    parts = [(run, _section(run, scope, verdicts, renders)) for run in chosen]
     parts += [(run, executed.section_of(run, scope, pictures)) for run in chosen if run.has(NOTEBOOK)]
     pictures.require_accepted()
-    sections = [*compared.sections_of(scope, verdicts), *_named([(run, part) for run, part in parts if part is not None])]
+    sections = [*compared.sections_of(scope, verdicts, renders), *_named([(run, part) for run, part in parts if part is not None])]
     sections += [lineage.section_of(scope), record.section_of(scope)]
     say = telling.telling(scope.root)
     return Contents(
-        title=title or _title(chosen),
+        title=say.text(title) or _title(chosen),
         intro=" ".join((_SWAPPED if done or verdicts else _OTHERS).split()),
         key_numbers=scores.key_numbers(list(verdicts.values())),
         sections=say.of(sections),
@@ -114,20 +114,24 @@ def _checked(runs: Sequence[Run]) -> list[Run]:
     return [type(run)(run.path) for run in dict.fromkeys(runs)]
 
 
-def _section(run: Run, scope: Scope, verdicts: dict[str, ScoreRun], swapped: set[str]) -> Section | None:
+def _section(run: Run, scope: Scope, verdicts: dict[str, ScoreRun], renders: swaps.Renders) -> Section | None:
     """What a page says of one run: why it isn't finished first, then what is particular to its verb. None for an evaluation that is
     shown with its swap, or a notebook, which has a section of its own."""
     stopped = ended.blocks_of(run, scope)
     if isinstance(run, ScoreRun) and run.finished:
         run.require_genuine()
-        return None if run.inputs["result"] in swapped else Section(title="Scores", blocks=scores.blocks_of(run))
-    found = _by_verb(run, scope, verdicts)
+        return (
+            None
+            if run.inputs["result"] in {each.id for each in scope.runs if each.finished}
+            else Section(title="Scores", blocks=scores.blocks_of(run))
+        )
+    found = _by_verb(run, scope, verdicts, renders)
     return Section(title=found.title, blocks=[*stopped, *found.blocks])
 
 
-def _by_verb(run: Run, scope: Scope, verdicts: dict[str, ScoreRun]) -> Section:
+def _by_verb(run: Run, scope: Scope, verdicts: dict[str, ScoreRun], renders: swaps.Renders) -> Section:
     if isinstance(run, SwapRun) and run.finished:
-        return swaps.section_of(run, verdicts.get(run.id))
+        return swaps.section_of(run, verdicts.get(run.id), renders)
     if run.verb == "train":
         return training.section_of(run, scope)
     if isinstance(run, ShardRun):
