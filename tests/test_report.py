@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceswap_lab.views import figures
-from faceswap_lab.views.blocks import (
+from faceswap_lab.views.report.blocks import (
     Block,
     Command,
     Comparison,
@@ -27,7 +27,7 @@ from faceswap_lab.views.blocks import (
     Table,
     Video,
 )
-from faceswap_lab.views.report import NOTICE, render_report
+from faceswap_lab.views.report.page import NOTICE, render_report
 
 EVIL = """<script>alert(1)</script><img src=x onerror="alert(2)">&"'</style></title>"""
 VOID = {"meta", "img", "br", "link", "input", "hr", "source", "use", "path", "rect", "line", "circle"}

@@ -25,7 +25,7 @@ def offer(commands: Any) -> None:
 
 def _report(options: argparse.Namespace) -> Answer:
     from faceswap_lab.runs.run import Run
-    from faceswap_lab.views.run_report import report
+    from faceswap_lab.views.report.runs import report
 
     accepted = acceptance(options)
     runs = [Run.open(name) for name in options.runs]

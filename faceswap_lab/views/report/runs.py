@@ -25,7 +25,7 @@ from faceswap_lab.verbs.people import reopened
 from faceswap_lab.verbs.swap.result import SwapRun
 from faceswap_lab.verbs.train.result import TrainRun
 from faceswap_lab.views import figures, images
-from faceswap_lab.views.blocks import (
+from faceswap_lab.views.report.blocks import (
     LARGEST_CLIP,
     Block,
     Command,
@@ -39,7 +39,7 @@ from faceswap_lab.views.blocks import (
     Section,
     Video,
 )
-from faceswap_lab.views.report import render_report
+from faceswap_lab.views.report.page import render_report
 
 _INTRO = """One person's face on another's performance. If both are synthetic actors, the correct result is known to the pixel, and
 every score is reported with two references: the floor, which is the unmodified target, and the ceiling, which is the truth itself

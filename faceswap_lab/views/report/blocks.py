@@ -1,4 +1,4 @@
-"""The contents of a report page: sections of typed blocks, plain data that `views.report` renders."""
+"""The contents of a report page: sections of typed blocks, plain data that `views.report.page` renders."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -16,10 +16,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from faceswap_lab.files import encodable
 from faceswap_lab.views import figures, images
-from faceswap_lab.views.blocks import Block, Comparison, KeyNumber, Section, Table
 from faceswap_lab.views.images import AnyImage
+from faceswap_lab.views.report.blocks import Block, Comparison, KeyNumber, Section, Table
 
-_HERE = Path(__file__).parent
+_VIEWS = Path(__file__).parent.parent
 _PICTURE_BUDGET = 160_000
 _NUMERIC = re.compile(r"^(–|[−-]?[\d.,]+(\s?\S{1,6})?)$")
 NOTICE = (
@@ -50,7 +50,7 @@ def render_report(
         _templates()
         .get_template("report.html")
         .render(
-            style=(_HERE / "static" / "report.css").read_text(encoding="utf-8"),
+            style=(_VIEWS / "static" / "report.css").read_text(encoding="utf-8"),
             title=title,
             intro=intro,
             notice=notice,
@@ -64,7 +64,7 @@ def render_report(
 @cache
 def _templates() -> Environment:
     made = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
+        loader=FileSystemLoader(_VIEWS / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
