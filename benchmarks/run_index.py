@@ -134,7 +134,8 @@ class Maker:
         self.number += 1
         self.at += timedelta(days=4)
         # Neither is part of what the audit log says of a run.
-        told = {"code": self.codes[number % 8], "created": self.at.isoformat(timespec="milliseconds")}
+        times = {"created": self.at, "finished": self.at + timedelta(minutes=6)}
+        told = {"code": self.codes[number % 8]} | {name: at.isoformat(timespec="milliseconds") for name, at in times.items()}
         write_record(run.path, run.record.model_dump(mode="json") | told)
         return run.id
 

@@ -10,14 +10,16 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-_VERSION = re.compile(r"\d[\d.]*((a|b|rc|post|\.post|\.dev)\d+)?(\+[a-z0-9.]{1,24})?")
-_CODE = re.compile(r"\d[\w.]*\+[0-9a-f]{8,64}")
+_RELEASE = r"\d+(\.\d+)*((a|b|rc)\d+)?(\.(post|dev)\d+)?"
+_VERSION = re.compile(rf"{_RELEASE}(\+(cpu|xpu|cu\d+|rocm[\d.]+))?")
+_CODE = re.compile(rf"{_RELEASE}\+[0-9a-f]{{8,64}}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _RUN_ID = re.compile(r"(?P<verb>[a-z]+)-[0-9a-f]{8}(-\d+)?")
 _GPU = re.compile(
     r"(NVIDIA|AMD|Intel|Apple|Tesla|Quadro|GeForce|Radeon)"
-    r"( [A-Za-z]{0,4}\d[\w-]*| (RTX|GTX|TITAN|Ti|SUPER|Super|PCIe|SXM|NVL|GeForce|Tesla|Quadro|Laptop|GPU|Ada|Generation|Instinct"
-    r"|Radeon|Arc|Graphics|Max|Pro|Ultra))*"
+    r"( [A-Z]{0,4}\d{1,5}[A-Za-z]{0,2}(-[A-Z]{0,4}\d{1,3}[A-Z]{0,2}){0,3}"
+    r"| (RTX|GTX|TITAN|Ti|SUPER|Super|PCIe|SXM|NVL|GeForce|Tesla|Quadro|Laptop|GPU|Ada|Generation|Instinct|Radeon|Arc|Graphics"
+    r"|Max|Pro|Ultra))*"
 )
 VERBS = frozenset({"evaluate", "faceset", "notebook", "quickstart", "render", "swap", "train"})
 

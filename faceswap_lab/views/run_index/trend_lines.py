@@ -8,6 +8,8 @@ from faceswap_lab.views.run_index.figures import MEASURES
 from faceswap_lab.views.run_index.inputs import Numbers
 from faceswap_lab.views.trends import Point, Trend
 
+_WORDS = frozenset({"warp", "pair", "inswapper", "people", "of", "from", "without", "truth", "small", "smoke", "full", "actors"})
+
 
 def trends_of(trends: Sequence[Trend], withheld: frozenset[str]) -> list[dict[str, Any]]:
     """Plain data of each trend of a known measure; points of runs in `withheld` are left out.
@@ -28,8 +30,10 @@ def trends_of(trends: Sequence[Trend], withheld: frozenset[str]) -> list[dict[st
 
 
 def _name(kind: str, text: str, numbers: Numbers) -> str:
-    known = text in shapes.words() or shapes.run_id_of(text)
-    return text if known else numbers.of(kind, text)
+    """The text if all of it is words of ours, as in "warp, people of pair from truth"."""
+    parts = text.replace(",", "").split()
+    known = all(part in _WORDS or part in shapes.words() or shapes.run_id_of(part) for part in parts)
+    return text if known and parts else numbers.of(kind, text)
 
 
 def _point(point: Point) -> list[Any]:

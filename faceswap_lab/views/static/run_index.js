@@ -6,7 +6,7 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const RUNS = DATA.runs;
 const MEASURES = DATA.measures;
 const MOST_COMPARED = 6;
-const PAGE = 100;
+const PAGE = 60;
 const MOST_FACETS = 14;
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -23,7 +23,7 @@ function el(tag, attributes = {}, ...children) {
     else if (value === true) made.setAttribute(name, "");
     else if (value !== false && value != null) made.setAttribute(name, value);
   }
-  made.append(...children.flat().filter((child) => child != null && child !== ""));
+  made.append(...children.flat().filter((child) => child != null && child !== "" && child !== false && child !== 0));
   return made;
 }
 
@@ -43,7 +43,7 @@ function shown(value) {
   if (value == null) return "none";
   if (typeof value !== "number") return String(value);
   if (Number.isInteger(value)) return minus(String(value));
-  return minus(Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6 ? value.toPrecision(3) : String(+value.toFixed(4)));
+  return minus(String(Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6 ? +value.toPrecision(3) : +value.toFixed(4)));
 }
 
 function scored(name, value) {
@@ -114,7 +114,7 @@ function scoresOf(run) {
 
 // What a run was made from, in a few words.
 function madeFrom(run) {
-  const text = Object.fromEntries((run.inputs ?? []).map((input) => [input[0], input[1]]));
+  const text = Object.fromEntries((run.inputs ?? []).map((input) => [input[0], input[1].split(", ").slice(0, 2).join(", ")]));
   if (text.source && text.target) return `${text.source} → ${text.target}`;
   if (text.result) return `of ${text.result}`;
   const texts = (run.inputs ?? []).map((input) => input[1]);
@@ -125,6 +125,7 @@ function madeFrom(run) {
 // --- fields that can be filtered, sorted and shown --------------------------------------------------------------------------
 
 const FIELDS = new Map();
+const SHORT = { psnr_face: "PSNR", ssim_face: "SSIM", id_nearer_source: "nearer" };
 
 function field(name, get, more = {}) {
   FIELDS.set(name, { name, get, title: name, ...more });
@@ -149,7 +150,8 @@ for (const name of Object.keys(MEASURES)) {
   for (const [suffix, role] of Object.entries(roles)) {
     const get = (run) => scoresOf(run).scores[name]?.[role] ?? undefined;
     const title = suffix ? `${MEASURES[name][0]}, ${suffix.slice(1)}` : MEASURES[name][0];
-    field(name + suffix, get, { title, number: true, score: name, show: (run) => scored(name, get(run)).replace("–", "") });
+    const short = suffix ? title : SHORT[name];
+    field(name + suffix, get, { title, short, number: true, score: name, show: (run) => scored(name, get(run)).replace("–", "") });
   }
 }
 for (const run of RUNS) {
@@ -355,15 +357,19 @@ function status(run) {
 
 // --- the table --------------------------------------------------------------------------------------------------------------
 
-const USUAL = ["run", "status", "date", "made from", "device", "code", "seconds", "psnr_face", "ssim_face", "id_nearer_source"];
+const USUAL = ["run", "status", "date", "made from", "psnr_face", "ssim_face", "id_nearer_source", "seconds", "device", "code"];
+const PLAIN = new Set(["run", "status", "date", "made from", "device", "code"]);
+const labelOf = (one) => one.short ?? last(one.title);
 const SORTED_DOWN = new Set(["date", "seconds"]);
 const rows = new Map();
 let drawnColumns = "";
+let drawnOrder = "";
 
 function columns() {
   const asked = parsed.conditions.flatMap((condition) => condition.fields.map((one) => one.name));
   const more = asked.filter((name) => ["settings", "figures", "environment"].includes(FIELDS.get(name).kind) || FIELDS.get(name).score);
-  return [...new Set([...USUAL.filter(isKnown), ...more.slice(0, 4), ...state.extra])].map((name) => FIELDS.get(name));
+  const [before, after] = [USUAL.slice(0, 4), USUAL.slice(4)];
+  return [...new Set([...before, ...more.slice(0, 4), ...state.extra, ...after])].filter(isKnown).map((name) => FIELDS.get(name));
 }
 
 // Whether any run has a value there: a lab without evaluations needs no columns of scores.
@@ -374,7 +380,9 @@ function cell(one, run) {
   if (one.name === "run") {
     return el("th", { scope: "row" }, runLink(run), run.page && el("a", { href: run.page, class: "page" }, "report"));
   }
-  if (one.name === "status") return el("td", {}, status(run), run.why && el("span", { class: "note" }, run.why));
+  if (one.name === "status") return el("td", {}, status(run));
+  if (one.name === "made from") return el("td", { class: "made" }, madeFrom(run), run.why && el("span", { class: "note" }, run.why));
+  if (one.name === "device") return el("td", { class: "device", title: run.device }, (run.device ?? "").replace(/^NVIDIA /, ""));
   if (one.name === "code") return el("td", { class: "code", title: run.code }, (run.code ?? "").replace(/(\+.{7}).*/, "$1"));
   const own = !one.score || scoresOf(run).from === run;
   const title = own || !scoresOf(run).from ? null : `by ${scoresOf(run).from.id}`;
@@ -384,15 +392,20 @@ function cell(one, run) {
 function row(run, shownColumns) {
   const choose = el("input", { type: "checkbox", "aria-label": `Choose ${run.id}`, onchange: () => toggle(run) });
   choose.checked = state.chosen.includes(run);
-  return el("tr", { class: run.status }, el("td", { class: "choose" }, choose), shownColumns.map((one) => cell(one, run)));
+  const cells = shownColumns.map((one) => {
+    const made = cell(one, run);
+    made.dataset.name = labelOf(one);
+    made.classList.toggle("figure", !PLAIN.has(one.name));
+    made.classList.toggle("empty", !made.textContent);
+    return made;
+  });
+  return el("tr", { class: run.status }, el("td", { class: "choose" }, choose), cells);
 }
 
 function heading(one) {
   const sorted = state.sort === one.name;
   const sort = () => {
-    state.descending = sorted ? !state.descending : SORTED_DOWN.has(one.name) || Boolean(one.score);
-    state.sort = one.name;
-    drawTable();
+    sortBy(one.name, sorted ? !state.descending : SORTED_DOWN.has(one.name) || Boolean(one.score));
     byId("runs").querySelector(`th[data-name="${CSS.escape(one.name)}"] button`).focus();
   };
   const unit = one.score && MEASURES[one.score][1];
@@ -402,9 +415,15 @@ function heading(one) {
       scope: "col", class: one.number ? "number" : null, "data-name": one.name,
       "aria-sort": sorted ? (state.descending ? "descending" : "ascending") : null,
     },
-    el("button", { type: "button", onclick: sort, title: one.name }, one.title + (unit ? `, ${unit}` : "")),
+    el("button", { type: "button", onclick: sort, title: one.title + (unit ? `, ${unit}` : "") }, labelOf(one)),
     state.extra.includes(one.name) && el("button", { type: "button", class: "drop", "aria-label": `Remove the column ${one.title}`, onclick: () => removeColumn(one.name) }, "×")
   );
+}
+
+function sortBy(name, descending) {
+  state.sort = name;
+  state.descending = descending;
+  drawTable();
 }
 
 function removeColumn(name) {
@@ -429,12 +448,21 @@ function drawTable() {
   const shownColumns = columns();
   const names = shownColumns.map((one) => one.name).join("\n");
   if (names !== drawnColumns) rows.clear();
-  drawnColumns = names;
-  table.tHead.rows[0].replaceChildren(el("td", { class: "choose" }, el("span", { class: "unseen" }, "chosen")), ...shownColumns.map(heading));
+  const order = `${names}\n${state.descending ? "-" : "+"}${state.sort}`;
+  if (order !== drawnOrder) drawHead(shownColumns);
+  [drawnColumns, drawnOrder] = [names, order];
   const sorted = inOrder();
   const body = sorted.slice(0, state.limit).map((run) => kept(rows, run, (each) => row(each, shownColumns)));
   table.tBodies[0].replaceChildren(...body);
   drawMore(sorted.length);
+}
+
+function drawHead(shownColumns) {
+  const chosen = el("td", { class: "choose" }, el("span", { class: "unseen" }, "chosen"));
+  byId("runs").tHead.rows[0].replaceChildren(chosen, ...shownColumns.map(heading));
+  byId("sort").replaceChildren(
+    ...shownColumns.flatMap((one) => [true, false].map((down) => el("option", { value: `${down ? "-" : "+"}${one.name}`, selected: state.sort === one.name && state.descending === down }, `${labelOf(one)} ${down ? "↓" : "↑"}`)))
+  );
 }
 
 // More rows, as the reader comes to the end of those that are there: a table of hundreds takes the browser long to lay out.
@@ -909,6 +937,7 @@ function listen() {
     event.target.value = "";
     drawTable();
   });
+  byId("sort").addEventListener("change", (event) => sortBy(event.target.value.slice(1), event.target.value.startsWith("-")));
   byId("more").addEventListener("click", () => showMore());
   new IntersectionObserver((seen) => seen.some((each) => each.isIntersecting) && showMore(), { rootMargin: "600px" }).observe(byId("more"));
   addEventListener("beforeprint", () => {
