@@ -1,7 +1,7 @@
-"""Benchmark scores over versions of the code: every finished run of `50_benchmark`, as plain data and as a figure."""
+"""Benchmark scores over versions of the code: every finished run of `50_benchmark`, as plain data, in words and as a table."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -161,3 +161,50 @@ def _entries(root: Path | None) -> Iterator[tuple[Run, _Benchmark]]:
             yield run, _Benchmark.model_validate(entry)
         except (RunError, ValidationError) as error:
             _log.warning("%s is left out of the trends: %s", run.id, str(error).splitlines()[0])
+
+
+# --- in words and as a table ---------------------------------------------------------------------------------------------
+
+
+def short_code(code: str) -> str:
+    """A version of the code as it is shown: eight digits of its digest."""
+    return code.rpartition("+")[2][:8]
+
+
+def moves_told(found: Sequence[Trend]) -> list[str]:
+    """One sentence for each change of a score that is beyond its interval, or whose pictures changed, oldest first."""
+    changes = [(each, change) for each in found for change in each.changes if change.beyond or not change.same_pictures]
+    return [_told(*each) for each in sorted(changes, key=lambda each: (each[1].after.created, each[0].method))]
+
+
+def _told(trend: Trend, change: Change) -> str:
+    before, after = change.before, change.after
+    what = f"{trend.method}, {trend.score}: {before.value:.4g} to {after.value:.4g}"
+    codes = f"{short_code(before.code)} to {short_code(after.code)}"
+    if not change.same_pictures:
+        floors = " to ".join("none" if each.floor is None else f"{each.floor:.4g}" for each in (before, after))
+        return (
+            f"{what} can't be compared: the floor went from {floors} with the code {codes}, so the pictures or the measure changed."
+        )
+    better = "better" if (change.by > 0) == trend.higher_is_better else "worse"
+    bounds = f"{better}, outside the interval {before.low:.4g} to {before.high:.4g}"
+    if change.same_code:
+        return f"{what}, {bounds}, with the same code {short_code(after.code)}: the machine, the device or the training differs."
+    return f"{what}, {bounds}, with the change of code {codes} ({after.run})."
+
+
+def table(found: Sequence[Trend], scores: Sequence[str]) -> str:
+    """One row for each run and method, oldest first, as Markdown: the `scores` with interval and floor."""
+    rows: dict[tuple[str, str, str, str], dict[str, str]] = {}
+    for trend in found:
+        for point in trend.points:
+            about = (point.created[:16].replace("T", " "), short_code(point.code), point.run, trend.method)
+            rows.setdefault(about, {})[trend.score] = _cell(point)
+    lines = [("when", "code", "run", "method", *scores), ("---",) * (4 + len(scores))]
+    lines += [(*about, *(cells.get(score, "") for score in scores)) for about, cells in sorted(rows.items())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(point: Point) -> str:
+    between = "" if point.low is None or point.high is None else f" ({point.low:.4g} to {point.high:.4g})"
+    return f"{point.value:.4g}{between}" + ("" if point.floor is None else f"; floor {point.floor:.4g}")
