@@ -49,7 +49,9 @@ def offer(commands: Any) -> None:
         _runs_index,
         "write one page over all runs, to search, filter, compare and pass on: no name, no path, no picture",
         "faceswap-lab runs index -o index.html",
+        "faceswap-lab runs index -o index.html --reports",
     )
+    index.add_argument("--reports", action="store_true", help="also a page for each run beside it, with its pictures")
     index.add_argument("--output", "-o", type=user_path, default=Path("index.html"), metavar="FILE.html")
     track = add_command(
         runs,
@@ -123,8 +125,10 @@ def _runs_export(options: argparse.Namespace) -> Answer:
 def _runs_index(options: argparse.Namespace) -> Answer:
     from faceswap_lab.views.run_index.writing import index
 
-    made = index(options.output)
-    return {"index": str(made.path), "runs": made.statuses}
+    made = index(options.output, reports=options.reports)
+    pages = made.pages
+    told = {} if pages is None else {"made": len(pages.made), "unchanged": len(pages.kept), "left_out": pages.left_out}
+    return {"index": str(made.path), "runs": made.statuses, **({"reports": told} if told else {})}
 
 
 def _runs_track(options: argparse.Namespace) -> Answer:

@@ -12,6 +12,8 @@ from faceswap_lab.runs.events import now
 from faceswap_lab.runs.run import Run, Survey, Unreadable
 from faceswap_lab.runs.sharing.descent import Descent
 from faceswap_lab.runs.sharing.standing import admitted_files, require_standing
+from faceswap_lab.trust import audit
+from faceswap_lab.trust.consent.manifest import find_entries
 from faceswap_lab.views.run_index import figures, reasons, shapes
 from faceswap_lab.views.run_index.inputs import MAX_INPUTS, Numbers, data_of, inputs_of
 from faceswap_lab.views.run_index.settings import settings_of
@@ -20,12 +22,12 @@ FORMAT = 1
 """Version of the data in the page."""
 
 
-def contents_of(seen: Survey, root: Path, *, today: date, pages: Mapping[str, str]) -> dict[str, Any]:
-    """Everything that the page shows, as JSON values; `pages` maps run ids to the addresses of their own pages.
+def contents_of(seen: Survey, root: Path, *, today: date) -> dict[str, Any]:
+    """Everything that the page shows, as JSON values, but for the pages of single runs.
 
     Of a run that depicts somebody whose consent is not in force only the id, the verb and the reason are told.
     """
-    telling = _Telling(seen=seen, root=root, today=today, pages=pages, descent=Descent.of(seen.runs))
+    telling = _Telling(seen=seen, root=root, today=today, descent=Descent.of(seen.runs), admitted=_admitted(root))
     rows = [telling.row(run) for run in seen.runs]
     rows += [_unreadable(each, number) for number, each in enumerate(seen.unreadable, 1)]
     return {
@@ -45,12 +47,12 @@ class _Telling:
     seen: Survey
     root: Path
     today: date
-    pages: Mapping[str, str]
     descent: Descent
+    admitted: Mapping[str, list[str]]
     numbers: Numbers = field(default_factory=Numbers)
     environments: list[dict[str, str]] = field(default_factory=list)
     _places: dict[Run, int] = field(default_factory=dict)
-    _asked: dict[tuple[str, ...], LabError | None] = field(default_factory=dict)
+    _asked: dict[tuple[str, ...], tuple[bool, LabError | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._places = {run: number for number, run in enumerate(self.seen.runs)}
@@ -66,7 +68,7 @@ class _Telling:
             return head | {"status": reasons.WITHHELD, "why": reasons.withheld(problem)}
         status, why = ("finished", "") if run.finished else reasons.ended(run)
         told = head | {"status": status, "depicts": "people" if people else "actors"} | dict(self._told(run))
-        return told | ({"why": why} if why else {}) | ({"page": self.pages[run.id]} if run.id in self.pages else {})
+        return told | ({"why": why} if why else {})
 
     def _told(self, run: Run) -> Iterator[tuple[str, Any]]:
         record = run.record
@@ -93,19 +95,30 @@ class _Telling:
     def _standing(self, run: Run) -> tuple[bool, LabError | None]:
         """Whether anybody but actors is depicted, and what forbids to tell of the run."""
         try:
-            files = tuple(admitted_files(run, self.descent, self.seen))
+            files = (*admitted_files(run, self.descent, self.seen), *self.admitted.get(run.id, ()))
         except LabError as error:
             return True, error
         if files not in self._asked:
             self._asked[files] = self._ask(files)
-        return bool(files), self._asked[files]
+        return self._asked[files]
 
-    def _ask(self, files: tuple[str, ...]) -> LabError | None:
+    def _ask(self, files: tuple[str, ...]) -> tuple[bool, LabError | None]:
         try:
             require_standing(self.root, files, self.today)
+            entries = find_entries(self.root, files) if files else {}
         except LabError as error:
-            return error
-        return None
+            return True, error
+        return any(not entry.synthetic for entry in entries.values()), None
+
+
+def _admitted(root: Path) -> dict[str, list[str]]:
+    """Run id to the SHA-256 of the files that its notebook admitted, by the audit log: they are no inputs of the run."""
+    found: dict[str, list[str]] = {}
+    for line in audit.walk(root)[0]:
+        run = audit.notebook_run(line.event)
+        if run and line.event.get("action") in ("admitted", "admission declared"):
+            found.setdefault(str(run), []).append(str(line.event.get("sha256", "")))
+    return {run: list(dict.fromkeys(digests)) for run, digests in found.items()}
 
 
 def _id_of(name: str, number: int) -> str:

@@ -680,20 +680,22 @@ function drawDetail() {
   const chosen = state.chosen.includes(run);
   const pick = el("button", { type: "button", "aria-pressed": String(chosen), onclick: () => toggle(run) }, chosen ? "Chosen for comparison" : "Choose for comparison");
   const pairs = (given) => Object.entries(given ?? {}).map(([name, value]) => [name, shown(value)]);
-  panel.replaceChildren(
+  const parts = [
     el("button", { type: "button", class: "close", "aria-label": "Close", onclick: closeDetail }, "×"),
     el("p", { class: "eyebrow" }, run.verb),
     el("h2", { id: "detail-title" }, run.id),
     el("p", { class: "state" }, status(run), run.why ? el("span", {}, ` ${run.why}`) : null),
     el("p", { class: "actions" }, pick, run.page ? el("a", { href: run.page }, "Its report") : null),
+    run.no_page && el("p", { class: "small" }, run.no_page),
     ...part("Lineage", run.status === "unreadable" || run.status === "withheld" ? null : lineage(run)),
     ...part("Scores", Object.keys(scoresOf(run).scores).length ? scoreTable(run) : null),
     ...part("Settings", Object.keys(run.settings ?? {}).length ? facts(pairs(run.settings)) : null),
     ...part("Inputs", (run.inputs ?? []).length ? facts([...run.inputs.map(([name, told]) => [name, told]), ["and", run.more_inputs ? `${run.more_inputs} more` : ""]]) : null),
     ...part("Figures", Object.keys(run.figures ?? {}).length ? facts(pairs(run.figures)) : null),
     ...part("Record", facts([["created", run.created], ["took", lasted(run.seconds)], ["device", run.device], ["code", run.code], ["key", run.key && `${run.key}…`], ["depicts", run.depicts], ...pairs(DATA.environments[run.environment]).filter(([name]) => name !== "device").map(([name, value]) => [name, value])], true)),
-    el("pre", {}, el("code", {}, `faceswap-lab runs show ${run.id}`))
-  );
+    el("pre", {}, el("code", {}, `faceswap-lab runs show ${run.id}`)),
+  ];
+  panel.replaceChildren(...parts.filter(Boolean));
 }
 
 // --- comparison -------------------------------------------------------------------------------------------------------------
