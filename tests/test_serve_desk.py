@@ -72,7 +72,8 @@ class Pretender:
             if self.error is not None:
                 raise self.error
             assert not isinstance(order.target, Sample)
-            image = np.array(Pillow.open(order.target.path))
+            with Pillow.open(order.target.path) as opened:
+                image = np.array(opened)
             return Outcome(
                 kind="picture", before=image, after=order.target.path, scores=(), run="", num_frames=1, seconds=0.0, overhead_s=0.0
             )
@@ -249,7 +250,8 @@ def test_an_upload_becomes_a_marked_file_with_scores_and_without_the_photographs
     outcome = last_of(real.swap("me", shown_to(real, portrait, "me.jpg"), source="actor:7", declaration=AGREED))
     assert isinstance(outcome.before, np.ndarray)
     assert (outcome.kind, outcome.note, outcome.after.suffix) == ("picture", "", ".jpg")
-    after = np.array(Pillow.open(outcome.after))
+    with Pillow.open(outcome.after) as opened:
+        after, exif = np.array(opened), opened.getexif()
     assert after.shape == outcome.before.shape
     assert np.abs(after.astype(int) - outcome.before).mean() > 1
     scores = {row.name: row for row in outcome.scores}
@@ -261,7 +263,7 @@ def test_an_upload_becomes_a_marked_file_with_scores_and_without_the_photographs
     assert (mark["source"]["subject"], mark["target"]["subject"]) == ("actor:7", "withheld")
     for private in (b"Jane Doe", b"GPS"):
         assert private not in outcome.after.read_bytes()
-    assert 0x8825 not in Pillow.open(outcome.after).getexif()
+    assert 0x8825 not in exif
     assert "exported" in [line.event["action"] for line in audit.read(real.root)]
     assert audit.verify(real.root).whole
 

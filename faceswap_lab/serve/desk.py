@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 from faceswap_lab.errors import ConsentError, LabError
 from faceswap_lab.serve.intake import Upload, label_of, take_in
@@ -17,7 +18,7 @@ from faceswap_lab.serve.visits import Visits
 from faceswap_lab.serve.worker import Worker
 from faceswap_lab.trust import audit
 
-_ASK_S = 0.25
+_ASK_S, _QUIET_S = 0.25, 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,14 +163,14 @@ class Desk:
         return self._steps(ticket, order, label)
 
     def _steps(self, ticket: Ticket, order: Order, label: str) -> Iterator[Step | Outcome]:
+        told, when = None, 0.0
         try:
             while not ticket.wait(_ASK_S):
-                if before := self._line.before(ticket):
-                    yield Step(words=f"waiting: {before} before you", before=before)
-                elif ticket.told is not None:
-                    yield ticket.told
-                else:
-                    yield Step(words="getting ready")
+                step = self._step(ticket)
+                # Whoever looks on wants news, and now and then a sign of life.
+                if step != told or monotonic() - when > _QUIET_S:
+                    told, when = step, monotonic()
+                    yield step
             try:
                 outcome: Outcome = ticket.result()
             except LabError as error:
@@ -177,6 +178,12 @@ class Desk:
             yield outcome
         finally:
             ticket.cancel()
+
+    def _step(self, ticket: Ticket) -> Step:
+        if before := self._line.before(ticket):
+            return Step(words=f"waiting: {before} before you", before=before)
+        told: Step | None = ticket.told
+        return told or Step(words="getting ready")
 
 
 def _tell(ticket: Ticket, what: str, done: int, total: int) -> None:
