@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from faceswap_lab.errors import ConsentError, LabError, MediaError
+from faceswap_lab.errors import ConsentError, FaceError, LabError, MediaError
 from faceswap_lab.serve import desk as module
 from faceswap_lab.serve.desk import Desk, Step
 from faceswap_lab.serve.limits import Limits
@@ -319,3 +319,24 @@ def test_a_job_that_takes_too_long_is_ended(tmp_path: Path, portrait: np.ndarray
         with pytest.raises(StoppedError, match="at most"):
             last_of(desk.swap("me", clip_of(desk, portrait, 400), source="actor:7", declaration=AGREED))
         assert visits_of(desk) == []
+
+
+def test_a_swapper_that_a_visit_could_not_use_is_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="warp"):
+        Desk(tmp_path / "demo", swapper="train-12345678")
+    assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (FaceError(expected="a face", got="none", remedy="lab.align"), "upright picture"),
+        (ConsentError(expected="x", got="3 frames", remedy="export with accept_frames=3, accept_faces=0"), "accept these numbers"),
+        (ConsentError(expected="x", got="y", remedy="write uses = [] in data_manifests/visitor.toml"), "another file"),
+    ],
+)
+def test_a_visitor_is_told_what_a_visitor_can_do(desk: Desk, error: LabError, remedy: str) -> None:
+    worker_of(desk).error = error
+    with pytest.raises(type(error), match=remedy) as found:
+        last_of(desk.swap("me", uploaded(desk), source="actor:7", declaration=AGREED))
+    assert found.value.got == error.got
