@@ -18,7 +18,7 @@ from faceswap_lab.verbs.people import admit, check_learnable
 from faceswap_lab.verbs.recipes import EvaluateRecipe, SwapRecipe
 from faceswap_lab.verbs.swap.result import SwapRun
 from faceswap_lab.verbs.swap.swap import swap
-from faceswap_lab.views.report import blocks, runs
+from faceswap_lab.views.report import blocks, swaps
 from faceswap_lab.views.report.blocks import Paragraph, Video
 from faceswap_lab.views.report.runs import report
 from tests.media import granted, sound_packets, write_video
@@ -134,25 +134,25 @@ class Noise:
 
 
 @pytest.fixture
-def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SwapRun, runs._Shown]:
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SwapRun, swaps.Shown]:
     """A swap whose frames are noise."""
-    monkeypatch.setattr(runs, "metadata_of", lambda *_: {"synthetic": "yes"})
-    monkeypatch.setattr(runs, "_permission", lambda _: None)
+    monkeypatch.setattr(swaps, "metadata_of", lambda *_: {"synthetic": "yes"})
+    monkeypatch.setattr(swaps, "_permission", lambda _: None)
     monkeypatch.setattr(SwapRun, "lineage", lambda _: None)
-    footage = runs._Shown(target=Noise(), swap=Noise(), truth=None, anonymised=False)
+    footage = swaps.Shown(target=Noise(), swap=Noise(), truth=None, anonymised=False, renders=swaps.Renders())
     return SwapRun.start(tmp_path, "swap", "{}", {}), footage
 
 
 def limit_to(num_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (blocks, runs):
+    for module in (blocks, swaps):
         monkeypatch.setattr(module, "LARGEST_CLIP", num_bytes)
 
 
-def test_a_noisy_clip_is_embedded_within_the_limit(shown: tuple[SwapRun, runs._Shown], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_noisy_clip_is_embedded_within_the_limit(shown: tuple[SwapRun, swaps.Shown], monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     for limit in (1_000_000, 25_000):
         limit_to(limit, monkeypatch)
-        block = runs._clip(*shown)
+        block = swaps._clip(*shown)
         assert isinstance(block, Video)
         sizes.append(len(block.data))
         assert sizes[-1] <= limit
@@ -160,10 +160,10 @@ def test_a_noisy_clip_is_embedded_within_the_limit(shown: tuple[SwapRun, runs._S
 
 
 def test_a_clip_that_is_too_large_is_shown_smaller_or_left_out(
-    shown: tuple[SwapRun, runs._Shown], monkeypatch: pytest.MonkeyPatch
+    shown: tuple[SwapRun, swaps.Shown], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit_to(400, monkeypatch)
-    left_out = runs._clip(*shown)
+    left_out = swaps._clip(*shown)
     assert isinstance(left_out, Paragraph)
     assert "too long to be embedded" in left_out.text
 
@@ -171,8 +171,8 @@ def test_a_clip_that_is_too_large_is_shown_smaller_or_left_out(
         path.write_bytes(b"x" * round(600 * scale))
         return path
 
-    monkeypatch.setattr(runs, "_encoded", encoded)
-    smaller = runs._clip(*shown)
+    monkeypatch.setattr(swaps, "_encoded", encoded)
+    smaller = swaps._clip(*shown)
     assert isinstance(smaller, Video)
     assert "Shown at 50% of its size" in smaller.caption
     assert len(smaller.data) == 300

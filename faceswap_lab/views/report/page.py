@@ -20,7 +20,7 @@ from faceswap_lab.views.images import AnyImage
 from faceswap_lab.views.report.blocks import Block, Comparison, KeyNumber, Section, Table
 
 _VIEWS = Path(__file__).parent.parent
-_PICTURE_BUDGET = 160_000
+_PICTURE_BUDGET, _DRAWING_BUDGET = 160_000, 400_000
 _NUMERIC = re.compile(r"^(–|[−-]?[\d.,]+(\s?\S{1,6})?)$")
 NOTICE = (
     "Synthetic media. The faces in the pictures and clips on this page were generated or replaced by software. "
@@ -75,6 +75,7 @@ def _templates() -> Environment:
         "macro_name": _macro_name,
         "split_paragraphs": _split_paragraphs,
         "jpeg_uri": _jpeg_uri,
+        "png_uri": _png_uri,
         "mp4_uri": _mp4_uri,
         "svg": figures.svg,
         "number": _number,
@@ -94,6 +95,10 @@ def _split_paragraphs(text: str) -> list[str]:
 
 def _jpeg_uri(image: AnyImage, side: int) -> str:
     return images.image_uri(image, "jpeg", budget=_PICTURE_BUDGET, side=side)
+
+
+def _png_uri(image: AnyImage, side: int) -> str:
+    return images.image_uri(image, "png", budget=_DRAWING_BUDGET, side=side)
 
 
 def _mp4_uri(data: bytes) -> str:
