@@ -27,8 +27,6 @@ name: str = "small"  # the benchmark's name, which is its recipe
 scores: list = ["psnr_face", "ssim_face", "id_nearer_source"]  # that are drawn and listed
 
 # %%
-from IPython.display import Markdown
-
 from faceswap_lab.views import trend_figure
 from faceswap_lab.views.trends import moves_told, table, trends
 
@@ -70,7 +68,7 @@ if without:
 # Each value with its interval and its floor.
 
 # %%
-Markdown(table(found, scores)) if runs else None
+table(found, scores) if runs else None
 
 # %% tags=["summary"]
 from faceswap_lab.pipelines.notebook import emit_summary

@@ -183,6 +183,7 @@ def test_the_report_notebook_writes_one_page_of_the_runs_that_it_is_given(lab: P
     assert page == run.path / "report.html", "by default in the folder of its run"
     assert run.summary["runs"] == [made.id, scores.id]
     assert "Two runs &amp; a title" in page.read_text()
+    assert run.summary["title"] == "Two runs & a title"
     assert run.summary["sections"]
     assert run.summary["pictures"] > 0
     newest = execute("70_report", {})
