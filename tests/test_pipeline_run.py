@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from faceswap_lab.pipelines.outlook import outlook
 from faceswap_lab.pipelines.record import PipelineRun
 from faceswap_lab.pipelines.run import Outcome, run_pipeline
 from faceswap_lab.pipelines.steps import attempt
+from faceswap_lab.runs import archive
 from faceswap_lab.runs.run import Run
 from tests.small_notebooks import returning, write_notebook, write_pipeline
 
@@ -188,7 +190,12 @@ def test_a_failed_step_stops_what_needs_it_and_nothing_else(lab: Path, capsys: p
     assert "n of step types as int" in steps["types"]["expected"]
     assert ran(lab) == ["bad", "bad", "good"], "tried again once"
     run = PipelineRun.open(told["run"])
-    assert [event["state"] for event in run.events("step") if event["step"] == "bad"] == ["started", "retried", "started", "failed"]
+    assert [event["state"] for event in run.events("pipeline_step") if event["step"] == "bad"] == [
+        "started",
+        "retried",
+        "started",
+        "failed",
+    ]
     last = run.events()[-1]
     assert (last["kind"], run.finished) == ("failed", False)
     assert "bad: ValueError" in last["got"]
@@ -304,3 +311,8 @@ def test_a_person_in_a_step_is_erased_with_the_pipeline(lab: Path) -> None:
     found = {each.id: each.why for each in erase.plan(lab, "Jane Doe").runs}
     assert set(found) == {done.run.id, done.steps["seen"].run, done.steps["after"].run}
     assert "admitted" in found[done.steps["seen"].run]
+
+    archive.export(done.run, folder / "shared.zip")
+    with zipfile.ZipFile(folder / "shared.zip") as shared:
+        texts = b"".join(shared.read(name) for name in shared.namelist())
+    assert b"people" not in texts, "of a run that shows a person only figures leave"
