@@ -64,9 +64,19 @@ def export(run: Run, path: Path, *, today: date | None = None) -> Archive:
 def _share(run: Run, today: date) -> Share:
     """ConsentError if an entry of somebody depicted is not in force."""
     seen = Run.survey(run.root)
-    files = admitted_files(run, Descent.of(seen.runs), seen)
+    descent, steps = Descent.of(seen.runs), {event.get("run") for event in run.events("pipeline_step")}
+    users = [run, *(other for other in seen.runs if other.id in steps)]
+    files = [digest for user in users for digest in admitted_files(user, descent, seen)] + _admitted_by(users, descent)
     require_standing(run.root, files, today)
     return Share(people=bool(files), root=str(run.root))
+
+
+def _admitted_by(runs: list[Run], descent: Descent) -> list[str]:
+    """SHA-256 of the files that the notebooks of these runs, and of those that they were made from, admitted, by the audit log."""
+    notebooks = {other.id for run in runs for other in descent.ancestors(run)}
+    lines, _ = audit.walk(runs[0].root)
+    admitted = (line.event for line in lines if line.event.get("action") == "admitted")
+    return [str(event["sha256"]) for event in admitted if audit.notebook_run(event) in notebooks]
 
 
 def _texts(run: Run, share: Share) -> tuple[dict[str, str], dict[str, str]]:
