@@ -87,7 +87,7 @@ num_pairs = len({pair for _, _, pair in todo})
 # ## Scores
 # What each measure can't see is said in the report of a run (`lab.report`). The 95 % intervals are bootstrapped over pairs; below
 # five pairs there is none. A score's own interval is wide because pairs differ; whether a method is better than no swap at all is
-# told by the interval of its gain, which is taken pair by pair.
+# told by the interval of its gain, which is taken pair by pair. An unswapped face has a seam of its own, so that is no floor.
 
 
 # %%
@@ -100,8 +100,8 @@ rows = [
         name + (f", {each['unit']}" if each["unit"] else ""),
         method,
         told(each["value"], each["low"], each["high"]),
-        told(each["gain"], each["gain_low"], each["gain_high"]),
-        told(each["floor"]),
+        "" if name == "seam" else told(each["gain"], each["gain_low"], each["gain_high"]),
+        "" if name == "seam" else told(each["floor"]),
         told(each["ceiling"]),
         str(each["pairs"]),
     )

@@ -58,7 +58,8 @@ trend_figure.over_code(found, scores) if drawable else None
 # %%
 moves = moves_told(found)
 without = sorted({each.method for each in found if any(change.beyond is None for change in each.changes)})
-if drawable:
+judged = any(change.beyond is not None for each in found for change in each.changes)
+if moves or judged:
     print(*(moves or ["No score left the interval of the run before."]), sep="\n")
 if without:
     print(f"No interval, so no verdict, for: {'; '.join(without)}.")
