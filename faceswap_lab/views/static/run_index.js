@@ -23,7 +23,7 @@ function el(tag, attributes = {}, ...children) {
     else if (value === true) made.setAttribute(name, "");
     else if (value !== false && value != null) made.setAttribute(name, value);
   }
-  made.append(...children.flat().filter((child) => child != null && child !== "" && child !== false && child !== 0));
+  made.append(...children.flat(Infinity).filter((child) => child != null && child !== "" && child !== false && child !== 0));
   return made;
 }
 
