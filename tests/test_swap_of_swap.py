@@ -139,7 +139,7 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SwapRun, swa
     monkeypatch.setattr(swaps, "metadata_of", lambda *_: {"synthetic": "yes"})
     monkeypatch.setattr(swaps, "_permission", lambda _: None)
     monkeypatch.setattr(SwapRun, "lineage", lambda _: None)
-    footage = swaps.Shown(target=Noise(), swap=Noise(), truth=None, anonymised=False)
+    footage = swaps.Shown(target=Noise(), swap=Noise(), truth=None, anonymised=False, renders=swaps.Renders())
     return SwapRun.start(tmp_path, "swap", "{}", {}), footage
 
 

@@ -17,7 +17,7 @@ from faceswap_lab.views.report.blocks import Block, Cell, Comparison, Drawing, L
 from faceswap_lab.views.report.record import flat_recipe
 from faceswap_lab.views.report.scope import Scope
 from faceswap_lab.views.report.scores import psnr_over_frames, score_rows
-from faceswap_lab.views.report.swaps import shown_of
+from faceswap_lab.views.report.swaps import Renders, shown_of
 from faceswap_lab.views.report.telling import told_input
 from faceswap_lab.views.report.training import figures_of, step_losses
 
@@ -29,7 +29,7 @@ Verdicts = Mapping[str, ScoreRun]
 """Id of a swap to its evaluation."""
 
 
-def sections_of(scope: Scope, verdicts: Verdicts) -> list[Section]:
+def sections_of(scope: Scope, verdicts: Verdicts, renders: Renders) -> list[Section]:
     """A section for each verb of which the page has two runs or more; of more than six, the first six."""
     swaps = [run for run in scope.runs if isinstance(run, SwapRun) and run.finished]
     alone = [
@@ -40,11 +40,17 @@ def sections_of(scope: Scope, verdicts: Verdicts) -> list[Section]:
     groups: dict[str, list[Run]] = {"face swaps": [*swaps], "evaluations": [*alone]}
     for run in scope.runs:
         if not isinstance(run, SwapRun | ScoreRun):
-            groups.setdefault({"train": "trainings"}.get(run.verb, f"runs of {run.verb}"), []).append(run)
-    return [_section(name, runs, scope, verdicts) for name, runs in groups.items() if len(runs) > 1]
+            groups.setdefault(_kind(run), []).append(run)
+    return [_section(name, runs, scope, verdicts, renders) for name, runs in groups.items() if len(runs) > 1]
 
 
-def _section(name: str, runs: Sequence[Run], scope: Scope, verdicts: Verdicts) -> Section:
+def _kind(run: Run) -> str:
+    """What a run is compared as: by its verb; runs of notebooks if they are of the same one."""
+    notebook = run.record.recipe.get("notebook") if isinstance(run.record.recipe, dict) else None
+    return {"train": "trainings"}.get(run.verb, f"runs of {notebook or run.verb}")
+
+
+def _section(name: str, runs: Sequence[Run], scope: Scope, verdicts: Verdicts, renders: Renders) -> Section:
     shown = runs[:MOST]
     names = [f"{letter} {run.id}" for letter, run in zip(ascii_uppercase, shown, strict=False)]
     judged = [verdicts.get(run.id, run if isinstance(run, ScoreRun) else None) for run in shown]
@@ -60,7 +66,7 @@ def _section(name: str, runs: Sequence[Run], scope: Scope, verdicts: Verdicts) -
     if name == "trainings":
         blocks += _curves(shown, names)
     elif name == "face swaps" and alike:
-        blocks += _stills([run for run in shown if isinstance(run, SwapRun)], judged, names)
+        blocks += _stills([run for run in shown if isinstance(run, SwapRun)], judged, names, renders)
     return Section(title=f"{len(runs)} {name} side by side", blocks=blocks)
 
 
@@ -132,7 +138,7 @@ def _score_line(rows: Sequence[ScoreRow | None], alike: bool) -> Line:
 def _score_cell(row: ScoreRow | None, best: bool, own_ends: bool) -> Cell:
     if row is None or not np.isfinite(row.value):
         return Cell(text="not evaluated" if row is None else "not measured")
-    text = f"{row.value:.{row.digits}f} {row.unit}".strip().replace("-", "−")
+    text = f"{row.value:.{row.digits}f}\N{NO-BREAK SPACE}{row.unit}".strip().replace("-", "−")
     return Cell(text=text, share=row.normalised, best=best, note=_ends(row) if own_ends else "")
 
 
@@ -145,17 +151,17 @@ def _ends(row: ScoreRow) -> str:
 # --- pictures -----------------------------------------------------------------------------------------------------------------
 
 
-def _stills(runs: Sequence[SwapRun], judged: Sequence[ScoreRun | None], names: Sequence[str]) -> list[Block]:
+def _stills(runs: Sequence[SwapRun], judged: Sequence[ScoreRun | None], names: Sequence[str], renders: Renders) -> list[Block]:
     """The same frames of all, from the worst to the best of their mean PSNR; nothing if they show different sizes."""
-    footage = [shown_of(run, verdict) for run, verdict in zip(runs, judged, strict=True)]
+    footage = [shown_of(run, verdict, renders) for run, verdict in zip(runs, judged, strict=True)]
     if any(first.swap.size != second.swap.size for first, second in pairwise(footage)):
         return []
     places, labels = _places(min(map(len, footage)), [psnr_over_frames(run) for run in judged if run is not None])
     known = next((each for each in footage if each.truth is not None), footage[0])
-    columns = {} if known.anonymised else {"target": [known.target[place].image for place in places]}
+    columns = {} if known.anonymised else {"target": [renders.image(known.target, place) for place in places]}
     columns |= {name: [each.swap[place].image for place in places] for name, each in zip(names, footage, strict=True)}
     if known.truth is not None:
-        columns["truth"] = [known.truth[place].image for place in places]
+        columns["truth"] = [renders.image(known.truth, place) for place in places]
     caption = "The same frames of all" + (
         ", from worst to best by the mean of their PSNR in the face." if len(labels[0]) > 12 else "."
     )

@@ -28,8 +28,10 @@ def section_of(scope: Scope) -> Section:
     return Section(title="Record", blocks=[*blocks, Command(text=commands)], folded=True)
 
 
-def recipe_block(run: Run, scope: Scope) -> Table | Paragraph:
-    """The settings of a run that differ from the defaults of its recipe's type, with what they mean."""
+def recipe_block(run: Run, scope: Scope) -> Table | Facts | Paragraph:
+    """The settings of a run that differ from the defaults of its recipe's type, with what they mean; of an untyped one, all."""
+    if run.record.recipe_schema.partition("/")[0] not in _RECIPES:
+        return Facts(rows=flat_recipe(run, scope))
     rows = [[path, value, default, meaning] for path, value, default, meaning in _settings(run, scope) if value != default]
     if not rows:
         return Paragraph(text="All settings have their defaults.")

@@ -14,7 +14,7 @@ from faceswap_lab.verbs.evaluate.scores import ScoreRun
 from faceswap_lab.verbs.library import FacesetRun
 from faceswap_lab.verbs.render.dataset import ShardRun
 from faceswap_lab.verbs.swap.result import SwapRun
-from faceswap_lab.views.report import compared, ended, lineage, material, record, scores, swaps, telling, training
+from faceswap_lab.views.report import compared, ended, lineage, material, record, scores, steps, swaps, telling, training
 from faceswap_lab.views.report.blocks import KeyNumber, Section
 from faceswap_lab.views.report.notebook import executed
 from faceswap_lab.views.report.page import render_report
@@ -73,15 +73,15 @@ def contents(*runs: Run, title: str = "", accept_pictures: int = 0) -> Contents:
     scope = Scope.of(chosen)
     done = [run for run in chosen if isinstance(run, SwapRun) and run.finished]
     verdicts = {run.inputs["result"]: run for run in chosen if isinstance(run, ScoreRun) and run.finished}
-    pictures = executed.Pictures(accepted=accept_pictures)
-    parts = [(run, _section(run, scope, verdicts, {swap.id for swap in done})) for run in chosen]
+    pictures, renders = executed.Pictures(accepted=accept_pictures), swaps.Renders()
+    parts = [(run, _section(run, scope, verdicts, renders)) for run in chosen]
     parts += [(run, executed.section_of(run, scope, pictures)) for run in chosen if run.has(NOTEBOOK)]
     pictures.require_accepted()
-    sections = [*compared.sections_of(scope, verdicts), *_named([(run, part) for run, part in parts if part is not None])]
+    sections = [*compared.sections_of(scope, verdicts, renders), *_named([(run, part) for run, part in parts if part is not None])]
     sections += [lineage.section_of(scope), record.section_of(scope)]
     say = telling.telling(scope.root)
     return Contents(
-        title=title or _title(chosen),
+        title=say.text(title) or _title(chosen),
         intro=" ".join((_SWAPPED if done or verdicts else _OTHERS).split()),
         key_numbers=scores.key_numbers(list(verdicts.values())),
         sections=say.of(sections),
@@ -100,7 +100,7 @@ def _named(parts: Sequence[tuple[Run, Section]]) -> list[Section]:
 
 
 def _checked(runs: Sequence[Run]) -> list[Run]:
-    """Each run once, as it is on disk now."""
+    """Each run once, as it is on disk now, and after a pipeline the runs of its steps."""
     if not runs:
         raise ValueError("a report needs at least one run: lab.report(trained, result, scores)")
     if len({run.root for run in runs}) > 1:
@@ -111,30 +111,34 @@ def _checked(runs: Sequence[Run]) -> list[Run]:
                 expected=f"the folder of {run.id}", got="none any more", remedy="leave it out, or restore it from a backup"
             )
         read_record(run.path)
-    return [type(run)(run.path) for run in dict.fromkeys(runs)]
+    return list(dict.fromkeys(steps.with_steps(type(run)(run.path) for run in dict.fromkeys(runs))))
 
 
-def _section(run: Run, scope: Scope, verdicts: dict[str, ScoreRun], swapped: set[str]) -> Section | None:
+def _section(run: Run, scope: Scope, verdicts: dict[str, ScoreRun], renders: swaps.Renders) -> Section | None:
     """What a page says of one run: why it isn't finished first, then what is particular to its verb. None for an evaluation that is
     shown with its swap, or a notebook, which has a section of its own."""
     stopped = ended.blocks_of(run, scope)
     if isinstance(run, ScoreRun) and run.finished:
         run.require_genuine()
-        return None if run.inputs["result"] in swapped else Section(title="Scores", blocks=scores.blocks_of(run))
-    found = _by_verb(run, scope, verdicts)
+        return (
+            None
+            if run.inputs["result"] in {each.id for each in scope.runs if each.finished}
+            else Section(title="Scores", blocks=scores.blocks_of(run))
+        )
+    found = _by_verb(run, scope, verdicts, renders)
     return Section(title=found.title, blocks=[*stopped, *found.blocks])
 
 
-def _by_verb(run: Run, scope: Scope, verdicts: dict[str, ScoreRun]) -> Section:
+def _by_verb(run: Run, scope: Scope, verdicts: dict[str, ScoreRun], renders: swaps.Renders) -> Section:
     if isinstance(run, SwapRun) and run.finished:
-        return swaps.section_of(run, verdicts.get(run.id))
+        return swaps.section_of(run, verdicts.get(run.id), renders)
     if run.verb == "train":
         return training.section_of(run, scope)
     if isinstance(run, ShardRun):
         return material.rendered(run, scope)
     if isinstance(run, FacesetRun):
         return material.faceset(run, scope)
-    return material.of_other(run, scope)
+    return steps.section_of(run, scope) if run.verb == "pipeline" else material.of_other(run, scope)
 
 
 def _title(runs: Sequence[Run]) -> str:

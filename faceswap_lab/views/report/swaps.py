@@ -15,15 +15,37 @@ from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import Permission, check_swap
 from faceswap_lab.trust.marks.metadata import metadata_of
 from faceswap_lab.verbs.evaluate.scores import ScoreRun
-from faceswap_lab.verbs.people import reopened
+from faceswap_lab.verbs.people import record_of, reopened
 from faceswap_lab.verbs.swap.result import SwapRun
 from faceswap_lab.views import images
 from faceswap_lab.views.report import scores
 from faceswap_lab.views.report.blocks import LARGEST_CLIP, Block, Comparison, Paragraph, Section, Video
 
 _NUM_STILLS = 4
+_KEPT_BYTES = 256 << 20
 _CLIP_SCALES = (1.0, 0.5, 0.25)
 """Sizes at which a clip is encoded until it can be embedded. Only long ones need more than the first: the bit rate is limited."""
+
+
+class Renders:
+    """Frames of takes, rendered once for all swaps of a page; what does not fit in 256 MB is rendered each time."""
+
+    def __init__(self) -> None:
+        self._images: dict[tuple[str, int], Image] = {}
+        self._bytes = 0
+
+    def image(self, footage: Footage, index: int) -> Image:
+        """The picture of a frame; of footage that is read rather than rendered, nothing is kept."""
+        if not isinstance(footage, Take):
+            return footage[index].image
+        key = (record_of(footage), index)
+        if key in self._images:
+            return self._images[key]
+        image = footage[index].image
+        if self._bytes + image.nbytes <= _KEPT_BYTES:
+            self._images[key] = image
+            self._bytes += image.nbytes
+        return image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,18 +59,19 @@ class Shown:
     swap: Footage
     truth: Take | None
     anonymised: bool
+    renders: Renders
 
     def __len__(self) -> int:
         return len(self.swap)
 
     def images(self, index: int) -> dict[str, Image]:
         """The pictures of one frame by name."""
-        columns = {} if self.anonymised else {"target": self.target[index].image}
+        columns = {} if self.anonymised else {"target": self.renders.image(self.target, index)}
         columns |= {"swap": self.swap[index].image}
-        return columns if self.truth is None else columns | {"truth": self.truth[index].image}
+        return columns if self.truth is None else columns | {"truth": self.renders.image(self.truth, index)}
 
 
-def shown_of(swap: SwapRun, verdict: ScoreRun | None) -> Shown:
+def shown_of(swap: SwapRun, verdict: ScoreRun | None, renders: Renders) -> Shown:
     """The footage of a finished swap, with the truth if it was evaluated against one. ConsentError if the gate refuses it."""
     _, target = swap.people()
     assert isinstance(target, Footage)
@@ -58,6 +81,7 @@ def shown_of(swap: SwapRun, verdict: ScoreRun | None) -> Shown:
         swap=swap.footage(),
         truth=truth if isinstance(truth, Take) else None,
         anonymised=_permission(swap).anonymises,
+        renders=renders,
     )
 
 
@@ -66,9 +90,9 @@ def title_of(swap: SwapRun) -> str:
     return f"{swap.summary['source']} on {'a real person' if _permission(swap).anonymises else swap.summary['target']}"
 
 
-def section_of(swap: SwapRun, verdict: ScoreRun | None) -> Section:
+def section_of(swap: SwapRun, verdict: ScoreRun | None, renders: Renders) -> Section:
     """A finished swap: the clip, frames from worst to best, and, if it was evaluated, its scores."""
-    shown = shown_of(swap, verdict)
+    shown = shown_of(swap, verdict, renders)
     blocks: list[Block] = [] if len(shown) == 1 else [_clip(swap, shown)]
     if len(shown) < len(shown.target):
         blocks += [Paragraph(text=f"A preview: the first {len(shown)} of the target's {len(shown.target)} frames were swapped.")]
@@ -111,7 +135,7 @@ def _encoded(path: Path, origin: str, shown: Shown, mark: dict[str, str], scale:
     def frames() -> Iterator[Frame]:
         for index in range(len(shown)):
             wide = images.fit_side(_side_by_side(shown, index), side)
-            yield Frame(image=wide, origin=origin, index=index, time_s=shown.target[index].time_s)
+            yield Frame(image=wide, origin=origin, index=index, time_s=shown.swap[index].time_s)
 
     rate = int(0.9 * 8 * LARGEST_CLIP / (len(shown) / fps + 1))
     return video.encode(path, frames(), fps=fps, metadata=mark, max_bits_per_s=rate)

@@ -62,7 +62,7 @@ def _curves(run: Run) -> list[Block]:
 
 
 def _title(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+    return name.removeprefix("num_").replace("_", " ").capitalize()
 
 
 def _short(value: Any) -> str:
