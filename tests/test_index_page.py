@@ -86,6 +86,15 @@ def test_a_run_is_told_with_settings_figures_scores_and_lineage(root: Path) -> N
     assert found[scores.id][1]["scores"] == {"psnr_face": [20.5, 13.0, None]}
 
 
+def test_a_notebook_is_told_by_its_name_if_it_is_one_of_ours(root: Path) -> None:
+    for name, told_as in (
+        ("00_quickstart", {"notebook": "00_quickstart", "parameters.steps": 9}),
+        ("jo_doe", {"parameters.steps": 9}),
+    ):
+        run = made(root, "notebook", json.dumps({"notebook": name, "parameters": {"steps": 9, "who": "jo"}}), notebook="1" * 64)
+        assert row(root, run.id)["settings"] == told_as
+
+
 def test_failed_stopped_unfinished_and_unreadable_runs_say_why(root: Path) -> None:
     def ended(error: BaseException | None) -> str:
         run = Run.start(root, "train", "{}", {"source": "x"}, force=True)

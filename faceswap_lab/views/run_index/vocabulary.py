@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib.resources import files
+from pathlib import Path
 from typing import Any, get_args
 
 from faceswap_lab.runs.fields import FieldInfo, Recipe, fields_of
@@ -18,7 +20,14 @@ def words() -> frozenset[str]:
 
     choices = {word for fields in schemas().values() for info in fields for word in _literals(info.type)}
     told = {"from truth", "without truth", "fp16", "quickstart", "smoke", "offline", "warp"}
-    return frozenset({*LIGHTS, *KINDS, *PROPS, *CAPTURES, *choices, *told})
+    return frozenset({*LIGHTS, *KINDS, *PROPS, *CAPTURES, *choices, *told, *_notebooks()})
+
+
+def _notebooks() -> Iterator[str]:
+    """Names of the shipped notebooks: beside the package in a checkout, inside it in an installed wheel."""
+    inside = Path(str(files("faceswap_lab")))
+    for folder in (inside / "notebooks", inside.parent / "notebooks"):
+        yield from (path.stem for path in folder.glob("*.ipynb"))
 
 
 @cache

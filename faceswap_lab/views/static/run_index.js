@@ -120,6 +120,7 @@ function madeFrom(run) {
   const text = Object.fromEntries((run.inputs ?? []).map((input) => [input[0], input[1].split(", ").slice(0, 2).join(", ")]));
   if (text.source && text.target) return `${text.source} → ${text.target}`;
   if (text.result) return `of ${text.result}`;
+  if (run.settings?.notebook) return run.settings.notebook;
   const texts = (run.inputs ?? []).map((input) => input[1]);
   const left = texts.length - 2 + (run.more_inputs ?? 0);
   return texts.slice(0, 2).join(", ") + (left > 0 ? ` and ${left} more` : "");
