@@ -27,6 +27,7 @@ from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import write_still
 from faceswap_lab.files import sha256_file
+from faceswap_lab.maintenance import erase
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.withdraw import withdraw
@@ -340,6 +341,12 @@ def test_a_page_about_somebody_who_withdrew_is_refused_and_logged(lab: Path, tmp
         report(run, path=tmp_path / "after.html")
     assert audit.read(lab)[-1].event["action"] == "export refused"
     assert not (tmp_path / "after.html").exists()
+
+
+def test_a_page_without_a_picture_is_found_when_its_person_withdraws(lab: Path) -> None:
+    path = report(trained(lab, target=ann(lab)), path=lab / "about.html")
+    (left,) = erase.plan(lab, "Ann Onymous").exports
+    assert (left.sha256, left.copies) == (sha256_file(path), (path,))
 
 
 def test_neither_paths_nor_names_are_on_a_page(lab: Path, tmp_path: Path) -> None:
