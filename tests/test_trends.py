@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 
 from faceswap_lab.runs import record
 from faceswap_lab.runs.run import Run
-from faceswap_lab.views.trends import Change, Point, Trend, trends
+from faceswap_lab.views.printed_table import PrintedTable
+from faceswap_lab.views.trend_figure import over_code
+from faceswap_lab.views.trends import Change, Point, Trend, moves_told, table, trends
 
 
 def score(value: float | None, **given: Any) -> dict[str, Any]:
@@ -114,3 +117,68 @@ def test_without_an_interval_nothing_is_claimed() -> None:
     assert trend.changes[0].beyond is None
     assert not trend.moved
     assert not of(point(18.0, "a")).changes
+
+
+def test_what_moved_is_told_with_the_codes_and_what_cannot_be_compared_with_the_reason() -> None:
+    before = point(18.0, "0.1.0+aaaaaaaa11111111", low=17.0, high=19.0)
+    assert moves_told([of(before, point(21.0, "0.1.0+bbbbbbbb2222"))]) == [
+        "warp, psnr_face: 18 to 21, better, outside the interval 17 to 19, with the change of code aaaaaaaa to bbbbbbbb "
+        "(notebook-0.1.0+bbbbbbbb2222)."
+    ]
+    error = replace(of(before, point(21.0, "0.1.0+bbbbbbbb2222")), higher_is_better=False)
+    assert "worse" in moves_told([error])[0]
+    assert "with the same code aaaaaaaa" in moves_told([of(before, point(21.0, before.code))])[0]
+    other = moves_told([of(before, point(18.1, "0.1.0+bbbbbbbb2222", floor=12.0))])[0]
+    assert "can't be compared: the floor went from 15 to 12" in other
+    assert moves_told([of(before, point(18.5, "b"))]) == []
+
+
+def test_the_table_has_a_row_for_each_run_and_method_and_leaves_out_what_was_not_measured() -> None:
+    psnr = of(
+        point(18.0, "0.1.0+aaaaaaaa", low=17.0, high=19.0), replace(point(19.0, "0.1.0+bbbbbbbb"), created="2026-11-29T01:00")
+    )
+    ssim = replace(psnr, score="ssim_face", points=(replace(psnr.points[1], value=0.61, floor=None),))
+    made = table([psnr, ssim], ["psnr_face", "ssim_face"])
+    assert list(made.header) == ["when", "code", "run", "method", "psnr_face", "ssim_face"]
+    first, second = made.rows
+    assert list(first) == ["2026-11-28 01:00", "aaaaaaaa", "notebook-0.1.0+aaaaaaaa", "warp", "18 (17 to 19); floor 15", ""]
+    assert list(second[4:]) == ["19; floor 15", "0.61"]
+
+
+def test_a_table_is_html_in_a_browser_and_aligned_text_elsewhere() -> None:
+    made = PrintedTable(header=("run", "what"), rows=[("swap-1", "<b>"), ("train-22", "b")])
+    assert repr(made).splitlines() == ["run       what", "--------  ----", "swap-1    <b>", "train-22  b"]
+    page = made._repr_html_()
+    assert "&lt;b&gt;" in page
+    assert (page.count("<tr>"), page.count("<td"), page.count("<th ")) == (3, 4, 2)
+    with pytest.raises(ValueError, match="2 cells"):
+        PrintedTable(header=("run", "what"), rows=[("swap-1",)])
+
+
+def test_the_figure_has_every_value_and_grey_on_the_worse_side_of_the_floor() -> None:
+    psnr = of(point(18.0, "a", low=17.0, high=19.0), point(21.0, "b"))
+    error = replace(
+        psnr, score="landmark_error", higher_is_better=False, points=(point(0.1, "a", floor=0.2), point(0.09, "b", floor=0.2))
+    )
+    made = over_code([psnr, error], ["landmark_error", "psnr_face"])
+    upper, lower = made.axes
+    assert (upper.get_ylabel(), lower.get_ylabel()) == ("landmark_error", "psnr_face")
+    for axis, trend in ((upper, error), (lower, psnr)):
+        drawn = [line for line in axis.lines if len(line.get_xdata()) == 2 and line.get_marker() == "o"]
+        assert list(drawn[0].get_ydata()) == [each.value for each in trend.points]
+        (grey,) = axis.collections
+        heights = grey.get_paths()[0].vertices[:, 1]
+        bottom, top = axis.get_ylim()
+        floor = trend.points[0].floor
+        assert floor is not None
+        expected = (floor, top) if trend is error else (bottom, floor)
+        assert (heights.min(), heights.max()) == pytest.approx(expected)
+    rings = [line for line in lower.lines if line.get_markersize() > 9]
+    assert [list(line.get_ydata()) for line in rings] == [[21.0]], "only what a change of code moved is ringed"
+
+
+def test_one_run_is_no_trend() -> None:
+    with pytest.raises(ValueError, match="two runs"):
+        over_code([of(point(18.0, "a"))], ["psnr_face"])
+    with pytest.raises(ValueError, match="two runs"):
+        over_code([of(point(18.0, "a"), point(19.0, "b"))], ["ssim_face"])
