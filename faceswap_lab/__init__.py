@@ -34,6 +34,7 @@ _PLACES = {
     "evaluate": "faceswap_lab.verbs.evaluate.evaluate:evaluate",
     "faceset": "faceswap_lab.verbs.library:faceset",
     "gather": "faceswap_lab.verbs.gather.gather:gather",
+    "index": "faceswap_lab.views.run_index.writing:index",
     "init": "faceswap_lab.maintenance.new_lab:init",
     "recipes": "faceswap_lab.verbs.recipes",
     "render": "faceswap_lab.verbs.render.render:render",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from faceswap_lab.views.compare import compare
     from faceswap_lab.views.faceset import browse
     from faceswap_lab.views.report.runs import report
+    from faceswap_lab.views.run_index.writing import index
     from faceswap_lab.views.studio import studio
 
 __all__ = [
@@ -89,6 +91,7 @@ __all__ = [
     "evaluate",
     "faceset",
     "gather",
+    "index",
     "init",
     "recipes",
     "render",

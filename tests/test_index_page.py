@@ -15,8 +15,8 @@ from PIL import Image as Pillow
 from pydantic import ValidationError
 
 from faceswap_lab import __main__ as command_line
-from faceswap_lab.errors import MediaError, StorageError
-from faceswap_lab.files import canonical, sha256_file
+from faceswap_lab.errors import ConsentError, MediaError, StorageError
+from faceswap_lab.files import canonical, sha256_file, write_whole
 from faceswap_lab.maintenance import erase
 from faceswap_lab.runs import prune
 from faceswap_lab.runs.call import Call
@@ -84,6 +84,15 @@ def test_a_run_is_told_with_settings_figures_scores_and_lineage(root: Path) -> N
     assert found[swap.id][1]["parents"] == [found[trained.id][0]]
     assert found[scores.id][1]["parents"] == [found[swap.id][0]]
     assert found[scores.id][1]["scores"] == {"psnr_face": [20.5, 13.0, None]}
+
+
+def test_a_notebook_is_told_by_its_name_if_it_is_one_of_ours(root: Path) -> None:
+    for name, told_as in (
+        ("00_quickstart", {"notebook": "00_quickstart", "parameters.steps": 9}),
+        ("jo_doe", {"parameters.steps": 9}),
+    ):
+        run = made(root, "notebook", json.dumps({"notebook": name, "parameters": {"steps": 9, "who": "jo"}}), notebook="1" * 64)
+        assert row(root, run.id)["settings"] == told_as
 
 
 def test_failed_stopped_unfinished_and_unreadable_runs_say_why(root: Path) -> None:
@@ -392,3 +401,73 @@ def test_the_command(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture) 
     assert command_line.main(["runs", "index", "-o", str(tmp_path / "all.html"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"] == {"finished": 1}
     assert [each["id"] for each in told(tmp_path / "all.html")["runs"]] == [run.id]
+
+
+# --- pages of single runs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The titles of the reports that were written, by a stand-in for `report` that writes small pages."""
+    titles: list[str] = []
+
+    def report(*runs: Run, path: Path, title: str) -> Path:
+        if runs[0].summary.get("secret"):
+            raise ConsentError(expected="x", got="Jo Doe", remedy="y")
+        titles.append(title)
+        write_whole(path, f"{title} of {len(runs)}")
+        return path
+
+    monkeypatch.setattr("faceswap_lab.views.report.runs.report", report)
+    return titles
+
+
+def test_pages_are_made_again_only_where_something_changed(root: Path, tmp_path: Path, reported: list[str]) -> None:
+    trained, other = made(root), made(root, source='{"actor": 9}')
+    swap = made(root, "swap", swapper=trained.id)
+    place = tmp_path / "index.html"
+    first = index(place, reports=True)
+    assert sorted(reported) == sorted([trained.id, other.id, swap.id])
+    addresses = {run["id"]: run["page"] for run in told(place)["runs"]}
+    assert addresses == {run.id: f"index_runs/{run.id}.html" for run in (trained, other, swap)}
+    assert all((tmp_path / address).is_file() for address in addresses.values())
+    assert first.pages is not None
+    assert sorted(first.pages.made) == sorted(reported)
+    reported.clear()
+    again = index(place, reports=True).pages
+    assert again is not None
+    assert (reported, len(again.kept)) == ([], 3)
+    (tmp_path / addresses[other.id]).write_text("somebody's own words")
+    index(place, reports=True)
+    assert reported == [other.id], "what was altered is written again"
+    reported.clear()
+    scores = made(root, "evaluate", result=swap.id)
+    index(place, reports=True)
+    assert sorted(reported) == sorted([trained.id, swap.id, scores.id]), "what it stands on tells of it"
+    assert (tmp_path / addresses[swap.id]).read_text() == f"{swap.id} of 2"
+
+
+def test_a_page_that_may_not_leave_is_a_line_and_goes_with_its_run(root: Path, tmp_path: Path, reported: list[str]) -> None:
+    run, secret = made(root), made(root, summary={"secret": 1})
+    found = index(tmp_path / "index.html", reports=True)
+    assert found.pages is not None
+    assert list(found.pages.left_out) == [secret.id]
+    (row_of,) = (each for each in told(found.path)["runs"] if each["id"] == secret.id)
+    assert "page" not in row_of
+    assert row_of["no_page"].startswith("No page: the gate")
+    assert "Jo Doe" not in found.path.read_text()
+    prune.discard(run)
+    index(tmp_path / "index.html", reports=True)
+    assert not (tmp_path / "index_runs" / f"{run.id}.html").exists()
+    assert any(line.event["action"] == "export removed" for line in audit.read(root))
+
+
+@pytest.mark.slow
+def test_a_real_page_of_a_training_is_an_export(root: Path, tmp_path: Path) -> None:
+    run = made(root, recipe=recipes.pair(900), summary={"loss": 0.5, "steps": 900})
+    found = index(tmp_path / "index.html", reports=True)
+    assert found.pages is not None
+    assert found.pages.left_out == {}, "the report of pages is called as it wants to be"
+    text = (tmp_path / told(found.path)["runs"][0]["page"]).read_text(encoding="utf-8")
+    assert run.id in text
+    assert "synthetic-media" in text

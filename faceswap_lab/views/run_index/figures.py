@@ -8,6 +8,7 @@ from faceswap_lab.runs.environment import PACKAGES
 from faceswap_lab.runs.record import Record
 from faceswap_lab.runs.sharing.allowed import FIGURES
 from faceswap_lab.views.run_index import shapes
+from faceswap_lab.views.run_index.vocabulary import words
 
 MAX_ITEMS = 8
 """A list of more numbers than these, such as the frames without a face, is no key figure."""
@@ -61,7 +62,7 @@ def _figures(given: Mapping[str, Any], within: str) -> Iterator[tuple[str, Any]]
             if 0 < len(value) <= MAX_ITEMS and all(map(shapes.number, value)):
                 yield path, ", ".join(map(str, value))
         elif isinstance(value, str):
-            if name in _WORDS and value in shapes.words():
+            if name in _WORDS and value in words():
                 yield path, value
         elif shapes.number(value) and value is not None:
             yield path, value

@@ -10,6 +10,7 @@ from faceswap_lab.models.weights import catalogue
 from faceswap_lab.runs.call import fields_of
 from faceswap_lab.runs.record import Record
 from faceswap_lab.views.run_index import shapes
+from faceswap_lab.views.run_index.vocabulary import words
 
 MAX_INPUTS = 24
 """Inputs that are listed of a run; a faceset has thousands."""
@@ -93,7 +94,7 @@ def _take_parts(take: Mapping[str, Any]) -> Iterator[str]:
     worn = take.get("as")
     yield f"actor {take['actor']}" + (f" with the face of {worn}" if isinstance(worn, int) else "")
     kind, seed = take.get("kind"), take.get("seed")
-    if kind in shapes.words():
+    if kind in words():
         yield f"{kind} {seed}" if isinstance(seed, int) else str(kind)
     if isinstance(count := take.get("num_frames"), int):
         yield f"{count} frames"

@@ -1,14 +1,13 @@
 """A run's recipe as the index tells it: numbers, yes and no, and words that a setting can be chosen from, by their path."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
-from typing import Any, get_args
+from typing import Any
 
-from faceswap_lab.runs.fields import FieldInfo, Recipe, fields_of
-from faceswap_lab.runs.recipe import schema_of
 from faceswap_lab.runs.record import Record
 from faceswap_lab.runs.sharing.allowed import FIGURES, WORDS
 from faceswap_lab.views.run_index import shapes
+from faceswap_lab.views.run_index.vocabulary import schemas, words
 
 Setting = bool | int | float | str | None
 
@@ -32,33 +31,10 @@ def settings_of(record: Record) -> dict[str, Setting]:
 
 
 @cache
-def schemas() -> Mapping[str, tuple[FieldInfo, ...]]:
-    """Schema of each recipe to its fields."""
-    from faceswap_lab.verbs import recipes
-
-    kinds = [kind for kind in vars(recipes).values() if isinstance(kind, type) and issubclass(kind, Recipe) and kind is not Recipe]
-    return {schema_of(kind): tuple(fields_of(kind)) for kind in kinds}
-
-
-@cache
-def choices() -> frozenset[str]:
-    """Every word that a field of a recipe can be chosen from."""
-    return frozenset(word for fields in schemas().values() for info in fields for word in _literals(info.type))
-
-
-def _literals(hint: Any) -> Iterator[str]:
-    for inner in get_args(hint):
-        if isinstance(inner, str):
-            yield inner
-        else:
-            yield from _literals(inner)
-
-
-@cache
 def _names() -> frozenset[str]:
     """Names that a recipe of no known type may use for its fields, at any depth."""
     named = {part for fields in schemas().values() for info in fields for part in info.path.split(".")}
-    return FIGURES | WORDS | named | {"parameters"}
+    return FIGURES | WORDS | named | {"parameters", "notebook"}
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -73,7 +49,7 @@ def _may_leave(value: Any, default: Any) -> bool:
     if isinstance(value, list):
         return all(_may_leave(inner, None) for inner in value)
     if isinstance(value, str):
-        return value in shapes.words() or value == default
+        return value in words() or value == default
     return shapes.number(value)
 
 

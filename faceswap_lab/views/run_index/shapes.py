@@ -7,7 +7,6 @@ digest, a version, an id. Anything else may be a name or a path, whatever the fi
 import math
 import re
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 _RELEASE = r"\d+(\.\d+)*((a|b|rc)\d+)?(\.(post|dev)\d+)?"
@@ -73,16 +72,3 @@ def device_of(value: Any) -> str:
     if value in ("cpu", "mps", "cuda"):
         return value
     return value if _GPU.fullmatch(value) else "other"
-
-
-@cache
-def words() -> frozenset[str]:
-    """Every word that a setting can be chosen from: in a recipe, and of what actors do, wear and are filmed with."""
-    from faceswap_lab.actors.performance.lights import LIGHTS
-    from faceswap_lab.actors.performance.performance import KINDS
-    from faceswap_lab.actors.performance.props import PROPS
-    from faceswap_lab.actors.render.capture import CAPTURES
-    from faceswap_lab.views.run_index.settings import choices
-
-    told = {"from truth", "without truth", "fp16", "quickstart", "smoke", "offline", "warp"}
-    return frozenset({*LIGHTS, *KINDS, *PROPS, *CAPTURES, *choices(), *told})

@@ -6,6 +6,7 @@ from typing import Any
 from faceswap_lab.views.run_index import shapes
 from faceswap_lab.views.run_index.figures import MEASURES
 from faceswap_lab.views.run_index.inputs import Numbers
+from faceswap_lab.views.run_index.vocabulary import words
 from faceswap_lab.views.trends import Point, Trend
 
 _WORDS = frozenset({"warp", "pair", "inswapper", "people", "of", "from", "without", "truth", "small", "smoke", "full", "actors"})
@@ -32,7 +33,7 @@ def trends_of(trends: Sequence[Trend], withheld: frozenset[str]) -> list[dict[st
 def _name(kind: str, text: str, numbers: Numbers) -> str:
     """The text if all of it is words of ours, as in "warp, people of pair from truth"."""
     parts = text.replace(",", "").split()
-    known = all(part in _WORDS or part in shapes.words() or shapes.run_id_of(part) for part in parts)
+    known = all(part in _WORDS or part in words() or shapes.run_id_of(part) for part in parts)
     return text if known and parts else numbers.of(kind, text)
 
 

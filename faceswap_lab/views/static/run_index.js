@@ -23,7 +23,7 @@ function el(tag, attributes = {}, ...children) {
     else if (value === true) made.setAttribute(name, "");
     else if (value !== false && value != null) made.setAttribute(name, value);
   }
-  made.append(...children.flat().filter((child) => child != null && child !== "" && child !== false && child !== 0));
+  made.append(...children.flat(Infinity).filter((child) => child != null && child !== "" && child !== false && child !== 0));
   return made;
 }
 
@@ -49,6 +49,9 @@ function shown(value) {
 function scored(name, value) {
   return value == null ? "–" : minus(value.toFixed(MEASURES[name]?.[2] ?? 3));
 }
+
+// The truth has no error, so that there is no end to its PSNR.
+const ceilingOf = (name, score) => (score[2] == null && name.startsWith("psnr") ? "∞" : scored(name, score[2]));
 
 function lasted(seconds) {
   if (seconds == null) return "";
@@ -117,6 +120,7 @@ function madeFrom(run) {
   const text = Object.fromEntries((run.inputs ?? []).map((input) => [input[0], input[1].split(", ").slice(0, 2).join(", ")]));
   if (text.source && text.target) return `${text.source} → ${text.target}`;
   if (text.result) return `of ${text.result}`;
+  if (run.settings?.notebook) return run.settings.notebook;
   const texts = (run.inputs ?? []).map((input) => input[1]);
   const left = texts.length - 2 + (run.more_inputs ?? 0);
   return texts.slice(0, 2).join(", ") + (left > 0 ? ` and ${left} more` : "");
@@ -605,7 +609,7 @@ function scoreTable(run) {
     el(
       "tr", {},
       el("th", { scope: "row" }, MEASURES[name][0], el("span", { class: "direction" }, MEASURES[name][3] ? "higher is better" : "lower is better")),
-      [1, 0, 2].map((role) => el("td", { class: "number" }, role ? scored(name, score[role]) : el("b", {}, scored(name, score[role])))),
+      [scored(name, score[1]), el("b", {}, scored(name, score[0])), ceilingOf(name, score)].map((told) => el("td", { class: "number" }, told)),
       el("td", { class: "way" }, bar(name, score) ?? "–")
     )
   );
@@ -681,9 +685,7 @@ function drawDetail() {
   const pick = el("button", { type: "button", "aria-pressed": String(chosen), onclick: () => toggle(run) }, chosen ? "Chosen for comparison" : "Choose for comparison");
   const pairs = (given) => Object.entries(given ?? {}).map(([name, value]) => [name, shown(value)]);
   const parts = [
-    el("button", { type: "button", class: "close", "aria-label": "Close", onclick: closeDetail }, "×"),
-    el("p", { class: "eyebrow" }, run.verb),
-    el("h2", { id: "detail-title" }, run.id),
+    el("div", { class: "top" }, el("h2", { id: "detail-title" }, run.id), el("button", { type: "button", class: "close", "aria-label": "Close", onclick: closeDetail }, "×")),
     el("p", { class: "state" }, status(run), run.why ? el("span", {}, ` ${run.why}`) : null),
     el("p", { class: "actions" }, pick, run.page ? el("a", { href: run.page }, "Its report") : null),
     run.no_page && el("p", { class: "small" }, run.no_page),
@@ -765,10 +767,20 @@ function scoreRows() {
       const cells = scores.map((score) => {
         if (!score) return el("td", {}, el("span", { class: "small" }, "–"));
         const leads = values.length > 1 && score[0] === best && values.some((value) => value !== best);
-        return el("td", {}, el(leads ? "b" : "span", { class: leads ? "value best" : "value" }, scored(name, score[0])), el("span", { class: "note" }, `floor ${scored(name, score[1])} · ceiling ${scored(name, score[2])}`), bar(name, score));
+        return el("td", {}, el(leads ? "b" : "span", { class: leads ? "value best" : "value" }, scored(name, score[0])), el("span", { class: "note" }, `floor ${scored(name, score[1])} · ceiling ${ceilingOf(name, score)}`), bar(name, score));
       });
       return el("tr", {}, el("th", { scope: "row" }, MEASURES[name][0] + unit, el("span", { class: "direction" }, MEASURES[name][3] ? "higher is better" : "lower is better")), cells);
     });
+}
+
+// Settings of the runs that a run stands on, the nearest of each verb: what an evaluation scores was decided there.
+function inherited(run) {
+  const found = {};
+  for (const verb of new Set([...ancestors(run)].map((place) => RUNS[place].verb))) {
+    const nearestOne = RUNS[[...ancestors(run)].find((place) => RUNS[place].verb === verb)];
+    for (const [name, value] of Object.entries(nearestOne.settings ?? {})) found[`${verb}: ${name}`] = value;
+  }
+  return found;
 }
 
 const inputsTold = (run) => Object.fromEntries((run.inputs ?? []).map(([name, value]) => [name, value]));
@@ -777,6 +789,7 @@ const environmentTold = (run) => ({ device: run.device || undefined, ...DATA.env
 function drawComparison() {
   const place = byId("comparison");
   const [settings, sameSettings] = told((run) => run.settings);
+  const [behind] = told(inherited);
   const [inputs, sameInputs] = told(inputsTold);
   const [data, sameData] = told((run) => run.data);
   const [around, sameAround] = told(environmentTold);
@@ -787,6 +800,7 @@ function drawComparison() {
     "table", { class: "compared" },
     el("thead", {}, el("tr", {}, el("td"), head)),
     group("Settings that differ", settings.map(plainRow)),
+    group("Settings that differ in what they stand on", behind.map(plainRow)),
     group("Inputs and data that differ", [...inputs, ...data].map(plainRow)),
     group("Scores", scoreRows()),
     group("Run", Object.entries(general).map(([name, get]) => plainRow([name, state.chosen.map(get)]))),
