@@ -1,10 +1,12 @@
 """A pipeline against its notebooks: everything that is wrong is said before anything runs, and by which step."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from faceswap_lab import __main__ as command_line
 from faceswap_lab.errors import RunError
 from faceswap_lab.pipelines.checks import check
 from faceswap_lab.pipelines.graph import read, shipped
@@ -96,3 +98,29 @@ def test_the_shipped_pipelines_fit_their_notebooks() -> None:
         pipeline = read(name)
         for smoke in (False, True):
             check(pipeline, pipeline.values(smoke=smoke))
+
+
+def test_the_commands_tell_what_would_run_and_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path / "lab"))
+    write_notebook(tmp_path / "one.ipynb", parameters=PARAMETERS)
+    text = "[parameters]\nn = 3\n" + step("a", 'steps = "${n}"') + step("b", 'recipe = "${a.name}"')
+    path = str(write_pipeline(tmp_path / "some.toml", text))
+
+    def said(*words: str, code: int = 0) -> Any:
+        assert command_line.main(["pipelines", *words, "--json"]) == code
+        told = capsys.readouterr()
+        return json.loads((told.err if code else told.out).splitlines()[0])
+
+    assert said("check", path) == {"ok": True, "name": "some", "file": path, "steps": ["a", "b"]}
+    shown = said("show", path, "-p", "n=4")
+    assert [(each["step"], each["would"], json.loads(each["parameters"])) for each in shown["steps"]] == [
+        ("a", "run", {"steps": 4}),
+        ("b", "open", {}),
+    ]
+    assert said("show", path, "-p", "m=4", code=1)["error"]["remedy"] == "there are n"
+    assert said("run", path, "-p", "n=x", code=1)["error"]["got"] == "'x', a str"
+    assert said("run", path, "--only", "c", code=1)["error"]["got"] == "'c'"
+    assert {row["name"] for row in said("list")} == set(shipped())
+    assert not (tmp_path / "lab").exists()

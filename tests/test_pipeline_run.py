@@ -297,8 +297,8 @@ def test_a_person_in_a_step_is_erased_with_the_pipeline(lab: Path) -> None:
     folder = lab.parent
     (folder / "jane.png").write_bytes(b"a file of hers")
     let_in = (
-        "from faceswap_lab.trust import admit\nfrom faceswap_lab.files import lab_root\n"
-        f"admit.admit({str(folder / 'jane.png')!r}, who='Jane Doe', basis='consent: form', uses=('evaluate',), root=lab_root())"
+        "from pathlib import Path\nfrom faceswap_lab.trust import admit\nfrom faceswap_lab.files import lab_root\n"
+        f"admit.admit(Path({str(folder / 'jane.png')!r}), who='Jane Doe', basis='consent: x', uses=('evaluate',), root=lab_root())"
     )
     write_notebook(folder / "seen.ipynb", let_in, returning("{}"))
     write_notebook(folder / "after.ipynb", returning("{}"), parameters="runs: list = []")
