@@ -1,7 +1,7 @@
 """The parser of the command line, with all commands in the order of the help."""
 
 from faceswap_lab import __version__
-from faceswap_lab.cli.nouns import actors, audit, cluster, consent, cost, doctor, facesets, init, models, notebook, runs
+from faceswap_lab.cli.nouns import actors, audit, cluster, consent, cost, doctor, facesets, init, models, notebook, runs, schedule
 from faceswap_lab.cli.parsing import Parser
 from faceswap_lab.cli.verbs import evaluate, quickstart, render, report, swap, train
 
@@ -14,7 +14,7 @@ def parser() -> Parser:
     init.offer(commands)
     for work in (quickstart, train, swap, evaluate, render, report):
         work.offer(commands)
-    for kept in (models, actors, consent, facesets, runs, notebook):
+    for kept in (models, actors, consent, facesets, runs, notebook, schedule):
         kept.offer(commands)
     cluster.offer(commands)
     cost.offer(commands)

@@ -1,0 +1,112 @@
+"""Tell people and programs that a pipeline has ended. A notice that fails never fails the pipeline; it is recorded and printed."""
+
+import logging
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from faceswap_lab.errors import LabError, ScheduleError
+from faceswap_lab.files import canonical, locked
+from faceswap_lab.pipelines.notices import content
+from faceswap_lab.pipelines.notices.attempts import Delivered
+from faceswap_lab.pipelines.notices.content import Notice
+from faceswap_lab.pipelines.notices.settings import SECRET_VARIABLE, Settings, read_settings, secret
+from faceswap_lab.pipelines.notices.targets import Target, read_target
+from faceswap_lab.runs.events import now
+
+__all__ = ["RECORD", "Notice", "Told", "check", "send"]
+
+RECORD = Path("runs", ".notices.jsonl")
+"""In the lab: a line for each notice, with its target, and whether it was taken."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What became of a notice to one target, as it was given: `answer` is the server's, or why there was none."""
+
+    target: str
+    ok: bool
+    attempts: int
+    answer: str
+
+
+def check(targets: Iterable[str]) -> None:
+    """Before a pipeline runs: ScheduleError for a target that is none, and for one whose settings are missing or wrong."""
+    settings: Settings | None = None
+    for target in map(read_target, targets):
+        settings = settings or read_settings()
+        if target.kind == "named webhook":
+            _address(target.where, settings)
+        elif target.kind == "mail" and settings.mail is None:
+            from faceswap_lab.pipelines.notices.mail import mail
+
+            mail(target.where, {}, None)  # raises what it would raise at the end
+
+
+def send(notice: Notice, targets: Iterable[str], *, root: Path) -> list[Told]:
+    """Tell all targets (`mail:…`, `https://…`, `webhook:NAME`) and record in the lab `root` what became of it.
+
+    Raises nothing because of a target, its settings, its server or a full disk: what failed is returned, printed to standard error
+    and recorded. Takes at most about a minute and a half for each target that doesn't answer.
+    """
+    message = content.message(notice)
+    told = [_tell(target, message) for target in targets]
+    for each in told:
+        if not each.ok:
+            print(f"notice to {each.target} failed: {each.answer}", file=sys.stderr, flush=True)
+    try:
+        _record(root, notice, told)
+    except LabError as error:
+        _log.warning("the notices could not be recorded: %s", error)
+    return told
+
+
+def _tell(text: str, message: dict[str, Any]) -> Told:
+    try:
+        done = _deliver(read_target(text), message)
+    except LabError as error:
+        return Told(target=text, ok=False, attempts=0, answer=f"expected {error.expected}, got {error.got}; {error.remedy}")
+    except Exception as error:  # whatever a library raises, the pipeline's result stands; the kind is told
+        return Told(
+            target=text, ok=False, attempts=0, answer=f"{type(error).__name__}, which is a bug in the lab: please report it"
+        )
+    return Told(target=text, **asdict(done))
+
+
+def _deliver(target: Target, message: dict[str, Any]) -> Delivered:
+    from faceswap_lab.pipelines.notices.mail import mail
+    from faceswap_lab.pipelines.notices.webhook import post
+
+    settings = read_settings()
+    if target.kind == "mail":
+        return mail(target.where, message, settings.mail)
+    key = secret(SECRET_VARIABLE, settings.webhook.secret_file)
+    if target.kind == "webhook":
+        return post(target.where, message, secret=key)
+    return post(_address(target.where, settings), message, secret=key, plain=settings.webhooks[target.where].plain_http)
+
+
+def _address(name: str, settings: Settings) -> str:
+    """The address of a named webhook."""
+    from faceswap_lab.pipelines.notices.settings import settings_path
+
+    found = settings.webhooks.get(name)
+    url = None if found is None else found.url or secret("", found.url_file)
+    if url is None:
+        remedy = f"write [webhooks.{name}] with url or url_file there"
+        raise ScheduleError(
+            expected=f"the webhook {name} in {settings_path()}", got=", ".join(settings.webhooks) or "none", remedy=remedy
+        )
+    return url
+
+
+def _record(root: Path, notice: Notice, told: Iterable[Told]) -> None:
+    lines = [
+        {"time": now(), "pipeline": notice.pipeline, "state": notice.state, "run": notice.run, **asdict(each)} for each in told
+    ]
+    with locked(root / RECORD) as file:
+        file.write("".join(f"{canonical(line)}\n" for line in lines).encode())
