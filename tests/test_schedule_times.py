@@ -11,7 +11,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceswap_lab.errors import ScheduleError
@@ -188,6 +188,7 @@ def by_the_minute(expression: str, zone: str, after: datetime, days: int) -> lis
 
 
 @pytest.mark.slow
+@settings(max_examples=40, deadline=None)
 @given(expression=expressions, zone=st.sampled_from(ZONES), month=st.integers(1, 12))
 def test_the_next_times_are_those_at_which_the_clock_shows_them(expression: str, zone: str, month: int) -> None:
     after = datetime(2027, month, 20, tzinfo=UTC)
@@ -202,6 +203,7 @@ def test_the_next_times_are_those_at_which_the_clock_shows_them(expression: str,
     ] == expected
 
 
+@pytest.mark.slow
 @systemd_reads
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from faceswap_lab.errors import ScheduleError
-from faceswap_lab.files import locked, write_whole
+from faceswap_lab.errors import ScheduleError, storing
+from faceswap_lab.files import locked, put_in_place
 from faceswap_lab.pipelines.schedules.job import MARK, Job
 from faceswap_lab.pipelines.schedules.when import machine_zone
 
@@ -71,7 +71,7 @@ def installed() -> list[dict[str, str]]:
     """The lines that this lab's commands have put into the crontab."""
     if shutil.which("crontab") is None:
         return []
-    found = filter(None, map(_MARKED.fullmatch, read()))
+    found = filter(None, map(_match, read()))
     return [{"name": each["name"], "kind": "cron", "when": each["when"].strip(), "command": each["command"]} for each in found]
 
 
@@ -87,23 +87,42 @@ def read() -> list[str]:
 def _replace(before: Sequence[str], lines: Sequence[str], root: Path) -> Path:
     """Write the crontab whole, and look whether it is what was meant."""
     backup = root / "runs" / f".crontab-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
-    write_whole(backup, "".join(f"{each}\n" for each in before), private=True)
+    _keep(backup, before)
     if read() != list(before):
         raise ScheduleError(
             expected="nobody else to change the crontab meanwhile", got="a changed one", remedy="repeat the command"
         )
-    text = "".join(f"{each}\n" for each in lines)
-    _require_done(_crontab(["-"], os.fsencode(text)), "cron to take the new crontab")
+    _require_done(_crontab(["-"], _bytes(lines)), "cron to take the new crontab")
     if read() != list(lines):
         remedy = f"compare `crontab -l` with {backup}, which is the one of before"
         raise ScheduleError(expected="the crontab as it was written", got="another one", remedy=remedy)
     return backup
 
 
+def _keep(backup: Path, lines: Sequence[str]) -> None:
+    """A crontab may hold passwords, and bytes that are no text."""
+    temporary = backup.with_name(f".part-{backup.name}")
+    with storing(backup):
+        try:
+            temporary.touch(mode=0o600)
+            temporary.write_bytes(_bytes(lines))
+            put_in_place(temporary, backup, private=True)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _bytes(lines: Sequence[str]) -> bytes:
+    return os.fsencode("".join(f"{each}\n" for each in lines))
+
+
 def _name(text: str) -> str | None:
     """The name of the schedule that a line belongs to; None for anybody else's line."""
-    match = _MARKED.fullmatch(text)
-    return match["name"] if match and not text.startswith("#") else None
+    match = _match(text)
+    return match["name"] if match else None
+
+
+def _match(text: str) -> re.Match[str] | None:
+    return None if text.lstrip().startswith("#") else _MARKED.fullmatch(text)
 
 
 def _escaped(command: str) -> str:
