@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def send(notice: Notice, targets: Iterable[str], *, root: Path) -> list[Told]:
         if not each.ok:
             print(f"notice to {each.target} failed: {each.answer}", file=sys.stderr, flush=True)
     try:
-        _record(root, notice, told)
+        _record(root, message, told)
     except LabError as error:
         _log.warning("the notices could not be recorded: %s", error)
     return told
@@ -104,9 +104,8 @@ def _address(name: str, settings: Settings) -> str:
     return url
 
 
-def _record(root: Path, notice: Notice, told: Iterable[Told]) -> None:
-    lines = [
-        {"time": now(), "pipeline": notice.pipeline, "state": notice.state, "run": notice.run, **asdict(each)} for each in told
-    ]
+def _record(root: Path, message: Mapping[str, Any], told: Iterable[Told]) -> None:
+    about = {name: message[name] for name in ("pipeline", "state", "run")}
+    lines = [{"time": now(), **about, **asdict(each)} for each in told]
     with locked(root / RECORD) as file:
         file.write("".join(f"{canonical(line)}\n" for line in lines).encode())
