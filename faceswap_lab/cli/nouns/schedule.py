@@ -178,6 +178,10 @@ def _text(answer: dict[str, Any]) -> str:
 
 
 def _list(options: argparse.Namespace) -> Answer:
+    return _rows(options)
+
+
+def _rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     from faceswap_lab.pipelines.schedules import cron, kubernetes, systemd
 
     rows = [*cron.installed(), *systemd.installed()]
@@ -190,7 +194,7 @@ def _remove(options: argparse.Namespace) -> Answer:
     from faceswap_lab.pipelines.schedules.job import check_name
 
     name = check_name(options.name)
-    rows = [row for row in _list(options) if row["name"] == name]
+    rows = [row for row in _rows(options) if row["name"] == name]
     if not rows:
         remedy = "see `faceswap-lab schedule list`; for a CronJob, add --namespace"
         raise ScheduleError(expected="the name of an installed schedule", got=repr(name), remedy=remedy)
