@@ -30,6 +30,7 @@ HANDLES = {
     "evaluate": "faceswap_lab.verbs.evaluate.scores:ScoreRun",
     "faceset": "faceswap_lab.verbs.library:FacesetRun",
     "notebook": "faceswap_lab.pipelines.notebook:NotebookRun",
+    "pipeline": "faceswap_lab.pipelines.record:PipelineRun",
     "quickstart": "faceswap_lab.pipelines.quickstart:QuickstartRun",
     "render": "faceswap_lab.verbs.render.dataset:ShardRun",
     "swap": "faceswap_lab.verbs.swap.result:SwapRun",

@@ -35,11 +35,12 @@ def offer(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> Answer:
     from faceswap_lab.pipelines.notebook import execute
 
-    run = execute(options.notebook, dict(map(_parameter, options.parameters)), force=options.force)
+    run = execute(options.notebook, dict(map(parameter, options.parameters)), force=options.force)
     return {"run": run.id, "notebook": str(run.artifact("notebook.ipynb")), **run.summary}
 
 
-def _parameter(text: str) -> tuple[str, Any]:
+def parameter(text: str) -> tuple[str, Any]:
+    """A name and its value, as JSON or as plain text."""
     name, separator, value = text.partition("=")
     if not separator or not name.isidentifier():
         raise ArgumentValueError(expected="a parameter as NAME=VALUE", got=repr(text), remedy="write for example -p recipe=smoke")
