@@ -2,13 +2,15 @@
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 from faceswap_lab.errors import LabError, ScheduleError
-from faceswap_lab.files import canonical, locked
+from faceswap_lab.files import canonical, lab_root, locked
 from faceswap_lab.pipelines.notices import content
 from faceswap_lab.pipelines.notices.attempts import Delivered
 from faceswap_lab.pipelines.notices.content import Notice
@@ -16,7 +18,10 @@ from faceswap_lab.pipelines.notices.settings import SECRET_VARIABLE, Settings, r
 from faceswap_lab.pipelines.notices.targets import Target, read_target
 from faceswap_lab.runs.events import now
 
-__all__ = ["RECORD", "Notice", "Told", "check", "send"]
+if TYPE_CHECKING:
+    from faceswap_lab.pipelines.run import Outcome
+
+__all__ = ["RECORD", "Ending", "Notice", "Told", "check", "send", "telling"]
 
 RECORD = Path("runs", ".notices.jsonl")
 """In the lab: a line for each notice, with its target, and whether it was taken."""
@@ -32,6 +37,34 @@ class Told:
     ok: bool
     attempts: int
     answer: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Ending:
+    """Of a pipeline under way: its outcome, once there is one, and what became of the notices."""
+
+    outcome: "Outcome | None" = None
+    told: list[Told] = field(default_factory=list)
+
+
+@contextmanager
+def telling(pipeline: str, targets: Sequence[str]) -> Iterator[Ending]:
+    """Check the targets; at the block's end tell them of its `outcome`, or of the error that ended it, which is raised again."""
+    check(targets)
+    ending, started, clock = Ending(), now(), perf_counter()
+    try:
+        yield ending
+    except BaseException as error:
+        from faceswap_lab.pipelines.notices.ending import of_error
+
+        send(of_error(pipeline, error, started=started, seconds=perf_counter() - clock), targets, root=lab_root())
+        raise
+    if ending.outcome is not None:
+        from faceswap_lab.pipelines.notices.ending import of_outcome
+
+        done = ending.outcome
+        notice = of_outcome(pipeline, done.run, done.steps, ok=done.ok, started=started, seconds=perf_counter() - clock)
+        ending.told = send(notice, targets, root=done.run.root)
 
 
 def check(targets: Iterable[str]) -> None:
@@ -58,6 +91,8 @@ def send(notice: Notice, targets: Iterable[str], *, root: Path) -> list[Told]:
     for each in told:
         if not each.ok:
             print(f"notice to {each.target} failed: {each.answer}", file=sys.stderr, flush=True)
+    if not told:
+        return []
     try:
         _record(root, message, told)
     except LabError as error:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from faceswap_lab.cli.answers import Answer
 from faceswap_lab.cli.arguments import add_command, add_group, root
 from faceswap_lab.cli.parsing import Parser
-from faceswap_lab.files import user_path
 
 if TYPE_CHECKING:
     from faceswap_lab.pipelines.schedules.job import Job
@@ -130,10 +129,11 @@ def _job(options: argparse.Namespace, *, lab: Path | None = None, program: tuple
     from faceswap_lab.pipelines.schedules.job import Job, name_for, own_program
     from faceswap_lab.pipelines.schedules.when import read_when
 
+    when = read_when(at=options.at, every=options.every, cron=options.cron, zone=options.zone)
     return Job(
         name=options.name or name_for(options.pipeline),
-        pipeline=_pipeline(options.pipeline, lab),
-        when=read_when(at=options.at, every=options.every, cron=options.cron, zone=options.zone),
+        pipeline=_pipeline(options, lab),
+        when=when,
         root=lab or root(),
         program=program or own_program(),
         parameters=tuple(options.parameters),
@@ -142,18 +142,25 @@ def _job(options: argparse.Namespace, *, lab: Path | None = None, program: tuple
     )
 
 
-def _pipeline(given: str, lab: Path | None) -> str:
-    """A shipped pipeline by its name; a file by its full path, which in a cluster has to be one of the lab's folder."""
-    from faceswap_lab.errors import ScheduleError
+def _pipeline(options: argparse.Namespace, lab: Path | None) -> str:
+    """A shipped pipeline by its name, a file by its full path; checked with the parameters, as `pipelines check` does.
 
-    if "/" not in given and not given.endswith(".toml"):
-        return given
-    if lab is None:
-        return str(user_path(given).resolve())
-    if not Path(given).is_relative_to(lab):
-        remedy = f"copy the file to the volume that is mounted there, and name it as {lab / 'pipelines' / Path(given).name}"
-        raise ScheduleError(expected=f"a file below {lab}, which is the lab in the cluster", got=given, remedy=remedy)
-    return given
+    A file in a cluster has to be one of the lab's folder there, and can't be checked from here.
+    """
+    from faceswap_lab.cli.nouns.notebook import parameter
+    from faceswap_lab.errors import ScheduleError
+    from faceswap_lab.pipelines.checks import check
+    from faceswap_lab.pipelines.graph import read, shipped
+
+    given = options.pipeline
+    if lab is not None and given not in shipped() and ("/" in given or given.endswith(".toml")):
+        if not Path(given).is_relative_to(lab) or ".." in Path(given).parts:
+            remedy = f"copy the file to the volume that is mounted there, and name it as {lab / 'pipelines' / Path(given).name}"
+            raise ScheduleError(expected=f"a file below {lab}, which is the lab in the cluster", got=given, remedy=remedy)
+        return str(given)
+    pipeline = read(given)
+    check(pipeline, pipeline.values(dict(map(parameter, options.parameters)), smoke=options.smoke))
+    return str(given) if given in shipped() else str(pipeline.path)
 
 
 def _about(job: "Job", scheduler: Any) -> dict[str, Any]:
