@@ -19,12 +19,17 @@ from typing import Any
 
 import pytest
 
+from faceswap_lab import __main__ as command_line
 from faceswap_lab.errors import ScheduleError
+from faceswap_lab.pipelines.notebook import NotebookRun
 from faceswap_lab.pipelines.notices import attempts, content, settings
+from faceswap_lab.pipelines.notices.ending import of_outcome, scores_of
 from faceswap_lab.pipelines.notices.targets import read_target
 from faceswap_lab.pipelines.notices.webhook import signing_key
-from faceswap_lab.pipelines.notify import RECORD, Notice, check, send
+from faceswap_lab.pipelines.notify import RECORD, Notice, check, send, telling
+from faceswap_lab.pipelines.record import StepState
 from tests.authority import write_certificates
+from tests.small_notebooks import returning, write_notebook, write_pipeline
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 SECRET = f"whsec_{KEY}"
@@ -517,3 +522,88 @@ def test_a_record_that_cannot_be_written_is_said_and_fails_nothing(tmp_path: Pat
     with hook() as server:
         assert send(NOTICE, [server.url], root=tmp_path)[0].ok
     assert "could not be recorded" in caplog.text
+
+
+# --- at a pipeline's end ------------------------------------------------------------------------------------------------------
+
+
+def states(*steps: tuple[str, str]) -> dict[str, StepState]:
+    return {name: StepState(name=name, state=state, seconds=2.0, got="KeyError in cell 2: 'Jane Doe'") for name, state in steps}
+
+
+def test_measures_are_told_and_no_other_figure_of_a_summary() -> None:
+    summary = {
+        "psnr_face": 31.5,
+        "psnr_face_floor": 20,
+        "faces_per_identity": {"jane": 5},
+        "jane": 5,
+        "found": "31 dB",
+        "benchmark": {
+            "pairs": 6,
+            "methods": {"pair": {"psnr_face": {"value": 30.0, "gain": 4.0}, "jane": {"value": 1.0}}, "warp": 3},
+        },
+    }
+    assert scores_of(summary) == {"psnr_face": 31.5, "psnr_face_floor": 20, "pair.psnr_face": 30.0}
+
+
+def test_an_outcome_becomes_a_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
+    run = NotebookRun.start(tmp_path, "notebook", "{}", {})
+    with run:
+        run.finish(report="/somewhere/jane.html", psnr_face=31.5)
+    steps = states(("a", "finished"), ("b", "failed"), ("c", "not run"))
+    steps["a"].run, steps["a"].got = run.id, ""
+    steps["b"].run = "notebook-deadbeef"  # whose folder is gone
+    told = content.message(of_outcome("nightly", run, steps, ok=False, started=NOTICE.started, seconds=6.0))
+    assert (told["state"], told["report"], told["run"]) == ("failed", run.id, run.id)
+    assert told["scores"] == {"a.psnr_face": 31.5}
+    assert [(step["state"], step["cause"]) for step in told["steps"]] == [
+        ("finished", None),
+        ("failed", "KeyError in cell 2"),
+        ("not run", "KeyError in cell 2"),
+    ]
+    assert "jane" not in json.dumps(told).lower()
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "cause"),
+    [(RuntimeError("/home/jane"), "failed", "RuntimeError"), (KeyboardInterrupt(), "stopped", "KeyboardInterrupt")],
+)
+def test_a_pipeline_that_an_error_ends_is_told_of_and_the_error_raised(
+    error: BaseException, state: str, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
+    with hook() as server, pytest.raises(type(error)), telling("/x/nightly.toml", [server.url]):
+        raise error
+    ((_, _, body),) = server.seen
+    told = json.loads(body)
+    assert (told["pipeline"], told["state"], told["steps"][0]["cause"]) == ("nightly", state, cause)
+    assert b"jane" not in body
+
+
+def test_a_wrong_target_is_refused_before_anything_runs() -> None:
+    with pytest.raises(ScheduleError), telling("nightly", ["http://example.org/"]):
+        pytest.fail("it ran")
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@pytest.mark.parametrize(("cell", "code", "state"), [("1", 0, "finished"), ("1 / 0", 1, "failed")])
+def test_the_command_tells_of_a_pipeline_that_ran_and_a_notice_that_fails_changes_nothing(
+    cell: str, code: int, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path / "lab"))
+    write_notebook(tmp_path / "small.ipynb", cell, returning("{'psnr_face': 31.5}"))
+    path = write_pipeline(tmp_path / "tiny.toml", '[steps.only]\nnotebook = "small.ipynb"\n')
+    with hook(404) as refusing, hook() as server:
+        words = ["pipelines", "run", str(path), "--json", "--notify", refusing.url, "--notify", server.url]
+        assert command_line.main(words) == code
+    answer = json.loads(capfd.readouterr().out)
+    assert [each["ok"] for each in answer["notices"]] == [False, True]
+    ((_, _, body),) = server.seen
+    told = json.loads(body)
+    assert (told["pipeline"], told["state"], told["run"]) == ("tiny", state, answer["run"])
+    (step,) = told["steps"]
+    assert step["cause"] == (None if code == 0 else "ZeroDivisionError in cell 1")
+    assert told["scores"] == ({"only.psnr_face": 31.5} if code == 0 else {})
+    assert str(tmp_path) not in body.decode()

@@ -361,7 +361,9 @@ def test_systemds_own_parser_reads_the_words_that_were_meant(tmp_path_factory: p
     if line is None:
         pytest.skip(f"this systemd shows no command lines: {said.stderr[-200:]}")
     # `$$` becomes `$` only when the command is started.
-    words = subprocess.run(["/bin/sh", "-c", f"printf '%s\\0' {line.partition('Command Line:')[2]}"], capture_output=True, check=True)
+    words = subprocess.run(
+        ["/bin/sh", "-c", f"printf '%s\\0' {line.partition('Command Line:')[2]}"], capture_output=True, check=True
+    )
     assert [word.replace("$$", "$") for word in words.stdout.decode().split("\0")[:-1]] == made.words
 
 

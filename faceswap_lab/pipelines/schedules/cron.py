@@ -72,7 +72,9 @@ def installed() -> list[dict[str, str]]:
     if shutil.which("crontab") is None:
         return []
     found = filter(None, map(_match, read()))
-    return [{"name": each["name"], "kind": "cron", "when": each["when"].strip(), "command": each["command"]} for each in found]
+    return [
+        {"name": each["name"], "kind": "cron", "when": each["when"].strip(), "command": _work(each["command"])} for each in found
+    ]
 
 
 def read() -> list[str]:
@@ -119,6 +121,11 @@ def _name(text: str) -> str | None:
     """The name of the schedule that a line belongs to; None for anybody else's line."""
     match = _match(text)
     return match["name"] if match else None
+
+
+def _work(command: str) -> str:
+    """What is done under the lock."""
+    return command.partition(f" -n -E {_AT_WORK} ")[2].partition(" ")[2].rpartition(" || [ $? ")[0] or command
 
 
 def _match(text: str) -> re.Match[str] | None:
