@@ -120,6 +120,8 @@ emit_summary(
         "report": str(report),
         "clip": str(clip),
         "picture": str(picture),
+        "runs": [run.id for run in (trained, result, scores, back, back_scores, anonymous)],
+        "trained": trained.id,
         "device": trained.summary["device"],
         "seconds": {
             **trained.summary["seconds"],

@@ -113,6 +113,8 @@ emit_summary(
         "psnr_face": reached,
         "psnr_face_floor": round(scores["supervised"].scores["psnr_face"]["floor"], 2),
         "id_nearer_source": {name: run.scores["id_nearer_source"]["value"] for name, run in scores.items()},
+        "runs": [each[name].id for name in runs for each in (runs, swaps, scores)],
+        "trained": {name: run.id for name, run in runs.items()},
         "previews": shared,
         "preview_psnr": {name: [round(value, 2) for value in values] for name, values in psnr.items()},
         "seconds": {name: run.summary["seconds"] for name, run in runs.items()},

@@ -2,8 +2,8 @@
 
 What is found, and how:
   files       by the manifests about the person, and by faces manually named after them in a faceset
-  runs        by the digests of those files in a run's inputs; then everything derived from such a run, transitively; and
-              executed notebooks that admitted one of the files, by the audit log
+  runs        by the digests of those files in a run's inputs; then everything derived from such a run, transitively; executed
+              notebooks that admitted one of the files, by the audit log; and pipelines that ran such a notebook
   exports     by the audit log's lines about exports and archives; a copy inside the lab is found by its digest, whatever its name,
               and removed too
 Originals belong to their owner: they are listed and retained. Copies outside the lab are listed by name and digest, so that they
@@ -22,6 +22,7 @@ from typing import Any
 from faceswap_lab.errors import ConsentError, ManifestError, RunError
 from faceswap_lab.files import sha256_file
 from faceswap_lab.names import same_name
+from faceswap_lab.pipelines.record import PipelineRun
 from faceswap_lab.runs import prune
 from faceswap_lab.runs.prune import Weighed
 from faceswap_lab.runs.run import Run
@@ -212,10 +213,17 @@ def _derived(runs: list[Run], digests: dict[str, Entry], log: Iterable[audit.Ent
     while waiting:
         parent = waiting.pop()
         for run in runs:
-            if run.id not in why and prune.made_from(run, parent):
-                why[run.id] = f"made from {parent.id}"
+            if run.id not in why and (reason := _follows(run, parent)):
+                why[run.id] = reason
                 waiting.append(run)
     return why
+
+
+def _follows(run: Run, parent: Run) -> str:
+    """Why a run is affected if `parent` is; empty if it is not. A pipeline's record has the parameters of its notebooks."""
+    if prune.made_from(run, parent):
+        return f"made from {parent.id}"
+    return f"ran {parent.id}" if isinstance(run, PipelineRun) and run.ran(parent.id) else ""
 
 
 def _exports(root: Path, log: Iterable[audit.Entry], digests: dict[str, Entry], runs: dict[str, str]) -> Iterator[Left]:

@@ -82,8 +82,8 @@ def _require_apart(pipeline: Pipeline, asked: Mapping[str, dict[str, Any]]) -> N
     for name, parameters in asked.items():
         step = pipeline.steps[name]
         # Two steps whose open references differ may still be equal once these are known: then the second finds the first's run.
-        whole = canonical([step.notebook, step.parameters | parameters, step.files])
-        written = {f"{key} {Path(str(parameters[key])).expanduser().absolute()}" for key in PLACES if parameters.get(key)}
+        whole = canonical([step.notebook, step.parameters | parameters, step.uses, step.files])
+        written = {f"{key} {Path(str(parameters[key])).expanduser().resolve()}" for key in PLACES if parameters.get(key)}
         for place in (f"the same: {whole}", *(place.partition(" ")[2] for place in written)):
             other = places.setdefault(place, name)
             if other != name:

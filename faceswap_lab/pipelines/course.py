@@ -20,7 +20,7 @@ from faceswap_lab.pipelines.checks import require_type
 from faceswap_lab.pipelines.graph import Pipeline
 from faceswap_lab.pipelines.notebook import NotebookRun, parameters_of
 from faceswap_lab.pipelines.record import PipelineRun, StepState
-from faceswap_lab.pipelines.references import RUN, Known, resolved
+from faceswap_lab.pipelines.references import RUN, Known
 from faceswap_lab.pipelines.steps.attempt import Attempt, Ending
 from faceswap_lab.pipelines.steps.child import Order
 from faceswap_lab.pipelines.steps.identity import Asked, asked, missing_of
@@ -129,7 +129,7 @@ class Course:
         """The step with all its values, whose types are now known. RunError if a step did not return one of them."""
         step = self.pipeline.steps[name]
         known = Known(parameters=self.values, summaries=self._summaries)
-        call = asked(self.pipeline, step, resolved(step.parameters, known))
+        call = asked(self.pipeline, step, known)
         if any(reference.step for reference in step.references()):
             types = parameters_of(call.notebook)
             for key, value in call.parameters.items():

@@ -35,6 +35,7 @@ _UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
 class Step:
     """One notebook of a pipeline. `files` are parameters that are paths, relative to the TOML file: their content counts.
 
+    `uses` are values that count like parameters without being given: runs that the notebook finds in the lab by itself.
     `timeout` is for each attempt, `retries` how often a failed one is repeated.
     """
 
@@ -43,6 +44,7 @@ class Step:
     notebook: str
     parameters: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    uses: list[Any] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
     timeout: str = "30 min"
     retries: int = 0
@@ -55,8 +57,8 @@ class Step:
         return float(match["number"]) * _UNITS_S[match["unit"]]
 
     def references(self) -> list[Reference]:
-        """All references in the parameters."""
-        return list(references(self.parameters))
+        """All references in the parameters and in what it uses."""
+        return list(references([self.parameters, self.uses]))
 
     @property
     def needs(self) -> frozenset[str]:
@@ -92,9 +94,8 @@ class Pipeline:
 
         RunError, with close matches, for an unknown name and for a value of another type than the default's.
         """
-        for name, value in (given or {}).items():
-            _require_like(self, name, value)
-        return self.parameters | (self.smoke if smoke else {}) | dict(given or {})
+        changes = (self.smoke if smoke else {}) | dict(given or {})
+        return self.parameters | {name: _like_default(self, name, value) for name, value in changes.items()}
 
     def only(self, names: Collection[str]) -> "Pipeline":
         """The pipeline with these steps and all that they need. RunError, with close matches, for an unknown one."""
@@ -219,18 +220,21 @@ def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
         yield where, value
 
 
-def _require_like(pipeline: Pipeline, name: str, value: Any) -> None:
+def _like_default(pipeline: Pipeline, name: str, value: Any) -> Any:
+    """The value, if it is of the default's type; a whole number for a float becomes one, so that equal calls have equal keys."""
     if name not in pipeline.parameters:
         raise _unknown(pipeline.path, "a parameter of the pipeline", name, pipeline.parameters)
     default = pipeline.parameters[name]
-    as_float = isinstance(default, float) and type(value) is int
-    if type(value) is not type(default) and not as_float:
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if type(value) is not type(default):
         raise _wrong(
             pipeline.path,
             f"{name} of the type {type(default).__name__}, as its default {canonical(default)}",
             f"{value!r}, a {type(value).__name__}",
             "give a value of that type; on the command line, quotes make a text of a number: -p 'name=\"7\"'",
         )
+    return value
 
 
 def _explained(path: Path, error: ValidationError) -> RunError:

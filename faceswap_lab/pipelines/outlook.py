@@ -12,7 +12,7 @@ from faceswap_lab.pipelines import checks
 from faceswap_lab.pipelines.graph import Pipeline
 from faceswap_lab.pipelines.notebook import NotebookRun
 from faceswap_lab.pipelines.record import PipelineRun
-from faceswap_lab.pipelines.references import RUN, Known, resolved
+from faceswap_lab.pipelines.references import RUN, Known
 from faceswap_lab.pipelines.steps.identity import Asked, asked, missing_of, package_data
 from faceswap_lab.runs.call import Call, without_hints
 
@@ -55,7 +55,7 @@ def _forecast(
         why = f"depends on what {', '.join(waits)} will return"
         return Forecast(step=name, would=OPEN, why=why, run=last, parameters=partly), None
     try:
-        call = asked(pipeline, step, resolved(step.parameters, known))
+        call = asked(pipeline, step, known)
     except RunError as error:
         why = f"it would fail: {error.expected}; got {error.got}"
         return Forecast(step=name, would=RUN_IT, why=why, run=last, parameters=partly), None
@@ -96,7 +96,7 @@ def _difference(call: Asked, before: NotebookRun) -> str:
     told = [_changed(name, was, call.parameters) for name in sorted({*was, *call.parameters})]
     inputs, earlier = call.inputs, before.inputs
     others = [name for name in sorted({*inputs, *earlier} - {"runs"}) if _counted(inputs, name) != _counted(earlier, name)]
-    told += ["the notebook" if name == "notebook" else f"the file {name}" for name in others]
+    told += [{"notebook": "the notebook", "uses": "what it uses"}.get(name, f"the file {name}") for name in others]
     data = package_data()
     told += [f"the {name}" for name in data if before.record.data.get(name) != data[name]]
     return f"changed: {', '.join(filter(None, told)) or 'the version of its results'}"

@@ -52,3 +52,7 @@ class PipelineRun(Run):
     def step_runs(self) -> dict[str, str]:
         """Step to the id of the run that it was last given, also in a pipeline that is not finished."""
         return {str(event["step"]): str(event["run"]) for event in self.events("step") if event.get("run")}
+
+    def ran(self, run_id: str) -> bool:
+        """Whether a step was ever given this run."""
+        return any(event.get("run") == run_id for event in self.events("step"))

@@ -1,7 +1,6 @@
 """One attempt at a step: a process of its own, watched until it ends, asked to stop at its limit and then killed.
 
-A kernel has a process group of its own, and its cells may start what leaves that: every process of an attempt inherits a mark in
-its environment, and whatever still has it at the end is killed.
+Whatever of it is left at the end is killed, see `marked`.
 """
 
 import os
@@ -19,10 +18,8 @@ from uuid import uuid4
 from faceswap_lab.files import ROOT_VARIABLE
 from faceswap_lab.pipelines.notebook import COPY, NotebookRun
 from faceswap_lab.pipelines.steps.child import GRACE_S, Order
+from faceswap_lab.pipelines.steps.marked import MARK, kill_marked
 from faceswap_lab.stopping import Stop
-
-MARK = "FACESWAP_LAB_STEP"
-"""The variable that marks the processes of an attempt."""
 
 _LOOK_S = 0.1
 _TAIL = 2000
@@ -113,13 +110,3 @@ def _end(process: subprocess.Popen[bytes], grace_s: float = GRACE_S + 10.0) -> i
         return process.wait(grace_s)
     process.kill()
     return process.wait()
-
-
-def kill_marked(mark: str) -> None:
-    """Kill every process of this user that has the mark in its environment."""
-    import psutil  # type: ignore[import-untyped]
-
-    for each in psutil.process_iter():
-        with suppress(psutil.Error, OSError):  # another user's, or one that has ended meanwhile
-            if each.environ().get(MARK) == mark:
-                each.kill()

@@ -12,10 +12,11 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from faceswap_lab.pipelines.steps.marked import MARK, kill_marked
 
 GRACE_S = 20.0
 """Seconds in which a process that was asked to stop may end by itself; then it and its descendants are killed."""
@@ -49,6 +50,8 @@ def main() -> int:
     except LabError as error:
         print(error, file=sys.stderr)
         return 1
+    finally:
+        kill_marked(os.environ[MARK])  # the parent may be dead
     return 0
 
 
@@ -88,17 +91,8 @@ def _follow(lifeline: IO[bytes], asked: threading.Event) -> None:
     else:  # a real signal also wakes a thread that waits
         os.kill(os.getpid(), signal.SIGINT)
     time.sleep(GRACE_S)
-    kill_descendants()
+    kill_marked(os.environ[MARK])
     os._exit(137)
-
-
-def kill_descendants() -> None:
-    """Kill all processes below this one: a kernel, and what its cells started."""
-    import psutil  # type: ignore[import-untyped]
-
-    for each in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            each.kill()
 
 
 if __name__ == "__main__":

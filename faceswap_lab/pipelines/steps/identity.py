@@ -17,6 +17,7 @@ from faceswap_lab.errors import RunError
 from faceswap_lab.files import canonical, sha256_file
 from faceswap_lab.pipelines.graph import Pipeline, Step
 from faceswap_lab.pipelines.notebook import COPY, NotebookRun, inputs_of, notebook_path, run_ids
+from faceswap_lab.pipelines.references import Known, resolved
 from faceswap_lab.runs.environment import code_version
 from faceswap_lab.runs.run import Run
 
@@ -31,6 +32,7 @@ class Asked:
     notebook: Path
     is_shipped: bool
     parameters: dict[str, Any]
+    uses: list[Any]
     files: dict[str, Path]
 
     @property
@@ -46,18 +48,20 @@ class Asked:
     @property
     def inputs(self) -> dict[str, str]:
         """The inputs of the step's run."""
-        return inputs_of(self.notebook, self.parameters) | inputs_of_files(self.files)
+        used = {"uses": canonical(self.uses)} if self.uses else {}
+        return inputs_of(self.notebook, self.parameters) | used | inputs_of_files(self.files)
 
     def start(self, root: Path, *, force: bool = False) -> NotebookRun:
         """The run of this call: a finished or unfinished one, else a new one."""
         return NotebookRun.start(root, "notebook", self.recipe, self.inputs, data=package_data(), force=force)
 
 
-def asked(pipeline: Pipeline, step: Step, parameters: Mapping[str, Any]) -> Asked:
-    """The step of a pipeline with these resolved parameters."""
+def asked(pipeline: Pipeline, step: Step, known: Known) -> Asked:
+    """The step of a pipeline with all references resolved. RunError if a step did not return one of them, or a file is missing."""
     path, is_shipped = notebook_of(pipeline, step)
     files = files_of(pipeline, step)
-    return Asked(notebook=path, is_shipped=is_shipped, parameters=dict(parameters), files=files)
+    parameters, uses = resolved(step.parameters, known), resolved(step.uses, known)
+    return Asked(notebook=path, is_shipped=is_shipped, parameters=parameters, uses=uses, files=files)
 
 
 def notebook_of(pipeline: Pipeline, step: Step) -> tuple[Path, bool]:
