@@ -14,7 +14,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from faceswap_lab.pipelines.steps.marked import MARK, kill_marked
 
@@ -40,7 +40,8 @@ def main() -> int:
     """Execute the notebook; 0 if its run is finished, 1 if it failed, 130 if it was stopped."""
     told = Order(**json.loads(sys.stdin.buffer.readline()))
     asked = threading.Event()
-    threading.Thread(target=_follow, args=(sys.stdin.buffer, asked), daemon=True).start()
+    # By its number: a thread that waits in a buffered reader holds that reader's lock, and Python aborts on its way out.
+    threading.Thread(target=_follow, args=(sys.stdin.fileno(), asked), daemon=True).start()
     from faceswap_lab.errors import LabError
 
     try:
@@ -81,9 +82,9 @@ def _execute(told: Order, asked: threading.Event) -> None:
         run.finish(**summary)
 
 
-def _follow(lifeline: IO[bytes], asked: threading.Event) -> None:
+def _follow(lifeline: int, asked: threading.Event) -> None:
     """Waits for the lifeline's end; then interrupts the main thread, as Ctrl-C would, and kills all after some seconds."""
-    while lifeline.read1(1024):  # type: ignore[attr-defined]  # a buffered reader
+    while os.read(lifeline, 1024):
         pass
     asked.set()
     if sys.platform == "win32":
