@@ -18,7 +18,7 @@ PARAMETERS = "steps: int = 1\nrecipe: str = 'a'\nrate: float = 0.5\nruns: list[s
 
 
 def checked(folder: Path, text: str) -> dict[str, dict[str, Any]]:
-    write_notebook(folder / "one.ipynb", returning("{'n': steps}"), parameters=PARAMETERS)
+    write_notebook(folder / "one.ipynb", returning("{'steps': steps}"), parameters=PARAMETERS)
     write_notebook(folder / "bare.ipynb", "1 + 1", parameters=None)
     pipeline = read(str(write_pipeline(folder / "some.toml", text)))
     return check(pipeline, pipeline.values())

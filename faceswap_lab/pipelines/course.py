@@ -139,14 +139,14 @@ class Course:
     def _run_of(self, name: str, call: Asked) -> NotebookRun:
         run = call.start(self.root, force=name in self.forced)
         if run.finished and (gone := missing_of(run)):
-            self.run.emit("step", step=name, state="made again", run=run.id, missing=gone)
+            self.run.emit("pipeline_step", step=name, state="made again", run=run.id, missing=gone)
             return call.start(self.root, force=True)
         return run
 
     def _start(self, under_way: _UnderWay) -> None:
         step = self.steps[under_way.name]
         step.state, step.began = record.RUNNING, perf_counter()
-        self.run.emit("step", step=step.name, state="started", run=step.run, attempt=step.attempt)
+        self.run.emit("pipeline_step", step=step.name, state="started", run=step.run, attempt=step.attempt)
         self.run.flush()
         self._under_way[self._pool.submit(_carried_out, under_way.attempt, self.compute, self._must_stop)] = under_way
 
@@ -174,7 +174,7 @@ class Course:
             step.state = record.STOPPED
         elif step.attempt <= self.pipeline.steps[step.name].retries and not self.stop():
             step.attempt += 1
-            self.run.emit("step", step=step.name, state="retried", run=step.run, seconds=ending.seconds, got=ending.got)
+            self.run.emit("pipeline_step", step=step.name, state="retried", run=step.run, seconds=ending.seconds, got=ending.got)
             self._start(under_way)
         else:
             self._fail(step, ending.expected, ending.got, ending.remedy)
@@ -189,7 +189,7 @@ class Course:
 
     def _settle(self, step: StepState) -> None:
         """What became of a step is final: told in the run, and the steps that need it are next."""
-        self.run.emit("step", step=step.name, **step.told())
+        self.run.emit("pipeline_step", step=step.name, **step.told())
         self.run.flush()
         self._order.done(step.name)
 

@@ -76,8 +76,14 @@ def notebook_path(name: str) -> Path:
 
 
 def emit_summary(summary: Mapping[str, Any]) -> None:
-    """For a notebook's last cell: displays `summary` (JSON values) and returns it to an unattended run."""
+    """For a notebook's last cell: displays `summary` (JSON values) and returns it to an unattended run.
+
+    ValueError for the names that every event of a run has already: n, time and kind.
+    """
     from IPython.display import display
+
+    if reserved := sorted({"n", "time", "kind"} & set(summary)):
+        raise ValueError(f"a summary must not have the names n, time and kind, got {', '.join(reserved)}")
 
     lines = "\n".join(f"{name}: {value}" for name, value in summary.items())
     display({SUMMARY_TYPE: dict(summary), "text/plain": lines}, raw=True)  # type: ignore[no-untyped-call]

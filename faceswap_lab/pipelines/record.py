@@ -44,15 +44,15 @@ class StepState:
 
 
 class PipelineRun(Run):
-    """A run of a pipeline. Its events of the kind `step` tell what became of each step, the summary has the last of them."""
+    """A run of a pipeline. Its events of the kind `pipeline_step` tell what became of each step, the summary has the last of them."""
 
     VERB: ClassVar[str | None] = "pipeline"
     RESULT_VERSION: ClassVar[int] = 1
 
     def step_runs(self) -> dict[str, str]:
         """Step to the id of the run that it was last given, also in a pipeline that is not finished."""
-        return {str(event["step"]): str(event["run"]) for event in self.events("step") if event.get("run")}
+        return {str(event["step"]): str(event["run"]) for event in self.events("pipeline_step") if event.get("run")}
 
     def ran(self, run_id: str) -> bool:
         """Whether a step was ever given this run."""
-        return any(event.get("run") == run_id for event in self.events("step"))
+        return any(event.get("run") == run_id for event in self.events("pipeline_step"))

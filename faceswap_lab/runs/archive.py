@@ -147,12 +147,14 @@ def _share(run: Run, today: date) -> _Share:
 
 
 def _files(run: Run, seen: Survey) -> Iterator[str]:
-    """SHA-256 of every admitted file among the inputs of the run and of the runs that it was made from.
+    """SHA-256 of every admitted file among the inputs of the run and of the runs that it was made from, and of those that their
+    notebooks admitted, by the audit log.
 
     Raises the error of an unreadable run among those, since its subjects are unknown.
     """
     runs = seen.runs
     made = {digest for other in runs for digest in other.record.artifacts.values()}
+    log, _ = audit.walk(run.root)
     waiting, asked = [run], {run.id}
     while waiting:
         user = waiting.pop()
@@ -161,9 +163,15 @@ def _files(run: Run, seen: Survey) -> Iterator[str]:
                 raise each.error
         # Results of other runs have no entry of their own; the files of those runs are checked instead.
         yield from (digest for value in user.inputs.values() if (digest := digest_in(value)) and digest not in made)
-        parents = [other for other in runs if other.id not in asked and made_from(user, other)]
+        yield from (str(line.event["sha256"]) for line in log if _is_admission(line.event, user))
+        steps = {event.get("run") for event in user.events("pipeline_step")}
+        parents = [other for other in runs if other.id not in asked and (other.id in steps or made_from(user, other))]
         asked |= {other.id for other in parents}
         waiting += parents
+
+
+def _is_admission(event: Mapping[str, Any], notebook: Run) -> bool:
+    return audit.notebook_run(event) == notebook.id and event.get("action") == "admitted"
 
 
 def _require_standing(root: Path, digest: str, today: date) -> None:

@@ -38,10 +38,8 @@ class Order:
 
 def main() -> int:
     """Execute the notebook; 0 if its run is finished, 1 if it failed, 130 if it was stopped."""
-    told = Order(**json.loads(sys.stdin.buffer.readline()))
-    asked = threading.Event()
-    # By its number: a thread that waits in a buffered reader holds that reader's lock, and Python aborts on its way out.
-    threading.Thread(target=_follow, args=(sys.stdin.fileno(), asked), daemon=True).start()
+    told, asked = Order(**json.loads(_line())), threading.Event()
+    threading.Thread(target=_follow, args=(asked,), daemon=True).start()
     from faceswap_lab.errors import LabError
 
     try:
@@ -82,9 +80,20 @@ def _execute(told: Order, asked: threading.Event) -> None:
         run.finish(**summary)
 
 
-def _follow(lifeline: int, asked: threading.Event) -> None:
+def _line() -> bytes:
+    """The first line of standard input.
+
+    Read without `sys.stdin`, whose lock the thread that waits for more would hold: Python aborts if it is held at its end.
+    """
+    found = b""
+    while not found.endswith(b"\n") and (more := os.read(0, 1 << 16)):
+        found += more
+    return found
+
+
+def _follow(asked: threading.Event) -> None:
     """Waits for the lifeline's end; then interrupts the main thread, as Ctrl-C would, and kills all after some seconds."""
-    while os.read(lifeline, 1024):
+    while os.read(0, 1024):
         pass
     asked.set()
     if sys.platform == "win32":
