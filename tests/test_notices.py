@@ -271,6 +271,27 @@ def test_targets_are_checked_before_a_pipeline_runs() -> None:
     check(["mail:lab@example.org", "webhook:team"])
 
 
+def test_a_schedule_needs_its_secrets_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the environment now isn't in that of cron."""
+    given = '[mail]\nserver = "mail.example.org"\nsender = "lab@example.org"\nuser = "lab"\n'
+    write(given)
+    monkeypatch.setenv(settings.PASSWORD_VARIABLE, PASSWORD)
+    monkeypatch.setenv(settings.SECRET_VARIABLE, SECRET)
+    for target in ("mail:lab@example.org", "https://example.org/hook"):
+        check([target])
+        with pytest.raises(ScheduleError, match="alone") as refused:
+            check([target], scheduled=True)
+        assert PASSWORD not in str(refused.value)
+        assert SECRET not in str(refused.value)
+    private(tmp_path / "password", PASSWORD)
+    private(tmp_path / "secret", SECRET)
+    write(f'{given}password_file = "password"\n[webhook]\nsecret_file = "secret"\n')
+    check(["mail:lab@example.org", "https://example.org/hook"], scheduled=True)
+    private(tmp_path / "secret", "whsec_weak")
+    with pytest.raises(ScheduleError, match="24 bytes"):
+        check(["https://example.org/hook"], scheduled=True)
+
+
 # --- webhooks ---------------------------------------------------------------------------------------------------------------
 
 

@@ -194,7 +194,8 @@ def test_a_run_that_still_goes_on_is_not_started_twice(lab: Path) -> None:
     """The first holds until the test lets it go; the second ends at once and says so in the log."""
     script = lab / "wait.py"
     script.write_text(
-        "import pathlib, sys, time\nprint('begun', flush=True)\nwhile not pathlib.Path(sys.argv[-1]).exists():\n    time.sleep(0.05)\n"
+        "import pathlib, sys, time\nprint('begun', flush=True)\n"
+        "while not pathlib.Path(sys.argv[-1]).exists():\n    time.sleep(0.05)\n"
     )
     go, log = lab / "go", lab / "runs" / ".schedule-nightly.log"
     command = as_cron_reads(cron.line(job(lab, str(go), program=(sys.executable, str(script)))))
@@ -554,7 +555,7 @@ def test_what_is_printed_is_the_line_alone_and_warnings_go_beside_it(
     assert called("cron", "quickstart", "--at", "02:30", "--zone", "Europe/Berlin", "--root", str(lab)) == 0
     said = capsys.readouterr()
     assert said.out.count("\n") == 1
-    assert said.out.startswith("30 2 * * * cd ")
+    assert said.out.startswith("30 2 * * * umask 077; cd ")
     assert said.err.count("warning: 02:30 ") == 2
 
 

@@ -15,7 +15,7 @@ from faceswap_lab.pipelines.notices import content
 from faceswap_lab.pipelines.notices.attempts import Delivered
 from faceswap_lab.pipelines.notices.content import Notice
 from faceswap_lab.pipelines.notices.settings import SECRET_VARIABLE, Settings, read_settings, secret
-from faceswap_lab.pipelines.notices.targets import Target, read_target
+from faceswap_lab.pipelines.notices.targets import Target, check_address, read_target
 from faceswap_lab.runs.events import now
 
 if TYPE_CHECKING:
@@ -67,17 +67,25 @@ def telling(pipeline: str, targets: Sequence[str]) -> Iterator[Ending]:
         ending.told = send(notice, targets, root=done.run.root)
 
 
-def check(targets: Iterable[str]) -> None:
-    """Before a pipeline runs: ScheduleError for a target that is none, and for one whose settings are missing or wrong."""
-    settings: Settings | None = None
-    for target in map(read_target, targets):
-        settings = settings or read_settings()
-        if target.kind == "named webhook":
-            _address(target.where, settings)
-        elif target.kind == "mail" and settings.mail is None:
-            from faceswap_lab.pipelines.notices.mail import mail
+def check(targets: Iterable[str], *, scheduled: bool = False) -> None:
+    """Before a pipeline runs: ScheduleError for a target that is none, and for one whose settings are missing or wrong.
 
-            mail(target.where, {}, None)  # raises what it would raise at the end
+    With `scheduled` also for secrets that are nowhere but in this process's environment.
+    """
+    wanted = [read_target(target) for target in targets]
+    settings = read_settings() if wanted else Settings()
+    for target in wanted:
+        if target.kind == "mail":
+            from faceswap_lab.pipelines.notices.mail import require_server
+
+            require_server(settings.mail, scheduled=scheduled)
+            continue
+        from faceswap_lab.pipelines.notices.webhook import signing_key
+
+        if key := secret(SECRET_VARIABLE, settings.webhook.secret_file, scheduled=scheduled):
+            signing_key(key)
+        if target.kind == "named webhook":
+            check_address(_address(target.where, settings), plain=settings.webhooks[target.where].plain_http)
 
 
 def send(notice: Notice, targets: Iterable[str], *, root: Path) -> list[Told]:

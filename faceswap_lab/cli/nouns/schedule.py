@@ -126,9 +126,12 @@ def _kubernetes(options: argparse.Namespace) -> Answer:
 
 def _job(options: argparse.Namespace, *, lab: Path | None = None, program: tuple[str, ...] = ()) -> "Job":
     """What the options ask for. In a cluster, `lab` and `program` are those of the image."""
+    from faceswap_lab.pipelines.notify import check
     from faceswap_lab.pipelines.schedules.job import Job, name_for, own_program
     from faceswap_lab.pipelines.schedules.when import read_when
 
+    if lab is None:  # in a cluster, settings and secrets are those of its own
+        check(options.notify, scheduled=True)
     when = read_when(at=options.at, every=options.every, cron=options.cron, zone=options.zone)
     return Job(
         name=options.name or name_for(options.pipeline),

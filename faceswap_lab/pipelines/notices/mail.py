@@ -17,15 +17,21 @@ TIMEOUT_S = 20.0
 
 def mail(to: str, message: Mapping[str, Any], server: Mail | None) -> Delivered:
     """Send the message; what went wrong on the way is in the answer. ScheduleError without a server or a password."""
+    known, password = require_server(server)
+    letter = _letter(to, message, known.sender)
+    return attempt(lambda: _send(letter, known, password))
+
+
+def require_server(server: Mail | None, *, scheduled: bool = False) -> tuple[Mail, str | None]:
+    """The server and the password for it; ScheduleError if either is missing. `scheduled` as for `secret`."""
     if server is None:
         remedy = "write [mail] with server and sender there (docs/howto/schedule.md)"
         raise ScheduleError(expected=f"a mail server in {settings_path()}", got="none", remedy=remedy)
-    password = secret(PASSWORD_VARIABLE, server.password_file)
+    password = secret(PASSWORD_VARIABLE, server.password_file, scheduled=scheduled) if server.user is not None else None
     if server.user is not None and password is None:
         remedy = f"name a password_file there, or set {PASSWORD_VARIABLE}"
         raise ScheduleError(expected=f"a password for the user in {settings_path()}", got="none", remedy=remedy)
-    letter = _letter(to, message, server.sender)
-    return attempt(lambda: _send(letter, server, password))
+    return server, password
 
 
 def _letter(to: str, message: Mapping[str, Any], sender: str) -> EmailMessage:

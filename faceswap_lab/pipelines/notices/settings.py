@@ -83,11 +83,18 @@ def read_settings() -> Settings:
     return made
 
 
-def secret(variable: str, file: str | None) -> str | None:
-    """The secret in the file (its name is taken from the settings' folder), else in the variable; None if neither is given."""
+def secret(variable: str, file: str | None, *, scheduled: bool = False) -> str | None:
+    """The secret in the file (its name is taken from the settings' folder), else in the variable; None if neither is given.
+
+    ScheduleError, if `scheduled`, for one that is in the variable alone: a scheduler's job doesn't inherit it.
+    """
     if file is not None:
         return _private_text(settings_path().parent / user_path(file)).strip()
-    return os.environ.get(variable) or None
+    found = os.environ.get(variable) or None
+    if found and scheduled:
+        remedy = f"put it into a file, and name that in {settings_path()} as password_file or secret_file"
+        raise ScheduleError(expected="a secret that a scheduled run can read", got=f"one in {variable} alone", remedy=remedy)
+    return found
 
 
 def _private_text(path: Path) -> str:

@@ -34,7 +34,7 @@ def line(job: Job) -> str:
     log, lock = (shlex.quote(f"{beside}.{suffix}") for suffix in ("log", "lock"))
     told = 'echo "$(date -u): not started, the last run still goes on"'
     work = f"{shutil.which('flock') or 'flock'} -n -E {_AT_WORK} {lock} {shlex.join(words)} || [ $? -ne {_AT_WORK} ] || {told}"
-    command = _escaped(f"cd {shlex.quote(str(job.root))} && {{ {work}; }} >> {log} 2>&1")
+    command = _escaped(f"umask 077; cd {shlex.quote(str(job.root))} && {{ {work}; }} >> {log} 2>&1")
     if len(command) + len(MARK) + len(job.name) + 4 > _LONGEST:
         remedy = "put the parameters into a pipeline of your own, or use a timer of systemd"
         raise ScheduleError(expected=f"a command of up to {_LONGEST} characters", got=f"{len(command)}", remedy=remedy)
