@@ -333,6 +333,20 @@ def test_a_secret_signs_it_as_standard_webhooks_say(by_file: bool, tmp_path: Pat
     assert headers["webhook-signature"] == f"v1,{expected}"
 
 
+def test_a_receiver_checks_it_as_the_guide_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (Path(__file__).parents[1] / "docs/howto/schedule.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    shown: dict[str, Any] = {}
+    exec(code, shown)
+    monkeypatch.setenv(settings.SECRET_VARIABLE, SECRET)
+    with hook() as server:
+        send(NOTICE, [server.url], root=tmp_path)
+    ((_, headers, body),) = server.seen
+    assert shown["is_genuine"](headers, body, SECRET)
+    assert not shown["is_genuine"](headers, body + b" ", SECRET)
+    assert not shown["is_genuine"](headers | {"webhook-id": "msg_other"}, body, SECRET)
+
+
 def test_the_signature_is_that_of_the_published_example() -> None:
     """The values of the specification's own test."""
     from faceswap_lab.pipelines.notices.webhook import signature
