@@ -37,7 +37,7 @@ _PLACES = {
     "init": "faceswap_lab.maintenance.new_lab:init",
     "recipes": "faceswap_lab.verbs.recipes",
     "render": "faceswap_lab.verbs.render.render:render",
-    "report": "faceswap_lab.views.run_report:report",
+    "report": "faceswap_lab.views.report.runs:report",
     "shards": "faceswap_lab.verbs.shard_sets:shards",
     "studio": "faceswap_lab.views.studio:studio",
     "swap": "faceswap_lab.verbs.swap.swap:swap",
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from faceswap_lab.views.align import align
     from faceswap_lab.views.compare import compare
     from faceswap_lab.views.faceset import browse
-    from faceswap_lab.views.run_report import report
+    from faceswap_lab.views.report.runs import report
     from faceswap_lab.views.studio import studio
 
 __all__ = [

@@ -23,8 +23,8 @@ from PIL import Image
 from faceswap_lab.faces.frame import Frame
 from faceswap_lab.faces.video import encode
 from faceswap_lab.views import figures
-from faceswap_lab.views.blocks import Comparison, Drawing, Section, Video
-from faceswap_lab.views.report import render_report
+from faceswap_lab.views.report.blocks import Comparison, Drawing, Section, Video
+from faceswap_lab.views.report.page import render_report
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
 

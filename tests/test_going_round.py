@@ -33,7 +33,7 @@ from faceswap_lab.verbs.recipes import FacesetRecipe, SwapRecipe
 from faceswap_lab.verbs.swap.result import RESULT, SwapRun
 from faceswap_lab.verbs.swap.swap import swap
 from faceswap_lab.verbs.train.train import train
-from faceswap_lab.views.run_report import report
+from faceswap_lab.views.report.runs import report
 from tests.subjects import PICTURE, noise
 
 HERO = Actor(7)

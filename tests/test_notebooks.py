@@ -5,10 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from faceswap_lab.actors.cast import Actor
 from faceswap_lab.errors import RunError
 from faceswap_lab.maintenance import erase
-from faceswap_lab.pipelines.notebook import notebook_path, run_notebook
+from faceswap_lab.pipelines.notebook import execute, notebook_path, run_notebook
 from faceswap_lab.runs.run import Run
+from faceswap_lab.verbs import recipes
+from faceswap_lab.verbs.evaluate.evaluate import evaluate
+from faceswap_lab.verbs.swap.swap import swap
+from faceswap_lab.verbs.train.train import train
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -122,3 +127,63 @@ def test_the_cluster_notebook_kills_a_rank_and_nothing_shows_in_the_result(lab: 
     assert trained.events("rank_died")[0]["rank"] == 1, "the one that was killed, not the one that lost its neighbour"
     assert trained.events("gang")[1]["step"] >= 10, "from the checkpoint, not from the start"
     assert sum("image/png" in output.get("data", {}) for output in _outputs(run)) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@pytest.mark.weights
+def test_the_benchmark_runs_headless_and_its_trend_needs_two_of_it(lab: Path) -> None:
+    trained = train(recipes.smoke(), source=Actor(7), target=Actor(32), device="cpu")
+    run = execute("50_benchmark", {"recipe": "smoke", "device": "cpu", "trained": [trained.id]})
+    found = run.summary["benchmark"]
+    assert (found["name"], found["pairs"], found["frames"]) == ("smoke", 4, 8), "two of test persons, and the trained two both ways"
+    own, same = "pair from truth, 6 steps at 32 px (7 and 32)", "warp (7 and 32)"
+    assert set(found["methods"]) == {"warp", own, same}
+    warp, pair = found["methods"]["warp"], found["methods"][own]
+    assert warp["psnr_face"]["floor"] < warp["psnr_face"]["value"], "even a warped face is nearer to the truth than none"
+    assert pair["psnr_face"]["floor"] == found["methods"][same]["psnr_face"]["floor"], "the same frames"
+    assert warp["psnr_face"]["low"] is None, "two pairs are too few for an interval"
+    assert {Run.open(each).verb for each in run.summary["runs"]} == {"train", "swap", "evaluate"}
+    assert trained.id in run.summary["runs"]
+    assert sum("image/png" in output.get("data", {}) for output in _outputs(run)) == 4, "the pairs, and the frames of each method"
+
+    alone = execute("72_trend", {"name": "smoke"})
+    assert (alone.summary["benchmarks"], alone.summary["drawn"]) == (1, False)
+    assert not any("image/png" in output.get("data", {}) for output in _outputs(alone)), "one run is no trend"
+    again = execute("50_benchmark", {"recipe": "smoke", "device": "cpu", "trained": [trained.id]}, force=True)
+    assert again.summary["benchmark"] == found, "the same code gives the same scores"
+    assert again.summary["runs"] == run.summary["runs"], "and makes nothing anew"
+    trend = execute("72_trend", {"name": "smoke"}, force=True)
+    assert (trend.summary["benchmarks"], trend.summary["versions"], trend.summary["moved"]) == (2, 1, [])
+    assert trend.summary["runs"] == [run.id, again.id]
+    assert sum("image/png" in output.get("data", {}) for output in _outputs(trend)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+def test_the_trend_of_a_lab_without_a_benchmark_says_so(lab: Path) -> None:
+    run = execute("72_trend", {})
+    assert (run.summary["benchmarks"], run.summary["drawn"], run.summary["runs"]) == (0, False, [])
+    assert any("run 50_benchmark first" in "".join(output.get("text", "")) for output in _outputs(run))
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@pytest.mark.weights
+def test_the_report_notebook_writes_one_page_of_the_runs_that_it_is_given(lab: Path) -> None:
+    with pytest.raises(RunError, match="a finished swap in this lab"):
+        execute("70_report", {})
+    with pytest.raises(RunError, match="a list of ids"):
+        execute("70_report", {"runs": "swap-1"})
+    take = Actor(32).perform("speech", seconds=0.08, size=160, seed=3)
+    made = swap(take, source=Actor(7), swapper="warp", device="cpu")
+    scores = evaluate(made)
+    run = execute("70_report", {"runs": [made.id, scores.id[:12]], "title": "Two runs & a title"})
+    page = Path(run.summary["report"])
+    assert page == run.path / "report.html", "by default in the folder of its run"
+    assert run.summary["runs"] == [made.id, scores.id]
+    assert "Two runs &amp; a title" in page.read_text()
+    assert run.summary["sections"]
+    assert run.summary["pictures"] > 0
+    newest = execute("70_report", {})
+    assert newest.summary["runs"] == [made.id, scores.id], "by default the newest swap with its scores"

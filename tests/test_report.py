@@ -12,22 +12,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceswap_lab.views import figures
-from faceswap_lab.views.blocks import (
+from faceswap_lab.views.report.blocks import (
     Block,
+    Cell,
     Command,
     Comparison,
     Drawing,
     Facts,
+    Folded,
+    Heading,
     KeyNumber,
+    Line,
+    Node,
+    Notice,
     Paragraph,
     Picture,
+    Printed,
     ScoreRow,
     Scores,
     Section,
+    Sheet,
+    SideBySide,
     Table,
+    Tree,
     Video,
 )
-from faceswap_lab.views.report import NOTICE, render_report
+from faceswap_lab.views.report.page import NOTICE, render_report
 
 EVIL = """<script>alert(1)</script><img src=x onerror="alert(2)">&"'</style></title>"""
 VOID = {"meta", "img", "br", "link", "input", "hr", "source", "use", "path", "rect", "line", "circle"}
@@ -94,6 +104,21 @@ def one_of_each(word: str) -> list[Section]:
             title=word, blocks=[Scores(rows=rows, caption=word), Table(header=["a", word], rows=[["x", "1.5 s"]], caption=word)]
         ),
         Section(title="Record", blocks=[Facts(rows={word: word}, mono=True), Command(text=word)], folded=True),
+        Section(title=word, blocks=of_runs(word)),
+    ]
+
+
+def of_runs(word: str) -> list[Block]:
+    """One of each block that tells of runs."""
+    cells = [Cell(text=word, share=0.5, best=True, note=word), Cell(text="2", share=-1.0)]
+    return [
+        Heading(text=word),
+        Notice(text=word, kind="failed", facts={word: word}),
+        SideBySide(runs=[word, "B"], groups={word: [Line(name=word, cells=cells, direction=word)], "none": []}, caption=word),
+        Sheet(images=[picture()], labels=[word], caption=word),
+        Tree(roots=[Node(title=word, role=word, detail=word, parents=[Node(title=word)])], caption=word),
+        Printed(text=word, kind="error"),
+        Folded(title=word, blocks=[Paragraph(text=word), Picture(image=picture(), caption=word, sharp=True)]),
     ]
 
 
@@ -108,7 +133,7 @@ def test_the_page_is_whole_and_well_formed() -> None:
     assert (found.open, found.torn) == ([], [])
     ids = found.attributes("id")
     sections = [attributes["id"] for tag, attributes in found.tags if tag == "section"]
-    assert len(sections) == len(set(sections)) == 3
+    assert len(sections) == len(set(sections)) == 4
     links = [attributes["href"] for tag, attributes in found.tags if tag == "a"]
     assert links == [f"#{name}" for name in sections]
     assert all(link.removeprefix("#") in ids for link in links)
@@ -214,6 +239,10 @@ def test_ragged_input_is_refused() -> None:
         render(Comparison(columns={"a": [picture()]}, labels=["1", "2"], caption=""))
     with pytest.raises(ValueError, match="2 cells"):
         render(Table(header=["a", "b"], rows=[["1"]]))
+    with pytest.raises(ValueError, match="a cell for each of the 2 runs"):
+        SideBySide(runs=["a", "b"], groups={"g": [Line(name="x", cells=[Cell(text="1")])]})
+    with pytest.raises(ValueError, match="one label per picture"):
+        Sheet(images=[picture()], labels=[], caption="")
     with pytest.raises(ValueError, match="too large to embed"):
         Video(data=bytes(24_000_001), caption="")
 

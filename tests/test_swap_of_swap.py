@@ -18,9 +18,9 @@ from faceswap_lab.verbs.people import admit, check_learnable
 from faceswap_lab.verbs.recipes import EvaluateRecipe, SwapRecipe
 from faceswap_lab.verbs.swap.result import SwapRun
 from faceswap_lab.verbs.swap.swap import swap
-from faceswap_lab.views import blocks, run_report
-from faceswap_lab.views.blocks import Paragraph, Video
-from faceswap_lab.views.run_report import report
+from faceswap_lab.views.report import blocks, swaps
+from faceswap_lab.views.report.blocks import Paragraph, Video
+from faceswap_lab.views.report.runs import report
 from tests.media import granted, sound_packets, write_video
 
 RECIPE = SwapRecipe(num_source_frames=1)
@@ -134,27 +134,25 @@ class Noise:
 
 
 @pytest.fixture
-def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SwapRun, run_report._Shown]:
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SwapRun, swaps.Shown]:
     """A swap whose frames are noise."""
-    monkeypatch.setattr(run_report, "metadata_of", lambda *_: {"synthetic": "yes"})
-    monkeypatch.setattr(run_report, "_permission", lambda _: None)
+    monkeypatch.setattr(swaps, "metadata_of", lambda *_: {"synthetic": "yes"})
+    monkeypatch.setattr(swaps, "_permission", lambda _: None)
     monkeypatch.setattr(SwapRun, "lineage", lambda _: None)
-    footage = run_report._Shown(target=Noise(), swap=Noise(), truth=None, anonymised=False)
+    footage = swaps.Shown(target=Noise(), swap=Noise(), truth=None, anonymised=False, renders=swaps.Renders())
     return SwapRun.start(tmp_path, "swap", "{}", {}), footage
 
 
 def limit_to(num_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (blocks, run_report):
+    for module in (blocks, swaps):
         monkeypatch.setattr(module, "LARGEST_CLIP", num_bytes)
 
 
-def test_a_noisy_clip_is_embedded_within_the_limit(
-    shown: tuple[SwapRun, run_report._Shown], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_noisy_clip_is_embedded_within_the_limit(shown: tuple[SwapRun, swaps.Shown], monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     for limit in (1_000_000, 25_000):
         limit_to(limit, monkeypatch)
-        block = run_report._clip(*shown)
+        block = swaps._clip(*shown)
         assert isinstance(block, Video)
         sizes.append(len(block.data))
         assert sizes[-1] <= limit
@@ -162,10 +160,10 @@ def test_a_noisy_clip_is_embedded_within_the_limit(
 
 
 def test_a_clip_that_is_too_large_is_shown_smaller_or_left_out(
-    shown: tuple[SwapRun, run_report._Shown], monkeypatch: pytest.MonkeyPatch
+    shown: tuple[SwapRun, swaps.Shown], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit_to(400, monkeypatch)
-    left_out = run_report._clip(*shown)
+    left_out = swaps._clip(*shown)
     assert isinstance(left_out, Paragraph)
     assert "too long to be embedded" in left_out.text
 
@@ -173,8 +171,8 @@ def test_a_clip_that_is_too_large_is_shown_smaller_or_left_out(
         path.write_bytes(b"x" * round(600 * scale))
         return path
 
-    monkeypatch.setattr(run_report, "_encoded", encoded)
-    smaller = run_report._clip(*shown)
+    monkeypatch.setattr(swaps, "_encoded", encoded)
+    smaller = swaps._clip(*shown)
     assert isinstance(smaller, Video)
     assert "Shown at 50% of its size" in smaller.caption
     assert len(smaller.data) == 300

@@ -32,7 +32,7 @@ from faceswap_lab.verbs.swap.swap import swap
 from faceswap_lab.verbs.train import crops, material
 from faceswap_lab.verbs.train import train as train_module
 from faceswap_lab.verbs.train.train import train
-from faceswap_lab.views.run_report import report
+from faceswap_lab.views.report.runs import report
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 

@@ -24,6 +24,9 @@ COPY = "notebook.ipynb"
 Tell = Callable[[int, int], None]
 """Called before a cell with its number, from 1, and the number of cells that there are to execute."""
 
+_START_S = 300
+"""Seconds that a kernel may take to start: on a busy machine more than papermill's one minute."""
+
 _RUN_ID = re.compile(rf"(?<![\w-])({'|'.join(HANDLES)})-[0-9a-f]{{8}}(-\d+)?(?![\w-])")
 
 VERBS = ("evaluate", "faceset", "render", "swap", "train")
@@ -179,6 +182,7 @@ def _papermill(path: Path, output: Path, parameters: Mapping[str, Any], cwd: Pat
         _plain(output),
         parameters=dict(parameters),
         progress_bar=False,
+        start_timeout=_START_S,
         stdout_file=echo,
         stderr_file=echo,
         cwd=str(cwd),

@@ -44,7 +44,7 @@ class StepState:
 
 
 class PipelineRun(Run):
-    """A run of a pipeline. Its events of the kind `pipeline_step` tell what became of each step, the summary has the last of them."""
+    """A run of a pipeline. Its events of the kind `pipeline_step` tell what became of each step, the summary the last of them."""
 
     VERB: ClassVar[str | None] = "pipeline"
     RESULT_VERSION: ClassVar[int] = 1

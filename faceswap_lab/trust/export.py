@@ -105,18 +105,25 @@ def check_destination(path: Path, num_frames: int, *, is_frame: bool = False, lo
 
 
 def export_file(
-    html: str, path: Path, *, lineages: Sequence[Lineage], root: Path, accept: Unchanged | None = None, today: date | None = None
+    html: str,
+    path: Path,
+    *,
+    lineages: Sequence[Lineage],
+    root: Path,
+    runs: Sequence[str] = (),
+    accept: Unchanged | None = None,
+    today: date | None = None,
 ) -> Exported:
     """Export an HTML page (a report): every swap it shows is checked by the gate, the mark goes into its head, and it is logged.
 
-    Each lineage must be of a run's result, as for `export`. Errors as there; ValueError for a page without a `<head>` or without
-    lineages.
+    Each lineage must be of a run's result, as for `export`; `runs` are the ids of all other runs that the page tells of, whose
+    pictures show nobody real. Errors as there; ValueError for a page without a `<head>`, or with neither lineages nor runs.
     """
     permissions = list(zip(lineages, _permission(lineages, path, root, accept, today), strict=True))
     with _outgoing(path, root) as temporary:
         # A file's name may hold bytes that are not UTF-8.
-        temporary.write_text(marked_html(html, permissions), encoding="utf-8", errors="backslashreplace")
-        return _let_out(temporary, path, permissions, root)
+        temporary.write_text(marked_html(html, permissions, runs), encoding="utf-8", errors="backslashreplace")
+        return _let_out(temporary, path, permissions, root, runs=runs)
 
 
 def export_take(take: "Take", path: Path, *, root: Path, index: int | None = None, flaw: str = "none") -> Exported:
@@ -277,7 +284,13 @@ def _write_marked(
 
 
 def _let_out(
-    temporary: Path, path: Path, shown: Sequence[tuple[Lineage, Permission]], root: Path, *, sound: Sound | None = None
+    temporary: Path,
+    path: Path,
+    shown: Sequence[tuple[Lineage, Permission]],
+    root: Path,
+    *,
+    sound: Sound | None = None,
+    runs: Sequence[str] = (),
 ) -> Exported:
     """Check the mark, log, rename: in this order, so that no file appears without its mark and its log line."""
     if read_mark(temporary) is None:
@@ -293,7 +306,7 @@ def _let_out(
         "to": str(path.resolve()),
         "sha256": digest,
         "bytes": temporary.stat().st_size,
-        "depicts": [_shown(*each) for each in shown],
+        "depicts": [*(_shown(*each) for each in shown), *({"run": run} for run in runs)],
     }
     entry = audit.append(root, event | ({} if sound is None else {"sound": sound}))
     put_in_place(temporary, path)

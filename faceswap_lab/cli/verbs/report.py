@@ -15,19 +15,22 @@ def offer(commands: Any) -> None:
         commands,
         "report",
         _report,
-        "write one self-contained page about runs",
+        "write one self-contained page about any runs, finished or not; runs of one verb are compared side by side",
         "faceswap-lab report train-3f9a swap-52c1 evaluate-77ab -o report.html",
+        "faceswap-lab report train-3f9a -o why-it-failed.html",
     )
-    report.add_argument("runs", nargs="+", metavar="RUN", help="ids of train, swap and evaluate runs")
-    report.add_argument("--output", "-o", type=user_path, default=Path("report.html"))
+    report.add_argument("runs", nargs="+", metavar="RUN", help="ids of runs, or unique prefixes of them")
+    report.add_argument("--output", "-o", type=user_path, default=Path("report.html"), metavar="FILE.html")
+    report.add_argument("--title", default="", help="the page's heading; one is chosen without it")
     add_acceptance(report)
+    told = "show this many pictures of notebooks that are not the lab's own: look first that nobody real is in them"
+    report.add_argument("--accept-pictures", type=int, default=0, metavar="N", help=told)
 
 
 def _report(options: argparse.Namespace) -> Answer:
     from faceswap_lab.runs.run import Run
-    from faceswap_lab.views.run_report import report
+    from faceswap_lab.views.report.runs import report
 
-    accepted = acceptance(options)
     runs = [Run.open(name) for name in options.runs]
-    page = report(*runs, path=options.output, accept_frames=accepted["accept_frames"], accept_faces=accepted["accept_faces"])
-    return {"report": str(page)}
+    accepted = acceptance(options) | {"accept_pictures": options.accept_pictures}
+    return {"report": str(report(*runs, path=options.output, title=options.title, **accepted))}

@@ -118,17 +118,30 @@ def details(lineage: Lineage, permission: Permission) -> dict[str, Any]:
     } | unchanged
 
 
-def marked_html(html: str, shown: Sequence[tuple[Lineage, Permission]]) -> str:
-    """The page with both texts in its head: all sentences, and a JSON list with one item per result."""
-    if not shown:
-        raise ValueError("a page with results needs their lineages")
+def marked_html(html: str, shown: Sequence[tuple[Lineage, Permission]], runs: Sequence[str] = ()) -> str:
+    """The page with both texts in its head: all sentences, and a JSON list with one item per result and per other run."""
+    if not shown and not runs:
+        raise ValueError("a page with results needs their lineages, or the ids of its runs")
     head = re.search(r"<head(\s[^>]*)?>", html, flags=re.IGNORECASE)
     if head is None:
         raise ValueError("the page has no <head> for the mark")
-    sentences = " ".join(dict.fromkeys(sentence(*each) for each in shown))
-    values = {SENTENCE: sentences, DETAILS: canonical([details(*each) for each in shown])}
+    sentences = dict.fromkeys(sentence(*each) for each in shown) or {_told_of(runs): None}
+    items = [details(*each) for each in shown] + [_run_details(run) for run in runs]
+    values = {SENTENCE: " ".join(sentences), DETAILS: canonical(items)}
     tags = "".join(f'\n<meta name="{name}" content="{escape(value)}">' for name, value in values.items())
     return html[: head.end()] + tags + html[head.end() :]
+
+
+def _told_of(runs: Sequence[str]) -> str:
+    """The sentence for people on a page without a swap."""
+    by = f"Synthetic: a report by {TOOL} {VERSION} of {', '.join(runs)}."
+    return f"{by} Faces in its pictures are computer-made; nobody real is shown."
+
+
+def _run_details(run: str) -> dict[str, Any]:
+    """The details of a run that is no swap: what its pictures show was computed."""
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"tool": TOOL, "version": VERSION, "run": run, "time": time, "digital_source_type": SOURCE_TYPES + "algorithmicMedia"}
 
 
 def read_mark(path: Path) -> list[dict[str, Any]] | None:

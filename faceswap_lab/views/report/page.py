@@ -16,11 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from faceswap_lab.files import encodable
 from faceswap_lab.views import figures, images
-from faceswap_lab.views.blocks import Block, Comparison, KeyNumber, Section, Table
 from faceswap_lab.views.images import AnyImage
+from faceswap_lab.views.report.blocks import Block, Comparison, KeyNumber, Section, Table
 
-_HERE = Path(__file__).parent
-_PICTURE_BUDGET = 160_000
+_VIEWS = Path(__file__).parent.parent
+_PICTURE_BUDGET, _DRAWING_BUDGET = 160_000, 400_000
 _NUMERIC = re.compile(r"^(–|[−-]?[\d.,]+(\s?\S{1,6})?)$")
 NOTICE = (
     "Synthetic media. The faces in the pictures and clips on this page were generated or replaced by software. "
@@ -50,7 +50,7 @@ def render_report(
         _templates()
         .get_template("report.html")
         .render(
-            style=(_HERE / "static" / "report.css").read_text(encoding="utf-8"),
+            style=(_VIEWS / "static" / "report.css").read_text(encoding="utf-8"),
             title=title,
             intro=intro,
             notice=notice,
@@ -64,7 +64,7 @@ def render_report(
 @cache
 def _templates() -> Environment:
     made = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
+        loader=FileSystemLoader(_VIEWS / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -75,6 +75,7 @@ def _templates() -> Environment:
         "macro_name": _macro_name,
         "split_paragraphs": _split_paragraphs,
         "jpeg_uri": _jpeg_uri,
+        "png_uri": _png_uri,
         "mp4_uri": _mp4_uri,
         "svg": figures.svg,
         "number": _number,
@@ -94,6 +95,10 @@ def _split_paragraphs(text: str) -> list[str]:
 
 def _jpeg_uri(image: AnyImage, side: int) -> str:
     return images.image_uri(image, "jpeg", budget=_PICTURE_BUDGET, side=side)
+
+
+def _png_uri(image: AnyImage, side: int) -> str:
+    return images.image_uri(image, "png", budget=_DRAWING_BUDGET, side=side)
 
 
 def _mp4_uri(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The contents of a report page: sections of typed blocks, plain data that `views.report` renders."""
+"""The contents of a report page: sections of typed blocks, plain data that `views.report.page` renders."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -61,6 +61,21 @@ class Picture:
     caption: str
     alt: str = ""
     width: int | None = None
+    sharp: bool = False
+    """Whether it is drawn rather than filmed: lines and letters are kept sharp (PNG)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sheet:
+    """Small pictures in a grid, each with its label."""
+
+    images: Sequence[AnyImage]
+    labels: Sequence[str]
+    caption: str
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.labels):
+            raise ValueError(f"a sheet needs one label per picture, got {len(self.labels)} for {len(self.images)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -104,6 +119,80 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One run's value in a `SideBySide`: as text, perhaps with the share of the way from floor to ceiling, and a note."""
+
+    text: str
+    share: float | None = None
+    best: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One row of a `SideBySide`: a parameter or a measure, with a value for each run."""
+
+    name: str
+    cells: Sequence[Cell]
+    direction: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideBySide:
+    """Runs as columns; `groups` are titled rows. ValueError unless each row has a cell for each run."""
+
+    runs: Sequence[str]
+    groups: Mapping[str, Sequence[Line]]
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        if any(len(line.cells) != len(self.runs) for lines in self.groups.values() for line in lines):
+            raise ValueError(f"each row needs a cell for each of the {len(self.runs)} runs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """Something that a result stands on: a run, a person, a file, the code; `parents` are what it stands on itself."""
+
+    title: str
+    role: str = ""
+    detail: str = ""
+    parents: Sequence["Node"] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """Results with what they stand on, back to the roots."""
+
+    roots: Sequence[Node]
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A sentence that must not be overlooked: a failure, or what the page withholds; `facts` are its particulars."""
+
+    text: str
+    kind: Literal["failed", "stopped", "withheld"]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """A heading within a section."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printed:
+    """Preformatted text of a notebook or a log: a cell's code, what it printed, or the error that ended it."""
+
+    text: str
+    kind: Literal["code", "output", "error"] = "output"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Names and values: environment, hashes, recipe. Long values such as hashes wrap; `mono` uses a monospaced font."""
 
@@ -136,7 +225,34 @@ class KeyNumber:
     detail: str = ""
 
 
-Block = Paragraph | Picture | Comparison | Drawing | Video | Scores | Facts | Table | Command
+Plain = (
+    Paragraph
+    | Heading
+    | Notice
+    | Picture
+    | Sheet
+    | Comparison
+    | Drawing
+    | Video
+    | Scores
+    | SideBySide
+    | Tree
+    | Facts
+    | Table
+    | Command
+    | Printed
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folded:
+    """Blocks under a title, collapsed at first and open in print."""
+
+    title: str
+    blocks: Sequence[Plain]
+
+
+Block = Plain | Folded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

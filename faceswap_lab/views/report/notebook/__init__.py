@@ -1,0 +1,1 @@
+"""Executed notebooks in a report."""

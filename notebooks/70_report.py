@@ -1,0 +1,89 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+
+# %% [markdown]
+# # One page about some runs
+#
+# Trainings, swaps, scores and notebooks of this lab as one page that needs neither the lab nor a network: pictures, clips, scores,
+# curves, and the record of how each was made. The page is an export: the consent gate is asked for every swap that it shows, and it
+# is marked and logged.
+
+# %% tags=["parameters"]
+runs: list = []  # ids of runs, or beginnings of ids; empty: the newest swap with its training and its scores
+title: str = "Face swap, measured"  # of the page
+folder: str = "."  # output folder of report.html
+accept_frames: int = 0  # frames in which a real person stayed recognisable; the error that refuses the page says how many
+accept_faces: int = 0  # faces, likewise
+
+# %%
+import html
+import re
+from pathlib import Path
+
+from IPython.display import Markdown
+
+import faceswap_lab as lab
+from faceswap_lab.errors import RunError
+
+if isinstance(runs, str):
+    raise RunError(expected="a list of ids of runs", got=repr(runs), remedy=f'write runs=["{runs}"]')
+
+
+def newest() -> list[lab.Run]:
+    """The newest finished swap, what it was made with, and its scores."""
+    swaps = lab.Run.find(verb="swap", finished=True)
+    if not swaps:
+        raise RunError(expected="a finished swap in this lab", got="none", remedy='name other runs: runs=["train-3f9a1c22"]')
+    swap = swaps[0]
+    swapper = swap.inputs["swapper"]
+    training = [lab.Run.open(swapper)] if swapper.startswith("train-") else []
+    return [*training, swap, *lab.Run.find(verb="evaluate", finished=True, uses=swap.id)[:1]]
+
+
+chosen = [lab.Run.open(each) for each in dict.fromkeys(runs)] if runs else newest()
+
+# %% [markdown]
+# ## The runs
+
+# %%
+rows = [(run.id, run.verb, run.record.status, run.record.created[:16].replace("T", " "), run.record.code) for run in chosen]
+header = ("run", "verb", "status", "begun (UTC)", "code")
+Markdown("\n".join(f"| {' | '.join(row)} |" for row in [header, ("---",) * len(header), *rows]))
+
+# %% [markdown]
+# ## The page
+
+# %%
+accepted = {"accept_frames": accept_frames, "accept_faces": accept_faces}
+page = lab.report(*chosen, path=Path(folder) / "report.html", title=title, **accepted)
+print(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
+
+# %% [markdown]
+# ## What is in it
+
+# %%
+text = page.read_text(encoding="utf-8")
+headings = [html.unescape(re.sub(r"<[^>]*>", "", each)).strip() for each in re.findall(r"<h2\b.*?</h2>", text, flags=re.DOTALL)]
+parts = {"pictures": "<img", "clips": "<video", "drawings": "<svg", "tables": "<table"}
+counts = {name: text.count(tag) for name, tag in parts.items()}
+print(*(f"- {' '.join(each.split())}" for each in headings), sep="\n")
+print(", ".join(f"{count} {name if count != 1 else name[:-1]}" for name, count in counts.items()))
+
+# %% tags=["summary"]
+from faceswap_lab.pipelines.notebook import emit_summary
+
+emit_summary({"report": str(page), "title": title, "sections": headings, **counts, "runs": [run.id for run in chosen]})
