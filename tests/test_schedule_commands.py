@@ -50,7 +50,14 @@ CONTROL = ["a=1\n* * * * * id", "a=1\r", "a=\0", "a=\x1b[2J", "a=\u2028x", "a=\u
 
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("FACESWAP_LAB_CACHE", "FACESWAP_LAB_WEIGHTS", "FACESWAP_LAB_NOTICES", "FACESWAP_LAB_TRACK", "XDG_CACHE_HOME"):
+    for name in (
+        "FACESWAP_LAB_CACHE",
+        "FACESWAP_LAB_WEIGHTS",
+        "FACESWAP_LAB_NOTICES",
+        "FACESWAP_LAB_TRACK",
+        "XDG_CACHE_HOME",
+        "SSL_CERT_FILE",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr(cron, "machine_zone", lambda: "Etc/UTC")

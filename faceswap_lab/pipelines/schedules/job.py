@@ -22,6 +22,7 @@ _CARRIED = (
     "FACESWAP_LAB_TRACK",
     "XDG_CACHE_HOME",
     "XDG_CONFIG_HOME",
+    "SSL_CERT_FILE",
 )
 """Variables that a scheduler's job would not inherit, and none of which is a secret."""
 
