@@ -1,0 +1,121 @@
+"""What the demo shows before anybody asks: portraits of the actors, stills of their performances, and one finished example.
+
+All of it is rendered once, in the background, exported with its mark, and kept in the lab's cache.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+Pictures = list[tuple[Path, str]]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A face or a performance to choose: `picture` makes its picture at a path or finds it there."""
+
+    key: str
+    caption: str
+    about: str
+    picture: Callable[[Path], None]
+    file: str
+
+
+class House(Generic[T]):
+    """The house's pictures and its example, which `start` makes in a thread of its own."""
+
+    def __init__(self, sources: Sequence[Offer], takes: Sequence[Offer], *, folder: Path, example: Callable[[], T]) -> None:
+        if not sources or not takes:
+            raise ValueError("a demo needs at least one face and one performance to choose from")
+        self.sources, self.takes, self.folder = tuple(sources), tuple(takes), folder
+        self._make_example = example
+        self._made: dict[str, Path] = {}
+        self._example: T | None = None
+        self._failed: Exception | None = None
+        self._changed = threading.Condition()
+        self._ended = False
+        self._thread = threading.Thread(target=self._make, name="demo-house", daemon=True)
+
+    def start(self) -> None:
+        """Begin to render; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Render nothing more: whoever waits is let go. Returns once the picture under way is done."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def pictures(self) -> Iterator[tuple[Pictures, Pictures]]:
+        """Sources and performances with their captions, as far as they are made, again whenever there are more; then ends.
+
+        Those that aren't made yet come last and are left out, so that a picture's number is that of its offer.
+        """
+        wanted, seen = len(self.sources) + len(self.takes), -1
+        while seen < wanted:
+            with self._changed:
+                self._changed.wait_for(lambda seen=seen: self._over or len(self._made) > seen)
+                seen, over = len(self._made), self._over
+                found = self._ready(self.sources), self._ready(self.takes)
+            yield found
+            if over:
+                return
+
+    def example(self) -> T:
+        """The example, once it is made. Raises what its making raised."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._example is not None or self._over)
+            if self._example is None:
+                raise RuntimeError("the example could not be made") from self._failed
+            return self._example
+
+    @property
+    def _over(self) -> bool:
+        return self._ended or self._failed is not None or (self._example is not None and len(self._made) == len(self.sources + self.takes))
+
+    def _ready(self, offers: Sequence[Offer]) -> Pictures:
+        found: Pictures = []
+        for offer in offers:
+            if offer.key not in self._made:
+                break
+            found.append((self._made[offer.key], offer.caption))
+        return found
+
+    def _make(self) -> None:
+        """The first few faces, the performances, the example, and the rest."""
+        try:
+            for offer in (*self.sources[:5], *self.takes):
+                self._make_one(offer)
+            if not self._ended:
+                self._example = self._make_example()
+                self._tell()
+            for offer in self.sources[5:]:
+                self._make_one(offer)
+        except Exception as error:  # shown to whoever waits; the demo works without it
+            self._failed = error
+            _log.exception("the demo's gallery could not be rendered")
+        finally:
+            self._tell()
+
+    def _make_one(self, offer: Offer) -> None:
+        if self._ended:
+            return
+        path = self.folder / offer.file
+        if not path.is_file():
+            offer.picture(path)
+        with self._changed:
+            self._made[offer.key] = path
+            self._changed.notify_all()
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
