@@ -2,23 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from faceswap_lab.errors import LabError
+from faceswap_lab.serve.refusals import status_of
 from faceswap_lab.serve.site import look, words
-from faceswap_lab.serve.site.guard import Gate, Guard, cookie_header, cookie_of
+from faceswap_lab.serve.site.guard import App, Gate, Guard, cookie_header, cookie_of
 from faceswap_lab.serve.site.visitors import Visitors
 
 if TYPE_CHECKING:
     import gradio as gr
     from fastapi import FastAPI
 
-Check = Callable[[str, str, str], str | None]
-"""Name, password and address of who wants to log in, to None if they may, else to the sentence that says why not."""
+Check = Callable[[str, str, str], bool]
+"""Whether name and password are right, for who asks from an address; raises `refusals.LockedError` after too many wrong ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """What the application is told: `check` is None without a login; `root_path` is where a proxy shows it (`/user/jo/proxy/7860`)."""
+    """What the application is told: `check` is None without a login; `root_path` is where a proxy shows it."""
 
     gate: Gate
     visitors: Visitors
@@ -38,7 +40,7 @@ def application(blocks: "gr.Blocks", site: Site) -> Guard:
         ssr_mode=False, enable_monitoring=False, run_history=False, footer_links=[], pwa=False, mcp_server=False, theme=look.theme(),
         css=look.style_sheet(),
     )  # fmt: skip
-    return Guard(outer, gate=site.gate, visitors=site.visitors)
+    return Guard(cast("App", outer), gate=site.gate, visitors=site.visitors)
 
 
 def _add_own_paths(outer: "FastAPI", site: Site) -> None:
@@ -52,7 +54,8 @@ def _add_own_paths(outer: "FastAPI", site: Site) -> None:
         return HTMLResponse(_login_page(site)) if site.check is not None else RedirectResponse("./", 303)
 
     async def log_in(request: Request) -> Response:
-        return await _log_in(site, request)
+        answer: Response = await _log_in(site, request)
+        return answer
 
     async def log_out(request: Request) -> Response:
         site.visitors.leave(cookie_of(dict(request.scope)))
@@ -61,7 +64,12 @@ def _add_own_paths(outer: "FastAPI", site: Site) -> None:
         answer.raw_headers.append((name, value))
         return answer
 
-    for path, handle, method in (("/health", health, "GET"), ("/login", ask, "GET"), ("/login", log_in, "POST"), ("/logout", log_out, "GET")):
+    for path, handle, method in (
+        ("/health", health, "GET"),
+        ("/login", ask, "GET"),
+        ("/login", log_in, "POST"),
+        ("/logout", log_out, "GET"),
+    ):
         outer.add_api_route(path, handle, methods=[method], response_model=None)
 
 
@@ -73,13 +81,23 @@ async def _log_in(site: Site, request: Any) -> Any:
     form = await request.form(max_files=0, max_fields=8, max_part_size=4096)
     name, password = str(form.get("username", "")), str(form.get("password", ""))
     address = request.client.host if request.client is not None else ""
-    refused = None if site.check is None else await run_in_threadpool(site.check, name, password, address)
-    if refused is not None:
-        return HTMLResponse(_login_page(site, refused), 401) if wants_page else JSONResponse({"detail": refused}, 401)
+    status, refused = await run_in_threadpool(_refused, site, name, password, address)
+    if refused:
+        return HTMLResponse(_login_page(site, refused), status) if wants_page else JSONResponse({"detail": refused}, status)
     cookie, _ = site.visitors.welcome(name if site.check is not None else "")
     answer = RedirectResponse("./", 303) if wants_page else JSONResponse({"success": True})
     answer.raw_headers.append(cookie_header(cookie, tls=site.gate.tls))
     return answer
+
+
+def _refused(site: Site, name: str, password: str, address: str) -> tuple[int, str]:
+    """Why somebody may not come in, with the status; an empty text if they may."""
+    try:
+        if site.check is None or site.check(name, password, address):
+            return 200, ""
+    except LabError as error:
+        return status_of(error), f"Too many wrong passwords: {error.remedy}."
+    return 401, "The name or the password is wrong."
 
 
 def _login_page(site: Site, refused: str = "") -> str:

@@ -76,7 +76,9 @@ class Guard:
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         if self.gate.hosts and name not in self.gate.hosts:
             expected = f"a request to {' or '.join(sorted(self.gate.hosts))}"
-            return Refusal(status=421, expected=expected, got="another host's name", remedy="open the address that the demo printed")
+            return Refusal(
+                status=421, expected=expected, got="another host's name", remedy="open the address that the demo printed"
+            )
         return None if rules.exists(scope["method"], scope["path"]) else rules.NO_SUCH_PATH
 
     async def _hand_on(self, scope: Scope, receive: Receive, reply: "_Reply", visitor: Visitor | None) -> None:

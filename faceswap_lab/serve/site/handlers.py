@@ -1,55 +1,33 @@
 """What happens when a visitor does something: each handler takes what the page holds and gives back what it shows."""
 
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import gradio as gr  # this module is imported only when a demo starts: Gradio reads the annotations of handlers
 
 from faceswap_lab.errors import ConsentError, LabError, MediaError
-from faceswap_lab.serve.site import words
-from faceswap_lab.serve.site.house import House
+from faceswap_lab.serve.desk import Desk, Step
+from faceswap_lab.serve.site import results, words
+from faceswap_lab.serve.site.gallery import samples
+from faceswap_lab.serve.site.house import House, Pictures
 from faceswap_lab.serve.site.look import render
+from faceswap_lab.serve.site.results import Shown
 from faceswap_lab.serve.site.visitors import Visitor, Visitors
-
-Tell = Callable[[float, str], None]
-"""Hears how far a job is, 0 to 1, and with what."""
+from faceswap_lab.serve.work import Declaration, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What a visitor asks for: whose face, on which upload or, if that is None, on which of the house's performances."""
+    """What a visitor asks for: whose face, on an upload under a declaration or, without one, on one of the performances."""
 
     source: str
-    upload: Path | None
     take: str
-    consent: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """What came of it, as files: `file` is the marked one to download; `truth` exists for performances of actors."""
-
-    is_clip: bool
-    before: Path
-    after: Path
-    truth: Path | None
-    file: Path
-    scores: Mapping[str, Mapping[str, Any]]
-    num_frames: int
-    about: str
-
-
-class Desk(Protocol):
-    """Does the work, one job at a time."""
-
-    def swap(self, visitor: str, wish: Wish, tell: Tell) -> Shown:
-        """The result of a wish. LabError for whatever the visitor can do something about."""
-
-    def gone(self, visitor: str) -> None:
-        """A visitor left: nobody waits for what is under way."""
+    upload: str | None = None
+    declaration: Declaration | None = None
+    accept: tuple[int, int] = (0, 0)
 
 
 class Handlers:
@@ -61,9 +39,17 @@ class Handlers:
     )  # fmt: skip
     """The parts of the result on the page, in the order in which handlers give their values."""
 
-    def __init__(self, desk: Desk, house: House, visitors: Visitors, *, files: Path, limits_told: str) -> None:
-        self.desk, self.house, self.visitors, self.files, self.limits_told = desk, house, visitors, files, limits_told
+    def __init__(self, desk: Desk, house: House, visitors: Visitors) -> None:
+        self.desk, self.house, self.visitors = desk, house, visitors
         self.first_source, self.first_take = house.sources[0].key, house.takes[0].key
+        self._left: set[str] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def limits_told(self) -> str:
+        """What may be uploaded, in a sentence."""
+        limits = self.desk.limits
+        return f"At most {limits.max_bytes / 1e6:.0f} MB; a clip at most {limits.max_seconds:g} seconds and {limits.max_frames} frames."
 
     def about_source(self, key: str) -> str:
         """A line about a chosen face."""
@@ -73,13 +59,14 @@ class Handlers:
         """Head and galleries, which fill while they are being rendered for the first time."""
         head = render("head", title=words.TITLE, intro=words.INTRO, user=self._visitor(request).user)
         for sources, takes in self.house.pictures():
-            self.visitors.publish(*(self._kept(path) for path, _ in (*sources, *takes)))
             yield head, self._gallery(sources), self._gallery(takes)
 
-    def example(self) -> Any:
+    def example(self) -> list[Any]:
         """The first result on the screen."""
-        shown = self.house.example()
-        return self._result(None, shown, "An example", words.SAMPLE)
+        try:
+            return self._result(None, self.house.example(), "An example", words.SAMPLE)
+        except LabError as error:
+            return self._refused(error)
 
     def choose_source(self, chosen: gr.SelectData) -> tuple[str, str]:
         """A face was chosen in the gallery."""
@@ -91,40 +78,56 @@ class Handlers:
         return self.house.takes[int(chosen.index)].key
 
     def swap(
-        self, source: str, own: bool, take: str, file: str | None, consent: bool, reason: str, request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  # Gradio finds it by this default
-    ) -> Any:  # fmt: skip
-        """The button: the result, or why there is none."""
+        self, source: str, own: bool, take: str, file: str | None, consent: bool, reason: str, request: gr.Request
+    ) -> Iterator[list[Any]]:
+        """The button: the line, then the result, or why there is none."""
         try:
             visitor = self._visitor(request)
-            if own and file is None:
-                raise MediaError(expected="a picture or a clip", got="no file yet", remedy="choose one under “Your own”, or an actor's performance")
-            wish = Wish(source=source, upload=Path(file) if own and file else None, take=take, consent=consent, reason=reason)
-            shown = self._done(visitor, wish, progress)
+            if own and not file:
+                remedy = "choose one above, or take one of the actors' performances"
+                raise MediaError(expected="a picture or a clip of your own", got="no file yet", remedy=remedy)
+            declaration = Declaration(reason=reason or "", agreed=bool(consent)) if own else None
+            wish = Wish(source=source, take=take, upload=file if own else None, declaration=declaration)
+            for step in self._steps(visitor, wish, str(request.session_hash)):
+                if isinstance(step, Step):
+                    yield self._state(words.waiting(step.words, step.share))
+                else:
+                    yield self._result(visitor, step, "The result", step.about)
         except LabError as error:
-            return self._refused(error)
-        return self._result(visitor, shown, "The result", shown.about)
+            yield self._refused(error)
 
     def endpoint(
-        self, picture: str | None, source: str, consent: bool, reason: str, request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> tuple[str, Any]:  # fmt: skip
+        self,
+        picture: str | None,
+        source: str,
+        consent: bool,
+        reason: str,
+        accept_frames: float,
+        accept_faces: float,
+        request: gr.Request,
+    ) -> tuple[str, Any]:
         """The same for programs: the marked file and the scores."""
         try:
             visitor = self._visitor(request)
-            if picture is None:
+            if not picture:
                 raise MediaError(expected="a picture or a clip", got="no file", remedy="pass it as handle_file(PATH)")
-            wish = Wish(source=source or self.first_source, upload=Path(picture), take="", consent=consent, reason=reason)
-            shown = self._done(visitor, wish, progress)
+            wish = Wish(
+                source=source or self.first_source,
+                take="",
+                upload=picture,
+                declaration=Declaration(reason=reason or "", agreed=consent is True),
+                accept=(int(accept_frames or 0), int(accept_faces or 0)),
+            )
+            *_, shown = self._steps(visitor, wish, str(request.session_hash))
         except LabError as error:
             raise gr.Error(words.one_line(error), title="Refused", print_exception=False) from error
-        return self._give(visitor, shown.file), {name: dict(score) for name, score in shown.scores.items()}
+        assert isinstance(shown, Shown)
+        return self._give(visitor, shown.file), dict(shown.scores)
 
     def gone(self, request: gr.Request) -> None:
-        """A tab was closed."""
-        visitor = self.visitors.with_session(str(request.session_hash))
-        if visitor is not None:
-            self.desk.gone(visitor.id)
+        """A tab was closed: its job ends with the next step."""
+        with self._lock:
+            self._left.add(str(request.session_hash))
 
     def _visitor(self, request: gr.Request) -> Visitor:
         found = self.visitors.with_session(str(request.session_hash))
@@ -132,18 +135,51 @@ class Handlers:
             raise ConsentError(expected="a visitor of this page", got="one who was away for too long", remedy="open the page again")
         return found
 
-    def _done(self, visitor: Visitor, wish: Wish, progress: gr.Progress) -> Shown:
-        if wish.upload is not None and not self.visitors.may_read(visitor, str(wish.upload)):
+    def _steps(self, visitor: Visitor, wish: Wish, session: str) -> Iterator[Step | Shown]:
+        """The job's steps and, at its end, what is shown."""
+        steps = self._begun(visitor, wish)
+        try:
+            for step in steps:
+                if isinstance(step, Step):
+                    yield step
+                else:
+                    yield self._shown(step, wish)
+                with self._lock:
+                    if session in self._left:
+                        self._left.discard(session)
+                        return
+        finally:
+            steps.close()
+
+    def _begun(self, visitor: Visitor, wish: Wish) -> Any:
+        if wish.upload is None:
+            if wish.take not in samples():
+                raise MediaError(expected="one of the performances", got="another one", remedy="choose one in the gallery")
+            return self.desk.sample(visitor.id, samples()[wish.take], source=wish.source)
+        if not self.visitors.may_read(visitor, wish.upload):
             raise MediaError(expected="a file that you uploaded", got="another one", remedy="upload it again")
-        return self.desk.swap(visitor.id, wish, lambda share, text: progress(share, desc=text))
+        assert wish.declaration is not None
+        name = Path(wish.upload).name
+        return self.desk.swap(
+            visitor.id, wish.upload, source=wish.source, declaration=wish.declaration, name=name, accept=wish.accept
+        )
+
+    def _shown(self, outcome: Outcome, wish: Wish) -> Shown:
+        if wish.upload is not None:
+            return results.of_upload(outcome, Path(wish.upload), wish.source)
+        return results.of_sample(outcome, wish.take, wish.source, folder=self.house.folder, root=self.desk.root)
+
+    def _state(self, html: str) -> list[Any]:
+        """A new state; the rest stays as it is."""
+        return [gr.update(value=html, visible=True) if name == "state" else gr.skip() for name in self.SHOWN]
 
     def _refused(self, error: LabError) -> list[Any]:
         """A refusal in place of the state; an earlier result stays where it is."""
-        return [gr.update(value=words.refusal(error), visible=True) if name == "state" else gr.skip() for name in self.SHOWN]
+        return self._state(words.refusal(error))
 
     def _result(self, visitor: Visitor | None, shown: Shown, title: str, about: str) -> list[Any]:
         """The result's parts as `SHOWN` has them."""
-        before, after = self._give(visitor, shown.before), self._give(visitor, shown.after)
+        before, after = self._give(visitor, shown.before), self._give(visitor, shown.file)
         truth = None if shown.truth is None else self._give(visitor, shown.truth)
         still, clip = not shown.is_clip, shown.is_clip
         parts = {
@@ -159,24 +195,20 @@ class Handlers:
             "true_clip_column": gr.update(visible=clip and truth is not None),
             "true_clip": truth if clip else None,
             "scores": words.score_table(shown.scores, truth=truth is not None, frames=shown.num_frames),
-            "download": gr.update(value=self._give(visitor, shown.file), visible=True),
+            "download": gr.update(value=after, visible=True),
         }
         return [parts[name] for name in self.SHOWN]
 
-    def _kept(self, path: Path) -> str:
-        """Where Gradio serves a file from: its own copy, named by its content."""
-        from gradio.processing_utils import save_file_to_cache
-
-        return str(save_file_to_cache(path, cache_dir=str(self.files)))
+    def _gallery(self, pictures: Pictures) -> list[tuple[str, str]]:
+        return [(self._give(None, path), caption) for path, caption in pictures]
 
     def _give(self, visitor: Visitor | None, path: Path) -> str:
-        """The file's copy for this visitor; for None, for everybody."""
-        kept = self._kept(path)
+        """The copy of a file that Gradio serves, named by its content, for this visitor alone; for None, for everybody."""
+        from gradio.processing_utils import save_file_to_cache
+
+        kept = str(save_file_to_cache(path, cache_dir=str(self.desk.arrivals)))
         if visitor is None:
             self.visitors.publish(kept)
         else:
             self.visitors.give(visitor, kept)
         return kept
-
-    def _gallery(self, pictures: list[tuple[Path, str]]) -> list[tuple[str, str]]:
-        return [(self._kept(path), caption) for path, caption in pictures]

@@ -6,38 +6,27 @@ All of it is rendered once, in the background, exported with its mark, and kept 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
 
-T = TypeVar("T")
+from faceswap_lab.errors import LabError
+from faceswap_lab.serve.site.gallery import Offer
+from faceswap_lab.serve.site.results import Shown
 
 Pictures = list[tuple[Path, str]]
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """A face or a performance to choose: `picture` makes its picture at a path or finds it there."""
-
-    key: str
-    caption: str
-    about: str
-    picture: Callable[[Path], None]
-    file: str
-
-
-class House(Generic[T]):
+class House:
     """The house's pictures and its example, which `start` makes in a thread of its own."""
 
-    def __init__(self, sources: Sequence[Offer], takes: Sequence[Offer], *, folder: Path, example: Callable[[], T]) -> None:
+    def __init__(self, sources: Sequence[Offer], takes: Sequence[Offer], *, folder: Path, example: Callable[[], Shown]) -> None:
         if not sources or not takes:
             raise ValueError("a demo needs at least one face and one performance to choose from")
         self.sources, self.takes, self.folder = tuple(sources), tuple(takes), folder
         self._make_example = example
         self._made: dict[str, Path] = {}
-        self._example: T | None = None
+        self._example: Shown | None = None
         self._failed: Exception | None = None
         self._changed = threading.Condition()
         self._ended = False
@@ -70,17 +59,24 @@ class House(Generic[T]):
             if over:
                 return
 
-    def example(self) -> T:
-        """The example, once it is made. Raises what its making raised."""
+    def example(self) -> Shown:
+        """The example, once it is made. LabError if it could not be made, or if the demo stops."""
         with self._changed:
             self._changed.wait_for(lambda: self._example is not None or self._over)
             if self._example is None:
-                raise RuntimeError("the example could not be made") from self._failed
+                expected, got = "an example", "none: it could not be rendered here"
+                raise LabError(
+                    expected=expected, got=got, remedy="make a result of your own; the demo's log says why"
+                ) from self._failed
             return self._example
 
     @property
     def _over(self) -> bool:
-        return self._ended or self._failed is not None or (self._example is not None and len(self._made) == len(self.sources + self.takes))
+        return (
+            self._ended
+            or self._failed is not None
+            or (self._example is not None and len(self._made) == len(self.sources + self.takes))
+        )
 
     def _ready(self, offers: Sequence[Offer]) -> Pictures:
         found: Pictures = []
@@ -111,7 +107,8 @@ class House(Generic[T]):
             return
         path = self.folder / offer.file
         if not path.is_file():
-            offer.picture(path)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            offer.make(path)
         with self._changed:
             self._made[offer.key] = path
             self._changed.notify_all()

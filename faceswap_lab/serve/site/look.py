@@ -1,4 +1,4 @@
-"""How the demo looks: the house's colours and fonts as a Gradio theme, and the page's own style sheet. Nothing is loaded from outside."""
+"""How the demo looks: the house's colours and fonts as a Gradio theme, and the page's own style sheet, all of it local."""
 
 from functools import cache
 from pathlib import Path
@@ -98,5 +98,9 @@ def _templates() -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
-        loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )

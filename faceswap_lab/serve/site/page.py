@@ -1,4 +1,4 @@
-"""The page: choose a face, choose a picture, agree, swap; and beside it the result with its scores. Handlers are in `handlers.py`."""
+"""The page: choose a face, choose a picture, agree, swap; and beside it the result with its scores."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +9,16 @@ from faceswap_lab.serve.site.look import render
 if TYPE_CHECKING:
     import gradio as gr
 
+_MOST_CALLS = 200
+
 FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"]
 
 
-def page(handlers: Handlers, *, max_waiting: int, keep_s: float) -> "gr.Blocks":
+def page(handlers: Handlers, *, keep_s: float) -> "gr.Blocks":
     """The demo as Gradio's Blocks: the page, and the endpoint `/swap` for gradio_client."""
     import gradio as gr
 
-    with gr.Blocks(
-        analytics_enabled=False, title="faceswap_lab · demo", delete_cache=(60, int(keep_s)), fill_width=True
-    ) as blocks:
+    with gr.Blocks(analytics_enabled=False, title="faceswap_lab · demo", delete_cache=(60, int(keep_s)), fill_width=True) as blocks:
         head = _text(render("head", title=words.TITLE, intro=words.INTRO, user=""))
         with gr.Row(elem_classes="fl-columns", equal_height=False):
             with gr.Column(scale=4, min_width=320, elem_classes="fl-form"):
@@ -27,7 +27,8 @@ def page(handlers: Handlers, *, max_waiting: int, keep_s: float) -> "gr.Blocks":
                 result = _result()
         _wire(handlers, blocks, head, form, result)
         _endpoint(handlers)
-    blocks.queue(max_size=max_waiting + 1, default_concurrency_limit=1, api_open=False)
+    # The desk keeps the line; Gradio only bounds how many talk to it.
+    blocks.queue(max_size=_MOST_CALLS, default_concurrency_limit=None, api_open=False)
     return blocks
 
 
@@ -58,7 +59,7 @@ def _form(handlers: Handlers, keep_s: float) -> dict[str, Any]:
 
 
 def _text(html: str, elem_id: str | None = None) -> "gr.Markdown":
-    """A piece of the page from a template. Not Gradio's HTML component, which evaluates strings as scripts: our policy forbids that."""
+    """A piece of the page from a template. Gradio's HTML component would evaluate strings as scripts, which our policy forbids."""
     import gradio as gr
 
     return gr.Markdown(html, elem_id=elem_id, elem_classes="fl-text", sanitize_html=True, container=False)
@@ -78,11 +79,16 @@ def _result() -> dict[str, Any]:
     import gradio as gr
 
     found: dict[str, Any] = {"title": _text(render("title", title="An example", about=words.SAMPLE))}
-    found["state"] = _text(render("wait", text="The example is being rendered …"), elem_id="state")
+    found["state"] = _text(words.waiting("the example is being rendered"), elem_id="state")
     with gr.Row(elem_classes="fl-pair"):
         with gr.Column(scale=1, min_width=220, visible=False) as found["still"]:
             found["slider"] = gr.ImageSlider(
-                show_label=False, type="filepath", buttons=["fullscreen"], container=False, elem_classes="fl-slider", elem_id="slider"
+                show_label=False,
+                type="filepath",
+                buttons=["fullscreen"],
+                container=False,
+                elem_classes="fl-slider",
+                elem_id="slider",
             )
             _text(render("names", names=["before", "after"]))
         with gr.Column(scale=1, min_width=220, visible=False) as found["truth_column"]:
@@ -94,7 +100,9 @@ def _result() -> dict[str, Any]:
                 found[name] = gr.Video(show_label=False, buttons=[], container=False, elem_id=name, loop=True, interactive=False)
                 _text(render("names", names=[label]))
     found["scores"] = _text("", elem_id="scores")
-    found["download"] = gr.DownloadButton("Download, marked as synthetic", visible=False, elem_id="download", elem_classes="fl-download")
+    found["download"] = gr.DownloadButton(
+        "Download, marked as synthetic", visible=False, elem_id="download", elem_classes="fl-download"
+    )
     return found
 
 
@@ -109,8 +117,7 @@ def _wire(handlers: Handlers, blocks: "gr.Blocks", head: Any, form: dict[str, An
     form["own_tab"].select(lambda: True, None, form["own"], **quiet)
     inputs = [form[name] for name in ("source", "own", "take", "file", "consent", "reason")]
     form["go"].click(
-        handlers.swap, inputs, outputs, api_visibility="private", show_progress_on=result["state"], trigger_mode="once",
-        concurrency_limit=1, concurrency_id="device",
+        handlers.swap, inputs, outputs, trigger_mode="once", **quiet,
     )  # fmt: skip
     blocks.unload(handlers.gone)
 
@@ -124,13 +131,13 @@ def _endpoint(handlers: Handlers) -> None:
         source = gr.Textbox(label="source", value=handlers.first_source)
         consent = gr.Checkbox(label="consent")
         reason = gr.Textbox(label="reason")
+        accept = [gr.Number(0, label="accept_frames"), gr.Number(0, label="accept_faces")]
         outputs = [gr.File(label="result"), gr.JSON(label="scores")]
         gr.Button().click(
             handlers.endpoint,
-            [picture, source, consent, reason],
+            [picture, source, consent, reason, *accept],
             outputs,
             api_name="swap",
-            api_description="Put the face of `source` on a picture or clip. `consent` says that the people shown agreed, `reason` how.",
-            concurrency_limit=1,
-            concurrency_id="device",
+            api_description="Put the face of `source` on a picture or clip. `consent`: the people shown agreed; `reason`: to what.",
+            concurrency_limit=None,
         )

@@ -14,7 +14,8 @@ OPEN = ("/login", "/logout", "/health", "/favicon.ico", "/robots.txt")
 
 _PAGE = re.compile(r"/(|config/?|theme\.css|manifest\.json)|/(static|assets|svelte)/[\w./@+-]*")
 _GET = re.compile(
-    rf"{API}/(info/?|app_id/?|startup-events|queue/(data|status)|upload_progress|theme\.css|heartbeat/\w{{1,64}}|file=.+)", re.DOTALL
+    rf"{API}/(info/?|app_id/?|startup-events|queue/(data|status)|upload_progress|theme\.css|heartbeat/\w{{1,64}}|file=.+)",
+    re.DOTALL,
 )
 _POST = re.compile(rf"{API}/(queue/join/?|upload|cancel|reset/?)")
 _URL = re.compile(r"\s*([a-z][a-z0-9+.-]+:|//|\\\\)", re.IGNORECASE)

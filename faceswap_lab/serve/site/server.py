@@ -16,17 +16,16 @@ class ServeError(LabError):
 
 
 class Server:
-    """Serves an ASGI application until `stop`. `port` 0 takes a free one; `certificate` and `key` are PEM files for TLS."""
+    """Serves an ASGI application on a listening socket until `stop`; `certificate` and `key` are PEM files for TLS."""
 
-    def __init__(self, app: Any, *, host: str, port: int, certificate: Path | None = None, key: Path | None = None) -> None:
+    def __init__(self, app: Any, listening: socket.socket, *, certificate: Path | None = None, key: Path | None = None) -> None:
         import uvicorn
 
-        self._socket = bound(host, port)
-        self.host, self.port = host, int(self._socket.getsockname()[1])
+        self._socket = listening
         try:
             config = uvicorn.Config(
-                app, host=host, port=self.port, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
-                ws="none", lifespan="on", timeout_graceful_shutdown=_GRACE_S, timeout_keep_alive=10, h11_max_incomplete_event_size=1 << 16,
+                app, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
+                ws="none", lifespan="on", timeout_graceful_shutdown=_GRACE_S, timeout_keep_alive=10,
                 ssl_certfile=certificate, ssl_keyfile=key,
             )  # fmt: skip
             config.load()
@@ -57,6 +56,10 @@ class Server:
         if self._thread.is_alive():
             self._thread.join(_PATIENCE_S)
         self._socket.close()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for so long, or until it has stopped."""
+        self._thread.join(seconds)
 
     @property
     def running(self) -> bool:
@@ -90,17 +93,6 @@ def bound(host: str, port: int) -> socket.socket:
             remedy="choose another with --port, or stop what uses it; --port 0 takes a free one",
         ) from error
     return made
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the host: every address that its name has is a loopback address."""
-    import ipaddress
-
-    try:
-        found = {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
-    except OSError as error:
-        raise ServeError(expected="a host of this machine", got=f"{host}: {error}", remedy="use --host 127.0.0.1") from error
-    return bool(found) and all(ipaddress.ip_address(each.partition("%")[0]).is_loopback for each in found)
 
 
 def _require_modern(config: Any) -> None:

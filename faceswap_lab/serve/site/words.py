@@ -1,19 +1,21 @@
 """What the page says: its texts, scores in plain words with what they can't see, and errors in their three parts."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from faceswap_lab.errors import LabError
+from faceswap_lab.serve.scoring import Row as Scored
 from faceswap_lab.serve.site.look import render
 
 TITLE = "Put a face on a picture, and see how well it worked"
 INTRO = (
-    "The faces to choose from belong to actors: people made by software, who don't exist. Where the picture is an actor's too, the right "
-    "answer is known to the pixel, and the result is measured against it."
+    "The faces to choose from belong to actors: people made by software, who don't exist. Where the picture is an actor's too, "
+    "the right answer is known to the pixel, and the result is measured against it."
 )
-STATEMENT = "The people shown are me, or adults who agreed to this use."
-REASON = "Who is shown, and how did they agree?"
+STATEMENT = "The people shown are me, or adults who agreed that their faces are replaced here."
+REASON = "Who agreed, and what is it for?"
 SAMPLE = "An example, computed on this machine. The true answer is rendered, not guessed."
 
 
@@ -39,8 +41,8 @@ class _Told:
 _SCORES = {
     "psnr_face": _Told(
         title="Close to the true answer",
-        note="Pixel by pixel inside the face, in decibels: above 30 it is hard to tell apart. Can't see whether an error matters: a face "
-        "that is a little too dark costs as much as a wrong one.",
+        note="Pixel by pixel inside the face, in decibels: above 30 it is hard to tell apart. Can't see whether an error matters: a "
+        "face that is a little too dark costs as much as a wrong one.",
         form="{:.1f} dB",
     ),
     "ssim_face": _Told(
@@ -50,14 +52,14 @@ _SCORES = {
     ),
     "id_similarity": _Told(
         title="Looks like the chosen face",
-        note="What a face recogniser thinks, −1 to 1. Can't see what it wasn't trained on; head, hair and ears stay those of the picture, "
-        "so 1 is out of reach.",
+        note="What a face recogniser thinks, −1 to 1. Can't see what it wasn't trained on; head, hair and ears stay those of the "
+        "picture, so 1 is out of reach.",
         form="{:.2f}",
     ),
     "id_leak": _Told(
         title="Still looks like the person before",
-        note="The same recogniser; lower is better. A low number doesn't make anybody anonymous: who knows the person may recognise the "
-        "head, the clothes or the place.",
+        note="The same recogniser; lower is better. A low number doesn't make anybody anonymous: who knows the person may recognise "
+        "the head, the clothes or the place.",
         form="{:.2f}",
     ),
     "seam": _Told(
@@ -94,10 +96,28 @@ def _beside(told: _Told, role: str, value: float | None) -> str:
     return text.format(told.form.format(value).replace("-", "−")) if text and value is not None else ""
 
 
+def plain_scores(rows: Iterable[Scored]) -> dict[str, dict[str, Any]]:
+    """Scores as JSON has them: what is not known is None."""
+    said = {row.name: {"value": row.value, "floor": row.floor, "ceiling": row.ceiling, "unit": row.unit} for row in rows}
+    return {
+        name: {part: None if isinstance(value, float) and not math.isfinite(value) else value for part, value in parts.items()}
+        for name, parts in said.items()
+    }
+
+
+def waiting(text: str, share: float | None = None) -> str:
+    """A line while something is under way, with a bar where it is known how far."""
+    return render("wait", text=f"{text[:1].upper()}{text[1:]} …", share=None if share is None else round(100 * share))
+
+
 def score_table(scores: Mapping[str, Mapping[str, Any]], *, truth: bool, frames: int = 1) -> str:
     """The scores as a table."""
     over = "" if frames == 1 else f"Means over {frames} frames. "
-    known = "The true answer was rendered." if truth else "No true answer exists for this picture, so nothing here says how right it is."
+    known = (
+        "The true answer was rendered."
+        if truth
+        else "No true answer exists for this picture, so nothing here says how right it is."
+    )
     return render("scores", rows=rows(scores), caption=over + known)
 
 
