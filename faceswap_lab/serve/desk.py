@@ -10,10 +10,10 @@ from pathlib import Path
 from faceswap_lab.errors import ConsentError, LabError
 from faceswap_lab.serve.intake import Upload, label_of, take_in
 from faceswap_lab.serve.limits import Limits
+from faceswap_lab.serve.orders import Declaration, Order, Outcome, Sample
 from faceswap_lab.serve.queue import Line, Ticket
 from faceswap_lab.serve.sources import ACTORS, Source
 from faceswap_lab.serve.visits import Visits
-from faceswap_lab.serve.work import Declaration, Order, Outcome, Sample
 from faceswap_lab.serve.worker import Worker
 from faceswap_lab.trust import audit
 

@@ -82,9 +82,10 @@ def _copy(path: str | Path, label: str, place: Path, limits: Limits, within: Pat
         handle = os.open(source, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise MediaError(expected="an uploaded file", got=f"{label}: {error.strerror}", remedy="upload it again") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise MediaError(expected="an uploaded file", got=f"{label}, which is none", remedy="upload a file")
     with os.fdopen(handle, "rb") as file, storing(place):
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise MediaError(expected="an uploaded file", got=f"{label}, which is no file", remedy="upload a file")
         count = 0
         with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copy:
             while chunk := file.read(_CHUNK):

@@ -121,13 +121,15 @@ class Line:
 
     def _serve(self) -> None:
         while (ticket := self._next()) is not None:
+            ended: dict[str, Any] = {}
             try:
-                ticket._end(ticket.work(ticket))
+                ended["result"] = ticket.work(ticket)
             except BaseException as error:  # handed to whoever waits for it
-                ticket._end(error=error)
-            finally:
-                with self._changed:
-                    self._running = None
+                ended["error"] = error
+            # First: whoever sees the end may enter again at once.
+            with self._changed:
+                self._running = None
+            ticket._end(**ended)
 
     def _next(self) -> Ticket | None:
         with self._changed:

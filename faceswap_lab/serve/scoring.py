@@ -1,7 +1,6 @@
 """Figures of a demo's result: against the truth where an actor performs, else what can be told without it."""
 
 import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -9,13 +8,16 @@ import torch
 
 from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.caches import cached
+from faceswap_lab.errors import FaceError
 from faceswap_lab.faces.corrections import Corrections
+from faceswap_lab.faces.face import Faces, largest
 from faceswap_lab.faces.footage import Footage
-from faceswap_lab.faces.frame import Image
+from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import metrics
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.stream.probes import gallery_of
+from faceswap_lab.serve.orders import Row
 from faceswap_lab.verbs.evaluate.evaluate import summarised
 from faceswap_lab.verbs.evaluate.judge import Judge
 from faceswap_lab.verbs.people import Person, footage_of
@@ -23,6 +25,9 @@ from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap.result import SwapRun
 
 _MOST = 8
+_MARGIN = 24
+"""Pixels around what was changed that a seam is compared with."""
+
 _WORDS = {
     "id_similarity": "likeness to the source",
     "id_leak": "likeness to the person in the original",
@@ -34,20 +39,6 @@ _WORDS = {
     "seam": "seam around the face",
     "spill": "changed outside the face",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One figure, in words and in numbers. `floor` is that of the untouched original, `ceiling` that of the truth; nan if
-    unknown."""
-
-    name: str
-    words: str
-    value: float
-    floor: float
-    ceiling: float
-    unit: str
-    higher_is_better: bool
 
 
 @cached(most=4)
@@ -68,26 +59,25 @@ def warm(seed: int) -> None:
     _gallery(seed, SwapRecipe())
 
 
-def figures(run: SwapRun) -> tuple[Row, ...]:
-    """The figures of at most eight frames, evenly spread. With the truth if an actor's take got another actor's face."""
-    source, target = run.people()
-    assert isinstance(target, Footage)
+def figures(run: SwapRun, source: Person, target: Footage) -> tuple[Row, ...]:
+    """The figures of at most eight frames, evenly spread. With the truth if an actor's take got another actor's face.
+
+    `source` and `target` are those of the run. An original without a face has figures of what is in the result alone.
+    """
     shown, recipe = run.footage(), run.recipe(SwapRecipe)
-    judge = Judge(
-        engine=engine_of(recipe.engine),
-        source_gallery=_gallery_of(source, recipe),
-        target_gallery=_gallery_of(target, recipe),
-        corrections=Corrections(),
-        origin=target.origin,
-    )
+    engine, giver = engine_of(recipe.engine), _gallery_of(source, recipe)
     truth = target.recast(source) if isinstance(target, Take) and isinstance(source, Actor) else None
+    is_measured_once = truth is None and len(shown) == 1
+    own, taker = _own_face(target[0], engine) if is_measured_once else (Faces.none(), _gallery_of(target, recipe))
+    judge = Judge(engine=engine, source_gallery=giver, target_gallery=taker, corrections=Corrections(), origin=target.origin)
     rows = []
-    for number in np.unique(np.linspace(0, len(shown) - 1, _MOST).astype(int)):
-        after, before = shown[int(number)], target[int(number)]
+    for number in map(int, np.unique(np.linspace(0, len(shown) - 1, _MOST).astype(int))):
+        after, before = shown[number], target[number]
         if truth is not None:
-            rows.append(judge.with_truth(after, before, truth, int(number)))
+            rows.append(judge.with_truth(after, before, truth, number))
         else:
-            rows.append(judge.alone(after, before, int(number)) | _seams(after.image, before.image))
+            told = _of_still(judge, after, own) if is_measured_once else judge.alone(after, before, number)
+            rows.append(told | _seams(after.image, before.image))
     return tuple(
         Row(
             name=name,
@@ -100,6 +90,30 @@ def figures(run: SwapRun) -> tuple[Row, ...]:
         )
         for name, score in summarised(rows).items()
     )
+
+
+def _own_face(before: Frame, engine: Engine) -> tuple[Faces, np.ndarray]:
+    """The largest face of a still and its embedding, (1, d). FaceError if there is none."""
+    face = largest(engine.detect(before))
+    if not len(face):
+        raise FaceError(expected="a face in the original", got="none", remedy="choose a picture that shows one")
+    vectors = engine.embed(before, face).embeddings
+    assert vectors is not None
+    return face, vectors
+
+
+def _of_still(judge: Judge, after: Frame, own: Faces) -> dict[str, float]:
+    """As `Judge.alone`, for a still whose original face was measured already: it is the gallery that the result is compared
+    with."""
+    vector = judge.target_gallery[0]
+    floor = {
+        "found": 1.0,
+        "to_source": metrics.identity_similarity(vector, judge.source_gallery),
+        "to_target": 1.0,
+        "nearer": float(metrics.nearer_source(vector, judge.source_gallery, judge.target_gallery)),
+    }
+    value = judge.identity(after, judge.face_at(after, own, 0))
+    return {f"value.{name}": figure for name, figure in value.items()} | {f"floor.{name}": each for name, each in floor.items()}
 
 
 def _gallery_of(person: Person, recipe: SwapRecipe) -> np.ndarray:
@@ -115,7 +129,9 @@ def _seams(after: Image, before: Image) -> dict[str, float]:
     changed = metrics.changed_region(before, after).astype(np.uint8)
     outlines, _ = cv2.findContours(changed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     whole = np.asarray(cv2.drawContours(np.zeros(changed.shape, np.uint8), outlines, -1, 1, cv2.FILLED), bool)
+    left, top, width, height = cv2.boundingRect(changed)
+    part = slice(max(0, top - _MARGIN), top + height + _MARGIN), slice(max(0, left - _MARGIN), left + width + _MARGIN)
     try:
-        return {"value.seam": metrics.seam(after, whole), "floor.seam": metrics.seam(before, whole)}
+        return {f"{role}.seam": metrics.seam(image[part], whole[part]) for role, image in (("value", after), ("floor", before))}
     except ValueError:
         return {"value.seam": math.nan, "floor.seam": math.nan}

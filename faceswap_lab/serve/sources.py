@@ -6,14 +6,17 @@ like them is a test person no more.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.splits import split_of
 from faceswap_lab.errors import ConsentError
 from faceswap_lab.faces.footage import Clip, digest
 from faceswap_lab.trust.admit import admit, reopen
 from faceswap_lab.trust.consent.basis import parse_basis
 from faceswap_lab.trust.consent.manifest import Entry, find_entry
+
+if TYPE_CHECKING:
+    from faceswap_lab.actors.cast import Actor
 
 ACTORS = (7, 21, 32, 15, 33, 48, 54, 60)
 """The seeds that are offered by default."""
@@ -44,22 +47,28 @@ class Source:
         return cls(name=f"actor:{seed}", seed=seed)
 
     @classmethod
-    def file(cls, path: Path, lab: Path) -> "Source":
-        """A file that the lab's manifests list with the use "swap-source". ConsentError for any other."""
+    def file(cls, path: Path, lab: Path, *, name: str = "") -> "Source":
+        """A file that the lab's manifests list with the use "swap-source"; its name is that of the person, unless another is given.
+
+        ConsentError for any other file.
+        """
         entry = _entry(path, lab)
         if "swap-source" not in entry.manifest.consent.uses:
             allowed = ", ".join(sorted(entry.manifest.consent.uses)) or "none"
             raise ConsentError(
                 expected=f"'swap-source' among the uses of {entry.label}", got=allowed, remedy="ask them, or offer an actor"
             )
-        return cls(name=entry.subject, path=path.resolve(), lab=lab, is_synthetic=entry.synthetic)
+        return cls(name=name or entry.subject, path=path.resolve(), lab=lab, is_synthetic=entry.synthetic)
 
-    def person(self, root: Path) -> Actor | Clip:
+    def person(self, root: Path) -> "Actor | Clip":
         """The source for a swap in the lab `root`. A file's consent is read anew, where it was given, and then holds there too.
 
         ConsentError if it was withdrawn, or has expired.
         """
         if self.seed is not None:
+            # The web server names sources without ever rendering one.
+            from faceswap_lab.actors.cast import Actor
+
             return Actor(self.seed)
         assert self.path is not None
         assert self.lab is not None

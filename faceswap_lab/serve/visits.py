@@ -118,8 +118,7 @@ class Visits:
             if folder.name.startswith(_GONE):
                 shutil.rmtree(folder)
             elif folder.name not in self._busy and self._is_due(folder):
-                self._erase(folder)
-                swept += 1
+                swept += self._erase(folder)
         return swept + self._empty_arrivals()
 
     def _folders(self) -> list[Path]:
@@ -135,20 +134,22 @@ class Visits:
                 return folder.name not in self._busy
         return not 0 <= self._clock() - opened < self._limits.keep_s
 
-    def _erase(self, folder: Path) -> None:
-        """Log and delete a visit's runs, then the rest. The log has its line before anything is gone."""
-        if not folder.is_dir():
-            return
-        num_bytes = size_of(folder)
-        try:
-            prune.prune(folder, older_than_days=0)
-        except LabError as error:  # its runs go with the folder
-            _log.warning("the runs of the visit %s could not be pruned one by one: %s", folder.name, error)
-        audit.append(self.root, {"action": "visit erased", "visit": folder.name, "bytes": num_bytes})
-        gone = folder.with_name(f"{_GONE}{folder.name}")
-        with storing(folder):
-            folder.rename(gone)
-            shutil.rmtree(gone)
+    def _erase(self, folder: Path) -> bool:
+        """Log and delete a visit's runs, then the rest, if it is still there. The log has its line before anything is gone."""
+        with self._lock:
+            if not folder.is_dir():
+                return False
+            num_bytes = size_of(folder)
+            try:
+                prune.prune(folder, older_than_days=0)
+            except LabError as error:  # its runs go with the folder
+                _log.warning("the runs of the visit %s could not be pruned one by one: %s", folder.name, error)
+            audit.append(self.root, {"action": "visit erased", "visit": folder.name, "bytes": num_bytes})
+            gone = folder.with_name(f"{_GONE}{folder.name}")
+            with storing(folder):
+                folder.rename(gone)
+                shutil.rmtree(gone)
+            return True
 
     def _empty_arrivals(self) -> int:
         """Deletes what the web server received, or made for a browser, and what is overdue by its modification time."""

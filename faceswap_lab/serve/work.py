@@ -1,108 +1,29 @@
 """One job of the demo: admitted on what the visitor declares, asked of the gate, swapped, measured, exported with its mark."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
 
 import numpy as np
 
 from faceswap_lab.actors.cast import Actor, Take
-from faceswap_lab.errors import ConsentError
+from faceswap_lab.errors import ConsentError, FaceError
 from faceswap_lab.faces.footage import Clip, Footage, digest
-from faceswap_lab.faces.frame import HEAD_BYTES, Image, still_format
+from faceswap_lab.faces.frame import HEAD_BYTES, still_format
 from faceswap_lab.files import ROOT_VARIABLE
 from faceswap_lab.progress import heard_by
 from faceswap_lab.serve.intake import Upload
-from faceswap_lab.serve.scoring import Row, figures
-from faceswap_lab.serve.sources import Source
-from faceswap_lab.serve.visits import Visit
+from faceswap_lab.serve.orders import Order, Outcome, Row, Sample, Telling
+from faceswap_lab.serve.scoring import figures
 from faceswap_lab.trust.admit import admit
-from faceswap_lab.trust.consent.basis import Consent
 from faceswap_lab.trust.consent.gate import check_evaluate
-from faceswap_lab.trust.consent.manifest import find_entry, utc_today
+from faceswap_lab.trust.consent.manifest import find_entry
 from faceswap_lab.trust.export import export_take
 from faceswap_lab.verbs.people import subject_of
 from faceswap_lab.verbs.swap.result import SwapRun
 from faceswap_lab.verbs.swap.swap import swap
 
-MAX_REASON = 200
-
 _FINE_FORMATS = ("PNG", "BMP")
-
-Telling = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declaration:
-    """What a visitor declares about an upload: that the person in it agreed (`agreed`: the box was ticked), and why this is done.
-
-    `basis` raises ConsentError unless the box was ticked and the reason is a line of 3 to 200 characters.
-    """
-
-    reason: str
-    agreed: bool
-
-    def basis(self) -> Consent:
-        """The consent, for today and tomorrow."""
-        reason = " ".join(self.reason.split())
-        if self.agreed is not True:
-            remedy = "tick it if they did, or choose one of the actors' performances"
-            raise ConsentError(expected="the statement that the person in the picture agreed", got="an empty box", remedy=remedy)
-        if not 3 <= len(reason) <= MAX_REASON or not reason.isprintable():
-            got = f"one of {len(reason)} characters" if reason else "none"
-            raise ConsentError(expected=f"a reason of 3 to {MAX_REASON} characters", got=got, remedy="say in a line what it is for")
-        try:
-            return Consent(text=f"declared in the demo; reason: {reason}", expires=utc_today() + timedelta(days=1))
-        except ValueError as error:
-            raise ConsentError(
-                expected="a reason in plain words", got="one that reads like terms of a consent", remedy="leave out semicolons"
-            ) from error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """An actor's performance in place of an upload: nobody is in it, and the truth is known."""
-
-    seed: int
-    performance: str = "still"
-    num_frames: int = 1
-    size: int = 512
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """A job: the source's face onto an upload, under a declaration, or onto a sample. `accept` says how many frames and faces may
-    be left as they were (see `SwapRun.export`)."""
-
-    visit: Visit
-    source: Source
-    target: Upload | Sample
-    declaration: Declaration | None = None
-    swapper: str = "warp"
-    accept: tuple[int, int] = (0, 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcome:
-    """What came of a job. `before` is a picture (RGB), or the file of a clip; `after` the marked file that may leave.
-
-    `scores` may be empty, and `note` then says why. `overhead_s` is what the demo added to the swap's own `seconds`.
-    """
-
-    kind: Literal["picture", "clip"]
-    before: Image | Path
-    after: Path
-    scores: tuple[Row, ...]
-    run: str
-    num_frames: int
-    seconds: float
-    overhead_s: float
-    note: str = ""
 
 
 def do(order: Order, told: Telling) -> Outcome:
@@ -119,7 +40,7 @@ def do(order: Order, told: Telling) -> Outcome:
         run = swap(target, source=source, swapper=order.swapper, select="all" if isinstance(source, Actor) else "largest")
     swapped = perf_counter() - began
     told("measuring and marking", 0, 1)
-    scores, note = _measured(run)
+    scores, note = _measured(run, source, target)
     frames, faces = order.accept
     place = order.visit.root / "exports" / f"faceswap-{order.visit.id[:8]}{_suffix(order, target)}"
     after = run.export(place, accept_frames=frames, accept_faces=faces)
@@ -158,13 +79,13 @@ def _admitted(order: Order, upload: Upload) -> Clip:
     return admit(upload.path, root=root, who=order.visit.who, basis=basis, uses=uses, source="uploaded to the demo")
 
 
-def _measured(run: SwapRun) -> tuple[tuple[Row, ...], str]:
-    """The figures; none, and why, if a person did not agree to be measured."""
+def _measured(run: SwapRun, source: Actor | Clip, target: Footage) -> tuple[tuple[Row, ...], str]:
+    """The figures; none, and why, if a person did not agree to be measured or shows no face to compare with."""
     try:
-        check_evaluate(*map(subject_of, run.people()), root=run.root)
-    except ConsentError as error:
+        check_evaluate(subject_of(source), subject_of(target), root=run.root)
+        return figures(run, source, target), ""
+    except (ConsentError, FaceError) as error:
         return (), f"not measured: {error.got}"
-    return figures(run), ""
 
 
 def _suffix(order: Order, target: Footage) -> str:

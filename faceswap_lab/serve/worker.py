@@ -16,8 +16,8 @@ from time import monotonic
 from typing import Any
 
 from faceswap_lab.errors import LabError
+from faceswap_lab.serve.orders import Order, Outcome, Telling
 from faceswap_lab.serve.refusals import StoppedError
-from faceswap_lab.serve.work import Order, Outcome, Telling
 
 _POLL_S, _PATIENCE_S, _START_S = 0.05, 10.0, 600.0
 
