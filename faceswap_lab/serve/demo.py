@@ -15,8 +15,8 @@ from faceswap_lab.files import cache_folder, lab_root, user_path
 from faceswap_lab.serve.desk import Desk
 from faceswap_lab.serve.limits import Limits
 from faceswap_lab.serve.login import Logins, is_loopback, one_user, read_users, require_login
+from faceswap_lab.serve.sharing import Relay, close_links
 from faceswap_lab.serve.site.server import Server, bound
-from faceswap_lab.serve.site.sharing import Relay, close_links
 from faceswap_lab.serve.sources import ACTORS, Source
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Demo:
         return Logins(users, limits).check
 
     def _repr_html_(self) -> str:
-        """The page itself where the notebook's server passes it on; else a link, which works where the browser is on this machine."""
+        """The page itself where the notebook's server passes it on; else a link, for a browser on this machine."""
         shown = self._proxied
         goal = escape(self.link or (f"{shown}/" if shown else self.address))
         link = f'<a href="{goal}" target="_blank" rel="noopener">{goal}</a>'
@@ -173,13 +173,13 @@ def demo(
 ) -> Demo:
     """Start the demo and return at once: a page on which anybody who reaches it puts an actor's face on a picture.
 
-    It listens on this machine alone unless `host` says more; `port` 0 takes a free one. Visitors have to log in wherever others could
-    come in, or if `users` (a file of `faceswap-lab demo --add-user`) is given; without a file a name and a password are made for this
-    start. `share` sends it through a relay, Gradio's or that of `share_server` ("HOST:PORT"), and prints what that means.
+    It listens on this machine alone unless `host` says more; `port` 0 takes a free one. Visitors have to log in wherever others
+    could come in, or if `users` (a file of `faceswap-lab demo --add-user`) is given; without a file a name and a password are made
+    for this start. `share` sends it through a relay, Gradio's or that of `share_server` ("HOST:PORT"), and prints what that means.
 
     `sources` are files of this lab, offered beside the `actors`; each visitor's upload and what is made of it are deleted after
-    `keep_minutes`. `root` is the demo's own lab, by default the folder `demo` of this one. Raises LabError for a place that can't be
-    served, ConsentError for a source that nobody agreed to offer.
+    `keep_minutes`. `root` is the demo's own lab, by default the folder `demo` of this one. Raises LabError for a place that can't
+    be served, ConsentError for a source that nobody agreed to offer.
     """
     relay = Relay(server=share_server, certificate=_path(share_certificate)) if share else None
     if not share and (share_server or share_certificate):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 from faceswap_lab.errors import LabError
 from faceswap_lab.serve.refusals import status_of
 from faceswap_lab.serve.site import look, words
-from faceswap_lab.serve.site.guard import App, Gate, Guard, cookie_header, cookie_of
+from faceswap_lab.serve.site.guard import Gate, Guard, cookie_of
+from faceswap_lab.serve.site.reply import App, cookie_header
 from faceswap_lab.serve.site.visitors import Visitors
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def application(blocks: "gr.Blocks", site: Site) -> Guard:
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _add_own_paths(outer, site)
     gr.mount_gradio_app(
-        outer, blocks, path="/", root_path=site.root_path or None, allowed_paths=[], show_error=False, max_file_size=site.gate.max_bytes,
-        ssr_mode=False, enable_monitoring=False, run_history=False, footer_links=[], pwa=False, mcp_server=False, theme=look.theme(),
-        css=look.style_sheet(),
+        outer, blocks, path="/", root_path=site.root_path or None, allowed_paths=[], max_file_size=site.gate.max_bytes,
+        show_error=False, ssr_mode=False, enable_monitoring=False, run_history=False, footer_links=[], pwa=False,
+        mcp_server=False, theme=look.theme(), css=look.style_sheet(),
     )  # fmt: skip
     return Guard(cast("App", outer), gate=site.gate, visitors=site.visitors)
 

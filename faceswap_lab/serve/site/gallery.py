@@ -6,8 +6,8 @@ from pathlib import Path
 
 from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.files import VERSION
+from faceswap_lab.serve.orders import Sample
 from faceswap_lab.serve.sources import Source
-from faceswap_lab.serve.work import Sample
 from faceswap_lab.trust.export import export_portrait, export_take
 
 _PORTRAIT_SIDE = 192
@@ -25,9 +25,9 @@ class Offer:
 
 
 TAKES: tuple[tuple[str, Sample], ...] = (
-    ("looking at you", Sample(seed=32, performance="still")),
+    ("facing", Sample(seed=33, performance="still")),
     ("talking", Sample(seed=48, performance="speech")),
-    ("turned away", Sample(seed=21, performance="turn")),
+    ("turning", Sample(seed=21, performance="turn")),
     ("a clip", Sample(seed=60, performance="speech", num_frames=12, size=256)),
 )
 """Performances with their captions."""

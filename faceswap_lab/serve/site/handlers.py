@@ -10,13 +10,13 @@ import gradio as gr  # this module is imported only when a demo starts: Gradio r
 
 from faceswap_lab.errors import ConsentError, LabError, MediaError
 from faceswap_lab.serve.desk import Desk, Step
+from faceswap_lab.serve.orders import Declaration, Outcome
 from faceswap_lab.serve.site import results, words
 from faceswap_lab.serve.site.gallery import samples
 from faceswap_lab.serve.site.house import House, Pictures
 from faceswap_lab.serve.site.look import render
 from faceswap_lab.serve.site.results import Shown
 from faceswap_lab.serve.site.visitors import Visitor, Visitors
-from faceswap_lab.serve.work import Declaration, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Handlers:
     def limits_told(self) -> str:
         """What may be uploaded, in a sentence."""
         limits = self.desk.limits
-        return f"At most {limits.max_bytes / 1e6:.0f} MB; a clip at most {limits.max_seconds:g} seconds and {limits.max_frames} frames."
+        return f"At most {limits.max_bytes / 1e6:.0f} MB; a clip at most {limits.max_seconds:g} s and {limits.max_frames} frames."
 
     def about_source(self, key: str) -> str:
         """A line about a chosen face."""

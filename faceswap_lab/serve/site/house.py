@@ -6,6 +6,7 @@ All of it is rendered once, in the background, exported with its mark, and kept 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from faceswap_lab.errors import LabError
@@ -52,7 +53,7 @@ class House:
         wanted, seen = len(self.sources) + len(self.takes), -1
         while seen < wanted:
             with self._changed:
-                self._changed.wait_for(lambda seen=seen: self._over or len(self._made) > seen)
+                self._changed.wait_for(partial(self._more_than, seen))
                 seen, over = len(self._made), self._over
                 found = self._ready(self.sources), self._ready(self.takes)
             yield found
@@ -69,6 +70,9 @@ class House:
                     expected=expected, got=got, remedy="make a result of your own; the demo's log says why"
                 ) from self._failed
             return self._example
+
+    def _more_than(self, seen: int) -> bool:
+        return self._over or len(self._made) > seen
 
     @property
     def _over(self) -> bool:

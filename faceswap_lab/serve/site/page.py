@@ -117,7 +117,7 @@ def _wire(handlers: Handlers, blocks: "gr.Blocks", head: Any, form: dict[str, An
     form["own_tab"].select(lambda: True, None, form["own"], **quiet)
     inputs = [form[name] for name in ("source", "own", "take", "file", "consent", "reason")]
     form["go"].click(
-        handlers.swap, inputs, outputs, trigger_mode="once", **quiet,
+        handlers.swap, inputs, outputs, trigger_mode="once", api_name="button", **quiet,
     )  # fmt: skip
     blocks.unload(handlers.gone)
 
@@ -131,7 +131,7 @@ def _endpoint(handlers: Handlers) -> None:
         source = gr.Textbox(label="source", value=handlers.first_source)
         consent = gr.Checkbox(label="consent")
         reason = gr.Textbox(label="reason")
-        accept = [gr.Number(0, label="accept_frames"), gr.Number(0, label="accept_faces")]
+        accept = [gr.Number(0, label=name, precision=0) for name in ("accept_frames", "accept_faces")]
         outputs = [gr.File(label="result"), gr.JSON(label="scores")]
         gr.Button().click(
             handlers.endpoint,

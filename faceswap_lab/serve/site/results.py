@@ -10,9 +10,9 @@ from typing import Any
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.files import VERSION, put_in_place, write_whole
 from faceswap_lab.serve.desk import Desk
+from faceswap_lab.serve.orders import Outcome, Sample
 from faceswap_lab.serve.site import words
 from faceswap_lab.serve.site.gallery import name_of, samples, take_of
-from faceswap_lab.serve.work import Outcome, Sample
 from faceswap_lab.trust.export import export_take
 from faceswap_lab.views import images
 
@@ -82,8 +82,8 @@ def _read(card: Path, folder: Path) -> Shown:
     parts = json.loads(card.read_text(encoding="utf-8"))
     truth = folder / parts["truth"] if parts["truth"] else None
     return Shown(
-        is_clip=False, before=folder / parts["before"], file=folder / parts["file"], truth=truth, scores=parts["scores"], num_frames=1,
-        about=parts["about"],
+        is_clip=False, before=folder / parts["before"], file=folder / parts["file"], truth=truth, scores=parts["scores"],
+        num_frames=1, about=parts["about"],
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from faceswap_lab.errors import LabError
-from faceswap_lab.serve.scoring import Row as Scored
+from faceswap_lab.serve.orders import Row as Scored
 from faceswap_lab.serve.site.look import render
 
 TITLE = "Put a face on a picture, and see how well it worked"
@@ -16,7 +16,10 @@ INTRO = (
 )
 STATEMENT = "The people shown are me, or adults who agreed that their faces are replaced here."
 REASON = "Who agreed, and what is it for?"
-SAMPLE = "An example, computed on this machine. The true answer is rendered, not guessed."
+SAMPLE = (
+    "Computed on this machine by the lab's simplest swapper: it bends the chosen face onto the other and keeps the picture's skin "
+    "tone. The true answer is rendered, not guessed."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +44,7 @@ class _Told:
 _SCORES = {
     "psnr_face": _Told(
         title="Close to the true answer",
-        note="Pixel by pixel inside the face, in decibels: above 30 it is hard to tell apart. Can't see whether an error matters: a "
+        note="Pixel by pixel inside the face, in decibels: above 30 it is hard to tell apart. Can't see if an error matters: a "
         "face that is a little too dark costs as much as a wrong one.",
         form="{:.1f} dB",
     ),
@@ -58,7 +61,7 @@ _SCORES = {
     ),
     "id_leak": _Told(
         title="Still looks like the person before",
-        note="The same recogniser; lower is better. A low number doesn't make anybody anonymous: who knows the person may recognise "
+        note="The same recogniser; lower is better. A low number doesn't make anybody anonymous: who knows the person may know "
         "the head, the clothes or the place.",
         form="{:.2f}",
     ),
