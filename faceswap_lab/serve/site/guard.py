@@ -17,8 +17,8 @@ VISITOR = "faceswap_lab.visitor"
 
 _MOST_JSON = 1 << 18
 _OVERHEAD = 1 << 16
-_MOST_FILES = 24
-"""Files of one visitor that lie on the disk at a time."""
+_MOST_UPLOADS = 30
+"""Uploads of one visitor that lie on the disk at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,8 @@ class Guard:
             return Refusal(
                 status=421, expected=expected, got="another host's name", remedy="open the address that the demo printed"
             )
+        if scope["method"] == "POST" and _header(scope, b"sec-fetch-site") == "cross-site":
+            return _OTHER_SITE
         return None if rules.exists(scope["method"], scope["path"]) else rules.NO_SUCH_PATH
 
     async def _hand_on(self, scope: Scope, receive: Receive, reply: Reply, visitor: Visitor | None) -> None:
@@ -91,7 +93,7 @@ class Guard:
             return
         await self.app(scope, receive, reply.pass_on)
         if reply.uploads and visitor is not None:
-            self.visitors.give(visitor, *reply.uploaded())
+            self.visitors.uploaded(visitor, *reply.uploaded())
             await reply.finish()
 
     def _of_upload(self, scope: Scope, visitor: Visitor) -> Refusal | None:
@@ -100,8 +102,8 @@ class Guard:
             got = f"{int(length) / 1e6:.0f} MB" if length.isdecimal() else "an upload that doesn't say how large it is"
             expected = f"at most {self.gate.max_bytes / 1e6:.0f} MB"
             return Refusal(status=413, expected=expected, got=got, remedy="shrink or shorten it, then upload it again")
-        if len(visitor.files) >= _MOST_FILES:
-            expected = f"at most {_MOST_FILES} files of one visitor within the time that files are kept"
+        if self.visitors.num_uploads(visitor) >= _MOST_UPLOADS:
+            expected = f"at most {_MOST_UPLOADS} uploads of one visitor within the time that files are kept"
             return Refusal(status=429, expected=expected, got="one more", remedy="wait until the earlier ones are deleted")
         return None
 
@@ -140,6 +142,7 @@ class Guard:
         return None if mine else _NOT_YOUR_SESSION
 
 
+_OTHER_SITE = Refusal(status=403, expected="the demo's own page", got="another site's", remedy="open the demo itself")
 _NOT_YOUR_SESSION = Refusal(status=403, expected="your own connection", got="another one", remedy="open the demo's page again")
 
 

@@ -88,6 +88,7 @@ def _result() -> dict[str, Any]:
                 buttons=["fullscreen"],
                 container=False,
                 elem_classes="fl-slider",
+                max_height=900,
                 elem_id="slider",
             )
             _text(render("names", names=["before", "after"]))

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 API = "/gradio_api"
 
@@ -18,6 +17,7 @@ _GET = re.compile(
     re.DOTALL,
 )
 _POST = re.compile(rf"{API}/(queue/join/?|upload|cancel|reset/?)")
+_DEEPEST = 100
 _URL = re.compile(r"\s*([a-z][a-z0-9+.-]+:|//|\\\\)", re.IGNORECASE)
 
 
@@ -66,9 +66,9 @@ def is_address(text: str) -> bool:
 
 
 def file_of(path: str) -> str | None:
-    """The file that a request for `…/file=PATH` asks for; None for another path."""
+    """The file that a request for `…/file=PATH` asks for, its path decoded; None for another path."""
     head, found, name = path.partition(f"{API}/file=")
-    return unquote(name) if found and not head else None
+    return name if found and not head else None
 
 
 def files_in(value: Any) -> Iterator[str]:
@@ -93,9 +93,15 @@ def without_urls(value: Any) -> Any:
 
 
 def read_call(body: bytes) -> dict[str, Any] | None:
-    """A call's body; None for what is no JSON object."""
+    """A call's body; None for what is no JSON object, or a deeply nested one."""
     try:
         found = json.loads(body)
+        depth = _depth(found)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and depth < _DEEPEST else None
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inner), default=0)

@@ -14,13 +14,14 @@ from faceswap_lab.files import sha256_text
 class Visitor:
     """One browser or one client of the API. `user` is the name that was logged in with, empty without a login.
 
-    `files` are the paths that it may read; `sessions` the connections that it opened (a tab has one).
+    `files` are the paths that it may read, `uploads` when it uploaded something; `sessions` the connections that it opened (a tab has one).
     """
 
     id: str
     user: str
     seen: float
     files: dict[str, float] = field(default_factory=dict)
+    uploads: list[float] = field(default_factory=list)
     sessions: set[str] = field(default_factory=set)
 
 
@@ -83,6 +84,18 @@ class Visitors:
         with self._lock:
             now = self.now()
             visitor.files = {path: at for path, at in visitor.files.items() if now - at < self.keep_s} | dict.fromkeys(paths, now)
+
+    def uploaded(self, visitor: Visitor, *paths: str) -> None:
+        """The same for what the visitor uploaded, which is counted."""
+        self.give(visitor, *paths)
+        with self._lock:
+            visitor.uploads += [self.now()] * len(paths)
+
+    def num_uploads(self, visitor: Visitor) -> int:
+        """How many uploads of a visitor are kept at the moment."""
+        with self._lock:
+            visitor.uploads = [at for at in visitor.uploads if self.now() - at < self.keep_s]
+            return len(visitor.uploads)
 
     def publish(self, *paths: str) -> None:
         """Let every visitor read these files: pictures of actors that belong to the page."""

@@ -115,7 +115,7 @@ def waiting(text: str, share: float | None = None) -> str:
 
 def score_table(scores: Mapping[str, Mapping[str, Any]], *, truth: bool, frames: int = 1) -> str:
     """The scores as a table."""
-    over = "" if frames == 1 else f"Means over {frames} frames. "
+    over = "" if frames == 1 else f"Means over frames spread over the clip's {frames}. "
     known = (
         "The true answer was rendered."
         if truth
@@ -127,9 +127,17 @@ def score_table(scores: Mapping[str, Mapping[str, Any]], *, truth: bool, frames:
 def refusal(error: Exception) -> str:
     """An error as the page shows it; of one that is a defect of ours only that it happened."""
     if isinstance(error, LabError):
-        return render("refusal", got=_sentence(error.got), expected=error.expected, remedy=_sentence(error.remedy))
+        return render(
+            "refusal",
+            heading="Refused: ",
+            got=_sentence(error.got, upper=False),
+            expected=error.expected,
+            remedy=_sentence(error.remedy),
+        )
     got = "Something went wrong here, and it isn't your fault."
-    return render("refusal", got=got, expected="", remedy="Try again; if it happens again, tell whoever runs this demo.")
+    return render(
+        "refusal", heading="", got=got, expected="", remedy="Try again; if it happens again, tell whoever runs this demo."
+    )
 
 
 def one_line(error: LabError) -> str:
@@ -145,5 +153,5 @@ def duration(seconds: float) -> str:
     return f"{minutes} minute{'' if minutes == 1 else 's'}" if minutes < 120 else f"{minutes / 60:.0f} hours"
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+def _sentence(text: str, *, upper: bool = True) -> str:
+    return f"{text[:1].upper() if upper else text[:1]}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
