@@ -122,3 +122,16 @@ def test_the_cluster_notebook_kills_a_rank_and_nothing_shows_in_the_result(lab: 
     assert trained.events("rank_died")[0]["rank"] == 1, "the one that was killed, not the one that lost its neighbour"
     assert trained.events("gang")[1]["step"] >= 10, "from the checkpoint, not from the start"
     assert sum("image/png" in output.get("data", {}) for output in _outputs(run)) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@pytest.mark.weights
+def test_the_demo_notebook_runs_headless_and_its_result_is_marked(lab: Path) -> None:
+    with Run.start(lab, "notebook", "{}", {"notebook": "90_demo"}) as run:
+        found = run_notebook(notebook_path("90_demo"), {"folder": str(run.path)}, run=run)
+    assert found["marked"]
+    assert found["source_type"].endswith("compositeSynthetic")
+    assert "statement" in found["refusal"], "nothing without consent"
+    assert found["id_similarity"] > found["id_leak"] - 1
+    assert Path(found["result"]).is_relative_to(run.path)

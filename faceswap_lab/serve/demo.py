@@ -202,14 +202,14 @@ def _house(desk: Desk) -> "House":
     """Gallery and example, kept in the lab's cache."""
     from functools import partial
 
-    from faceswap_lab.serve.site.gallery import offered_sources, offered_takes
+    from faceswap_lab.serve.site.gallery import offered_sources, offered_takes, performances
     from faceswap_lab.serve.site.house import House
     from faceswap_lab.serve.site.results import example
 
-    folder = cache_folder() / "demo"
-    sources, takes = offered_sources(list(desk.sources.values()), desk.root), offered_takes(desk.sources, desk.root)
-    made = partial(example, desk, source=sources[0].key, key=takes[0].key, folder=folder)
-    return House(sources, takes, folder=folder, example=made)
+    folder, given = cache_folder() / "demo", list(desk.sources.values())
+    takes = performances(given)
+    made = partial(example, desk, source=given[0].name, take=takes[0], folder=folder)
+    return House(offered_sources(given, desk.root), offered_takes(takes, desk.root), folder=folder, example=made)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """What the demo offers to choose from: the desk's sources, and performances of its actors, each with a picture."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.files import VERSION
@@ -24,13 +25,22 @@ class Offer:
     make: Callable[[Path], object]
 
 
-TAKES: tuple[tuple[str, Sample], ...] = (
-    ("facing", Sample(seed=33, performance="still")),
-    ("talking", Sample(seed=48, performance="speech")),
-    ("turning", Sample(seed=21, performance="turn")),
-    ("a clip", Sample(seed=60, performance="speech", num_frames=12, size=256)),
+_TAKES: tuple[tuple[str, int, Literal["still", "speech", "turn"], int, int], ...] = (
+    ("facing", 4, "still", 1, 512),
+    ("talking", 5, "speech", 1, 512),
+    ("turning", 1, "turn", 1, 512),
+    ("a clip", 7, "speech", 12, 256),
 )
-"""Performances with their captions."""
+"""The performances: a caption, which of the offered actors, what they do, how many frames, and of what size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Performance:
+    """A performance to choose: the desk's sample, by its key and with a caption."""
+
+    key: str
+    caption: str
+    sample: Sample
 
 
 def take_of(sample: Sample) -> Take:
@@ -38,9 +48,17 @@ def take_of(sample: Sample) -> Take:
     return Actor(sample.seed).perform(sample.performance, seconds=sample.num_frames / 25, fps=25, size=sample.size)
 
 
-def samples() -> dict[str, Sample]:
-    """The performances by their keys."""
-    return {f"actor:{sample.seed}/{sample.performance}": sample for _, sample in TAKES}
+def performances(sources: Iterable[Source]) -> list[Performance]:
+    """The performances of the actors among the sources, for the desk offers no others'. ValueError if there is no actor."""
+    seeds = [source.seed for source in sources if source.seed is not None]
+    if not seeds:
+        raise ValueError("a demo offers at least one actor")
+    found = {}
+    for caption, place, kind, num_frames, size in _TAKES:
+        sample = Sample(seed=seeds[place % len(seeds)], performance=kind, num_frames=num_frames, size=size)
+        key = f"actor:{sample.seed}/{kind}{'' if num_frames == 1 else f':{num_frames}'}"
+        found[key] = Performance(key=key, caption=caption, sample=sample)
+    return list(found.values())
 
 
 def offered_sources(sources: Sequence[Source], root: Path) -> list[Offer]:
@@ -60,19 +78,17 @@ def offered_sources(sources: Sequence[Source], root: Path) -> list[Offer]:
     return found
 
 
-def offered_takes(sources: Collection[str], root: Path) -> list[Offer]:
-    """The performances to choose from: those of the actors among the sources, for the desk offers no others."""
-    captions = dict(zip(samples(), (caption for caption, _ in TAKES), strict=True))
+def offered_takes(takes: Iterable[Performance], root: Path) -> list[Offer]:
+    """The performances to choose from, each with its first frame as a picture."""
     return [
-        Offer(key=key, caption=captions[key], about=key, file=f"{name_of(key, sample)}.png", make=_still(sample, root))
-        for key, sample in samples().items()
-        if f"actor:{sample.seed}" in sources
+        Offer(key=take.key, caption=take.caption, about=take.key, file=f"{name_of(take)}.png", make=_still(take.sample, root))
+        for take in takes
     ]
 
 
-def name_of(key: str, sample: Sample) -> str:
+def name_of(take: Performance) -> str:
     """A file's stem for a performance: another one for another rendering."""
-    return f"{key.replace(':', '-').replace('/', '-')}-{VERSION}-{sample.num_frames}x{sample.size}"
+    return f"{take.key.replace(':', '-').replace('/', '-')}-{VERSION}-{take.sample.num_frames}x{take.sample.size}"
 
 
 def _portrait(actor: Actor, root: Path) -> Callable[[Path], object]:

@@ -12,7 +12,7 @@ from faceswap_lab.errors import ConsentError, LabError, MediaError
 from faceswap_lab.serve.desk import Desk, Step
 from faceswap_lab.serve.orders import Declaration, Outcome
 from faceswap_lab.serve.site import results, words
-from faceswap_lab.serve.site.gallery import samples
+from faceswap_lab.serve.site.gallery import performances
 from faceswap_lab.serve.site.house import House, Pictures
 from faceswap_lab.serve.site.look import render
 from faceswap_lab.serve.site.results import Shown
@@ -42,6 +42,7 @@ class Handlers:
     def __init__(self, desk: Desk, house: House, visitors: Visitors) -> None:
         self.desk, self.house, self.visitors = desk, house, visitors
         self.first_source, self.first_take = house.sources[0].key, house.takes[0].key
+        self._takes = {take.key: take for take in performances(desk.sources.values())}
         self._left: set[str] = set()
         self._lock = threading.Lock()
 
@@ -153,9 +154,9 @@ class Handlers:
 
     def _begun(self, visitor: Visitor, wish: Wish) -> Any:
         if wish.upload is None:
-            if wish.take not in samples():
+            if wish.take not in self._takes:
                 raise MediaError(expected="one of the performances", got="another one", remedy="choose one in the gallery")
-            return self.desk.sample(visitor.id, samples()[wish.take], source=wish.source)
+            return self.desk.sample(visitor.id, self._takes[wish.take].sample, source=wish.source)
         if not self.visitors.may_read(visitor, wish.upload):
             raise MediaError(expected="a file that you uploaded", got="another one", remedy="upload it again")
         assert wish.declaration is not None
@@ -167,7 +168,7 @@ class Handlers:
     def _shown(self, outcome: Outcome, wish: Wish) -> Shown:
         if wish.upload is not None:
             return results.of_upload(outcome, Path(wish.upload), wish.source)
-        return results.of_sample(outcome, wish.take, wish.source, folder=self.house.folder, root=self.desk.root)
+        return results.of_sample(outcome, self._takes[wish.take], wish.source, folder=self.house.folder, root=self.desk.root)
 
     def _state(self, html: str) -> list[Any]:
         """A new state; the rest stays as it is."""

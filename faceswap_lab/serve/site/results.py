@@ -12,7 +12,7 @@ from faceswap_lab.files import VERSION, put_in_place, write_whole
 from faceswap_lab.serve.desk import Desk
 from faceswap_lab.serve.orders import Outcome, Sample
 from faceswap_lab.serve.site import words
-from faceswap_lab.serve.site.gallery import name_of, samples, take_of
+from faceswap_lab.serve.site.gallery import Performance, name_of, take_of
 from faceswap_lab.trust.export import export_take
 from faceswap_lab.views import images
 
@@ -42,40 +42,35 @@ def of_upload(outcome: Outcome, upload: Path, source: str) -> Shown:
     return _shown(outcome, before, None, f"{source} on what you uploaded. {_timing(outcome)}{outcome.note}")
 
 
-def of_sample(outcome: Outcome, key: str, source: str, *, folder: Path, root: Path) -> Shown:
+def of_sample(outcome: Outcome, take: Performance, source: str, *, folder: Path, root: Path) -> Shown:
     """An actor's performance: the page's own pictures of it are rendered once and kept in `folder`."""
-    sample, actor = samples()[key], source.removeprefix("actor:")
-    name, suffix = name_of(key, sample), ".png" if sample.num_frames == 1 else ".mp4"
-    before, truth = folder / f"{name}-before{suffix}", None
-    _rendered(sample, before, root)
+    actor, suffix = source.removeprefix("actor:"), ".png" if take.sample.num_frames == 1 else ".mp4"
+    before, truth = folder / f"{name_of(take)}-before{suffix}", None
+    _rendered(take.sample, before, root)
     if actor.isdecimal():
-        truth = folder / f"{name}-as-{actor}{suffix}"
-        _rendered(sample, truth, root, Actor(int(actor)))
-    return _shown(outcome, before, truth, f"{source} on {key}. {_timing(outcome)}")
+        truth = folder / f"{name_of(take)}-as-{actor}{suffix}"
+        _rendered(take.sample, truth, root, Actor(int(actor)))
+    return _shown(outcome, before, truth, f"{source} on {take.key}. {_timing(outcome)}")
 
 
-def example(desk: Desk, *, source: str, key: str, folder: Path) -> Shown:
+def example(desk: Desk, *, source: str, take: Performance, folder: Path) -> Shown:
     """The finished example: made by the desk like any job, then kept in `folder` beyond the visit."""
-    card = folder / f"example-{VERSION}-{source.replace(':', '-')}-{name_of(key, samples()[key])}.json"
-    if card.is_file():
-        return _read(card, folder)
-    for step in desk.sample("house", samples()[key], source=source):
-        if isinstance(step, Outcome):
-            shown = of_sample(step, key, source, folder=folder, root=desk.root)
-            kept = folder / f"{card.stem}{step.after.suffix}"
-            shutil.copyfile(step.after, kept.with_name(f".{kept.name}"))
-            put_in_place(kept.with_name(f".{kept.name}"), kept)
-            truth = "" if shown.truth is None else shown.truth.name
-            parts = {
-                "before": shown.before.name,
-                "file": kept.name,
-                "truth": truth,
-                "scores": dict(shown.scores),
-                "about": shown.about,
-            }
-            write_whole(card, json.dumps(parts))
-            return _read(card, folder)
-    raise AssertionError("a job ends with its outcome or an error")
+    card = folder / f"example-{VERSION}-{source.replace(':', '-')}-{name_of(take)}.json"
+    if not card.is_file():
+        _make_example(desk, source, take, card)
+    return _read(card, folder)
+
+
+def _make_example(desk: Desk, source: str, take: Performance, card: Path) -> None:
+    *_, outcome = desk.sample("house", take.sample, source=source)
+    assert isinstance(outcome, Outcome), "a job ends with its outcome or an error"
+    shown = of_sample(outcome, take, source, folder=card.parent, root=desk.root)
+    kept = card.with_suffix(outcome.after.suffix)
+    shutil.copyfile(outcome.after, kept.with_name(f".{kept.name}"))
+    put_in_place(kept.with_name(f".{kept.name}"), kept)
+    truth = "" if shown.truth is None else shown.truth.name
+    parts = {"before": shown.before.name, "file": kept.name, "truth": truth, "scores": dict(shown.scores), "about": shown.about}
+    write_whole(card, json.dumps(parts))
 
 
 def _read(card: Path, folder: Path) -> Shown:

@@ -14,7 +14,8 @@ from faceswap_lab.files import sha256_text
 class Visitor:
     """One browser or one client of the API. `user` is the name that was logged in with, empty without a login.
 
-    `files` are the paths that it may read, `uploads` when it uploaded something; `sessions` the connections that it opened (a tab has one).
+    `files` are the paths that it may read, `uploads` the times of its uploads,
+    `sessions` the connections that it opened (a tab has one).
     """
 
     id: str

@@ -1,0 +1,70 @@
+"""Running demos for tests: a desk with two actors and a clock that can be moved, and pictures to upload."""
+
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from faceswap_lab.actors.cast import Actor
+from faceswap_lab.serve.demo import Demo, Place
+from faceswap_lab.serve.desk import Desk
+from faceswap_lab.serve.limits import Limits
+
+ACTORS = (7, 33)
+NAME, PASSWORD = "jo", "correct horse"
+
+
+@dataclass
+class Running:
+    """A demo for a test: its desk, and by how many seconds its clock is ahead."""
+
+    demo: Demo
+    desk: Desk
+    ahead: list[float]
+
+    def later(self, seconds: float) -> int:
+        """Let time pass, then sweep; returns how much was deleted."""
+        self.ahead[0] += seconds
+        return self.desk.visits.sweep()
+
+
+@contextmanager
+def running(root: Path, place: Place | None = None, *, max_bytes: int = 2_000_000, **limits: Any) -> Iterator[Running]:
+    """A demo in a lab of its own."""
+    ahead = [0.0]
+    desk = Desk(root / "demo", limits=Limits(max_bytes=max_bytes, **limits), actors=ACTORS, warm=1)
+    desk.visits._clock = lambda: time.time() + ahead[0]
+    with Demo(desk, place or Place()) as demo:
+        yield Running(demo=demo, desk=desk, ahead=ahead)
+
+
+def users_file(root: Path) -> Path:
+    """A file with one user who may log in."""
+    from faceswap_lab.serve.login import add_user
+
+    add_user(root / "users.txt", NAME, PASSWORD)
+    return root / "users.txt"
+
+
+def upload(path: Path, *, seed: int = 33, side: int = 256) -> Path:
+    """A picture of an actor that says nothing of its origin, so that the gate takes it for a real person's."""
+    Image.fromarray(Actor(seed).portrait(side)).save(path)
+    return path
+
+
+def noise(path: Path, num_bytes: int) -> Path:
+    """A picture of about so many bytes, which can't be compressed."""
+    side = round((num_bytes / 3) ** 0.5) + 16
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (side, side, 3), np.uint8)).save(path)
+    return path
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height of an encoded picture."""
+    return Image.open(io.BytesIO(data)).size
