@@ -57,5 +57,5 @@ def close_links(port: int) -> None:
 
     for tunnel in [each for each in tunneling.CURRENT_TUNNELS if each.local_port == port]:
         with contextlib.suppress(OSError):
-            tunnel.kill()
+            tunnel.kill()  # type: ignore[no-untyped-call]
         tunneling.CURRENT_TUNNELS.remove(tunnel)
