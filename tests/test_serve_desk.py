@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from faceswap_lab.errors import ConsentError, LabError, MediaError
+from faceswap_lab.errors import ConsentError, FaceError, LabError, MediaError
 from faceswap_lab.serve import desk as module
 from faceswap_lab.serve.desk import Desk, Step
 from faceswap_lab.serve.limits import Limits
@@ -72,7 +72,8 @@ class Pretender:
             if self.error is not None:
                 raise self.error
             assert not isinstance(order.target, Sample)
-            image = np.array(Pillow.open(order.target.path))
+            with Pillow.open(order.target.path) as opened:
+                image = np.array(opened)
             return Outcome(
                 kind="picture", before=image, after=order.target.path, scores=(), run="", num_frames=1, seconds=0.0, overhead_s=0.0
             )
@@ -249,7 +250,8 @@ def test_an_upload_becomes_a_marked_file_with_scores_and_without_the_photographs
     outcome = last_of(real.swap("me", shown_to(real, portrait, "me.jpg"), source="actor:7", declaration=AGREED))
     assert isinstance(outcome.before, np.ndarray)
     assert (outcome.kind, outcome.note, outcome.after.suffix) == ("picture", "", ".jpg")
-    after = np.array(Pillow.open(outcome.after))
+    with Pillow.open(outcome.after) as opened:
+        after, exif = np.array(opened), opened.getexif()
     assert after.shape == outcome.before.shape
     assert np.abs(after.astype(int) - outcome.before).mean() > 1
     scores = {row.name: row for row in outcome.scores}
@@ -261,7 +263,7 @@ def test_an_upload_becomes_a_marked_file_with_scores_and_without_the_photographs
     assert (mark["source"]["subject"], mark["target"]["subject"]) == ("actor:7", "withheld")
     for private in (b"Jane Doe", b"GPS"):
         assert private not in outcome.after.read_bytes()
-    assert 0x8825 not in Pillow.open(outcome.after).getexif()
+    assert 0x8825 not in exif
     assert "exported" in [line.event["action"] for line in audit.read(real.root)]
     assert audit.verify(real.root).whole
 
@@ -317,3 +319,24 @@ def test_a_job_that_takes_too_long_is_ended(tmp_path: Path, portrait: np.ndarray
         with pytest.raises(StoppedError, match="at most"):
             last_of(desk.swap("me", clip_of(desk, portrait, 400), source="actor:7", declaration=AGREED))
         assert visits_of(desk) == []
+
+
+def test_a_swapper_that_a_visit_could_not_use_is_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="warp"):
+        Desk(tmp_path / "demo", swapper="train-12345678")
+    assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (FaceError(expected="a face", got="none", remedy="lab.align"), "upright picture"),
+        (ConsentError(expected="x", got="3 frames", remedy="export with accept_frames=3, accept_faces=0"), "accept these numbers"),
+        (ConsentError(expected="x", got="y", remedy="write uses = [] in data_manifests/visitor.toml"), "another file"),
+    ],
+)
+def test_a_visitor_is_told_what_a_visitor_can_do(desk: Desk, error: LabError, remedy: str) -> None:
+    worker_of(desk).error = error
+    with pytest.raises(type(error), match=remedy) as found:
+        last_of(desk.swap("me", uploaded(desk), source="actor:7", declaration=AGREED))
+    assert found.value.got == error.got

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
-from faceswap_lab.errors import ConsentError, LabError
+from faceswap_lab.errors import ConsentError, FaceError, LabError
 from faceswap_lab.serve.intake import Upload, label_of, take_in
 from faceswap_lab.serve.limits import Limits
 from faceswap_lab.serve.orders import Declaration, Order, Outcome, Sample
@@ -17,7 +18,9 @@ from faceswap_lab.serve.visits import Visits
 from faceswap_lab.serve.worker import Worker
 from faceswap_lab.trust import audit
 
-_ASK_S = 0.25
+_ASK_S, _QUIET_S = 0.25, 2.0
+_LOOK_AT_ONCE = 2
+"""Uploads that are decoded to be looked at, at one time: each takes as much memory as its pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,9 @@ class Desk:
         swapper: str = "warp",
         warm: int = 4,
     ) -> None:
+        if swapper != "warp" and not swapper.startswith("inswapper:"):
+            # Its run is genuine in the lab that trained it only, and a visit is another.
+            raise ValueError(f"the demo's swapper is warp or inswapper:FILE, got {swapper!r}")
         self.limits, self.swapper = limits or Limits(), swapper
         self.sources = {each.name: each for each in (*map(Source.actor, actors), *files)}
         self.visits = Visits(root, self.limits)
@@ -54,6 +60,7 @@ class Desk:
         self._worker.start()
         self._line = Line(self.limits)
         self._closed = threading.Event()
+        self._looking = threading.Semaphore(_LOOK_AT_ONCE)
 
     @property
     def root(self) -> Path:
@@ -94,7 +101,8 @@ class Desk:
             chosen = self._source(source)
         visit = self.visits.open()
         try:
-            upload = take_in(path, label, self.limits, within=self.arrivals, folder=visit.root)
+            with self._looking:
+                upload = take_in(path, label, self.limits, within=self.arrivals, folder=visit.root)
         except BaseException as error:
             if isinstance(error, LabError):
                 audit.append(self.root, {"action": "upload refused", "visit": visit.id, "reason": str(error)[:500]})
@@ -162,14 +170,14 @@ class Desk:
         return self._steps(ticket, order, label)
 
     def _steps(self, ticket: Ticket, order: Order, label: str) -> Iterator[Step | Outcome]:
+        told, when = None, 0.0
         try:
             while not ticket.wait(_ASK_S):
-                if before := self._line.before(ticket):
-                    yield Step(words=f"waiting: {before} before you", before=before)
-                elif ticket.told is not None:
-                    yield ticket.told
-                else:
-                    yield Step(words="getting ready")
+                step = self._step(ticket)
+                # Whoever looks on wants news, and now and then a sign of life.
+                if step != told or monotonic() - when > _QUIET_S:
+                    told, when = step, monotonic()
+                    yield step
             try:
                 outcome: Outcome = ticket.result()
             except LabError as error:
@@ -178,19 +186,36 @@ class Desk:
         finally:
             ticket.cancel()
 
+    def _step(self, ticket: Ticket) -> Step:
+        if before := self._line.before(ticket):
+            return Step(words=f"waiting: {before} before you", before=before)
+        told: Step | None = ticket.told
+        return told or Step(words="getting ready")
+
 
 def _tell(ticket: Ticket, what: str, done: int, total: int) -> None:
     ticket.told = Step(words=what if total < 2 else f"{what}: {done} of {total}", share=done / total if total > 1 else None)
 
 
 def _fit_to_show(error: LabError, order: Order, label: str) -> LabError:
-    """The same error without places on this machine, and with what a visitor can do about it."""
+    """The same error without places on this machine, and with what a visitor can do about it: not what whoever runs a lab can."""
     said = {part: getattr(error, part) for part in ("expected", "got", "remedy")}
     private = {str(order.visit.root): "the demo"}
     if isinstance(order.target, Upload):
         private = {str(order.target.path): label, order.target.path.name: label} | private
     for text, shown in private.items():
         said = {part: words.replace(text, shown) for part, words in said.items()}
-    if isinstance(error, ConsentError) and not order.source.is_synthetic:
-        said["remedy"] = "choose an actor as the source, or one of the actors' performances as the target"
-    return type(error)(**said)
+    return type(error)(**said | {"remedy": _for_visitors(error, order) or said["remedy"]})
+
+
+def _for_visitors(error: LabError, order: Order) -> str:
+    """What to do instead of what the lab suggests; empty if that will do."""
+    if isinstance(error, FaceError):
+        return "choose an upright picture with a clear face, at least 20 pixels wide"
+    if not isinstance(error, ConsentError):
+        return ""
+    if "accept_frames" in error.remedy:
+        return "cut the clip to where the face is seen, or look at what is left and accept these numbers"
+    if not order.source.is_synthetic:
+        return "choose an actor as the source, or one of the actors' performances as the target"
+    return "choose another file, or one of the actors' performances"

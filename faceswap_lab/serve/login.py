@@ -97,7 +97,9 @@ def read_users(path: Path) -> dict[str, Hashed]:
             name, hashed = _parsed(path, number, line)
             users[name] = hashed
     if not users:
-        raise LabError(expected="users", got=f"none in {path}", remedy="add one with `faceswap-lab demo --add-user NAME`")
+        raise LabError(
+            expected="users", got=f"none in {path}", remedy="add one with `faceswap-lab demo --login FILE --add-user NAME`"
+        )
     return users
 
 
@@ -109,7 +111,9 @@ def _parsed(path: Path, number: int, line: str) -> tuple[str, Hashed]:
             raise ValueError(kind)
     except ValueError as error:
         expected, got = "lines of name:scrypt:N:r:p:salt:hash", f"line {number} of {path}, which is none"
-        raise LabError(expected=expected, got=got, remedy="add the user again with `faceswap-lab demo --add-user NAME`") from error
+        raise LabError(
+            expected=expected, got=got, remedy="add the user again with `faceswap-lab demo --login FILE --add-user NAME`"
+        ) from error
     return name, found
 
 
