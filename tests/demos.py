@@ -44,6 +44,34 @@ def running(root: Path, place: Place | None = None, *, max_bytes: int = 2_000_00
         yield Running(demo=demo, desk=desk, ahead=ahead)
 
 
+def client(running: Running, folder: Path, **more: Any) -> Any:
+    """A gradio_client that sends nothing but what it is asked to, and puts results into `folder`."""
+    from gradio_client import Client
+
+    return Client(running.demo.address, download_files=str(folder), analytics_enabled=False, verbose=False, **more)
+
+
+def sent(path: Path) -> Any:
+    """A file as gradio_client sends it."""
+    from gradio_client import handle_file
+
+    return handle_file(path)
+
+
+def refused() -> type[Exception]:
+    """What gradio_client raises for what the demo refuses."""
+    from gradio_client.exceptions import AppError
+
+    return AppError
+
+
+def turned_away() -> type[Exception]:
+    """What gradio_client raises without the right login."""
+    from gradio_client.exceptions import AuthenticationError
+
+    return AuthenticationError
+
+
 def users_file(root: Path) -> Path:
     """A file with one user who may log in."""
     from faceswap_lab.serve.login import add_user

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from gradio_client import Client, handle_file
-from gradio_client.exceptions import AppError, AuthenticationError
 
 from faceswap_lab.errors import LabError
 from faceswap_lab.serve import sharing
@@ -22,13 +20,9 @@ from faceswap_lab.serve.site.server import ServeError, bound
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.marks.metadata import read_mark
 from tests import demos
-from tests.demos import Running
+from tests.demos import Running, client
 
 REASON = "a test with an actor's picture"
-
-
-def client(running: Running, folder: Path, **more: object) -> Client:
-    return Client(running.demo.address, download_files=str(folder), analytics_enabled=False, verbose=False, **more)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +46,7 @@ def test_a_program_uploads_swaps_and_gets_a_marked_file(there: Running, tmp_path
     asked = client(there, tmp_path)
     assert list(asked.view_api(return_format="dict", print_info=False)["named_endpoints"]) == ["/swap"]
     picture = demos.upload(tmp_path / "me.png")
-    result, scores = asked.predict(handle_file(picture), source="actor:7", consent=True, reason=REASON, api_name="/swap")
+    result, scores = asked.predict(demos.sent(picture), source="actor:7", consent=True, reason=REASON, api_name="/swap")
     assert read_mark(Path(result))[0]["digital_source_type"].endswith("compositeSynthetic")
     assert scores["id_similarity"]["value"] > scores["id_similarity"]["floor"]
     assert demos.size_of(Path(result).read_bytes()) == (256, 256)
@@ -76,8 +70,8 @@ def test_a_program_uploads_swaps_and_gets_a_marked_file(there: Running, tmp_path
 def test_what_is_refused_is_refused_in_three_parts(there: Running, tmp_path: Path, given: dict, said: str) -> None:
     asked, picture = client(there, tmp_path), demos.upload(tmp_path / "me.png", side=128)
     call = {"source": "actor:7", "consent": True, "reason": REASON} | given
-    with pytest.raises(AppError) as refused:
-        asked.predict(handle_file(picture), **call, api_name="/swap")
+    with pytest.raises(demos.refused()) as refused:
+        asked.predict(demos.sent(picture), **call, api_name="/swap")
     assert said in str(refused.value)
     assert "; got " in str(refused.value)
     assert str(there.desk.root) not in str(refused.value)
@@ -97,7 +91,7 @@ def test_a_file_is_nobody_else_s_and_gone_after_its_time(there: Running, tmp_pat
         assert httpx.get(f"{there.demo.address}gradio_api/file={path}").status_code == 403
         call = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}], "session_hash": "tab", "fn_index": 0}
         assert other.post("gradio_api/queue/join", json=call).status_code == 403
-        asked.predict(handle_file(picture), source="actor:7", consent=True, reason=REASON, api_name="/swap")
+        asked.predict(demos.sent(picture), source="actor:7", consent=True, reason=REASON, api_name="/swap")
         assert list((there.desk.root / "visits").iterdir())
         assert there.later(3599) == 0
         assert Path(path).is_file()
@@ -133,7 +127,7 @@ def test_addresses_fetch_nothing_and_lead_nowhere(there: Running) -> None:
 def test_an_upload_that_is_too_large_is_refused_before_it_is_kept(there: Running, tmp_path: Path) -> None:
     asked, picture = client(there, tmp_path), demos.noise(tmp_path / "large.png", 2_200_000)
     with pytest.raises(ValueError, match="maximum file size"):
-        asked.predict(handle_file(picture), source="actor:7", consent=True, reason=REASON, api_name="/swap")
+        asked.predict(demos.sent(picture), source="actor:7", consent=True, reason=REASON, api_name="/swap")
     before = sorted(there.desk.arrivals.rglob("*"))
     answer = httpx.post(
         f"{there.demo.address}gradio_api/upload", files={"files": ("large.png", picture.read_bytes())}, cookies=asked.cookies
@@ -151,9 +145,9 @@ def test_only_who_logs_in_comes_in(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         page = httpx.get(there.demo.address)
         assert (page.status_code, page.headers["location"]) == (303, "login")
         assert "Log in" in httpx.get(f"{there.demo.address}login").text
-        with pytest.raises(AuthenticationError):
+        with pytest.raises(demos.turned_away()):
             client(there, tmp_path)
-        with pytest.raises(AuthenticationError):
+        with pytest.raises(demos.turned_away()):
             client(there, tmp_path, auth=(demos.NAME, "wrong"))
         asked = client(there, tmp_path, auth=(demos.NAME, demos.PASSWORD))
         assert httpx.get(f"{there.demo.address}config", cookies=asked.cookies).status_code == 200

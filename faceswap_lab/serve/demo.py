@@ -167,6 +167,7 @@ def demo(
     tls_key: str | Path | None = None,
     actors: Sequence[int] = ACTORS,
     sources: Sequence[str | Path] = (),
+    swapper: str = "warp",
     keep_minutes: float = 60.0,
     max_mb: float = 50.0,
     root: str | Path | None = None,
@@ -177,7 +178,8 @@ def demo(
     could come in, or if `users` (a file of `faceswap-lab demo --add-user`) is given; without a file a name and a password are made
     for this start. `share` sends it through a relay, Gradio's or that of `share_server` ("HOST:PORT"), and prints what that means.
 
-    `sources` are files of this lab, offered beside the `actors`; each visitor's upload and what is made of it are deleted after
+    `swapper` is "warp" or "inswapper:FILE.onnx": a trained pair knows two people, and a demo has many. `sources` are files of this
+    lab, offered beside the `actors`; each visitor's upload and what is made of it are deleted after
     `keep_minutes`. `root` is the demo's own lab, by default the folder `demo` of this one. Raises LabError for a place that can't
     be served, ConsentError for a source that nobody agreed to offer.
     """
@@ -190,7 +192,7 @@ def demo(
     home = lab_root()
     files = [Source.file(user_path(each), home) for each in sources]
     limits = Limits(keep_s=60 * keep_minutes, max_bytes=round(1e6 * max_mb))
-    desk = Desk(user_path(root) if root is not None else home / "demo", limits=limits, actors=actors, files=files)
+    desk = Desk(user_path(root) if root is not None else home / "demo", limits=limits, actors=actors, files=files, swapper=swapper)
     return Demo(desk, place)
 
 

@@ -32,6 +32,7 @@ def offer(commands: Any) -> None:
     demo.add_argument(
         "--source", action="append", default=[], metavar="FILE", help="a file of this lab to offer as well; repeatable"
     )
+    demo.add_argument("--swapper", default="warp", help="warp, or inswapper:FILE.onnx; a trained pair knows two people only")
     demo.add_argument(
         "--keep-minutes", type=float, default=60.0, metavar="N", help="how long uploads and results are kept; default: 60"
     )
@@ -77,6 +78,7 @@ def _demo(options: argparse.Namespace) -> Answer:
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,
         sources=options.source,
+        swapper=options.swapper,
         keep_minutes=options.keep_minutes,
         max_mb=options.max_mb,
     ) as running:

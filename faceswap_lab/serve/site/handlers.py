@@ -1,6 +1,5 @@
 """What happens when a visitor does something: each handler takes what the page holds and gives back what it shows."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import gradio as gr  # this module is imported only when a demo starts: Gradio r
 from faceswap_lab.errors import ConsentError, LabError, MediaError
 from faceswap_lab.serve.desk import Desk, Step
 from faceswap_lab.serve.orders import Declaration, Outcome
+from faceswap_lab.serve.refusals import StoppedError
 from faceswap_lab.serve.site import results, words
 from faceswap_lab.serve.site.gallery import performances
 from faceswap_lab.serve.site.house import House, Pictures
@@ -43,8 +43,8 @@ class Handlers:
         self.desk, self.house, self.visitors = desk, house, visitors
         self.first_source, self.first_take = house.sources[0].key, house.takes[0].key
         self._takes = {take.key: take for take in performances(desk.sources.values())}
+        self._busy: set[str] = set()
         self._left: set[str] = set()
-        self._lock = threading.Lock()
 
     @property
     def limits_told(self) -> str:
@@ -65,7 +65,9 @@ class Handlers:
     def example(self) -> list[Any]:
         """The first result on the screen."""
         try:
-            return self._result(None, self.house.example(), "An example", words.SAMPLE)
+            return self._result(
+                None, self.house.example(), "An example", f"{words.SAMPLE} {words.WARP if self.desk.swapper == 'warp' else ''}"
+            )
         except LabError as error:
             return self._refused(error)
 
@@ -126,8 +128,8 @@ class Handlers:
         return self._give(visitor, shown.file), dict(shown.scores)
 
     def gone(self, request: gr.Request) -> None:
-        """A tab was closed: its job ends with the next step."""
-        with self._lock:
+        """A tab was closed: its job, if it has one, ends with the next step."""
+        if request.session_hash in self._busy:
             self._left.add(str(request.session_hash))
 
     def _visitor(self, request: gr.Request) -> Visitor:
@@ -139,18 +141,16 @@ class Handlers:
     def _steps(self, visitor: Visitor, wish: Wish, session: str) -> Iterator[Step | Shown]:
         """The job's steps and, at its end, what is shown."""
         steps = self._begun(visitor, wish)
+        self._busy.add(session)
         try:
             for step in steps:
-                if isinstance(step, Step):
-                    yield step
-                else:
-                    yield self._shown(step, wish)
-                with self._lock:
-                    if session in self._left:
-                        self._left.discard(session)
-                        return
+                if session in self._left:
+                    raise StoppedError(expected="a visitor who waits for it", got="nobody", remedy="begin again")
+                yield step if isinstance(step, Step) else self._shown(step, wish)
         finally:
             steps.close()
+            self._busy.discard(session)
+            self._left.discard(session)
 
     def _begun(self, visitor: Visitor, wish: Wish) -> Any:
         if wish.upload is None:

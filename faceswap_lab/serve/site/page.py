@@ -18,7 +18,8 @@ def page(handlers: Handlers, *, keep_s: float) -> "gr.Blocks":
     """The demo as Gradio's Blocks: the page, and the endpoint `/swap` for gradio_client."""
     import gradio as gr
 
-    with gr.Blocks(analytics_enabled=False, title="faceswap_lab · demo", delete_cache=(60, int(keep_s)), fill_width=True) as blocks:
+    blocks = gr.Blocks(analytics_enabled=False, title="faceswap_lab · demo", delete_cache=(60, int(keep_s)), fill_width=True)
+    with blocks:
         head = _text(render("head", title=words.TITLE, intro=words.INTRO, user=""))
         with gr.Row(elem_classes="fl-columns", equal_height=False):
             with gr.Column(scale=4, min_width=320, elem_classes="fl-form"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from faceswap_lab.actors.cast import Actor
-from faceswap_lab.files import VERSION, put_in_place, write_whole
+from faceswap_lab.files import VERSION, put_in_place, sha256_text, write_whole
 from faceswap_lab.serve.desk import Desk
 from faceswap_lab.serve.orders import Outcome, Sample
 from faceswap_lab.serve.site import words
@@ -55,7 +55,8 @@ def of_sample(outcome: Outcome, take: Performance, source: str, *, folder: Path,
 
 def example(desk: Desk, *, source: str, take: Performance, folder: Path) -> Shown:
     """The finished example: made by the desk like any job, then kept in `folder` beyond the visit."""
-    card = folder / f"example-{VERSION}-{source.replace(':', '-')}-{name_of(take)}.json"
+    swapper = sha256_text(desk.swapper)[:8]
+    card = folder / f"example-{VERSION}-{swapper}-{source.replace(':', '-')}-{name_of(take)}.json"
     if not card.is_file():
         _make_example(desk, source, take, card)
     return _read(card, folder)
