@@ -17,7 +17,13 @@ from tests import demos
 from tests.demos import Running
 from tests.test_browser import CHROMIUM, FLAGS, PATIENCE_S
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.weights, pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting", "ignore:The copy keyword is deprecated"),
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.weights,
+    pytest.mark.timeout(1800),
+]
 
 MOST_MS = PATIENCE_S * 1000
 

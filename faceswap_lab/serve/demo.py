@@ -1,14 +1,16 @@
 """The demo in the browser: `lab.demo()` and `faceswap-lab demo`. It serves until it is stopped."""
 
+import asyncio
 import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from faceswap_lab.compute.show import proxied
 from faceswap_lab.files import cache_folder, lab_root, user_path
@@ -22,6 +24,8 @@ from faceswap_lab.serve.sources import ACTORS, Source
 if TYPE_CHECKING:
     from faceswap_lab.serve.site.guard import Gate
     from faceswap_lab.serve.site.house import House
+
+T = TypeVar("T")
 
 _TEMP = "GRADIO_TEMP_DIR"
 _EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104  # compared with, not bound to
@@ -110,9 +114,9 @@ class Demo:
 
         house = _house(desk)
         visitors = Visitors(keep_s=desk.limits.keep_s)
-        blocks = page(Handlers(desk, house, visitors), keep_s=desk.limits.keep_s)
         site = Site(gate=self._gate(desk.limits), visitors=visitors, check=self._check(desk.limits), root_path=self._proxied)
-        app = application(blocks, site)
+        handlers = Handlers(desk, house, visitors)
+        app = _within_a_loop(lambda: application(page(handlers, keep_s=desk.limits.keep_s), site))
         server = Server(app, listening, certificate=self.place.certificate, key=self.place.key)
         stack.callback(server.stop)
         server.start()
@@ -212,6 +216,16 @@ def _house(desk: Desk) -> "House":
     takes = performances(given)
     made = partial(example, desk, source=given[0].name, take=takes[0], folder=folder)
     return House(offered_sources(given, desk.root), offered_takes(takes, desk.root), folder=folder, example=made)
+
+
+def _within_a_loop(build: Callable[[], T]) -> T:
+    """What `build` makes in a thread with an event loop that is then closed: where none runs, Gradio leaves one behind."""
+
+    async def built() -> T:
+        return build()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(built())).result()
 
 
 @contextmanager
