@@ -3,13 +3,17 @@
 import asyncio
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from faceswap_lab.errors import FaceError
+from faceswap_lab.errors import FaceError, LabError
 from faceswap_lab.serve.site import headers, rules, words
+from faceswap_lab.serve.site.gallery import Offer
 from faceswap_lab.serve.site.guard import Gate, Guard
+from faceswap_lab.serve.site.house import House
+from faceswap_lab.serve.site.results import Shown
 from faceswap_lab.serve.site.visitors import Visitors
 
 MINE, OTHERS = "/arrivals/abc/mine.png", "/arrivals/def/others.png"
@@ -269,3 +273,34 @@ def test_a_file_s_path_is_taken_from_the_request_whole() -> None:
     assert rules.file_of("/gradio_api/files") is None
     assert not rules.is_address("/a/b.png")
     assert not rules.is_address("C:\\a\\b.png")
+
+
+def test_the_house_renders_in_order_waits_for_its_example_and_lets_go_when_it_stops(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def offer(key: str) -> Offer:
+        def make(path: Path) -> None:
+            made.append(key)
+            path.write_text(key)
+
+        return Offer(key=key, caption=key, about=key, file=f"{key}.png", make=make)
+
+    def example() -> Shown:
+        made.append("example")
+        return Shown(is_clip=False, before=tmp_path, file=tmp_path, truth=None, scores={}, num_frames=1, about="")
+
+    house = House([offer(f"face{number}") for number in range(6)], [offer("take")], folder=tmp_path, example=example)
+    house.start()
+    house.join()
+    assert made == ["face0", "face1", "face2", "face3", "face4", "take", "example", "face5"]
+    *_, (faces, takes) = house.pictures()
+    assert [path.read_text() for path, _ in (*faces, *takes)] == [f"face{number}" for number in range(6)] + ["take"]
+    assert house.example().num_frames == 1
+    again = House([offer("face0")], [offer("take")], folder=tmp_path, example=example)
+    again.stop()
+    again.start()
+    with pytest.raises(LabError, match="an example"):
+        again.example()
+    again.join()
+    with pytest.raises(ValueError, match="at least one"):
+        House([], [offer("take")], folder=tmp_path, example=example)

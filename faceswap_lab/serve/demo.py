@@ -65,8 +65,9 @@ class Demo:
 
     def __init__(self, desk: Desk, place: Place) -> None:
         self.place, self.link, self.name, self.password = place, "", "", ""
+        self._house: House | None = None
         with ExitStack() as stack:
-            stack.callback(desk.close)
+            stack.callback(self._close, desk)
             listening = bound(place.host, place.port)
             stack.callback(listening.close)
             self.port = int(listening.getsockname()[1])
@@ -112,7 +113,7 @@ class Demo:
         from faceswap_lab.serve.site.page import page
         from faceswap_lab.serve.site.visitors import Visitors
 
-        house = _house(desk)
+        house = self._house = _house(desk)
         visitors = Visitors(keep_s=desk.limits.keep_s)
         site = Site(gate=self._gate(desk.limits), visitors=visitors, check=self._check(desk.limits), root_path=self._proxied)
         handlers = Handlers(desk, house, visitors)
@@ -123,6 +124,12 @@ class Demo:
         house.start()
         stack.callback(house.stop)
         return server
+
+    def _close(self, desk: Desk) -> None:
+        """The desk ends the job under way, for which the house may be waiting."""
+        desk.close()
+        if self._house is not None:
+            self._house.join()
 
     def _gate(self, limits: Limits) -> "Gate":
         from faceswap_lab.serve.site.guard import Gate

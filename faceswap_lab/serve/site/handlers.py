@@ -208,6 +208,8 @@ class Handlers:
         from gradio.processing_utils import save_file_to_cache
 
         kept = str(save_file_to_cache(path, cache_dir=str(self.desk.arrivals)))
+        # A copy has its original's time, by which it would be overdue at once if the gallery is of yesterday.
+        Path(kept).touch()
         if visitor is None:
             self.visitors.publish(kept)
         else:

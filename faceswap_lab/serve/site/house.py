@@ -38,10 +38,13 @@ class House:
         self._thread.start()
 
     def stop(self) -> None:
-        """Render nothing more: whoever waits is let go. Returns once the picture under way is done."""
+        """Begin nothing more, and let go whoever waits."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+    def join(self) -> None:
+        """Wait for what is under way: a picture, or the example, which the desk ends when it closes."""
         if self._thread.is_alive():
             self._thread.join()
 
@@ -102,7 +105,8 @@ class House:
                 self._make_one(offer)
         except Exception as error:  # shown to whoever waits; the demo works without it
             self._failed = error
-            _log.exception("the demo's gallery could not be rendered")
+            if not self._ended:
+                _log.exception("the demo's gallery could not be rendered")
         finally:
             self._tell()
 
