@@ -1,5 +1,7 @@
 """The web server: uvicorn in a thread, on a socket that is bound before anybody is told of it, and gone when it is stopped."""
 
+import asyncio
+import logging
 import socket
 import threading
 from pathlib import Path
@@ -52,10 +54,14 @@ class Server:
 
     def stop(self) -> None:
         """Stop serving: what is under way has a few seconds, then its connection is closed."""
+        # A page that is still open holds connections, whose end uvicorn logs with a traceback each.
+        log = logging.getLogger("uvicorn.error")
+        log.addFilter(_is_no_cancellation)
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(_PATIENCE_S)
         self._socket.close()
+        log.removeFilter(_is_no_cancellation)
 
     def wait(self, seconds: float) -> None:
         """Wait for so long, or until it has stopped."""
@@ -93,6 +99,11 @@ def bound(host: str, port: int) -> socket.socket:
             remedy="choose another with --port, or stop what uses it; --port 0 takes a free one",
         ) from error
     return made
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    return not isinstance(error, asyncio.CancelledError | TimeoutError) and "graceful shutdown" not in record.getMessage()
 
 
 def _require_modern(config: Any) -> None:
