@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from faceswap_lab.serve.orders import Declaration, Order, Outcome, Sample
 from faceswap_lab.serve.refusals import QueueFullError, StoppedError
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.marks.metadata import read_mark
+from tests.waiting import eventually
 
 AGREED = Declaration(reason="to see how it looks", agreed=True)
 
@@ -31,6 +31,14 @@ def last_of(steps: Iterator[Step | Outcome]) -> Outcome:
         assert isinstance(step, Step | Outcome)
     assert isinstance(step, Outcome)
     return step
+
+
+def begun(steps: Iterator[Step | Outcome]) -> Step:
+    """The first step that says how much is done."""
+    for step in steps:
+        if isinstance(step, Step) and step.share:
+            return step
+    raise AssertionError("it ended before that")
 
 
 def uploaded(desk: Desk, level: int = 0, name: str = "a.png") -> Path:
@@ -110,8 +118,7 @@ def test_twenty_visitors_at_once_each_get_their_own_picture_or_are_told_that_the
     threads = [threading.Thread(target=visit, args=(number,)) for number in range(20)]
     for thread in threads:
         thread.start()
-    while len(found) < 15:  # four wait, one runs
-        time.sleep(0.01)
+    eventually(lambda: len(found) >= 15)  # four wait, one runs
     worker_of(desk).let.set()
     for thread in threads:
         thread.join()
@@ -128,8 +135,7 @@ def test_twenty_visitors_at_once_each_get_their_own_picture_or_are_told_that_the
 def test_steps_say_how_many_come_before_and_how_much_is_done(desk: Desk) -> None:
     worker_of(desk).let.clear()
     first = desk.swap("first", uploaded(desk, 1), source="actor:7", declaration=AGREED)
-    while (step := next(first)).share is None:  # type: ignore[union-attr]
-        pass
+    step = begun(first)
     assert step == Step(words="swapping: 3 of 10", share=0.3)
     second = desk.swap("second", uploaded(desk, 2), source="actor:7", declaration=AGREED)
     assert next(second) == Step(words="waiting: 1 before you", before=1)
@@ -137,23 +143,18 @@ def test_steps_say_how_many_come_before_and_how_much_is_done(desk: Desk) -> None
     assert (last_of(first).kind, last_of(second).kind) == ("picture", "picture")
 
 
-@pytest.mark.parametrize("begun", [True, False])
-def test_a_session_that_leaves_takes_everything_with_it(desk: Desk, begun: bool) -> None:
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_session_that_leaves_takes_everything_with_it(desk: Desk, runs: bool) -> None:
     worker_of(desk).let.clear()
-    if not begun:
+    if not runs:
         other = desk.swap("other", uploaded(desk, 9), source="actor:7", declaration=AGREED)
-        while not next(other).share:  # type: ignore[union-attr]
-            pass
+        begun(other)
     before = visits_of(desk)
     leaving = desk.swap("leaving", uploaded(desk, 1), source="actor:7", declaration=AGREED)
-    while not next(leaving).words.startswith("swapping" if begun else "waiting"):  # type: ignore[union-attr]
-        pass
+    eventually(lambda: next(leaving).words.startswith("swapping" if runs else "waiting"))  # type: ignore[union-attr]
     assert len(visits_of(desk)) == len(before) + 1
     leaving.close()  # type: ignore[attr-defined]
-    while not begun and desk.waiting:
-        desk._line.check("anybody")
-    while visits_of(desk) != before:
-        time.sleep(0.01)
+    eventually(lambda: visits_of(desk) == before)
     worker_of(desk).let.set()
     assert last_of(desk.swap("leaving", uploaded(desk, 3), source="actor:7", declaration=AGREED)).num_frames == 1
 
@@ -282,17 +283,13 @@ def test_a_visitor_who_leaves_in_the_middle_of_a_clip_and_a_process_that_dies_st
 ) -> None:
     before = visits_of(real)
     leaving = real.swap("leaving", clip_of(real, portrait, 300), source="actor:7", declaration=AGREED)
-    while not (step := next(leaving)).share:  # type: ignore[union-attr]
-        pass
-    assert step.words.startswith("swapping: ")  # type: ignore[union-attr]
+    assert begun(leaving).words.startswith("swapping: ")
     process = real._worker._process.pid
     leaving.close()  # type: ignore[attr-defined]
-    while visits_of(real) != before:
-        time.sleep(0.05)
+    eventually(lambda: visits_of(real) == before)
     assert real._worker._process.pid == process, "it stopped in good order"
     dying = real.swap("dying", clip_of(real, portrait, 300), source="actor:7", declaration=AGREED)
-    while not next(dying).share:  # type: ignore[union-attr]
-        pass
+    begun(dying)
     os.kill(process, signal.SIGKILL)
     with pytest.raises(StoppedError, match="died of it"):
         last_of(dying)

@@ -13,6 +13,7 @@ from faceswap_lab.serve import visits as module
 from faceswap_lab.serve.limits import Limits
 from faceswap_lab.serve.visits import Visit, Visits
 from faceswap_lab.trust import audit
+from tests.waiting import eventually
 
 
 class Clock:
@@ -187,8 +188,7 @@ def test_the_thread_deletes_on_its_own_and_goes_on_after_an_error(tmp_path: Path
     monkeypatch.setattr(visits, "sweep", failing_once)
     visit = visits.open()
     visits.close(visit)
-    while visit.root.exists():
-        visits._ended.wait(0.01)
+    eventually(lambda: not visit.root.exists())
     assert failed
     visits.stop()
     assert visits._thread is not None

@@ -184,7 +184,7 @@ class Desk:
                 raise _fit_to_show(error, order, label) from error
             yield outcome
         finally:
-            ticket.cancel()
+            self._line.leave(ticket)
 
     def _step(self, ticket: Ticket) -> Step:
         if before := self._line.before(ticket):

@@ -106,6 +106,12 @@ class Line:
                 return 0
             return self._waiting.index(ticket) + (self._running is not None)
 
+    def leave(self, ticket: Ticket) -> None:
+        """Nobody waits for this job any more: its place is free at once; if it runs, it is told to end."""
+        ticket.cancel()
+        with self._changed:
+            self._drop_gone()
+
     def close(self) -> None:
         """Refuse what waits, tell the running job to end, and wait for its end."""
         with self._changed:
