@@ -26,12 +26,12 @@ class Offer:
 
 
 _TAKES: tuple[tuple[str, int, Literal["still", "speech", "turn"], int, int], ...] = (
-    ("facing", 4, "still", 1, 512),
-    ("talking", 5, "speech", 1, 512),
-    ("turning", 1, "turn", 1, 512),
-    ("a clip", 7, "speech", 12, 256),
+    ("facing", 3, "still", 1, 512),
+    ("talking", 4, "speech", 1, 512),
+    ("turning", 0, "turn", 1, 512),
+    ("a clip", 6, "speech", 12, 256),
 )
-"""The performances: a caption, which of the offered actors, what they do, how many frames, and of what size."""
+"""The performances: a caption, which of the offered actors after the first, what they do, how many frames, of what size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,9 @@ def performances(sources: Iterable[Source]) -> list[Performance]:
         raise ValueError("a demo offers at least one actor")
     found = {}
     for caption, place, kind, num_frames, size in _TAKES:
-        sample = Sample(seed=seeds[place % len(seeds)], performance=kind, num_frames=num_frames, size=size)
+        # Not the first's, whose face is chosen when the page opens: on themselves nothing would change.
+        seed = seeds[1 + place % (len(seeds) - 1)] if len(seeds) > 1 else seeds[0]
+        sample = Sample(seed=seed, performance=kind, num_frames=num_frames, size=size)
         key = f"actor:{sample.seed}/{kind}{'' if num_frames == 1 else f':{num_frames}'}"
         found[key] = Performance(key=key, caption=caption, sample=sample)
     return list(found.values())
