@@ -29,6 +29,7 @@ _PLACES = {
     "browse": "faceswap_lab.views.faceset:browse",
     "cluster": "faceswap_lab.compute.cluster:cluster",
     "compare": "faceswap_lab.views.compare:compare",
+    "demo": "faceswap_lab.serve.demo:demo",
     "enlist": "faceswap_lab.verbs.gather.gather:enlist",
     "errors": "faceswap_lab.errors",
     "evaluate": "faceswap_lab.verbs.evaluate.evaluate:evaluate",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from faceswap_lab.models.training.team import Parallel
     from faceswap_lab.runs.run import Run
     from faceswap_lab.runs.tracking.choice import track
+    from faceswap_lab.serve.demo import demo
     from faceswap_lab.trust.consent.basis import Consent, Licence, PublicDomain, Synthetic
     from faceswap_lab.verbs import recipes
     from faceswap_lab.verbs.evaluate.evaluate import evaluate
@@ -86,6 +88,7 @@ __all__ = [
     "browse",
     "cluster",
     "compare",
+    "demo",
     "enlist",
     "errors",
     "evaluate",

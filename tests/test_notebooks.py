@@ -187,3 +187,16 @@ def test_the_report_notebook_writes_one_page_of_the_runs_that_it_is_given(lab: P
     assert run.summary["pictures"] > 0
     newest = execute("70_report", {})
     assert newest.summary["runs"] == [made.id, scores.id], "by default the newest swap with its scores"
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@pytest.mark.weights
+def test_the_demo_notebook_runs_headless_and_its_result_is_marked(lab: Path) -> None:
+    with Run.start(lab, "notebook", "{}", {"notebook": "90_demo"}) as run:
+        found = run_notebook(notebook_path("90_demo"), {"folder": str(run.path)}, run=run)
+    assert found["marked"]
+    assert found["source_type"].endswith("compositeSynthetic")
+    assert "statement" in found["refusal"], "nothing without consent"
+    assert found["id_similarity"] > found["id_leak"] - 1
+    assert Path(found["result"]).is_relative_to(run.path)
