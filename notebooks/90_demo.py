@@ -66,7 +66,8 @@ result
 # %% [markdown]
 # ## What came back
 # The file says of itself that it is synthetic, wherever it goes. There is no true answer for a photograph, so the scores say how
-# much the face looks like the chosen one, and how much still like the person before.
+# much the face looks like the chosen one, and how much still like the person before. The astronaut has none: the record that comes
+# with her portrait allows replacing her face, and not measuring it.
 
 # %%
 from PIL import Image

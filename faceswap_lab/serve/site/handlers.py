@@ -58,9 +58,10 @@ class Handlers:
 
     def welcome(self, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
         """Head and galleries, which fill while they are being rendered for the first time."""
-        head = render("head", title=words.TITLE, intro=words.INTRO, user=self._visitor(request).user)
+        head: Any = render("head", title=words.TITLE, intro=words.INTRO, user=self._visitor(request).user)
         for sources, takes in self.house.pictures():
             yield head, self._gallery(sources), self._gallery(takes)
+            head = gr.skip()  # drawn anew, it would lose a click on its link
 
     def example(self) -> list[Any]:
         """The first result on the screen."""

@@ -1,5 +1,6 @@
 """The trends of the benchmark over commits as the index tells them: known names, and numbers."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,11 @@ from faceswap_lab.views.run_index.inputs import Numbers
 from faceswap_lab.views.run_index.vocabulary import words
 from faceswap_lab.views.trends import Point, Trend
 
-_WORDS = frozenset({"warp", "pair", "inswapper", "people", "of", "from", "without", "truth", "small", "smoke", "full", "actors"})
+_WORDS = frozenset(
+    {"warp", "pair", "inswapper", "people", "of", "from", "without", "truth", "steps", "at", "px", "and", "small", "smoke", "full",
+     "actors"}
+)  # fmt: skip
+_NUMBER = re.compile(r"[0-9]{1,7}")
 
 
 def trends_of(trends: Sequence[Trend], withheld: frozenset[str]) -> list[dict[str, Any]]:
@@ -31,9 +36,9 @@ def trends_of(trends: Sequence[Trend], withheld: frozenset[str]) -> list[dict[st
 
 
 def _name(kind: str, text: str, numbers: Numbers) -> str:
-    """The text if all of it is words of ours, as in "warp, people of pair from truth"."""
-    parts = text.replace(",", "").split()
-    known = all(part in _WORDS or part in words() or shapes.run_id_of(part) for part in parts)
+    """The text if all of it is words of ours and numbers, as in "pair from truth, 300 steps at 64 px (7 and 32)"."""
+    parts = re.sub(r"[(),]", " ", text).split()
+    known = all(part in _WORDS or part in words() or _NUMBER.fullmatch(part) or shapes.run_id_of(part) for part in parts)
     return text if known and parts else numbers.of(kind, text)
 
 
