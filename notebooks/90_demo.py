@@ -65,9 +65,9 @@ result
 
 # %% [markdown]
 # ## What came back
-# The file says of itself that it is synthetic, wherever it goes. There is no true answer for a photograph, so the scores say how
-# much the face looks like the chosen one, and how much still like the person before. The astronaut has none: the record that comes
-# with her portrait allows replacing her face, and not measuring it.
+# The file says of itself that it is synthetic, wherever it goes. There is no true answer for a photograph, so scores say how much
+# the face looks like the chosen one, and how much still like the person before. The astronaut has none: her entry in the manifest
+# allows one use, replacing her face, and measuring it is another.
 
 # %%
 from PIL import Image

@@ -188,5 +188,8 @@ def test_the_login_page_turns_away_and_lets_in(browser: Any, tmp_path: Path, mon
         seen.page.get_by_text(f"Log out {demos.NAME}").click()
         seen.page.wait_for_url("**/login", timeout=MOST_MS)
         assert seen.strangers == []
-        assert [each for each in seen.errors if "401" not in each] == []
+        # Leaving the page ends what it was reading.
+        assert [
+            each for each in seen.errors if "401" not in each and "abort" not in each.lower() and "errored out" not in each
+        ] == []
         seen.page.context.close()

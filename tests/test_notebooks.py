@@ -198,5 +198,5 @@ def test_the_demo_notebook_runs_headless_and_its_result_is_marked(lab: Path) -> 
     assert found["marked"]
     assert found["source_type"].endswith("compositeSynthetic")
     assert "statement" in found["refusal"], "nothing without consent"
-    assert "id_similarity" not in found, "her manifest allows replacing her face, and no more"
+    assert "id_similarity" not in found, "the astronaut's entry doesn't allow to measure her face"
     assert Path(found["result"]).is_relative_to(run.path)

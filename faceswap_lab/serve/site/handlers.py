@@ -57,11 +57,11 @@ class Handlers:
         return render("line", text=next(each.about for each in self.house.sources if each.key == key))
 
     def welcome(self, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
-        """Head and galleries, which fill while they are being rendered for the first time."""
-        head: Any = render("head", title=words.TITLE, intro=words.INTRO, user=self._visitor(request).user)
+        """The way out of a login, and the galleries, which fill while they are being rendered for the first time."""
+        user = self._visitor(request).user
+        out = gr.update(value=f"Log out {user}", visible=bool(user))
         for sources, takes in self.house.pictures():
-            yield head, self._gallery(sources), self._gallery(takes)
-            head = gr.skip()  # drawn anew, it would lose a click on its link
+            yield out, self._gallery(sources), self._gallery(takes)
 
     def example(self) -> list[Any]:
         """The first result on the screen."""

@@ -20,13 +20,15 @@ def page(handlers: Handlers, *, keep_s: float) -> "gr.Blocks":
 
     blocks = gr.Blocks(analytics_enabled=False, title="faceswap_lab · demo", delete_cache=(60, int(keep_s)), fill_width=True)
     with blocks:
-        head = _text(render("head", title=words.TITLE, intro=words.INTRO, user=""))
+        # A link in a text would open another tab.
+        out = gr.Button("Log out", link="logout", link_target="_self", size="sm", visible=False, elem_classes="fl-out")
+        _text(render("head", title=words.TITLE, intro=words.INTRO))
         with gr.Row(elem_classes="fl-columns", equal_height=False):
             with gr.Column(scale=4, min_width=320, elem_classes="fl-form"):
                 form = _form(handlers, keep_s)
             with gr.Column(scale=6, min_width=320, elem_classes="fl-result"):
                 result = _result()
-        _wire(handlers, blocks, head, form, result)
+        _wire(handlers, blocks, out, form, result)
         _endpoint(handlers)
     # The desk keeps the line; Gradio only bounds how many talk to it.
     blocks.queue(max_size=_MOST_CALLS, default_concurrency_limit=None, api_open=False)
@@ -108,10 +110,10 @@ def _result() -> dict[str, Any]:
     return found
 
 
-def _wire(handlers: Handlers, blocks: "gr.Blocks", head: Any, form: dict[str, Any], result: dict[str, Any]) -> None:
+def _wire(handlers: Handlers, blocks: "gr.Blocks", out: Any, form: dict[str, Any], result: dict[str, Any]) -> None:
     outputs = [result[name] for name in handlers.SHOWN]
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": True, "concurrency_limit": None}
-    blocks.load(handlers.welcome, None, [head, form["sources"], form["takes"]], **quiet)
+    blocks.load(handlers.welcome, None, [out, form["sources"], form["takes"]], **quiet)
     blocks.load(handlers.example, None, outputs, **quiet)
     form["sources"].select(handlers.choose_source, None, [form["source"], form["chosen"]], **quiet)
     form["takes"].select(handlers.choose_take, None, form["take"], **quiet)
