@@ -296,6 +296,11 @@ def test_the_house_renders_in_order_waits_for_its_example_and_lets_go_when_it_st
     *_, (faces, takes) = house.pictures()
     assert [path.read_text() for path, _ in (*faces, *takes)] == [f"face{number}" for number in range(6)] + ["take"]
     assert house.example().num_frames == 1
+    made.clear()
+    ahead = House([offer("face0")], [offer("other")], folder=tmp_path, example=example, at_once=True)
+    ahead.start()
+    ahead.join()
+    assert made == ["example", "other"], "an example that exists isn't waited for"
     again = House([offer("face0")], [offer("take")], folder=tmp_path, example=example)
     again.stop()
     again.start()

@@ -1,16 +1,14 @@
 """Who may come in: hashes on disk, locks after wrong passwords, bounded memory, and no door without a login."""
 
-import asyncio
 from pathlib import Path
 from unittest import mock
 
 import pytest
-from fastapi import HTTPException
 
 from faceswap_lab.errors import LabError
 from faceswap_lab.serve import login
 from faceswap_lab.serve.limits import Limits
-from faceswap_lab.serve.login import ADDRESS, Addresses, Hashed, Logins, add_user, one_user, read_users, require_login, user_line
+from faceswap_lab.serve.login import Hashed, Logins, add_user, one_user, read_users, require_login, user_line
 from faceswap_lab.serve.refusals import LockedError, status_of
 
 
@@ -180,26 +178,6 @@ def test_a_name_that_nobody_has_costs_as_much_as_one_that_somebody_has(logins: L
 
 
 # --- in front of Gradio -----------------------------------------------------------------------------------------------------
-
-
-def test_the_address_is_the_connections_whatever_a_header_claims(logins: Logins) -> None:
-    seen = []
-
-    async def app(scope: dict[str, object], receive: object, send: object) -> None:
-        seen.append(await asyncio.to_thread(ADDRESS.get))
-
-    scope = {"type": "http", "client": ("9.9.9.9", 1234), "headers": [(b"x-forwarded-for", b"1.1.1.1")]}
-    asyncio.run(Addresses(app)(scope, None, None))
-    assert (seen, ADDRESS.get()) == (["9.9.9.9"], "")
-
-
-def test_gradio_gets_true_false_or_429(logins: Logins) -> None:
-    assert asyncio.run(logins.auth("ann", "right"))
-    for _ in range(10):
-        assert not asyncio.run(logins.auth("bob", "wrong"))
-    with pytest.raises(HTTPException) as found:
-        asyncio.run(logins.auth("bob", "other"))
-    assert found.value.status_code == 429
 
 
 def test_there_is_no_demo_without_a_login_that_others_can_reach() -> None:

@@ -217,12 +217,13 @@ def _house(desk: Desk) -> "House":
 
     from faceswap_lab.serve.site.gallery import offered_sources, offered_takes, performances
     from faceswap_lab.serve.site.house import House
-    from faceswap_lab.serve.site.results import example
+    from faceswap_lab.serve.site.results import example, is_shipped
 
     folder, given = cache_folder() / "demo", list(desk.sources.values())
     takes = performances(given)
     made = partial(example, desk, source=given[0].name, take=takes[0], folder=folder)
-    return House(offered_sources(given, desk.root), offered_takes(takes, desk.root), folder=folder, example=made)
+    at_once = is_shipped(desk.swapper, given[0].name, takes[0])
+    return House(offered_sources(given, desk.root), offered_takes(takes, desk.root), folder=folder, example=made, at_once=at_once)
 
 
 def _within_a_loop(build: Callable[[], T]) -> T:

@@ -5,7 +5,6 @@ wrong password. Ten wrong ones lock the name and the address, for half a minute,
 an address from which its user has come in before, or anybody could lock a user out.
 """
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -16,7 +15,6 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +23,6 @@ from faceswap_lab.errors import LabError, storing
 from faceswap_lab.files import locked
 from faceswap_lab.serve.limits import Limits
 from faceswap_lab.serve.refusals import LockedError
-
-ADDRESS: ContextVar[str] = ContextVar("address", default="")
-"""The address of the request that is being answered; see `Addresses`."""
 
 _N, _R, _P, _BYTES, _MAX_MEMORY = 1 << 14, 8, 1, 32, 1 << 26
 _MAX_PASSWORD, _MAX_KNOWN = 1024, 10_000
@@ -180,15 +175,6 @@ class Logins:
             self._count(key, now)
         return False
 
-    async def auth(self, name: str, password: str) -> bool:
-        """For Gradio's `auth`: `check` for the address of the request, beside the event loop; 429 while locked."""
-        try:
-            return await asyncio.to_thread(self.check, name, password, ADDRESS.get())
-        except LockedError as error:
-            from fastapi import HTTPException
-
-            raise HTTPException(status_code=429, detail=str(error)) from error
-
     def _count(self, key: tuple[str, str], now: float) -> None:
         found = self._wrong.get(key) or _Wrong()
         found.count += 1
@@ -204,18 +190,3 @@ def _remember(where: "OrderedDict[Any, Any]", key: Any, value: Any) -> None:
     where.move_to_end(key)
     while len(where) > _MAX_KNOWN:
         where.popitem(last=False)
-
-
-class Addresses:
-    """ASGI middleware that lets `Logins.auth` know who asks: the address of the connection, never what a header claims."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request with its address set."""
-        token = ADDRESS.set((scope.get("client") or ("", 0))[0])
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            ADDRESS.reset(token)

@@ -19,13 +19,15 @@ _log = logging.getLogger(__name__)
 
 
 class House:
-    """The house's pictures and its example, which `start` makes in a thread of its own."""
+    """The house's pictures and its example, which `start` makes in a thread of its own; `at_once` if it exists already."""
 
-    def __init__(self, sources: Sequence[Offer], takes: Sequence[Offer], *, folder: Path, example: Callable[[], Shown]) -> None:
+    def __init__(
+        self, sources: Sequence[Offer], takes: Sequence[Offer], *, folder: Path, example: Callable[[], Shown], at_once: bool = False
+    ) -> None:
         if not sources or not takes:
             raise ValueError("a demo needs at least one face and one performance to choose from")
         self.sources, self.takes, self.folder = tuple(sources), tuple(takes), folder
-        self._make_example = example
+        self._make_example, self._at_once = example, at_once
         self._made: dict[str, Path] = {}
         self._example: Shown | None = None
         self._failed: Exception | None = None
@@ -94,13 +96,14 @@ class House:
         return found
 
     def _make(self) -> None:
-        """The first few faces, the performances, the example, and the rest."""
+        """The first few faces, the performances, the example, and the rest; first of all an example that exists already."""
         try:
+            if self._at_once:
+                self._show_example()
             for offer in (*self.sources[:5], *self.takes):
                 self._make_one(offer)
-            if not self._ended:
-                self._example = self._make_example()
-                self._tell()
+            if not self._at_once:
+                self._show_example()
             for offer in self.sources[5:]:
                 self._make_one(offer)
         except Exception as error:  # shown to whoever waits; the demo works without it
@@ -108,6 +111,11 @@ class House:
             if not self._ended:
                 _log.exception("the demo's gallery could not be rendered")
         finally:
+            self._tell()
+
+    def _show_example(self) -> None:
+        if not self._ended:
+            self._example = self._make_example()
             self._tell()
 
     def _make_one(self, offer: Offer) -> None:

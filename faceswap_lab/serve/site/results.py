@@ -18,6 +18,9 @@ from faceswap_lab.views import images
 
 _SIDE = 1600
 
+SHIPPED = Path(__file__).parent / "example"
+"""The example of a demo with the usual actors, made ahead by `docs/make_demo_example.py`: a first start need not render it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
@@ -54,15 +57,27 @@ def of_sample(outcome: Outcome, take: Performance, source: str, *, folder: Path,
 
 
 def example(desk: Desk, *, source: str, take: Performance, folder: Path) -> Shown:
-    """The finished example: made by the desk like any job, then kept in `folder` beyond the visit."""
-    swapper = sha256_text(desk.swapper)[:8]
-    card = folder / f"example-{VERSION}-{swapper}-{source.replace(':', '-')}-{name_of(take)}.json"
-    if not card.is_file():
-        _make_example(desk, source, take, card)
-    return _read(card, folder)
+    """The finished example: the shipped one, or made by the desk like any job and then kept in `folder` beyond the visit."""
+    name = name_of_example(desk.swapper, source, take)
+    if is_shipped(desk.swapper, source, take):
+        return _read(SHIPPED / name)
+    if not (folder / name).is_file():
+        make_example(desk, source, take, folder / name)
+    return _read(folder / name)
 
 
-def _make_example(desk: Desk, source: str, take: Performance, card: Path) -> None:
+def is_shipped(swapper: str, source: str, take: Performance) -> bool:
+    """Whether the package has this example."""
+    return (SHIPPED / name_of_example(swapper, source, take)).is_file()
+
+
+def name_of_example(swapper: str, source: str, take: Performance) -> str:
+    """The file that says what an example consists of: another one for another version, swapper, face or performance."""
+    return f"example-{VERSION}-{sha256_text(swapper)[:8]}-{source.replace(':', '-')}-{name_of(take)}.json"
+
+
+def make_example(desk: Desk, source: str, take: Performance, card: Path) -> None:
+    """Write an example's files beside `card`."""
     *_, outcome = desk.sample("house", take.sample, source=source)
     assert isinstance(outcome, Outcome), "a job ends with its outcome or an error"
     shown = of_sample(outcome, take, source, folder=card.parent, root=desk.root)
@@ -74,8 +89,8 @@ def _make_example(desk: Desk, source: str, take: Performance, card: Path) -> Non
     write_whole(card, json.dumps(parts))
 
 
-def _read(card: Path, folder: Path) -> Shown:
-    parts = json.loads(card.read_text(encoding="utf-8"))
+def _read(card: Path) -> Shown:
+    parts, folder = json.loads(card.read_text(encoding="utf-8")), card.parent
     truth = folder / parts["truth"] if parts["truth"] else None
     return Shown(
         is_clip=False, before=folder / parts["before"], file=folder / parts["file"], truth=truth, scores=parts["scores"],

@@ -16,7 +16,7 @@ INTRO = (
 )
 STATEMENT = "The people shown are me, or adults who agreed that their faces are replaced here."
 REASON = "Who agreed, and what is it for?"
-SAMPLE = "Computed on this machine. The true answer is rendered, not guessed."
+SAMPLE = "The true answer is rendered, not guessed."
 WARP = (
     "The lab's simplest swapper made this: it bends the chosen face onto the other and keeps the picture's skin tone, which is why "
     "it is hardly closer to the true answer, pixel by pixel."
