@@ -29,11 +29,13 @@ _PLACES = {
     "browse": "faceswap_lab.views.faceset:browse",
     "cluster": "faceswap_lab.compute.cluster:cluster",
     "compare": "faceswap_lab.views.compare:compare",
+    "demo": "faceswap_lab.serve.demo:demo",
     "enlist": "faceswap_lab.verbs.gather.gather:enlist",
     "errors": "faceswap_lab.errors",
     "evaluate": "faceswap_lab.verbs.evaluate.evaluate:evaluate",
     "faceset": "faceswap_lab.verbs.library:faceset",
     "gather": "faceswap_lab.verbs.gather.gather:gather",
+    "index": "faceswap_lab.views.run_index.writing:index",
     "init": "faceswap_lab.maintenance.new_lab:init",
     "recipes": "faceswap_lab.verbs.recipes",
     "render": "faceswap_lab.verbs.render.render:render",
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from faceswap_lab.models.training.team import Parallel
     from faceswap_lab.runs.run import Run
     from faceswap_lab.runs.tracking.choice import track
+    from faceswap_lab.serve.demo import demo
     from faceswap_lab.trust.consent.basis import Consent, Licence, PublicDomain, Synthetic
     from faceswap_lab.verbs import recipes
     from faceswap_lab.verbs.evaluate.evaluate import evaluate
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from faceswap_lab.views.compare import compare
     from faceswap_lab.views.faceset import browse
     from faceswap_lab.views.report.runs import report
+    from faceswap_lab.views.run_index.writing import index
     from faceswap_lab.views.studio import studio
 
 __all__ = [
@@ -84,11 +88,13 @@ __all__ = [
     "browse",
     "cluster",
     "compare",
+    "demo",
     "enlist",
     "errors",
     "evaluate",
     "faceset",
     "gather",
+    "index",
     "init",
     "recipes",
     "render",

@@ -12,6 +12,7 @@
     ├── SplitError       a test person requested by training code
     ├── ProvenanceError  the audit log or a mark does not verify
     ├── RunError         a run folder that is incomplete, of another format, or of another recipe
+    ├── ScheduleError    a time that never comes, or a scheduler that refuses what it is given
     └── StorageError     a full disk, or a file that the system denies access to
 
 Each has three parts: what was expected, what was got, and what to do about it. They pickle, so that workers can return them.
@@ -113,6 +114,10 @@ class ProvenanceError(LabError):
 
 class RunError(LabError):
     """A run folder that is incomplete, locked, of another format, or of another recipe."""
+
+
+class ScheduleError(LabError):
+    """A time that never comes or that schedulers read differently, or a scheduler that refuses what it is given."""
 
 
 class StorageError(LabError):

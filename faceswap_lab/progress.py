@@ -3,6 +3,9 @@
 import shutil
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from time import perf_counter
 
 from tqdm import tqdm
@@ -12,6 +15,22 @@ _REDRAW_S, _LINE_S = 0.5, 10.0
 """Seconds between two updates of a bar drawn in place, and between two lines in a pipe or a log."""
 
 _FORMAT = "{desc}: {percentage:3.0f}% |{bar:12}| {n_fmt}/{total_fmt}{unit}, {rate_noinv_fmt}, {remaining} left{postfix}"
+
+
+Listener = Callable[[str, int, int], None]
+"""Told of each step: the line's label, how many are done, and how many there are."""
+
+_LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """Within the block, and in its thread, each update of a progress line is told to `listener` as well."""
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
 
 
 class Progress:
@@ -29,6 +48,8 @@ class Progress:
 
     def update(self, done: int, note: str = "") -> None:
         """Set the number `done` of the total; `note` is appended to the line."""
+        if (listener := _LISTENER.get()) is not None:
+            listener(self.label, done, self.total)
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)

@@ -31,12 +31,12 @@ trained: list = []  # ids of finished pair trainings of two actors: each is scor
 import time
 
 import IPython
-from IPython.display import Markdown
 
 import faceswap_lab as lab
 from faceswap_lab.verbs.bench.pairs import method_name, own_pairs, people_of, plan_named, trained_named, unseen_pairs
 from faceswap_lab.verbs.bench.scoring import best_median_worst, by_this_code, pooled
 from faceswap_lab.views import figures
+from faceswap_lab.views.printed_table import PrintedTable
 
 start = time.perf_counter()
 plan = plan_named(recipe)
@@ -87,7 +87,7 @@ num_pairs = len({pair for _, _, pair in todo})
 # ## Scores
 # What each measure can't see is said in the report of a run (`lab.report`). The 95 % intervals are bootstrapped over pairs; below
 # five pairs there is none. A score's own interval is wide because pairs differ; whether a method is better than no swap at all is
-# told by the interval of its gain, which is taken pair by pair.
+# told by the interval of its gain, which is taken pair by pair. An unswapped face has a seam of its own, so that is no floor.
 
 
 # %%
@@ -100,8 +100,8 @@ rows = [
         name + (f", {each['unit']}" if each["unit"] else ""),
         method,
         told(each["value"], each["low"], each["high"]),
-        told(each["gain"], each["gain_low"], each["gain_high"]),
-        told(each["floor"]),
+        "" if name == "seam" else told(each["gain"], each["gain_low"], each["gain_high"]),
+        "" if name == "seam" else told(each["floor"]),
         told(each["ceiling"]),
         str(each["pairs"]),
     )
@@ -110,7 +110,7 @@ rows = [
     if (each := scores.get(name)) is not None
 ]
 header = ("score", "method", "value", "better than the floor by", "floor", "ceiling", "pairs")
-Markdown("\n".join(f"| {' | '.join(row)} |" for row in [header, ("---",) * len(header), *rows]))
+PrintedTable(header=header, rows=rows)
 
 # %%
 for run in fitted:
@@ -129,7 +129,7 @@ rows = [
     for pair, run in zip(people[method], scored[method], strict=True)
 ]
 header = ("pair", "method", "floor", "PSNR", "gain")
-Markdown("\n".join(f"| {' | '.join(row)} |" for row in [header, ("---",) * len(header), *rows]))
+PrintedTable(header=header, rows=rows)
 
 # %% [markdown]
 # ## Best, median and worst

@@ -27,8 +27,6 @@ name: str = "small"  # the benchmark's name, which is its recipe
 scores: list = ["psnr_face", "ssim_face", "id_nearer_source"]  # that are drawn and listed
 
 # %%
-from IPython.display import Markdown
-
 from faceswap_lab.views import trend_figure
 from faceswap_lab.views.trends import moves_told, table, trends
 
@@ -60,7 +58,8 @@ trend_figure.over_code(found, scores) if drawable else None
 # %%
 moves = moves_told(found)
 without = sorted({each.method for each in found if any(change.beyond is None for change in each.changes)})
-if drawable:
+judged = any(change.beyond is not None for each in found for change in each.changes)
+if moves or judged:
     print(*(moves or ["No score left the interval of the run before."]), sep="\n")
 if without:
     print(f"No interval, so no verdict, for: {'; '.join(without)}.")
@@ -70,7 +69,7 @@ if without:
 # Each value with its interval and its floor.
 
 # %%
-Markdown(table(found, scores)) if runs else None
+table(found, scores) if runs else None
 
 # %% tags=["summary"]
 from faceswap_lab.pipelines.notebook import emit_summary

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
-from PIL import ImageCms
+from PIL import ImageCms, ImageFile
 
 from faceswap_lab.errors import MediaError
 from faceswap_lab.faces import frame
@@ -193,3 +193,12 @@ def test_the_html_representation_of_a_frame_is_below_100_kb(shape):
     with Pillow.open(BytesIO(base64.b64decode(encoded))) as shown:
         height, width = shape[:2]
         assert abs(shown.height / shown.width - height / width) < 0.05 * height / width or min(shown.size) == 1
+
+
+def test_the_size_that_a_header_claims_is_read_without_decoding(tmp_path, monkeypatch):
+    Pillow.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.jpg", "JPEG")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("it was decoded"))
+    assert frame.still_size(tmp_path / "a.jpg") == (20, 30)
+    (tmp_path / "a.png").write_bytes(b"text")
+    with pytest.raises(MediaError):
+        frame.still_size(tmp_path / "a.png")

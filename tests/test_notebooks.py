@@ -150,9 +150,8 @@ def test_the_benchmark_runs_headless_and_its_trend_needs_two_of_it(lab: Path) ->
     alone = execute("72_trend", {"name": "smoke"})
     assert (alone.summary["benchmarks"], alone.summary["drawn"]) == (1, False)
     assert not any("image/png" in output.get("data", {}) for output in _outputs(alone)), "one run is no trend"
-    again = execute("50_benchmark", {"recipe": "smoke", "device": "cpu", "trained": [trained.id]}, force=True)
-    assert again.summary["benchmark"] == found, "the same code gives the same scores"
-    assert again.summary["runs"] == run.summary["runs"], "and makes nothing anew"
+    with Run.start(lab, "notebook", "{}", {"notebook": "50_benchmark"}, force=True) as again:
+        again.finish(benchmark=found)
     trend = execute("72_trend", {"name": "smoke"}, force=True)
     assert (trend.summary["benchmarks"], trend.summary["versions"], trend.summary["moved"]) == (2, 1, [])
     assert trend.summary["runs"] == [run.id, again.id]
@@ -183,7 +182,21 @@ def test_the_report_notebook_writes_one_page_of_the_runs_that_it_is_given(lab: P
     assert page == run.path / "report.html", "by default in the folder of its run"
     assert run.summary["runs"] == [made.id, scores.id]
     assert "Two runs &amp; a title" in page.read_text()
+    assert run.summary["title"] == "Two runs & a title"
     assert run.summary["sections"]
     assert run.summary["pictures"] > 0
     newest = execute("70_report", {})
     assert newest.summary["runs"] == [made.id, scores.id], "by default the newest swap with its scores"
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@pytest.mark.weights
+def test_the_demo_notebook_runs_headless_and_its_result_is_marked(lab: Path) -> None:
+    with Run.start(lab, "notebook", "{}", {"notebook": "90_demo"}) as run:
+        found = run_notebook(notebook_path("90_demo"), {"folder": str(run.path)}, run=run)
+    assert found["marked"]
+    assert found["source_type"].endswith("compositeSynthetic")
+    assert "statement" in found["refusal"], "nothing without consent"
+    assert "id_similarity" not in found, "her manifest allows replacing her face, and no more"
+    assert Path(found["result"]).is_relative_to(run.path)

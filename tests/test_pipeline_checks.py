@@ -110,7 +110,8 @@ def test_the_commands_tell_what_would_run_and_change_nothing(
 
     def said(*words: str, code: int = 0) -> Any:
         assert command_line.main(["pipelines", *words, "--json"]) == code
-        return json.loads(capsys.readouterr().out)
+        told = capsys.readouterr()
+        return json.loads(told.out.splitlines()[-1])
 
     assert said("check", path) == {"ok": True, "name": "some", "file": path, "steps": ["a", "b"]}
     shown = said("show", path, "-p", "n=4")

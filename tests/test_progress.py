@@ -2,6 +2,7 @@
 
 import io
 import sys
+import threading
 
 import pytest
 
@@ -96,3 +97,17 @@ def test_in_a_notebook_it_goes_to_standard_output(monkeypatch: pytest.MonkeyPatc
     line.close()
     assert "4/4 steps" in out.getvalue()
     assert err.getvalue() == ""
+
+
+def test_who_listens_hears_each_step_and_only_in_the_block_and_its_thread() -> None:
+    heard: list[tuple[str, int, int]] = []
+    line = Progress("swap", 3, unit="frames")
+    line.update(1)
+    with progress.heard_by(lambda *step: heard.append(step)):
+        line.update(2)
+        other = threading.Thread(target=line.update, args=(7,))
+        other.start()
+        other.join()
+        Progress("faces", 9, unit="files").update(9)
+    line.update(3)
+    assert heard == [("swap", 2, 3), ("faces", 9, 9)]

@@ -27,6 +27,7 @@ from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Clip
 from faceswap_lab.faces.frame import write_still
 from faceswap_lab.files import sha256_file
+from faceswap_lab.maintenance import erase
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.withdraw import withdraw
@@ -37,7 +38,7 @@ from faceswap_lab.verbs.library import SHEET, FacesetRun
 from faceswap_lab.verbs.people import admit, record_of
 from faceswap_lab.verbs.recipes import EvaluateRecipe, FacesetRecipe, SwapRecipe
 from faceswap_lab.verbs.swap.result import RESULT, SwapRun
-from faceswap_lab.views.report.blocks import Cell, Comparison, Notice, Picture, Section, SideBySide, Tree
+from faceswap_lab.views.report.blocks import Cell, Comparison, Notice, Picture, Printed, Section, SideBySide, Tree
 from faceswap_lab.views.report.notebook.html_output import blocks_in, decoded
 from faceswap_lab.views.report.runs import Contents, contents, report
 from faceswap_lab.views.report.telling import telling
@@ -342,6 +343,12 @@ def test_a_page_about_somebody_who_withdrew_is_refused_and_logged(lab: Path, tmp
     assert not (tmp_path / "after.html").exists()
 
 
+def test_a_page_without_a_picture_is_found_when_its_person_withdraws(lab: Path) -> None:
+    path = report(trained(lab, target=ann(lab)), path=lab / "about.html")
+    (left,) = erase.plan(lab, "Ann Onymous").exports
+    assert (left.sha256, left.copies) == (sha256_file(path), (path,))
+
+
 def test_neither_paths_nor_names_are_on_a_page(lab: Path, tmp_path: Path) -> None:
     clip = ann(lab)
     error = RunError(
@@ -415,6 +422,10 @@ def test_a_picture_bomb_and_a_torn_picture_are_left_out(lab: Path) -> None:
     chunk = b"IHDR" + head
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
     assert decoded(bomb) is None
+    large = io.BytesIO()
+    Image.new("1", (6400, 6400)).save(large, "PNG")
+    assert len(large.getvalue()) < 50_000
+    assert decoded(large.getvalue()) is None, "41 million pixels"
     assert decoded(b"GIF89a") is None
     assert decoded(base64.b64decode(png())[:40]) is None
     assert decoded(base64.b64decode(png(7)))[0, 0].tolist() == [7, 7, 7]
@@ -456,7 +467,9 @@ def test_pictures_drawn_after_a_real_persons_file_came_in_never_leave(lab: Path)
         contents(later, accept_pictures=1)
     for path in (lab / "data_manifests").iterdir():
         path.unlink()
-    assert not blocks(contents(later), Picture), "somebody without an entry counts as real: they may have been erased"
+    # Somebody without an entry counts as real: they may have been erased.
+    with pytest.raises(ConsentError, match="there are 0"):
+        contents(later, accept_pictures=1)
 
 
 def test_a_notebook_of_somebody_who_withdrew_is_refused(lab: Path) -> None:
@@ -470,6 +483,29 @@ def test_the_runs_that_a_notebook_made_are_named(lab: Path) -> None:
     made: list[Run] = []
     run = executed(lab, cell("a"), inside=lambda: made.append(trained(lab)))
     assert made[0].id in Page(contents(run).html()).text
+
+
+def test_a_pipeline_is_reported_with_the_notebooks_of_its_steps(lab: Path) -> None:
+    note = executed(lab, cell("# What the step says", kind="markdown"))
+    run = Run.start(lab, "pipeline", json.dumps({"name": "nightly"}), {})
+    with run:
+        run.emit("pipeline_step", step="train", state="started", run=note.id)
+        run.emit("pipeline_step", step="train", state="finished", run=note.id, seconds=12.34)
+        run.emit("pipeline_step", step="report", state="failed", run="notebook-00000000", got="no such folder")
+        run.emit("failed", error="RunError", expected="every step to run to its end", got="report: no such folder", remedy="see it")
+    page = contents(Run.open(run.id))
+    (table,) = [block for block in section(page, "Pipeline").blocks if hasattr(block, "header")]
+    assert table.rows == [["train", "finished", note.id, "12.3"], ["report", "failed", "notebook-00000000", ""]]
+    assert blocks(page, Notice)[0].facts["got"] == "report: no such folder"
+    assert "What the step says" in page.html()
+    assert set(page.others) == {run.id, note.id}, "the mark and the log name both"
+
+
+def test_what_a_cell_printed_piece_by_piece_is_one_text(lab: Path) -> None:
+    pieces = [{"output_type": "stream", "name": "stderr", "text": text} for text in ("10%\r", "50%\r", "100%\n", "done\n")]
+    page = contents(executed(lab, cell("work()", *pieces)))
+    (printed,) = [block for block in section(page, "Notebook").blocks if isinstance(block, Printed)]
+    assert printed.text == "100%\ndone"
 
 
 def test_a_notebook_that_is_none_is_an_error_that_says_so(lab: Path) -> None:

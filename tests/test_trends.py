@@ -10,6 +10,7 @@ import pytest
 
 from faceswap_lab.runs import record
 from faceswap_lab.runs.run import Run
+from faceswap_lab.views.printed_table import PrintedTable
 from faceswap_lab.views.trend_figure import over_code
 from faceswap_lab.views.trends import Change, Point, Trend, moves_told, table, trends
 
@@ -137,12 +138,21 @@ def test_the_table_has_a_row_for_each_run_and_method_and_leaves_out_what_was_not
         point(18.0, "0.1.0+aaaaaaaa", low=17.0, high=19.0), replace(point(19.0, "0.1.0+bbbbbbbb"), created="2026-11-29T01:00")
     )
     ssim = replace(psnr, score="ssim_face", points=(replace(psnr.points[1], value=0.61, floor=None),))
-    lines = table([psnr, ssim], ["psnr_face", "ssim_face"]).splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert cells[0] == ["when", "code", "run", "method", "psnr_face", "ssim_face"]
-    assert cells[2] == ["2026-11-28 01:00", "aaaaaaaa", "notebook-0.1.0+aaaaaaaa", "warp", "18 (17 to 19); floor 15", ""]
-    assert cells[3][4:] == ["19; floor 15", "0.61"]
-    assert len(cells) == 4
+    made = table([psnr, ssim], ["psnr_face", "ssim_face"])
+    assert list(made.header) == ["when", "code", "run", "method", "psnr_face", "ssim_face"]
+    first, second = made.rows
+    assert list(first) == ["2026-11-28 01:00", "aaaaaaaa", "notebook-0.1.0+aaaaaaaa", "warp", "18 (17 to 19); floor 15", ""]
+    assert list(second[4:]) == ["19; floor 15", "0.61"]
+
+
+def test_a_table_is_html_in_a_browser_and_aligned_text_elsewhere() -> None:
+    made = PrintedTable(header=("run", "what"), rows=[("swap-1", "<b>"), ("train-22", "b")])
+    assert repr(made).splitlines() == ["run       what", "--------  ----", "swap-1    <b>", "train-22  b"]
+    page = made._repr_html_()
+    assert "&lt;b&gt;" in page
+    assert (page.count("<tr>"), page.count("<td"), page.count("<th ")) == (3, 4, 2)
+    with pytest.raises(ValueError, match="2 cells"):
+        PrintedTable(header=("run", "what"), rows=[("swap-1",)])
 
 
 def test_the_figure_has_every_value_and_grey_on_the_worse_side_of_the_floor() -> None:

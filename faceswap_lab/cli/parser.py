@@ -1,9 +1,23 @@
 """The parser of the command line, with all commands in the order of the help."""
 
 from faceswap_lab import __version__
-from faceswap_lab.cli.nouns import actors, audit, cluster, consent, cost, doctor, facesets, init, models, notebook, pipelines, runs
+from faceswap_lab.cli.nouns import (
+    actors,
+    audit,
+    cluster,
+    consent,
+    cost,
+    doctor,
+    facesets,
+    init,
+    models,
+    notebook,
+    pipelines,
+    runs,
+    schedule,
+)
 from faceswap_lab.cli.parsing import Parser
-from faceswap_lab.cli.verbs import evaluate, quickstart, render, report, swap, train
+from faceswap_lab.cli.verbs import demo, evaluate, quickstart, render, report, swap, train
 
 
 def parser() -> Parser:
@@ -12,9 +26,9 @@ def parser() -> Parser:
     made.add_argument("--version", action="version", version=__version__)
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     init.offer(commands)
-    for work in (quickstart, train, swap, evaluate, render, report):
+    for work in (quickstart, train, swap, evaluate, render, report, demo):
         work.offer(commands)
-    for kept in (models, actors, consent, facesets, runs, notebook, pipelines):
+    for kept in (models, actors, consent, facesets, runs, notebook, pipelines, schedule):
         kept.offer(commands)
     cluster.offer(commands)
     cost.offer(commands)

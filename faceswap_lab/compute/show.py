@@ -62,8 +62,14 @@ def dashboard_link(link: str) -> str:
     A notebook's server is often on another machine than the browser, which can reach that server only.
     """
     port = urlsplit(link).port if link else None
+    shown = proxied(port) if port else ""
+    return f"{shown}/status" if shown else link
+
+
+def proxied(port: int) -> str:
+    """The path at which this notebook's server shows a port of its machine (`/user/jo/proxy/8787`); empty where none does."""
     prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or os.environ.get("FACESWAP_LAB_PROXY") or _served_at()
-    return f"{prefix.rstrip('/')}/proxy/{port}/status" if prefix and port else link
+    return f"{prefix.rstrip('/')}/proxy/{port}" if prefix else ""
 
 
 def _served_at() -> str:

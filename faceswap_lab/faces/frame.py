@@ -131,6 +131,13 @@ def read_still(path: Path) -> Image:
             return _to_rgb(path, ImageOps.exif_transpose(picture))
 
 
+def still_size(path: Path) -> tuple[int, int]:
+    """(height, width) that a still's header claims, as stored; nothing is decoded. MediaError if no header of a still is there."""
+    found = _sniff(path)
+    with _opened(path, found) as picture:
+        return picture.height, picture.width
+
+
 @contextmanager
 def _opened(path: Path, found: str) -> Iterator[Pillow.Image]:
     """Opens a picture lazily with Pillow; decoding errors, here or in the body, become MediaError."""

@@ -4,8 +4,8 @@ What is found, and how:
   files       by the manifests about the person, and by faces manually named after them in a faceset
   runs        by the digests of those files in a run's inputs; then everything derived from such a run, transitively; executed
               notebooks that admitted one of the files, by the audit log; and pipelines that ran such a notebook
-  exports     by the audit log's lines about exports and archives; a copy inside the lab is found by its digest, whatever its name,
-              and removed too
+  exports     by the audit log's lines about exports, archives and indexes; a copy inside the lab is found by its digest,
+              whatever its name, and removed too
 Originals belong to their owner: they are listed and retained. Copies outside the lab are listed by name and digest, so that they
 can be recalled. The audit log keeps its lines, but the row that maps the person's id there to their name is deleted.
 """
@@ -239,6 +239,8 @@ def _exports(root: Path, log: Iterable[audit.Entry], digests: dict[str, Entry], 
 def _shows(event: dict[str, Any], digests: dict[str, Entry], runs: dict[str, str]) -> bool:
     if event.get("action") == "run exported":
         return event.get("run") in runs
+    if event.get("action") == "index exported":
+        return any(run in runs for run in event.get("runs", ()))
     if event.get("action") != "exported":
         return False
     shown = audit.depicted(event)

@@ -183,6 +183,7 @@ def _papermill(path: Path, output: Path, parameters: Mapping[str, Any], cwd: Pat
         parameters=dict(parameters),
         progress_bar=False,
         start_timeout=_START_S,
+        coalesce_streams=True,  # else each state of a progress line is an output of its own
         stdout_file=echo,
         stderr_file=echo,
         cwd=str(cwd),

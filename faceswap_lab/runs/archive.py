@@ -3,20 +3,16 @@
 import json
 import re
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from faceswap_lab.errors import MediaError, storing
-from faceswap_lab.faces.frame import hidden_beside
 from faceswap_lab.files import canonical, encodable, put_in_place, sha256_file
 from faceswap_lab.runs.run import Run
 from faceswap_lab.runs.sharing.allowed import PLAIN_NAME, Share
 from faceswap_lab.runs.sharing.descent import Descent
+from faceswap_lab.runs.sharing.outgoing import outgoing
 from faceswap_lab.runs.sharing.standing import admitted_files, require_standing
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.manifest import utc_today
@@ -50,7 +46,7 @@ def export(run: Run, path: Path, *, today: date | None = None) -> Archive:
     if path.suffix.lower() != ".zip":
         raise ValueError(f"a run must be exported as .zip, got {path.name!r}")
     texts, left_out = _texts(run, _share(run, today or utc_today()))
-    with _outgoing(path) as temporary:
+    with outgoing(path, "an older archive of a run", _is_archive) as temporary:
         with zipfile.ZipFile(temporary, "w") as archive:
             archive.comment = _ARCHIVE
             for name, text in texts.items():
@@ -125,24 +121,6 @@ def _text_of(path: Path, share: Share) -> tuple[str, str]:
 
 def _spelled(value: Any) -> str:
     return encodable(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)) + "\n"
-
-
-@contextmanager
-def _outgoing(path: Path) -> Iterator[Path]:
-    """A hidden temporary path beside the destination; removed unless it was moved into place."""
-    if path.exists() and not _is_archive(path):
-        raise MediaError(
-            expected="a new name, or an older archive of a run to replace",
-            got=f"{path.name}, which is another file",
-            remedy="choose another name",
-        )
-    temporary = hidden_beside(path, uuid4().hex[:8])
-    with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def _is_archive(path: Path) -> bool:

@@ -53,6 +53,20 @@ def read_segment(run: Path, segment: Path, first: int) -> list[dict[str, Any]]:
     return found
 
 
+def last_event(run: Path) -> dict[str, Any] | None:
+    """The last event on disk, from the last segment alone; None if there is none. Raises `RunError` for an altered segment."""
+    found = segments(run)
+    if not found:
+        return None
+    try:
+        event = json.loads(found[-1].read_text(encoding="utf-8").rstrip("\n").rpartition("\n")[2])
+    except (OSError, ValueError, RecursionError) as error:
+        raise _altered(run, f"a readable {found[-1].name}", str(error)) from error
+    if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
+        raise _altered(run, f"an event at the end of {found[-1].name}", canonical(event)[:100])
+    return event
+
+
 def latest(run: Path, found: list[dict[str, Any]], unique: str) -> list[dict[str, Any]]:
     """The last of the events `found` for each value of the field `unique`; RunError if an event lacks it."""
     try:

@@ -40,6 +40,7 @@ def over_code(found: Sequence[Trend], scores: Sequence[str]) -> SelfShowing:
         for axis in grid[-1]:
             _name_runs(axis, runs)
         made.tight_layout()
+        made.align_ylabels()
     return made
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from faceswap_lab.errors import RunError
 from faceswap_lab.runs.run import Run
+from faceswap_lab.views.printed_table import PrintedTable
 
 _log = logging.getLogger(__name__)
 
@@ -193,16 +194,15 @@ def _told(trend: Trend, change: Change) -> str:
     return f"{what}, {bounds}, with the change of code {codes} ({after.run})."
 
 
-def table(found: Sequence[Trend], scores: Sequence[str]) -> str:
-    """One row for each run and method, oldest first, as Markdown: the `scores` with interval and floor."""
+def table(found: Sequence[Trend], scores: Sequence[str]) -> PrintedTable:
+    """One row for each run and method, oldest first: the `scores` with interval and floor."""
     rows: dict[tuple[str, str, str, str], dict[str, str]] = {}
     for trend in found:
         for point in trend.points:
             about = (point.created[:16].replace("T", " "), short_code(point.code), point.run, trend.method)
             rows.setdefault(about, {})[trend.score] = _cell(point)
-    lines = [("when", "code", "run", "method", *scores), ("---",) * (4 + len(scores))]
-    lines += [(*about, *(cells.get(score, "") for score in scores)) for about, cells in sorted(rows.items())]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [(*about, *(cells.get(score, "") for score in scores)) for about, cells in sorted(rows.items())]
+    return PrintedTable(header=("when", "code", "run", "method", *scores), rows=lines)
 
 
 def _cell(point: Point) -> str:

@@ -2,12 +2,16 @@
 
 import argparse
 import json
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from faceswap_lab.cli.answers import Answer, plain
 from faceswap_lab.cli.arguments import add_cluster, add_command, add_group, cluster_of
 from faceswap_lab.cli.nouns.notebook import parameter
 from faceswap_lab.cli.parsing import Parser
+
+if TYPE_CHECKING:
+    from faceswap_lab.pipelines.run import Outcome
 
 
 def offer(commands: Any) -> None:
@@ -30,6 +34,13 @@ def offer(commands: Any) -> None:
     )
     run.add_argument("--only", metavar="STEP", help="this step and what it needs")
     run.add_argument("--force", action="store_true", help="run all steps, or the one of --only, although nothing changed")
+    run.add_argument(
+        "--notify",
+        action="append",
+        default=[],
+        metavar="TARGET",
+        help="tell of the end, finished or failed: mail:ADDRESS, https://… or webhook:NAME; repeatable",
+    )
     add_cluster(run)
     add_command(
         pipelines,
@@ -77,6 +88,16 @@ def _add_values(command: Parser) -> None:
 
 
 def _run(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.pipelines.notify import telling
+
+    with telling(options.pipeline, options.notify) as ending:
+        done = ending.outcome = _outcome(options)
+    steps = [{"step": name, **step.told()} for name, step in done.steps.items()]
+    told = [asdict(each) for each in ending.told]
+    return {"ok": done.ok, "run": done.run.id, "folder": str(done.run.path), "steps": steps, "notices": told}
+
+
+def _outcome(options: argparse.Namespace) -> "Outcome":
     from faceswap_lab.pipelines.board import board
     from faceswap_lab.pipelines.graph import read
     from faceswap_lab.pipelines.run import WORKERS, run_pipeline
@@ -85,9 +106,7 @@ def _run(options: argparse.Namespace) -> Answer:
     how = {"smoke": options.smoke, "only": options.only, "force": options.force}
     with cluster_of(options) as compute, board(pipeline.title) as watch:
         workers = options.workers if options.workers is not None else WORKERS if compute is None else len(compute.addresses()) or 1
-        done = run_pipeline(pipeline, given, **how, workers=workers, compute=compute, watch=watch)
-    steps = [{"step": name, **step.told()} for name, step in done.steps.items()]
-    return {"ok": done.ok, "run": done.run.id, "folder": str(done.run.path), "steps": steps}
+        return run_pipeline(pipeline, given, **how, workers=workers, compute=compute, watch=watch)
 
 
 def _readable(answer: dict[str, Any]) -> str:

@@ -43,6 +43,16 @@ def offer(commands: Any) -> None:
     )
     export.add_argument("run", help="a run's id, or a prefix of it")
     export.add_argument("--output", "-o", type=user_path, metavar="FILE.zip", help="default: the run's id in the current folder")
+    index = add_command(
+        runs,
+        "index",
+        _runs_index,
+        "write one page over all runs, to search, filter, compare and pass on: no name, no path, no picture",
+        "faceswap-lab runs index -o index.html",
+        "faceswap-lab runs index -o index.html --reports",
+    )
+    index.add_argument("--reports", action="store_true", help="also a page for each run beside it, with its pictures")
+    index.add_argument("--output", "-o", type=user_path, default=Path("index.html"), metavar="FILE.html")
     track = add_command(
         runs,
         "track",
@@ -110,6 +120,15 @@ def _runs_export(options: argparse.Namespace) -> Answer:
     run = Run.open(options.run)
     made = archive.export(run, options.output or Path(f"{run.id}.zip"))
     return {"run": run.id, "output": str(made.path), "members": list(made.members), "left_out": made.left_out}
+
+
+def _runs_index(options: argparse.Namespace) -> Answer:
+    from faceswap_lab.views.run_index.writing import index
+
+    made = index(options.output, reports=options.reports)
+    pages = made.pages
+    told = {} if pages is None else {"made": len(pages.made), "unchanged": len(pages.kept), "left_out": pages.left_out}
+    return {"index": str(made.path), "runs": made.statuses, **({"reports": told} if told else {})}
 
 
 def _runs_track(options: argparse.Namespace) -> Answer:

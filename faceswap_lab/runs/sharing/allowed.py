@@ -10,7 +10,7 @@ from faceswap_lab.runs.record import Record
 
 # What leaves of a run that depicts people. Names, file names, free text and the geometry of faces are on neither list, nor is a
 # field that somebody adds later, until it is added here as well.
-_FIGURES = frozenset(
+FIGURES = frozenset(
     re.findall(
         r"\w+",
         """
@@ -23,7 +23,7 @@ _FIGURES = frozenset(
         """,
     )
 )
-_WORDS = frozenset(
+WORDS = frozenset(
     re.findall(
         r"\w+",
         """
@@ -60,16 +60,16 @@ class Share:
             named = {key: inner for key, inner in value.items() if self._may_leave(name, key, inner)}
             return {key: self.of(inner, key) for key, inner in named.items()}
         if isinstance(value, list):
-            return [self.of(inner, name) for inner in value if not self.people or not isinstance(inner, str) or name in _WORDS]
+            return [self.of(inner, name) for inner in value if not self.people or not isinstance(inner, str) or name in WORDS]
         return value.replace(self.root, "LAB") if isinstance(value, str) else value
 
     def _may_leave(self, within: str, key: str, value: Any) -> bool:
         if not self.people:
             return True
         if isinstance(value, str):
-            return key in _WORDS or within in ("packages", "data")
+            return key in WORDS or within in ("packages", "data")
         free = within in ("losses", "stages", "stage_seconds", "seconds", "scores", "recipe", "net", "train", "stream")
-        return key in _FIGURES or key in _WORDS or free or bool(_ROLE.fullmatch(key))
+        return key in FIGURES or key in WORDS or free or bool(_ROLE.fullmatch(key))
 
 
 def _unnamed(inputs: Mapping[str, str]) -> dict[str, str]:

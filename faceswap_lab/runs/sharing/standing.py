@@ -29,7 +29,7 @@ def admitted_files(run: Run, descent: Descent, seen: Survey) -> list[str]:
 def require_standing(root: Path, digests: Iterable[str], today: date) -> None:
     """Raise ConsentError unless each of these files has a manifest entry in force on that day."""
     wanted = list(digests)
-    entries = find_entries(root, wanted)
+    entries = find_entries(root, wanted) if wanted else {}
     for digest in wanted:
         entry = entries.get(digest)
         problem = "no entry" if entry is None else entry.standing(today)

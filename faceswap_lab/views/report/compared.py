@@ -40,8 +40,14 @@ def sections_of(scope: Scope, verdicts: Verdicts, renders: Renders) -> list[Sect
     groups: dict[str, list[Run]] = {"face swaps": [*swaps], "evaluations": [*alone]}
     for run in scope.runs:
         if not isinstance(run, SwapRun | ScoreRun):
-            groups.setdefault({"train": "trainings"}.get(run.verb, f"runs of {run.verb}"), []).append(run)
+            groups.setdefault(_kind(run), []).append(run)
     return [_section(name, runs, scope, verdicts, renders) for name, runs in groups.items() if len(runs) > 1]
+
+
+def _kind(run: Run) -> str:
+    """What a run is compared as: by its verb; runs of notebooks if they are of the same one."""
+    notebook = run.record.recipe.get("notebook") if isinstance(run.record.recipe, dict) else None
+    return {"train": "trainings"}.get(run.verb, f"runs of {notebook or run.verb}")
 
 
 def _section(name: str, runs: Sequence[Run], scope: Scope, verdicts: Verdicts, renders: Renders) -> Section:

@@ -1,5 +1,6 @@
 """What each result of a page stands on: runs, people and code, back to the roots."""
 
+import re
 from collections.abc import Iterator
 
 from faceswap_lab.runs.call import fields_of
@@ -10,6 +11,7 @@ from faceswap_lab.views.report.scope import Scope, made_by_notebook
 from faceswap_lab.views.report.telling import shortened, told_input
 
 _MOST_INPUTS = 8
+_DIGEST = re.compile(r"(sha256:)?\b([0-9a-f]{64})\b")
 
 
 def section_of(scope: Scope) -> Section:
@@ -49,8 +51,9 @@ def _input(name: str, value: str, parents: dict[str, Run], scope: Scope, user: R
 
 
 def _digests(text: str) -> str:
-    kind, _, digest = text.partition("sha256:")
-    return f"{kind}file {digest[:12]}…{digest[64:]}" if digest else text if len(text) <= 80 else f"{text[:40]}…"
+    """The text with its digests shortened, and a file's called one."""
+    short = _DIGEST.sub(lambda hit: f"{'file ' if hit[1] else ''}{hit[2][:12]}…", text)
+    return short if len(short) <= 80 else f"{short[:60]}…"
 
 
 def _what(run: Run, scope: Scope) -> str:

@@ -14,7 +14,7 @@ from faceswap_lab.verbs.evaluate.scores import ScoreRun
 from faceswap_lab.verbs.library import FacesetRun
 from faceswap_lab.verbs.render.dataset import ShardRun
 from faceswap_lab.verbs.swap.result import SwapRun
-from faceswap_lab.views.report import compared, ended, lineage, material, record, scores, swaps, telling, training
+from faceswap_lab.views.report import compared, ended, lineage, material, record, scores, steps, swaps, telling, training
 from faceswap_lab.views.report.blocks import KeyNumber, Section
 from faceswap_lab.views.report.notebook import executed
 from faceswap_lab.views.report.page import render_report
@@ -100,7 +100,7 @@ def _named(parts: Sequence[tuple[Run, Section]]) -> list[Section]:
 
 
 def _checked(runs: Sequence[Run]) -> list[Run]:
-    """Each run once, as it is on disk now."""
+    """Each run once, as it is on disk now, and after a pipeline the runs of its steps."""
     if not runs:
         raise ValueError("a report needs at least one run: lab.report(trained, result, scores)")
     if len({run.root for run in runs}) > 1:
@@ -111,7 +111,7 @@ def _checked(runs: Sequence[Run]) -> list[Run]:
                 expected=f"the folder of {run.id}", got="none any more", remedy="leave it out, or restore it from a backup"
             )
         read_record(run.path)
-    return [type(run)(run.path) for run in dict.fromkeys(runs)]
+    return list(dict.fromkeys(steps.with_steps(type(run)(run.path) for run in dict.fromkeys(runs))))
 
 
 def _section(run: Run, scope: Scope, verdicts: dict[str, ScoreRun], renders: swaps.Renders) -> Section | None:
@@ -138,7 +138,7 @@ def _by_verb(run: Run, scope: Scope, verdicts: dict[str, ScoreRun], renders: swa
         return material.rendered(run, scope)
     if isinstance(run, FacesetRun):
         return material.faceset(run, scope)
-    return material.of_other(run, scope)
+    return steps.section_of(run, scope) if run.verb == "pipeline" else material.of_other(run, scope)
 
 
 def _title(runs: Sequence[Run]) -> str:

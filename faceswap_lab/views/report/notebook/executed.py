@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 from faceswap_lab.errors import ConsentError, RunError
@@ -168,15 +169,17 @@ def _shown(cell: Mapping[str, Any], number: int, treated: _Cell) -> list[Block]:
     if source := _text(cell["source"]).strip():
         name = "Parameters" if "injected-parameters" in _tags(cell) else f"Code of cell {number}"
         treated.blocks += [Folded(title=name, blocks=[Printed(text=source, kind="code")])]
-    for output in cell.get("outputs", ()):
-        _output(output, treated)
+    for is_stream, outputs in groupby(cell.get("outputs", ()), key=lambda output: output.get("output_type") == "stream"):
+        if is_stream:
+            # A cell that prints for long has many pieces; together they are what a terminal shows.
+            treated.blocks += _printed(_last_lines("".join(_text(output.get("text", "")) for output in outputs)))
+            continue
+        for output in outputs:
+            _output(output, treated)
     return treated.blocks
 
 
 def _output(output: Mapping[str, Any], cell: _Cell) -> None:
-    if output.get("output_type") == "stream":
-        cell.blocks += _printed(_last_lines(_text(output.get("text", ""))))
-        return
     data = output.get("data", {})
     drawn = next((data[kind] for kind in ("image/png", "image/jpeg") if kind in data), None)
     if drawn is not None:
@@ -187,11 +190,16 @@ def _output(output: Mapping[str, Any], cell: _Cell) -> None:
         for picture in pictures:
             cell.show(picture)
     elif SUMMARY_TYPE in data:
-        cell.blocks += [Folded(title="Summary", blocks=_printed(json.dumps(data[SUMMARY_TYPE], indent=1)))]
+        cell.blocks += [Folded(title="Summary", blocks=_printed(_summary(data[SUMMARY_TYPE])))]
     elif "image/svg+xml" in data:
         cell.pictures.unreadable += 1
     else:
         cell.blocks += _printed(_text(data.get("text/plain", "")))
+
+
+def _summary(told: Any) -> str:
+    """A line for each value of a summary."""
+    return "\n".join(f"{name}: {json.dumps(value)}" for name, value in told.items()) if isinstance(told, dict) else json.dumps(told)
 
 
 def _printed(text: str) -> list[Printed]:

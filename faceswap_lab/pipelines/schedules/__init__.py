@@ -1,0 +1,1 @@
+"""Pipelines by the clock: lines for cron, timers of systemd, CronJobs of Kubernetes."""
