@@ -40,6 +40,9 @@ LONGEST = (
     "test_compute.py",
     "test_notebooks.py",
     "test_promise.py",
+    "test_report_pages.py",
+    "test_demo_browser.py",
+    "test_pipeline_run.py",
     "test_kills.py",
     "test_resume.py",
     "test_interrupts.py",
@@ -47,6 +50,9 @@ LONGEST = (
     "test_verbs.py",
     "test_faceset.py",
     "test_pack_run.py",
+    "test_index_browser.py",
+    "test_serve_desk.py",
+    "test_schedule_commands.py",
 )
 
 
