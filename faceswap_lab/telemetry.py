@@ -14,7 +14,7 @@ from types import MappingProxyType
 SWITCHES: Mapping[str, str] = MappingProxyType(
     {
         "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime: an id of the device in the cache folder, and events to Microsoft
-        "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub
+        "HF_HUB_DISABLE_TELEMETRY": "True",  # huggingface_hub; in the word that Gradio sets when its own is off
         "GRADIO_ANALYTICS_ENABLED": "False",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",  # mlflow understands this word only; others take it as well

@@ -18,6 +18,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from faceswap_lab.compute import kinds
 from tests.dockerfile import findings, lets_in, read, sources
 from tests.manifests import KUBERNETES, TREES, pods, resolve
 
@@ -316,9 +317,9 @@ def test_the_slurm_recipe_asks_for_a_gpu_and_starts_a_gpu_worker(tmp_path: Path)
 
 def test_the_slurm_recipe_sets_what_dask_knows() -> None:
     import dask.config
-    import dask_jobqueue  # noqa: F401 (its defaults)
     import distributed  # noqa: F401 (its defaults)
 
+    kinds._library("dask_jobqueue", "slurm")  # its defaults; imported plainly, it takes Ctrl-C for itself
     recipe = yaml.safe_load((ROOT / "environments/slurm/jobqueue.yaml").read_text())
     known = dask.config.get("jobqueue.slurm")
     assert {key.replace("_", "-") for key in recipe["jobqueue"]["slurm"]} <= {key.replace("_", "-") for key in known}

@@ -6,6 +6,7 @@ Nothing here touches this machine's crontab, units or cluster: `crontab`, `syste
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -80,7 +81,9 @@ def programs(folder: Path, monkeypatch: pytest.MonkeyPatch, **scripts: str) -> N
     folder.mkdir(exist_ok=True)
     for name, text in scripts.items():
         path = folder / name
-        path.write_text(f"#!{sys.executable}\n{text}")
+        (folder / f"{name}.py").write_text(text)
+        # The interpreter's path may have blanks, which the line with #! can't have.
+        path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(folder / name))}.py "$@"\n')
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 

@@ -44,7 +44,7 @@ def offer(commands: Any) -> None:
         "kubernetes",
         _kubernetes,
         "a CronJob: print it as YAML, or have kubectl apply it",
-        'faceswap-lab schedule kubernetes nightly --at "03:30" > nightly.yaml',
+        'faceswap-lab schedule kubernetes nightly --at "03:30"',
         "faceswap-lab schedule kubernetes benchmark --every week --zone Europe/Berlin --memory 32Gi --install",
         readable=_text,
         lab="",
