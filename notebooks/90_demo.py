@@ -39,7 +39,7 @@ from faceswap_lab.trust.marks.metadata import read_mark
 # %% [markdown]
 # ## Start it
 # In JupyterLab the page appears below, also on a remote machine: the notebook's server passes it on (jupyter-server-proxy).
-# Elsewhere there is a link. The example is computed when the demo starts for the first time.
+# Elsewhere there is a link. The gallery is rendered when the demo starts for the first time.
 
 # %%
 demo = lab.demo()
