@@ -21,7 +21,7 @@ from faceswap_lab.maintenance import erase
 from faceswap_lab.runs import prune
 from faceswap_lab.runs.call import Call
 from faceswap_lab.runs.record import Record
-from faceswap_lab.runs.run import Run, Survey
+from faceswap_lab.runs.run import HANDLES, Run, Survey
 from faceswap_lab.runs.sharing.descent import Descent
 from faceswap_lab.trust import admit, audit
 from faceswap_lab.verbs import recipes
@@ -93,6 +93,19 @@ def test_a_notebook_is_told_by_its_name_if_it_is_one_of_ours(root: Path) -> None
     ):
         run = made(root, "notebook", json.dumps({"notebook": name, "parameters": {"steps": 9, "who": "jo"}}), notebook="1" * 64)
         assert row(root, run.id)["settings"] == told_as
+
+
+def test_every_verb_is_told_by_its_name_and_a_pipeline_by_its_own_if_it_is_one_of_ours(root: Path) -> None:
+    for number, verb in enumerate(HANDLES):
+        with Run.start(root, verb, json.dumps({"number": number}), {}) as run:
+            run.finish()
+    assert {each["verb"] for each in contents(root)["runs"]} == set(HANDLES)
+    for name in ("train_and_report", "jane_doe"):
+        with Run.start(root, "pipeline", json.dumps({"name": name}), {}) as run:
+            run.finish()
+    text = json.dumps(contents(root))
+    assert "train_and_report" in text
+    assert "jane_doe" not in text
 
 
 def test_failed_stopped_unfinished_and_unreadable_runs_say_why(root: Path) -> None:

@@ -34,7 +34,7 @@ def settings_of(record: Record) -> dict[str, Setting]:
 def _names() -> frozenset[str]:
     """Names that a recipe of no known type may use for its fields, at any depth."""
     named = {part for fields in schemas().values() for info in fields for part in info.path.split(".")}
-    return FIGURES | WORDS | named | {"parameters", "notebook"}
+    return FIGURES | WORDS | named | {"parameters", "notebook", "name"}
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

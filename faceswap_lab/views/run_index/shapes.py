@@ -9,6 +9,8 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from faceswap_lab.runs.run import HANDLES
+
 _RELEASE = r"\d+(\.\d+)*((a|b|rc)\d+)?(\.(post|dev)\d+)?"
 _VERSION = re.compile(rf"{_RELEASE}(\+(cpu|xpu|cu\d+|rocm[\d.]+))?")
 _CODE = re.compile(rf"{_RELEASE}\+[0-9a-f]{{8,64}}")
@@ -20,7 +22,7 @@ _GPU = re.compile(
     r"| (RTX|GTX|TITAN|Ti|SUPER|Super|PCIe|SXM|NVL|GeForce|Tesla|Quadro|Laptop|GPU|Ada|Generation|Instinct|Radeon|Arc|Graphics"
     r"|Max|Pro|Ultra))*"
 )
-VERBS = frozenset({"evaluate", "faceset", "notebook", "quickstart", "render", "swap", "train"})
+VERBS = frozenset(HANDLES)
 
 
 def number(value: Any) -> bool:

@@ -24,10 +24,10 @@ def words() -> frozenset[str]:
 
 
 def _notebooks() -> Iterator[str]:
-    """Names of the shipped notebooks: beside the package in a checkout, inside it in an installed wheel."""
+    """Names of the shipped notebooks and pipelines: beside the package in a checkout, inside it in an installed wheel."""
     inside = Path(str(files("faceswap_lab")))
     for folder in (inside / "notebooks", inside.parent / "notebooks"):
-        yield from (path.stem for path in folder.glob("*.ipynb"))
+        yield from (path.stem for path in (*folder.glob("*.ipynb"), *folder.glob("pipelines/*.toml")))
 
 
 @cache

@@ -121,6 +121,7 @@ function madeFrom(run) {
   if (text.source && text.target) return `${text.source} → ${text.target}`;
   if (text.result) return `of ${text.result}`;
   if (run.settings?.notebook) return run.settings.notebook;
+  if (run.verb === "pipeline" && run.settings?.name) return run.settings.name;
   const texts = (run.inputs ?? []).map((input) => input[1]);
   const left = texts.length - 2 + (run.more_inputs ?? 0);
   return texts.slice(0, 2).join(", ") + (left > 0 ? ` and ${left} more` : "");
