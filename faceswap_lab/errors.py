@@ -64,6 +64,11 @@ class LabError(Exception):
         self.got = got
         self.remedy = remedy
 
+    @property
+    def parts(self) -> dict[str, str]:
+        """The three parts by name, as events and messages hold them."""
+        return {"expected": self.expected, "got": self.got, "remedy": self.remedy}
+
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.expected, self.got, self.remedy)
 

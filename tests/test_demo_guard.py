@@ -15,16 +15,9 @@ from faceswap_lab.serve.site.guard import Gate, Guard
 from faceswap_lab.serve.site.house import House
 from faceswap_lab.serve.site.results import Shown
 from faceswap_lab.serve.site.visitors import Visitors
+from tests.waiting import Clock
 
 MINE, OTHERS = "/arrivals/abc/mine.png", "/arrivals/def/others.png"
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
@@ -82,7 +75,7 @@ class Browser:
 def guarded(
     inner: Inner | None = None, *, login: bool = False, hosts: tuple[str, ...] = ("127.0.0.1",)
 ) -> tuple[Browser, Inner, Visitors]:
-    inner, visitors = inner or Inner(), Visitors(keep_s=60, now=Clock())
+    inner, visitors = inner or Inner(), Visitors(keep_s=60, now=Clock(1000.0))
     return Browser(Guard(inner, gate=Gate(login=login, max_bytes=1000, hosts=hosts), visitors=visitors)), inner, visitors
 
 
@@ -243,7 +236,7 @@ def test_a_call_from_another_site_s_page_is_refused() -> None:
 
 
 def test_visitors_are_forgotten_when_they_are_silent_or_too_many() -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     visitors = Visitors(keep_s=60, most=2, now=clock)
     first, _ = visitors.welcome()
     second, _ = visitors.welcome()

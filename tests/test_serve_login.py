@@ -10,19 +10,12 @@ from faceswap_lab.serve import login
 from faceswap_lab.serve.limits import Limits
 from faceswap_lab.serve.login import Hashed, Logins, add_user, one_user, read_users, require_login, user_line
 from faceswap_lab.serve.refusals import LockedError, status_of
+from tests.waiting import Clock
 
 
 @pytest.fixture(autouse=True)
 def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login, "_N", 16)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -13,20 +13,12 @@ from faceswap_lab.serve import visits as module
 from faceswap_lab.serve.limits import Limits
 from faceswap_lab.serve.visits import Visit, Visits
 from faceswap_lab.trust import audit
-from tests.waiting import eventually
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.waiting import Clock, eventually
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000_000.0)
 
 
 @pytest.fixture
@@ -163,6 +155,20 @@ def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
     second.stop()
 
 
+def test_a_demo_that_stops_leaves_nothing_of_its_visitors(visits: Visits) -> None:
+    visits.start()
+    kept, in_use = visits.open(), visits.open()
+    worked_in(kept)
+    visits.close(kept)
+    (in_use.root / "upload").write_bytes(b"a face")
+    (visits.arrivals / "abc").mkdir()
+    (visits.arrivals / "abc" / "just-now.png").write_bytes(b"a face")
+    visits.stop()
+    assert list((visits.root / "visits").iterdir()) == []
+    assert list(visits.arrivals.iterdir()) == []
+    assert audit.verify(visits.root).whole
+
+
 def test_all_visits_together_take_no_more_than_they_may(tmp_path: Path) -> None:
     visits = Visits(tmp_path / "demo", Limits(max_stored_bytes=10_000))
     visit = visits.open()
@@ -177,11 +183,11 @@ def test_the_thread_deletes_on_its_own_and_goes_on_after_an_error(tmp_path: Path
     visits, failed = Visits(tmp_path / "demo", Limits(keep_s=0.2)), []
     real = visits.sweep
 
-    def failing_once() -> int:
+    def failing_once(*, all_of_it: bool = False) -> int:
         if not failed:
             failed.append(True)
             raise OSError("disk")
-        return real()
+        return real(all_of_it=all_of_it)
 
     monkeypatch.setattr(module, "_SWEEP_S", 0.02)
     visits.start()

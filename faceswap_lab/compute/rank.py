@@ -61,8 +61,7 @@ def main() -> int:
     try:
         entry_of(job["entry"])(job["payload"], member)
     except LabError as error:
-        parts = {"expected": error.expected, "got": error.got, "remedy": error.remedy}
-        member.tell({"kind": "failed", "error": type(error).__name__, **parts})
+        member.tell({"kind": "failed", "error": type(error).__name__, **error.parts})
         traceback.print_exc()
         return REFUSED
     except Exception:

@@ -228,4 +228,4 @@ def _carried_out(attempt: Attempt, compute: "Cluster | None", stop: Stop) -> End
     except (LabError, OSError) as raised:
         error = raised if isinstance(raised, LabError) else storage_error(raised)
         seconds = perf_counter() - start
-        return Ending(state=record.FAILED, seconds=seconds, expected=error.expected, got=error.got, remedy=error.remedy)
+        return Ending(state=record.FAILED, seconds=seconds, **error.parts)

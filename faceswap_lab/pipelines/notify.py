@@ -112,7 +112,7 @@ def _tell(text: str, message: dict[str, Any]) -> Told:
     try:
         done = _deliver(read_target(text), message)
     except LabError as error:
-        return Told(target=text, ok=False, attempts=0, answer=f"expected {error.expected}, got {error.got}; {error.remedy}")
+        return Told(target=text, ok=False, attempts=0, answer=str(error))
     except Exception as error:  # whatever a library raises, the pipeline's result stands; the kind is told
         return Told(
             target=text, ok=False, attempts=0, answer=f"{type(error).__name__}, which is a bug in the lab: please report it"

@@ -25,10 +25,7 @@ def _ending(error: BaseException) -> tuple[str, dict[str, str]]:
     """The last event of a run that an error ended: `stopped`, or `failed` with the error's type and its three parts or its text."""
     if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
         return "stopped", {}
-    if isinstance(error, LabError):
-        parts = {"expected": error.expected, "got": error.got, "remedy": error.remedy}
-    else:
-        parts = {"got": str(error)}
+    parts = error.parts if isinstance(error, LabError) else {"got": str(error)}
     return "failed", {"error": type(error).__name__, **parts}
 
 

@@ -97,8 +97,7 @@ class Demo:
         self._server.wait(seconds)
 
     def stop(self) -> None:
-        """End it: what is under way is stopped, and nothing of this process is left. What visitors uploaded is deleted in time by
-        the next start at the latest."""
+        """End it: what is under way is stopped, and nothing of this process is left, nor of what visitors uploaded."""
         self._closing.close()
 
     def __enter__(self) -> "Demo":

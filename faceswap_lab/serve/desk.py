@@ -121,7 +121,7 @@ class Desk:
         return self._followed(session, order, "the performance")
 
     def close(self) -> None:
-        """Stop in good order: waiting jobs are refused, the running one ends, files are left to the next start's sweep."""
+        """Stop in good order: waiting jobs are refused, the running one ends, all files are deleted."""
         if not self._closed.is_set():
             self._closed.set()
             self._line.close()

@@ -1,6 +1,9 @@
-"""Visits: a private lab for each job, so that nobody's pictures meet another's, and its end after an hour, whatever happens.
+"""Visits: a private lab for each job, so that nobody's pictures meet another's, and its end after an hour.
 
-    <root>/audit.jsonl             the demo's log, which stays: digests and ids
+While a demo runs it deletes what is overdue, and when it stops whatever is left, for nobody could fetch it any more. What a crash
+left, the next start deletes first of all once it is overdue.
+
+    <root>/audit.jsonl             the demo's log, which stays: digests, ids, and reasons as they were typed
     <root>/arrivals/               where the web server puts uploads; emptied by age as well
     <root>/visits/<random>/        a lab: one upload, its manifest, its runs, its export
         audit.jsonl -> ../../audit.jsonl
@@ -11,6 +14,7 @@ All labs of visits write to one log, so that what was done can be verified after
 
 import json
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -81,13 +85,17 @@ class Visits:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread. What is left is deleted by the next start, at the latest."""
+        """End the thread, and delete whatever is left: its visitors can't come back for it."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
         if self._held is not None:
-            self._held.close()
-            self._held = None
+            self._busy.clear()
+            try:
+                self.sweep(all_of_it=True)
+            finally:
+                self._held.close()
+                self._held = None
 
     def open(self) -> Visit:
         """A new visit, in use until `close`. StorageError if all visits together take more than they may."""
@@ -110,16 +118,16 @@ class Visits:
         if erase:
             self._erase(visit.root)
 
-    def sweep(self) -> int:
-        """Delete whatever is overdue and not in use: visits, uploads nobody came for, remains of interrupted deletions. Their
-        number."""
+    def sweep(self, *, all_of_it: bool = False) -> int:
+        """Delete whatever is overdue and not in use, or all of it: visits, uploads nobody came for, remains of interrupted
+        deletions. Their number."""
         swept = 0
         for folder in sorted(self._folders()):
             if folder.name.startswith(_GONE):
                 shutil.rmtree(folder)
-            elif folder.name not in self._busy and self._is_due(folder):
+            elif folder.name not in self._busy and (all_of_it or self._is_due(folder)):
                 swept += self._erase(folder)
-        return swept + self._empty_arrivals()
+        return swept + self._empty_arrivals(all_of_it=all_of_it)
 
     def _folders(self) -> list[Path]:
         top = self.root / VISITS
@@ -151,9 +159,9 @@ class Visits:
                 shutil.rmtree(gone)
             return True
 
-    def _empty_arrivals(self) -> int:
+    def _empty_arrivals(self, *, all_of_it: bool) -> int:
         """Deletes what the web server received, or made for a browser, and what is overdue by its modification time."""
-        count, oldest = 0, self._clock() - self._limits.keep_s
+        count, oldest = 0, math.inf if all_of_it else self._clock() - self._limits.keep_s
         for place, _, names in os.walk(self.root / ARRIVALS, topdown=False):
             for path in (Path(place) / name for name in names):
                 if path.lstat().st_mtime < oldest:

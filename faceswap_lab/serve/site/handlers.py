@@ -124,7 +124,7 @@ class Handlers:
             )
             *_, shown = self._steps(visitor, wish, str(request.session_hash))
         except LabError as error:
-            raise gr.Error(words.one_line(error), title="Refused", print_exception=False) from error
+            raise gr.Error(str(error), title="Refused", print_exception=False) from error
         assert isinstance(shown, Shown)
         return self._give(visitor, shown.file), dict(shown.scores)
 

@@ -141,11 +141,6 @@ def refusal(error: Exception) -> str:
     )
 
 
-def one_line(error: LabError) -> str:
-    """The same for a client of the API."""
-    return f"expected {error.expected}; got {error.got}; {error.remedy}"
-
-
 def duration(seconds: float) -> str:
     """`an hour`, `30 minutes`."""
     if seconds == 3600:
