@@ -101,8 +101,8 @@ class Visits:
         """A new visit, in use until `close`. StorageError if all visits together take more than they may."""
         with self._lock:
             self._require_room()
-            visit = Visit(id=secrets.token_hex(16), root=self.root / VISITS / secrets.token_hex(16), opened=self._clock())
-            visit = Visit(id=visit.root.name, root=visit.root, opened=visit.opened)
+            name = secrets.token_hex(16)
+            visit = Visit(id=name, root=self.root / VISITS / name, opened=self._clock())
             private_folder(visit.root)
             self._busy.add(visit.id)
         with storing(visit.root):

@@ -1,8 +1,8 @@
 """The process that does the work: with the device, with the networks loaded, and apart from the web server.
 
 What a visitor sends is swapped there, so most files that break a decoder break that process and not the demo (the web server
-decodes a picture, or a first frame, once to check it). A job whose visitor has gone can be ended: with SIGINT, on which the lab stops
-in good order, and if that doesn't help, for good.
+decodes a picture, or a first frame, once to check it). A job whose visitor has gone can be ended: with SIGINT, on which the lab
+stops in good order, and if that doesn't help, for good.
 """
 
 import logging
