@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from faceswap_lab.actors.cast import Actor
@@ -18,6 +19,13 @@ from faceswap_lab.serve.desk import Desk
 from faceswap_lab.serve.limits import Limits
 
 ACTORS = (7, 33)
+GRADIOS_WARNINGS = pytest.mark.filterwarnings(
+    # It counts its calls with pandas, in words that pandas means to give up.
+    "ignore:.*no_silent_downcasting",
+    "ignore:The copy keyword is deprecated",
+    # FastAPI silences this one, with filters that another thread may replace at the same time.
+    "ignore:The 'alias' attribute with value:UserWarning",
+)
 NAME, PASSWORD = "jo", "correct horse"
 
 

@@ -37,8 +37,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             yield found
 
 
-# Gradio counts its calls with pandas, in words that pandas means to give up.
-pytestmark = pytest.mark.filterwarnings("ignore:.*no_silent_downcasting", "ignore:The copy keyword is deprecated")
+pytestmark = demos.GRADIOS_WARNINGS
 
 
 @pytest.mark.slow

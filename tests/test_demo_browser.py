@@ -18,7 +18,7 @@ from tests.demos import Running
 from tests.test_browser import CHROMIUM, FLAGS, PATIENCE_S
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting", "ignore:The copy keyword is deprecated"),
+    demos.GRADIOS_WARNINGS,
     pytest.mark.browser,
     pytest.mark.slow,
     pytest.mark.weights,

@@ -47,6 +47,17 @@ def is_loopback(host: str) -> bool:
     return bool(found) and all(ipaddress.ip_address(each.partition("%")[0]).is_loopback for each in found)
 
 
+def names_loopback(host: str) -> bool:
+    """Whether a host as it is written is this machine's own: an address (IPv6 also in brackets), or the name that always is.
+
+    Nothing is resolved, unlike in `is_loopback`: what a resolver says now it may not say when a connection is made.
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def security(*, ca: str | Path | None, cert: str | Path | None, key: str | Path | None) -> Any:
     """distributed's Security for TLS 1.3 from PEM files; those that are not given are taken from dask's configuration.
 

@@ -12,11 +12,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from faceswap_lab.compute.security import names_loopback
 from faceswap_lab.compute.show import proxied
 from faceswap_lab.files import cache_folder, lab_root, user_path
 from faceswap_lab.serve.desk import Desk
 from faceswap_lab.serve.limits import Limits
-from faceswap_lab.serve.login import Logins, is_loopback, one_user, read_users, require_login
+from faceswap_lab.serve.login import Logins, one_user, read_users, require_login
 from faceswap_lab.serve.sharing import Relay, close_links
 from faceswap_lab.serve.site.server import Server, bound
 from faceswap_lab.serve.sources import ACTORS, Source
@@ -54,7 +55,7 @@ class Place:
         """Whether visitors have to log in."""
         if self.login is not None:
             return self.login
-        return self.users is not None or self.relay is not None or not is_loopback(self.host)
+        return self.users is not None or self.relay is not None or not names_loopback(self.host)
 
 
 class Demo:
@@ -71,7 +72,7 @@ class Demo:
             listening = bound(place.host, place.port)
             stack.callback(listening.close)
             self.port = int(listening.getsockname()[1])
-            self._proxied = proxied(self.port) if place.relay is None and is_loopback(place.host) else ""
+            self._proxied = proxied(self.port) if place.relay is None and names_loopback(place.host) else ""
             stack.enter_context(_temporary(desk.arrivals))
             self._server = self._serving(desk, listening, stack)
             self.root = desk.root
@@ -134,7 +135,7 @@ class Demo:
         from faceswap_lab.serve.site.guard import Gate
 
         own = ("127.0.0.1", "localhost", "[::1]", self.place.host)
-        here = is_loopback(self.place.host) and self.place.relay is None and not self._proxied
+        here = names_loopback(self.place.host) and self.place.relay is None and not self._proxied
         return Gate(
             login=self.place.asks, max_bytes=limits.max_bytes, hosts=own if here else (), tls=self.place.certificate is not None
         )

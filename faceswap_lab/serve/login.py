@@ -8,7 +8,6 @@ an address from which its user has come in before, or anybody could lock a user 
 import base64
 import hashlib
 import hmac
-import ipaddress
 import logging
 import os
 import secrets
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faceswap_lab.compute.security import names_loopback
 from faceswap_lab.errors import LabError, storing
 from faceswap_lab.files import locked
 from faceswap_lab.serve.limits import Limits
@@ -118,19 +118,9 @@ def one_user() -> tuple[dict[str, Hashed], str, str]:
     return {name: Hashed.of(password)}, name, password
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def require_login(host: str, *, login: bool, share: bool) -> None:
     """LabError for a demo that others could reach without a login."""
-    if not login and (share or not is_loopback(host)):
+    if not login and (share or not names_loopback(host)):
         where = "a shared link" if share else host
         raise LabError(
             expected=f"a login for {where}", got="--no-login", remedy="leave it out, or serve this machine only (--host 127.0.0.1)"

@@ -9,9 +9,9 @@ from typing import Literal
 import platformdirs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from faceswap_lab.compute.security import names_loopback
 from faceswap_lab.errors import ScheduleError, storing
 from faceswap_lab.files import user_path
-from faceswap_lab.pipelines.notices.targets import is_loopback
 
 FILE_VARIABLE = "FACESWAP_LAB_NOTICES"
 PASSWORD_VARIABLE = "FACESWAP_LAB_MAIL_PASSWORD"  # noqa: S105  # the variable's name
@@ -77,7 +77,7 @@ def read_settings() -> Settings:
         raise ScheduleError(
             expected=f"the settings of notices in {path}", got=found, remedy="correct these (docs/howto/schedule.md)"
         ) from None
-    if made.mail is not None and made.mail.security == "none" and not is_loopback(made.mail.server):
+    if made.mail is not None and made.mail.security == "none" and not names_loopback(made.mail.server):
         remedy = 'write security = "starttls" or "tls"'
         raise ScheduleError(expected="encryption to a mail server elsewhere", got='security = "none"', remedy=remedy)
     return made

@@ -1,11 +1,11 @@
 """Who is told: `mail:someone@example.org`, `https://…`, or `webhook:NAME` for an address that is itself a secret."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
+from faceswap_lab.compute.security import names_loopback
 from faceswap_lab.errors import ScheduleError
 
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
@@ -54,21 +54,13 @@ def check_address(url: str, *, plain: bool = False) -> SplitResult:
         raise _refusal("an address that can't be read", "correct it") from error
     if not url.isascii() or not url.isprintable() or " " in url or not parts.hostname:
         raise _refusal("an address without a host, or with characters that none has", "write it as https://host/path")
-    if parts.scheme == "http" and not (plain or is_loopback(parts.hostname)):
+    if parts.scheme == "http" and not (plain or names_loopback(parts.hostname)):
         raise _refusal(
             f"http:// to {parts.hostname}, which anybody on the way can read", "use https://, or accept it: plain_http = true"
         )
     if parts.scheme not in ("http", "https"):
         raise _refusal(f"the scheme {parts.scheme}", "use https://")
     return parts
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, by its address or by the name that always is."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _require_no_secret(url: str) -> None:

@@ -11,10 +11,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from faceswap_lab.compute.security import names_loopback
 from faceswap_lab.errors import ScheduleError
 from faceswap_lab.files import VERSION
 from faceswap_lab.pipelines.notices.attempts import Delivered, RefusedError, TransientError, attempt
-from faceswap_lab.pipelines.notices.targets import check_address, is_loopback
+from faceswap_lab.pipelines.notices.targets import check_address
 
 TIMEOUT_S = 10.0
 _LEAST_BYTES = 24
@@ -33,7 +34,7 @@ def post(url: str, message: Mapping[str, Any], *, secret: str | None = None, pla
     key = signing_key(secret) if secret else None
     body = json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
     delivery = f"msg_{uuid.uuid4().hex}"  # the same for every try, so that a receiver can drop one that it already has
-    local = is_loopback(parts.hostname or "")
+    local = names_loopback(parts.hostname or "")
     return attempt(lambda: _post(url, body, _headers(delivery, body, key), through_proxy=not local))
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from faceswap_lab.files import encodable
 from faceswap_lab.views import figures, images
+from faceswap_lab.views.html import templates_in
 from faceswap_lab.views.images import AnyImage
 from faceswap_lab.views.report.blocks import Block, Comparison, KeyNumber, Section, Table
 
@@ -63,14 +64,7 @@ def render_report(
 
 @cache
 def _templates() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(_VIEWS / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    made = templates_in(_VIEWS / "templates")
     made.filters |= {
         "macro_name": _macro_name,
         "split_paragraphs": _split_paragraphs,

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from faceswap_lab.files import encodable
+from faceswap_lab.views.html import templates_in
 
 GENERATOR = "faceswap_lab run index"
 """In `<meta name="generator">`: by this an older index is known."""
@@ -25,22 +24,18 @@ def render(contents: Mapping[str, Any], *, title: str) -> str:
     scripts, a plain table of the runs is shown.
     """
     script, style = _static("run_index.js"), _static("report.css") + _static("run_index.css")
-    templates = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return templates.get_template("run_index.html").render(
-        title=encodable(title),
-        generator=GENERATOR,
-        policy=policy(script, style),
-        script=script,
-        style=style,
-        data=embedded(contents),
-        runs=_rows(contents["runs"]),
+    return (
+        templates_in(_HERE / "templates")
+        .get_template("run_index.html")
+        .render(
+            title=encodable(title),
+            generator=GENERATOR,
+            policy=policy(script, style),
+            script=script,
+            style=style,
+            data=embedded(contents),
+            runs=_rows(contents["runs"]),
+        )
     )
 
 
