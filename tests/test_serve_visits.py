@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -167,6 +169,17 @@ def test_a_demo_that_stops_leaves_nothing_of_its_visitors(visits: Visits) -> Non
     assert list((visits.root / "visits").iterdir()) == []
     assert list(visits.arrivals.iterdir()) == []
     assert audit.verify(visits.root).whole
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_git_takes_nothing_of_it(visits: Visits) -> None:
+    subprocess.run(["git", "init", "--quiet", visits.root.parent], check=True)
+    visits.start()
+    worked_in(visits.open())
+    asked = ["git", "-C", visits.root.parent, "status", "--short", "--untracked-files=all"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    visits.stop()
+    assert found == ""
 
 
 def test_all_visits_together_take_no_more_than_they_may(tmp_path: Path) -> None:

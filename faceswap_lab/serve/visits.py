@@ -80,6 +80,8 @@ class Visits:
             got, remedy = f"another demo in {self.root}", "stop that one, or give this one another folder (--root)"
             raise RunError(expected="a folder of the demo's own", got=got, remedy=remedy) from error
         self._close_to_others()
+        # The lab around it is often a git repository: `git add .` there must not take visitors' pictures along.
+        write_whole(self.root / ".gitignore", "*\n")
         self.sweep()
         self._thread = threading.Thread(target=self._sweep_on, name="demo-sweep", daemon=True)
         self._thread.start()
