@@ -12,7 +12,12 @@ SIZE, NUM_VALUES = 150, 128
 MEAN = (122.782, 117.001, 104.298)
 """Of the channels red, green and blue, taken off before the division by 256."""
 
-TEMPLATE = Template(name="dlib-chip", points=((0.33, 0.36), (0.67, 0.36), (0.5, 0.55), (0.37, 0.7), (0.63, 0.7)))
+TEMPLATE = Template(name="dlib-chip", points=((0.33, 0.296), (0.67, 0.296), (0.5, 0.527), (0.361, 0.703), (0.639, 0.703)))
+"""Where the offline engine's five points lie in the chips that dlib itself cuts with its own five points (padding 0.25).
+
+Measured on 106 pictures of 30 validation actors, made symmetric. On these pictures descriptors agree with those of dlib 20.0.1 from
+its own chips to a cosine of 0.987 in the mean, and the AUC is 0.985 where dlib's own is 0.982.
+"""
 
 _BLOCKS = (
     *("conv32_1", "conv32_2", "conv32_3"),
