@@ -19,12 +19,19 @@ from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.trust.consent.manifest import USES
 from faceswap_lab.trust.export import Exported, export
 from faceswap_lab.trust.grants import issue, issue_lineage
+from faceswap_lab.trust.likeness import Judged, Likeness
 from faceswap_lab.trust.marks.metadata import Lineage
 
 DAY = date(2026, 6, 1)
 LAB_FILES = frozenset({seals.KEY, audit.ANCHOR, subjects.TABLE, INDEX})
 """Hidden files that a lab keeps in `runs/`."""
 ACTOR, OTHER_ACTOR = Subject(seed=7), Subject(seed=21)
+STRANGER = Likeness(
+    judged=(Judged(judge="test", sha256="ab" * 32, num_faces=1, share=0.0, cosine=0.1, rule="from a cosine of 1", rate="never"),),
+    num_frames=1,
+    every=1,
+)
+"""What judges say of a result in which they recognise nobody."""
 PICTURE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
 
@@ -73,7 +80,7 @@ def result(
         parents=(*source.origins, *target.origins),
     )
     clip = Clip(issue(root, grant))
-    given = {"trained": True, "inputs": {"weights": "ab" * 32}} | more
+    given = {"trained": True, "inputs": {"weights": "ab" * 32}, "likeness": STRANGER if target.grant else None} | more
     return clip, issue_lineage(root, Lineage(run=run, source=source, target=target, result=clip.grant, **given))
 
 

@@ -144,15 +144,18 @@ def declaration(options: argparse.Namespace, uses: Sequence[str]) -> dict[str, A
 
 
 def add_acceptance(parser: Parser) -> None:
-    """Flags that accept what an anonymised result left as it was."""
+    """Flags that accept what an anonymised result left as it was, and who is still recognised in it."""
     told = "export an anonymised result although this many {} were left as they were: look at them first"
     parser.add_argument("--accept-frames", type=int, default=0, metavar="N", help=told.format("frames without a found face"))
     parser.add_argument("--accept-faces", type=int, default=0, metavar="N", help=told.format("found faces"))
+    still = "export an anonymised result although judges still recognise the person: then don't call it anonymous"
+    parser.add_argument("--accept-recognisable", action="store_true", help=still)
 
 
-def acceptance(options: argparse.Namespace) -> dict[str, int]:
+def acceptance(options: argparse.Namespace) -> dict[str, Any]:
     """The same as arguments of `SwapRun.export` and `report`."""
-    return {"accept_frames": options.accept_frames, "accept_faces": options.accept_faces}
+    names = ("accept_frames", "accept_faces", "accept_recognisable")
+    return {name: getattr(options, name) for name in names}
 
 
 def about(run: "Run") -> dict[str, Any]:

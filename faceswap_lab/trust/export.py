@@ -18,6 +18,7 @@ from faceswap_lab.files import locked, put_in_place, sha256_file, sha256_text
 from faceswap_lab.seals import is_sealed
 from faceswap_lab.trust import audit
 from faceswap_lab.trust.consent.gate import Permission, Subject, permission_for
+from faceswap_lab.trust.likeness import told
 from faceswap_lab.trust.marks.metadata import Lineage, Unchanged, marked_html, metadata_of, read_mark
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def export(
     colour: ColourTags | None = None,
     lossless: bool = False,
     accept: Unchanged | None = None,
+    recognisable: bool = False,
     today: date | None = None,
 ) -> Exported:
     """Export a run's result: check the gate again, encode with the mark, log, and only then move the file into place.
@@ -57,10 +59,11 @@ def export(
     from these. The suffix selects a still (.png, .jpg: one frame) or a clip, whose sound and colour tags are those of
     `video.encode`; `sound` None is `default_sound`. An older export of that name is replaced; any other file is not.
     Raises `ConsentError` if an entry was withdrawn or has expired since, or if a person who is to be anonymised is left in some
-    frames and `accept` does not say in exactly how many; `ProvenanceError` if the mark cannot be read back; `MediaError` as of
+    frames and `accept` does not say in exactly how many, or if judges still recognise them (`lineage.likeness`, which must be there)
+    and the caller doesn't accept that by `recognisable`; `ProvenanceError` if the mark cannot be read back; `MediaError` as of
     `check_destination`, or for sound that cannot be written so.
     """
-    permission = _permission([lineage], path, root, accept, today, of=made)[0]
+    permission = _permission([lineage], path, root, Accepted(left=accept, recognisable=recognisable), today, of=made)[0]
     check_destination(path, len(made), lossless=lossless)
     with _outgoing(path, root) as temporary:
         chosen = sound or default_sound(permission)
@@ -74,7 +77,9 @@ def export(
             colour=colour,
             lossless=lossless,
         )
-        return _let_out(temporary, path, [(lineage, permission)], root, sound=chosen if audio_from else None)
+        return _let_out(
+            temporary, path, [(lineage, permission)], root, sound=chosen if audio_from else None, recognisable=recognisable
+        )
 
 
 def default_sound(permission: Permission) -> Sound:
@@ -112,6 +117,7 @@ def export_file(
     root: Path,
     runs: Sequence[str] = (),
     accept: Unchanged | None = None,
+    recognisable: bool = False,
     today: date | None = None,
 ) -> Exported:
     """Export an HTML page (a report): every swap it shows is checked by the gate, the mark goes into its head, and it is logged.
@@ -119,11 +125,12 @@ def export_file(
     Each lineage must be of a run's result, as for `export`; `runs` are the ids of all other runs that the page tells of, whose
     pictures show nobody real. Errors as there; ValueError for a page without a `<head>`, or with neither lineages nor runs.
     """
-    permissions = list(zip(lineages, _permission(lineages, path, root, accept, today), strict=True))
+    accepted = Accepted(left=accept, recognisable=recognisable)
+    permissions = list(zip(lineages, _permission(lineages, path, root, accepted, today), strict=True))
     with _outgoing(path, root) as temporary:
         # A file's name may hold bytes that are not UTF-8.
         temporary.write_text(marked_html(html, permissions, runs), encoding="utf-8", errors="backslashreplace")
-        return _let_out(temporary, path, permissions, root, runs=runs)
+        return _let_out(temporary, path, permissions, root, runs=runs, recognisable=recognisable)
 
 
 def export_take(take: "Take", path: Path, *, root: Path, index: int | None = None, flaw: str = "none") -> Exported:
@@ -155,27 +162,37 @@ def export_portrait(actor: "Actor", path: Path, *, root: Path, size: int = 512) 
     return export_take(actor.perform("still", seconds=1, fps=1, size=size), path, root=root, index=0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What the caller accepts by name of anonymised people: what was `left` as it was, and that judges still recognise them."""
+
+    left: Unchanged | None = None
+    recognisable: bool = False
+
+
 def _permission(
     lineages: Sequence[Lineage],
     path: Path,
     root: Path,
-    accept: Unchanged | None,
+    accept: Accepted,
     today: date | None,
     *,
     of: Clip | Excerpt | None = None,
 ) -> list[Permission]:
     """The gate's permission for each result of an export; a refusal is logged."""
-    found, left = [], Unchanged()
+    found: list[Permission] = []
     try:
         for lineage in lineages:
             _require_of_run(lineage, root, of)
             found.append(permission_for(lineage.source, lineage.target, trained_on=lineage.trained_on, root=root, today=today))
-            left += lineage.unchanged if found[-1].anonymises else Unchanged()
-        _require_accepted(left, accept)
+        hidden = [lineage for lineage, permission in zip(lineages, found, strict=True) if permission.anonymises]
+        _require_accepted(sum((lineage.unchanged for lineage in hidden), Unchanged()), accept.left)
+        _require_unrecognised(hidden, accept.recognisable)
     except ConsentError as error:
         runs = ", ".join(dict.fromkeys(lineage.run for lineage in lineages))
         where = {"file": path.name, "to": str(path.resolve())}
-        audit.append(root, {"action": "export refused", "run": runs, **where, "reason": str(error)[:2000]})
+        alike = _figures(lineages)
+        audit.append(root, {"action": "export refused", "run": runs, **where, "reason": str(error)[:2000], **alike})
         raise
     return found
 
@@ -209,6 +226,31 @@ def _require_accepted(left: Unchanged, accept: Unchanged | None) -> None:
         remedy=f"look at them; then swap with select='all', correct the points (lab.align), or export with "
         f"accept_frames={left.frames}, accept_faces={left.faces} (--accept-frames {left.frames} --accept-faces {left.faces})",
     )
+
+
+def _require_unrecognised(hidden: Sequence[Lineage], accepted: bool) -> None:
+    """ConsentError unless judges looked at everybody who is anonymised and recognise nobody, or the caller accepts that they do."""
+    for lineage in hidden:
+        if lineage.likeness is None:
+            raise ConsentError(
+                expected="an anonymised result that judges have looked at",
+                got=f"no figures for {lineage.run}",
+                remedy="export with Run.export, which measures it",
+            )
+    alike = [lineage.likeness for lineage in hidden if lineage.likeness is not None and lineage.likeness.recognisable]
+    if alike and not accepted:
+        raise ConsentError(
+            expected="an anonymised result in which no judge recognises the person",
+            got=told(alike),
+            remedy="swap with an actor who is farther from the person (lab.unlike), or with a swapper that replaces the face's shape "
+            "as well; or export with accept_recognisable=True (--accept-recognisable), which is logged: then don't call it anonymous",
+        )
+
+
+def _figures(lineages: Sequence[Lineage]) -> dict[str, Any]:
+    """What judges said of the results, for the log; empty where nobody was asked."""
+    said = [lineage.likeness.record() for lineage in lineages if lineage.likeness is not None]
+    return {"likeness": said} if said else {}
 
 
 @contextmanager
@@ -291,6 +333,7 @@ def _let_out(
     *,
     sound: Sound | None = None,
     runs: Sequence[str] = (),
+    recognisable: bool = False,
 ) -> Exported:
     """Check the mark, log, rename: in this order, so that no file appears without its mark and its log line."""
     if read_mark(temporary) is None:
@@ -308,6 +351,8 @@ def _let_out(
         "bytes": temporary.stat().st_size,
         "depicts": [*(_shown(*each) for each in shown), *({"run": run} for run in runs)],
     }
+    if any(lineage.likeness is not None and lineage.likeness.recognisable for lineage, _ in shown):
+        event["accepted_recognisable"] = recognisable
     entry = audit.append(root, event | ({} if sound is None else {"sound": sound}))
     put_in_place(temporary, path)
     return Exported(path=path, sha256=digest, entry=entry, sound=sound)
@@ -320,4 +365,5 @@ def _shown(lineage: Lineage, permission: Permission) -> dict[str, Any]:
         side: {"subject": subject.name, "origin": subject.origin, "entries": [entry.label for entry in entries]}
         for side, (subject, entries) in sides.items()
     }
-    return {"run": lineage.run, "inputs": dict(lineage.inputs), **named}
+    alike = {} if lineage.likeness is None else {"likeness": lineage.likeness.record()}
+    return {"run": lineage.run, "inputs": dict(lineage.inputs), **named, **alike}

@@ -64,4 +64,5 @@ def _as_float(raw: np.ndarray, quantised: Mapping[str, Any]) -> np.ndarray:
     """Values in float32: affine from bytes, widened from half floats, others as they are."""
     if "scale" not in quantised:
         return raw.astype(np.float32)
-    return (raw.astype(np.float64) * quantised["scale"] + quantised["min"]).astype(np.float32)
+    widened = raw.astype(np.float64) * float(quantised["scale"]) + float(quantised["min"])
+    return np.asarray(widened, np.float32)

@@ -19,6 +19,7 @@ from faceswap_lab.faces import video
 from faceswap_lab.faces.footage import Grant
 from faceswap_lab.files import VERSION, canonical
 from faceswap_lab.trust.consent.gate import Permission, Subject
+from faceswap_lab.trust.likeness import Likeness
 
 TOOL = "faceswap_lab"
 
@@ -45,7 +46,8 @@ class Lineage:
     """Where a result comes from: the run, the source, the target, and whether a trained model made the pixels.
 
     `result` is the grant that the run issued for its result, `trained_on` whom the model learned from, `unchanged` what the swap
-    left as it was. `inputs` (name to digest or origin) goes into the audit log only. `seal` shows that the lab issued it for that
+    left as it was, `likeness` how much an anonymised person is still recognised (None where that was not measured: nothing leaves
+    so). `inputs` (name to digest or origin) goes into the audit log only. `seal` shows that the lab issued it for that
     result (`trust.grants`): one that was put together or changed by hand has none, and nothing leaves under it.
     """
 
@@ -56,6 +58,7 @@ class Lineage:
     result: Grant | None = None
     trained_on: tuple[Subject, ...] = ()
     unchanged: Unchanged = Unchanged()
+    likeness: Likeness | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     seal: str = ""
 
@@ -67,9 +70,9 @@ class Lineage:
         result = "" if self.result is None else self.result.seal
         learned = [[subject.name, *subject.origins] for subject in self.trained_on]
         left = [self.unchanged.frames, self.unchanged.faces]
-        return canonical(
-            {**told, "run": self.run, "trained": self.trained, "result": result, "trained_on": learned, "unchanged": left}
-        )
+        alike = {} if self.likeness is None else {"likeness": self.likeness.record()}
+        parts = {"run": self.run, "trained": self.trained, "result": result, "trained_on": learned, "unchanged": left}
+        return canonical({**told, **parts, **alike})
 
 
 def metadata_of(lineage: Lineage, permission: Permission) -> dict[str, str]:
@@ -90,22 +93,26 @@ def sentence(lineage: Lineage, permission: Permission) -> str:
         return f"Synthetic: generated {by}. It shows {lineage.source.name}, a computer-made person; nobody real is shown."
     if not permission.real_target and not permission.real_source:
         return f"Synthetic: AI-generated {by}. The face of {lineage.source.name} on {lineage.target.name}; nobody real is shown."
-    whom = f"a real person {_how_hidden(lineage.unchanged)}" if permission.anonymises else lineage.target.name
+    whom = f"a real person {_how_hidden(lineage)}" if permission.anonymises else lineage.target.name
     return f"Synthetic: AI-altered {by}. The face of {lineage.source.name} was put on {whom}; this is not a true recording."
 
 
-def _how_hidden(unchanged: Unchanged) -> str:
-    """What may be claimed about an anonymised person, given what the swap left as it was."""
-    if unchanged == Unchanged():
-        return "whose own face was replaced wherever a face was found"
-    return f"but {unchanged.frames} frames without a found face and {unchanged.faces} other faces are unchanged"
+def _how_hidden(lineage: Lineage) -> str:
+    """What may be claimed about an anonymised person, given what the swap left as it was, and who still recognises them."""
+    left, alike = lineage.unchanged, lineage.likeness
+    still = ", whom face recognisers still recognise" if alike is not None and alike.recognisable else ""
+    if left == Unchanged():
+        return f"whose own face was replaced wherever a face was found{still}"
+    return f"but {left.frames} frames without a found face and {left.faces} other faces are unchanged{still}"
 
 
 def details(lineage: Lineage, permission: Permission) -> dict[str, Any]:
     """The details for programs: JSON values only, written as one text because metadata readers mangle arrays."""
     hidden = {"subject": "withheld", "origin": "withheld"}
     left = lineage.unchanged
-    unchanged = {"unchanged": {"frames": left.frames, "faces": left.faces}} if permission.anonymises else {}
+    hiding: dict[str, Any] = {"unchanged": {"frames": left.frames, "faces": left.faces}} if permission.anonymises else {}
+    if permission.anonymises and lineage.likeness is not None:
+        hiding["recognisable"] = lineage.likeness.recognisable
     target = {"subject": lineage.target.name, "origin": lineage.target.origin}
     return {
         "tool": TOOL,
@@ -115,7 +122,7 @@ def details(lineage: Lineage, permission: Permission) -> dict[str, Any]:
         "digital_source_type": SOURCE_TYPES + _source_type(lineage, permission),
         "source": {"subject": lineage.source.name, "origin": lineage.source.origin},
         "target": hidden if permission.anonymises else target,
-    } | unchanged
+    } | hiding
 
 
 def marked_html(html: str, shown: Sequence[tuple[Lineage, Permission]], runs: Sequence[str] = ()) -> str:

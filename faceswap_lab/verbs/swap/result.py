@@ -1,19 +1,22 @@
 """The class of swap runs: the result as footage, its people, and its export."""
 
 import sys
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from faceswap_lab.errors import RunError
+from faceswap_lab.errors import ConsentError, RunError
 from faceswap_lab.faces.corrections import Corrections
-from faceswap_lab.faces.footage import Clip, Excerpt, Grant, Under
+from faceswap_lab.faces.footage import Clip, Excerpt, Footage, Grant, Under
 from faceswap_lab.faces.sound.tracks import Sound
 from faceswap_lab.files import user_path
 from faceswap_lab.runs.call import without_pack
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust.consent.gate import Subject
 from faceswap_lab.trust.export import export
+from faceswap_lab.trust.consent.gate import Subject, permission_for
 from faceswap_lab.trust.grants import issue, issue_lineage
+from faceswap_lab.trust.likeness import Likeness
 from faceswap_lab.trust.marks.metadata import Lineage, Unchanged
 
 if TYPE_CHECKING:
@@ -101,24 +104,62 @@ class SwapRun(Run):
 
         return TrainRun.open(self.inputs["swapper"], self.root).subjects() if self.inputs["swapper"].startswith("train-") else ()
 
-    def lineage(self) -> Lineage:
-        """Whose face is on whom, for the gate and the mark."""
+    def likeness(self) -> Likeness:
+        """Whether the person whose face was replaced is still recognised in the result, by judges, in figures.
+
+        For footage from a file; a ValueError for an actor's performance, in which nobody is to be recognised. WeightsError if the
+        judges were not fetched.
+        """
+        if self._filmed() is None:
+            raise ValueError(f"{self.id} is of an actor's performance: there is nobody to recognise")
+        return _likeness(self.path, self.record.artifacts[self.result])
+
+    def _originals(self) -> Iterator[tuple[Footage, int]]:
+        """The files and results that the result goes back to, each with the number of the frame that its first one was made of."""
+        from faceswap_lab.verbs.people import swap_with
+
+        _, target = self.people()
+        if not isinstance(target, Clip | Excerpt):
+            return
+        yield target, 0
+        made: SwapRun | None = swap_with(self.root, target.grant.sha256) if target.grant.basis == "derived" else None
+        if made is not None:
+            first = target.start if isinstance(target, Excerpt) else 0
+            yield from ((footage, first + start) for footage, start in made._originals())
+
+    def lineage(self, *, measured: bool = False) -> Lineage:
+        """Whose face is on whom, for the gate and the mark.
+
+        With `measured`, as an export needs it, also how much an anonymised person is still recognised (see `likeness`).
+        ConsentError if the gate refuses, and that isn't known then.
+        """
         from faceswap_lab.verbs.people import subject_of
 
         source, target = self.people()
+        giver, taker, learned = subject_of(source), subject_of(target), self.trained_on()
+        hides = measured and permission_for(giver, taker, trained_on=learned, root=self.root).anonymises
         lineage = Lineage(
             run=self.id,
-            source=subject_of(source),
-            target=subject_of(target),
+            source=giver,
+            target=taker,
             trained=self.inputs["swapper"] != "warp",
             result=self._grant(source, target),
-            trained_on=self.trained_on(),
+            trained_on=learned,
             unchanged=Unchanged(frames=self.summary["num_frames_without_face"], faces=self.summary["num_faces_left"]),
             inputs=self.inputs,
+            likeness=self.likeness() if hides else None,
         )
         return issue_lineage(self.root, lineage)
 
-    def export(self, path: str | Path, *, sound: Sound | None = None, accept_frames: int = 0, accept_faces: int = 0) -> Path:
+    def export(
+        self,
+        path: str | Path,
+        *,
+        sound: Sound | None = None,
+        accept_frames: int = 0,
+        accept_faces: int = 0,
+        accept_recognisable: bool = False,
+    ) -> Path:
         """Export the result: checked by the gate, marked and logged, with the target's colour tags and range.
 
         `.mp4` for a clip, `.png` or `.jpg` for a still. `sound` "copy" copies all sound tracks of the target (of an excerpt, the
@@ -127,13 +168,15 @@ class SwapRun(Run):
         identifies too; a printed line says so.
         Raises ConsentError if a consent has been withdrawn or has expired since, also that of somebody on whom the swapper was
         trained; and, with their numbers, if a real person was to be anonymised and some frames or faces were left as they were,
-        unless these are accepted. MediaError for another suffix, and for sound that .mp4 cannot contain.
+        unless these are accepted. Also if two judges were asked and one still takes such a result for the person (see `likeness`),
+        unless `accept_recognisable`: the figures are in the message, and in the log either way; WeightsError if they can't be asked,
+        because their files were not fetched. MediaError for another suffix, and for sound that .mp4 cannot contain.
         """
         accept = Unchanged(frames=accept_frames, faces=accept_faces)
-        shown, about, destination = self.footage(), self.lineage(), user_path(path)
+        shown, about, destination = self.footage(), self._outgoing(), user_path(path)
         camera = self._filmed()
         if camera is None:
-            return export(shown, destination, lineage=about, root=self.root, accept=accept).path
+            return export(shown, destination, lineage=about, root=self.root, accept=accept, recognisable=accept_recognisable).path
         target, start_s = camera
         done = export(
             shown,
@@ -145,11 +188,19 @@ class SwapRun(Run):
             sound=sound,
             colour=target[0].colour,
             accept=accept,
+            recognisable=accept_recognisable,
         )
         if sound is None and done.sound == "none":
             text = "the sound is left out, because a voice identifies too; sound='copy' (--sound copy) exports it as well"
             print(f"{self.id}: {text}", file=sys.stderr, flush=True)
         return done.path
+
+    def _outgoing(self) -> Lineage:
+        """The lineage with all that an export asks for. Of a swap that the gate refuses it says nothing: the export will."""
+        try:
+            return self.lineage(measured=True)
+        except ConsentError:
+            return self.lineage()
 
     def _filmed(self) -> tuple[Clip | Excerpt, float] | None:
         """The target as it was filmed, through any number of swaps, and the time on its clock (s) of this result's first frame.
@@ -182,6 +233,16 @@ class SwapRun(Run):
                 got=f"{self.inputs.get(side, 'none')[:200]} ({error})",
                 remedy="restore run.json from a backup, or swap with force=True",
             ) from error
+
+
+@lru_cache(maxsize=16)
+def _likeness(folder: Path, digest: str) -> Likeness:
+    """That of the run in a folder, whose result has this digest; measured once in a process."""
+    from faceswap_lab.verbs.swap.likeness import measured
+
+    run = SwapRun(folder)
+    corrections = run.corrections() if run.has(CORRECTIONS) else Corrections()
+    return measured(run.footage(), list(run._originals()), corrections)
 
 
 def under_of(target: object) -> Under:

@@ -49,6 +49,7 @@ def report(
     accept_frames: int = 0,
     accept_faces: int = 0,
     accept_pictures: int = 0,
+    accept_recognisable: bool = False,
 ) -> Path:
     """Writes one page about any runs, finished or not: pictures, clips, scores, curves, notebooks, errors, lineage, environment.
 
@@ -63,7 +64,15 @@ def report(
     first = next((run for run in runs if isinstance(run, SwapRun)), runs[0])
     place = user_path(path) if path is not None else first.path / "report.html"
     accept = Unchanged(frames=accept_frames, faces=accept_faces)
-    done = export.export_file(page.html(), place, lineages=page.lineages, runs=page.others, root=first.root, accept=accept)
+    done = export.export_file(
+        page.html(),
+        place,
+        lineages=page.lineages,
+        runs=page.others,
+        root=first.root,
+        accept=accept,
+        recognisable=accept_recognisable,
+    )
     return done.path
 
 
@@ -85,7 +94,7 @@ def contents(*runs: Run, title: str = "", accept_pictures: int = 0) -> Contents:
         intro=" ".join((_SWAPPED if done or verdicts else _OTHERS).split()),
         key_numbers=scores.key_numbers(list(verdicts.values())),
         sections=say.of(sections),
-        lineages=[swap.lineage() for swap in done],
+        lineages=[swap.lineage(measured=True) for swap in done],
         others=[run.id for run in chosen if run not in done],
     )
 
