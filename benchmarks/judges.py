@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/judges.py            # 60 actors, 5 views each: a quarter of an hour on two cores
     .venv/bin/python benchmarks/judges.py --quick
 
-Nothing is chosen here: alignments were chosen on validation actors. Pairs of two actors are all pairs of their pictures, so they are
-not independent: a threshold at 1 % is known to about a tenth of that.
+Nothing is chosen here: alignments were chosen on validation actors. Pairs of two actors are all pairs of their pictures, so they
+are not independent: a threshold at 1 % is known to a tenth.
 """
 
 import argparse

@@ -45,6 +45,7 @@ _PLACES = {
     "swap": "faceswap_lab.verbs.swap.swap:swap",
     "track": "faceswap_lab.runs.tracking.choice:track",
     "train": "faceswap_lab.verbs.train.train:train",
+    "unlike": "faceswap_lab.verbs.swap.unlike:unlike",
 }
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from faceswap_lab.verbs.render.render import render
     from faceswap_lab.verbs.shard_sets import shards
     from faceswap_lab.verbs.swap.swap import swap
+    from faceswap_lab.verbs.swap.unlike import unlike
     from faceswap_lab.verbs.train.preview import Preview
     from faceswap_lab.verbs.train.train import train
     from faceswap_lab.views.align import align
@@ -104,6 +106,7 @@ __all__ = [
     "swap",
     "track",
     "train",
+    "unlike",
 ]
 
 

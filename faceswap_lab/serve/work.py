@@ -43,7 +43,8 @@ def do(order: Order, told: Telling) -> Outcome:
     scores, note = _measured(run, source, target)
     frames, faces = order.accept
     place = order.visit.root / "exports" / f"faceswap-{order.visit.id[:8]}{_suffix(order, target)}"
-    after = run.export(place, accept_frames=frames, accept_faces=faces)
+    # A demo shows what a swap does. Where that hides nobody it says so: on the page, in the mark and in the log.
+    after = run.export(place, accept_frames=frames, accept_faces=faces, accept_recognisable=True)
     is_clip = len(target) > 1
     return Outcome(
         kind="clip" if is_clip else "picture",
@@ -54,7 +55,7 @@ def do(order: Order, told: Telling) -> Outcome:
         num_frames=len(target),
         seconds=swapped,
         overhead_s=perf_counter() - start - swapped,
-        note=note,
+        note=" ".join(filter(None, (note, _still_recognised(run, source, target)))),
     )
 
 
@@ -86,6 +87,19 @@ def _measured(run: SwapRun, source: Actor | Clip, target: Footage) -> tuple[tupl
         return figures(run, source, target), ""
     except (ConsentError, FaceError) as error:
         return (), f"not measured: {error.got}"
+
+
+def _still_recognised(run: SwapRun, source: Actor | Clip, target: Footage) -> str:
+    """The warning for a visitor whose face was replaced and who is still recognised; empty for anybody else."""
+    if not isinstance(source, Actor) or not isinstance(target, Clip):
+        return ""
+    likeness = run.likeness()
+    if not likeness.recognisable:
+        return ""
+    worst = likeness.worst
+    if worst is None or not worst.num_faces:
+        return "This is not anonymous: no replaced face was found to compare."
+    return f"This is not anonymous: {worst.judge} still takes it for the person before (cosine {worst.cosine:.2f})."
 
 
 def _suffix(order: Order, target: Footage) -> str:

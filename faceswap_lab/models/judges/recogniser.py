@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, UInt8
 
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align
@@ -29,7 +29,7 @@ class Recogniser:
         """The name on its card."""
         return self.card.name
 
-    def crop(self, image: Image, keypoints5: Float[np.ndarray, "5 2"]) -> Image:
+    def crop(self, image: Image, keypoints5: Float[np.ndarray, "5 2"]) -> UInt8[np.ndarray, "side side 3"]:
         """What the network looks at."""
         matrix = align.similarity(keypoints5, self.template.at(self.size))
         return align.crop(image, matrix, self.size)
