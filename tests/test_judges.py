@@ -134,7 +134,7 @@ def test_an_embedding_is_a_unit_vector_and_the_same_each_time() -> None:
 def test_an_embedding_follows_the_face_when_the_frame_moves() -> None:
     moved = np.roll(PICTURE, (7, 11), axis=(0, 1))
     for judge in judges():
-        assert judge.embed(PICTURE, POINTS) @ judge.embed(moved, POINTS + [11, 7]) > 0.99
+        assert judge.embed(PICTURE, POINTS) @ judge.embed(moved, (POINTS + np.array([11, 7], np.float32)).astype(np.float32)) > 0.99
 
 
 @pytest.mark.weights

@@ -59,8 +59,8 @@ def export(
     from these. The suffix selects a still (.png, .jpg: one frame) or a clip, whose sound and colour tags are those of
     `video.encode`; `sound` None is `default_sound`. An older export of that name is replaced; any other file is not.
     Raises `ConsentError` if an entry was withdrawn or has expired since, or if a person who is to be anonymised is left in some
-    frames and `accept` does not say in exactly how many, or if judges still recognise them (`lineage.likeness`, which must be there)
-    and the caller doesn't accept that by `recognisable`; `ProvenanceError` if the mark cannot be read back; `MediaError` as of
+    frames and `accept` does not say in exactly how many, or if judges still recognise them (`lineage.likeness`, which must be
+    there) and the caller doesn't accept that by `recognisable`; `ProvenanceError` if the mark cannot be read back; `MediaError` as of
     `check_destination`, or for sound that cannot be written so.
     """
     permission = _permission([lineage], path, root, Accepted(left=accept, recognisable=recognisable), today, of=made)[0]
@@ -242,8 +242,8 @@ def _require_unrecognised(hidden: Sequence[Lineage], accepted: bool) -> None:
         raise ConsentError(
             expected="an anonymised result in which no judge recognises the person",
             got=told(alike),
-            remedy="swap with an actor who is farther from the person (lab.unlike), or with a swapper that replaces the face's shape "
-            "as well; or export with accept_recognisable=True (--accept-recognisable), which is logged: then don't call it anonymous",
+            remedy="swap with an actor who is farther from the person (lab.unlike), or with a swapper that replaces the face's "
+            "shape too; or export with accept_recognisable=True (--accept-recognisable), logged: then don't call it anonymous",
         )
 
 

@@ -1,4 +1,4 @@
-"""Whether a person whose face was replaced is still recognised: what judges measured, in figures, and what follows for an export."""
+"""Whether a person whose face was replaced is still recognised: what judges measured, in figures, and what follows."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -13,8 +13,8 @@ from faceswap_lab.faces.sound.tracks import Sound
 from faceswap_lab.files import user_path
 from faceswap_lab.runs.call import without_pack
 from faceswap_lab.runs.run import Run
-from faceswap_lab.trust.export import export
 from faceswap_lab.trust.consent.gate import Subject, permission_for
+from faceswap_lab.trust.export import export
 from faceswap_lab.trust.grants import issue, issue_lineage
 from faceswap_lab.trust.likeness import Likeness
 from faceswap_lab.trust.marks.metadata import Lineage, Unchanged
@@ -169,8 +169,8 @@ class SwapRun(Run):
         Raises ConsentError if a consent has been withdrawn or has expired since, also that of somebody on whom the swapper was
         trained; and, with their numbers, if a real person was to be anonymised and some frames or faces were left as they were,
         unless these are accepted. Also if two judges were asked and one still takes such a result for the person (see `likeness`),
-        unless `accept_recognisable`: the figures are in the message, and in the log either way; WeightsError if they can't be asked,
-        because their files were not fetched. MediaError for another suffix, and for sound that .mp4 cannot contain.
+        unless `accept_recognisable`: the figures are in the message, and in the log either way; WeightsError if they were not
+        fetched. MediaError for another suffix, and for sound that .mp4 cannot contain.
         """
         accept = Unchanged(frames=accept_frames, faces=accept_faces)
         shown, about, destination = self.footage(), self._outgoing(), user_path(path)

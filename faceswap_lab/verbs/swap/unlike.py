@@ -8,8 +8,8 @@ import numpy as np
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.actors.splits import split_of
 from faceswap_lab.files import lab_root
-from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models import metrics
+from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.stream.probes import gallery_of
 from faceswap_lab.progress import Progress
 from faceswap_lab.trust.consent.gate import check_swap
@@ -24,9 +24,9 @@ _FRAMES, _SIZE = 5, 256
 def unlike(person: Person, *, among: Sequence[int] = CANDIDATES) -> Actor:
     """The actor, of the seeds `among`, whose face is farthest from the person's: a good source for anonymising them.
 
-    Farthest by SFace, which selects in this lab, over up to five frames of the person and of each actor; not by the judges, who would
-    then have to judge their own choice (see `SwapRun.likeness`). Renders five frames for each actor. Raises ValueError for no actor or
-    a test actor, ConsentError if the gate would refuse such a swap, FaceError if no frame shows the person's face.
+    Farthest by SFace, which selects in this lab, over up to five frames of the person and of each actor; not by the judges, who
+    would then have to judge their own choice (see `SwapRun.likeness`). Renders five frames for each actor. Raises ValueError for no
+    actor or a test actor, ConsentError if the gate would refuse such a swap, FaceError if no frame shows the person's face.
     """
     check_person(person, "person")
     seeds = list(dict.fromkeys(among))
