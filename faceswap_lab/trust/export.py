@@ -60,8 +60,8 @@ def export(
     `video.encode`; `sound` None is `default_sound`. An older export of that name is replaced; any other file is not.
     Raises `ConsentError` if an entry was withdrawn or has expired since, or if a person who is to be anonymised is left in some
     frames and `accept` does not say in exactly how many, or if judges still recognise them (`lineage.likeness`, which must be
-    there) and the caller doesn't accept that by `recognisable`; `ProvenanceError` if the mark cannot be read back; `MediaError` as of
-    `check_destination`, or for sound that cannot be written so.
+    there) and the caller doesn't accept that by `recognisable`; `ProvenanceError` if the mark cannot be read back; `MediaError` as
+    of `check_destination`, or for sound that cannot be written so.
     """
     permission = _permission([lineage], path, root, Accepted(left=accept, recognisable=recognisable), today, of=made)[0]
     check_destination(path, len(made), lossless=lossless)
