@@ -211,6 +211,7 @@ def test_only_actors_one_may_pick_are_looked_at() -> None:
 
 def test_an_actor_has_nobody_to_recognise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SwapRun, "_filmed", lambda _: None)
+    monkeypatch.setattr(SwapRun, "id", "swap-12345678")
     with pytest.raises(ValueError, match="nobody to recognise"):
         SwapRun.likeness(SwapRun.__new__(SwapRun))
 
