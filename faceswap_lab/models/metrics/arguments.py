@@ -13,7 +13,7 @@ def unit(image: Image) -> Float[np.ndarray, "h w 3"]:
     return image.astype(np.float64) / 255
 
 
-def filled(mask: Mask, image: Image) -> Mask:
+def filled(mask: np.ndarray, image: np.ndarray) -> Mask:
     """The mask, if it has the picture's size and a pixel in it."""
     if mask.shape != image.shape[:2]:
         raise ValueError(f"mask {mask.shape} and picture {image.shape[:2]} differ in size")
@@ -22,7 +22,7 @@ def filled(mask: Mask, image: Image) -> Mask:
     return mask
 
 
-def same_size(one: Image, two: Image) -> None:
+def same_size(one: np.ndarray, two: np.ndarray) -> None:
     """Two pictures of one size."""
     if one.shape != two.shape:
         raise ValueError(f"pictures differ in size: {one.shape} and {two.shape}")

@@ -14,6 +14,8 @@ FEATURES_68 = tuple(tuple(range(*ends)) for ends in ((17, 22), (22, 27), (36, 42
 
 _SIGMA = 0.7
 _REACH = 0.08
+_ROUNDING = 1e-12
+"""Energy of a flat picture, by arithmetic alone, is below this; a single step of one level is above."""
 
 
 def features_mask(
@@ -62,16 +64,17 @@ def sharpness(result: Image, truth: Image, mask: Mask, *, sigma: float = _SIGMA)
 
     Above 1 it is sharper than life: over-sharpened, or drawn with edges that the truth doesn't have. `sigma` is chosen for faces
     whose eyes are 35 to 60 pixels apart, as in pictures of 256; in larger ones scale it with them. There, on 25 views of five
-    actors: a Gaussian of .5 pixels gives .80, of .7 .63 (.54 to .72), of 1 .46, of 2 .19; cut to 96 pixels of 154 and back .71; JPEG
-    of quality 75 .95. Grey noise with a standard deviation of 4 levels gains .03, of 8 levels .09 (Gaussians of .5 pixels: .04 and
-    .15; of 1 pixel: .01 and .04, but a blur of .7 costs only .25 there).
+    actors: a Gaussian of .5 pixels gives .80, of .7 .63 (.54 to .72), of 1 .46, of 2 .19; cut to 96 pixels of 154 and back .71;
+    JPEG of quality 75 .95. Grey noise with a standard deviation of 4 levels gains .03, of 8 levels .09 (with a sigma of .5: .04
+    and .15; of 1: .01 and .04, but a blur of .7 costs only .25 there).
     Cannot see whether the edges are the right ones, or in the right place: `psnr` and `ssim` do, which in turn forgive blur.
     Contrast counts by its square, so a face that is too dim scores like a blurred one. The unswapped target has a sharpness too,
     near 1 and of no meaning: this score has no floor to rise from.
     Raises ValueError if the truth is flat there.
     """
     same_size(result, truth)
+    filled(mask, truth)
     wanted = gradient_energy(truth, mask, sigma=sigma)
-    if not wanted > 0:
+    if wanted < _ROUNDING:
         raise ValueError("the truth has no gradient inside the mask, so nothing can be as sharp as it")
     return gradient_energy(result, mask, sigma=sigma) / wanted
