@@ -105,7 +105,8 @@ def neutral() -> np.ndarray:
     ):
         points[list(corners)] = [[left, 50], [left + width, 50]]
         for number, (above, below) in enumerate(gaps, 1):
-            points[[above, below]] = [[left + 5 * number, 50 - gap / 2], [left + 5 * number, 50 + gap / 2]]
+            half = gap / 2 + (number - (len(gaps) + 1) / 2)  # uneven, and as wide in the mean
+            points[[above, below]] = [[left + 5 * number, 50 - half], [left + 5 * number, 50 + half]]
     return points
 
 

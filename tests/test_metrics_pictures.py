@@ -105,6 +105,11 @@ def test_the_mask_follows_the_landmarks_and_grows_with_the_face() -> None:
     points = np.random.default_rng(1).uniform(60, 120, (68, 2))
     small, moved = (metrics.features_mask(points + shift, (256, 256)) for shift in (np.zeros(2), np.array([40, 25])))
     assert np.array_equal(moved, np.roll(small, (25, 40), (0, 1)))
+    featured = points[[*range(17, 27), *range(36, 60)]]
+    between = np.linalg.norm(points[36:42].mean(axis=0) - points[42:48].mean(axis=0))
+    reached = round(featured[:, 0].min()) - round(0.5 * between), round(featured[:, 0].max()) + round(0.5 * between)
+    (columns,) = np.nonzero(metrics.features_mask(points, (256, 256), reach=0.5).any(axis=0))
+    assert (columns[0], columns[-1]) == reached
     large = metrics.features_mask(points * 2, (512, 512))
     assert large.sum() == pytest.approx(4 * small.sum(), rel=0.05)
     assert not metrics.features_mask(points + 1000, (256, 256)).any()
