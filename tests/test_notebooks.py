@@ -115,6 +115,22 @@ def test_the_training_notebook_runs_headless_and_shows_previews(lab: Path) -> No
 @pytest.mark.slow
 @pytest.mark.notebook
 @pytest.mark.weights
+def test_why_truth_scores_each_recipe_on_what_it_did_not_learn(lab: Path) -> None:
+    with Run.start(lab, "notebook", "{}", {"notebook": "52_why_truth"}) as run:
+        found = run_notebook(notebook_path("52_why_truth"), {"recipe": "smoke", "device": "cpu", "steps": 4}, run=run)
+    assert found["found"].startswith("classic: reconstruction")
+    kinds = ["classic", "normalised", "supervised", "with skips"]
+    assert sorted(found["why_truth"]) == kinds
+    assert (found["steps"], found["looks"], found["views"]) == (4, [1, 2, 3, 4], [6, 6, 4])
+    swaps = found["over_steps"]["swap"]
+    assert all(len(swaps[name]) == 4 and max(swaps[name]) == pytest.approx(found["best_swap"][name], abs=0.01) for name in kinds)
+    assert all(found["why_truth"][name]["calibrated"] >= found["why_truth"][name]["swap"] for name in kinds)
+    assert sum("image/png" in output.get("data", {}) for output in _outputs(run)) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@pytest.mark.weights
 def test_the_cluster_notebook_kills_a_rank_and_nothing_shows_in_the_result(lab: Path) -> None:
     with Run.start(lab, "notebook", "{}", {"notebook": "60_cluster"}) as run:
         found = run_notebook(notebook_path("60_cluster"), {"recipe": "smoke", "clips": 2}, run=run)

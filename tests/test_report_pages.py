@@ -41,6 +41,7 @@ from faceswap_lab.verbs.swap.result import RESULT, SwapRun
 from faceswap_lab.views.report.blocks import Cell, Comparison, Notice, Picture, Printed, Section, SideBySide, Tree
 from faceswap_lab.views.report.notebook.html_output import blocks_in, decoded
 from faceswap_lab.views.report.runs import Contents, contents, report
+from faceswap_lab.views.report.scores import key_numbers, score_rows
 from faceswap_lab.views.report.telling import telling
 from tests.subjects import PICTURE
 from tests.test_browser import CHROMIUM, FLAGS
@@ -94,13 +95,14 @@ def swapped(lab: Path, *, swapper: str = "warp", target: object = TAKE) -> SwapR
     return SwapRun.open(run.id, lab)
 
 
-def judged(lab: Path, swap: Run, psnr: float, landmark: float = 0.1) -> ScoreRun:
+def judged(lab: Path, swap: Run, psnr: float, landmark: float = 0.1, **more: dict[str, Any]) -> ScoreRun:
     """An evaluation with two measures, one of which is better when lower."""
     scores = {
         "psnr_face": {"value": psnr, "floor": 14.0, "ceiling": None, "higher_is_better": True},
         "ssim_face": {"value": 0.5, "floor": 0.4, "ceiling": 1.0, "higher_is_better": True},
         "id_nearer_source": {"value": 1.0, "floor": 0.0, "ceiling": 1.0, "higher_is_better": True},
         "landmark_error": {"value": landmark, "floor": 0.3, "ceiling": 0.05, "higher_is_better": False},
+        **more,
     }
     inputs = {"result": swap.id, "truth": record_of(TAKE.recast(HERO)), "engine": "offline"}
     run = ScoreRun.start(lab, "evaluate", EvaluateRecipe(), inputs)
@@ -192,6 +194,17 @@ def test_scores_alone_need_no_swap_on_the_page(lab: Path, tmp_path: Path) -> Non
     assert [each.title for each in page.sections][:1] == ["Scores"]
     assert page.lineages == []
     assert "20.0" in report(scores, path=tmp_path / "out.html").read_text()
+
+
+def test_sharpness_is_a_key_figure_without_a_floor_where_it_was_measured(lab: Path) -> None:
+    swap = failed(lab, ValueError("only its id counts"))
+    sharp = judged(lab, swap, 20.0, sharpness={"value": 0.83, "floor": 1.1, "ceiling": 1.0, "higher_is_better": True})
+    (row,) = [each for each in score_rows(sharp) if each.name == "Sharpness of features"]
+    assert (row.value, row.floor, row.ceiling) == (0.83, None, 1.0)
+    told = [(each.label, each.value, each.detail) for each in key_numbers([sharp])]
+    assert ("Sharpness of features", "0.83", "of the truth's") in told
+    older = judged(lab, failed(lab, ValueError("another")), 21.0)
+    assert not [each for each in key_numbers([older]) if "Sharpness" in each.label]
 
 
 @pytest.mark.slow

@@ -200,6 +200,8 @@ def test_scores_stand_between_floor_and_ceiling(result: Run) -> None:
     assert run.scores["psnr_face"]["ceiling"] is None
     assert run.scores["id_nearer_source"]["floor"] <= 0.2 <= run.scores["id_nearer_source"]["ceiling"]
     assert run.scores["landmark_error"]["ceiling"] > 0
+    assert run.scores["sharpness"]["ceiling"] == pytest.approx(1)
+    assert 0 < run.scores["sharpness"]["value"] < 0.9, "thirty-two pixels and a few seconds make no sharp eyes"
     assert run.scores["spill"]["floor"] == 0
     assert run.scores["spill"]["ceiling"] < 0.2 < run.scores["spill"]["value"], (
         "the truth's specks, and a paste of seconds' training"

@@ -35,6 +35,7 @@ _WORDS = {
     "face_found": "frames with a face",
     "psnr_face": "agreement with the truth (PSNR)",
     "ssim_face": "agreement with the truth (SSIM)",
+    "sharpness": "sharpness of eyes, brows and mouth",
     "landmark_error": "distance of the points from the truth",
     "seam": "seam around the face",
     "spill": "changed outside the face",

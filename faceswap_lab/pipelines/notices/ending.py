@@ -15,6 +15,7 @@ MEASURES = frozenset(
         "psnr_face_floor",
         "ssim_face",
         "ssim_face_floor",
+        "sharpness",
         "id_similarity",
         "id_leak",
         "id_nearer_source",

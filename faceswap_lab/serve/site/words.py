@@ -54,6 +54,13 @@ _SCORES = {
         note="1 is equal. Favours smooth pictures, and can't see a wrong skin tone.",
         form="{:.2f}",
     ),
+    "sharpness": _Told(
+        title="Sharp where it shows",
+        note="Edges in eyes, brows and mouth, as strong as in the true answer at 1. Can't see whether they are the right ones.",
+        form="{:.2f}",
+        floor="",
+        ceiling="",
+    ),
     "id_similarity": _Told(
         title="Looks like the chosen face",
         note="What a face recogniser thinks, −1 to 1. Can't see what it wasn't trained on; head, hair and ears stay those of the "

@@ -126,6 +126,7 @@ def _ratio(scores: dict[str, Score]) -> float | None:
 _NAMES = {
     "psnr": ("psnr_face", "dB", True),
     "ssim": ("ssim_face", "", True),
+    "sharp": ("sharpness", "", True),
     "to_source": ("id_similarity", "", True),
     "to_target": ("id_leak", "", False),
     "nearer": ("id_nearer_source", "", True),

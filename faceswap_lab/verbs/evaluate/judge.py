@@ -113,12 +113,14 @@ class Judge:
             return row
         whole = _without_holes(region)
         # Measured in the image, not in 3D: head yaw raises the error, but in value, floor and ceiling alike.
+        features = metrics.features_mask(rendered.landmarks68, right.image.shape[:2])
         apart = float(np.linalg.norm(rendered.keypoints5[0] - rendered.keypoints5[1]))
         for role, frame in (("value", swapped), ("floor", before), ("ceiling", right)):
             face = self.face(frame, number)
             figures = self.identity(frame, face)
             figures["psnr"] = metrics.psnr(frame.image, right.image, region)
             figures["ssim"] = metrics.ssim(frame.image, right.image, region)
+            figures["sharp"] = metrics.sharpness(frame.image, right.image, features) if features.any() else math.nan
             figures["seam"] = metrics.seam(frame.image, whole)
             figures["spill"] = metrics.spill(frame.image, before.image, whole)
             figures["landmarks"] = metrics.landmark_error(face.keypoints[0], rendered.keypoints5, apart) if len(face) else math.nan

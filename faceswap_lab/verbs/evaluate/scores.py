@@ -13,7 +13,7 @@ class ScoreRun(Run):
     """An evaluate run, as returned by `lab.evaluate`."""
 
     VERB: ClassVar[str | None] = "evaluate"
-    RESULT_VERSION: ClassVar[int] = 2
+    RESULT_VERSION: ClassVar[int] = 3
 
     @staticmethod
     def counted(recipe: Any) -> Any:

@@ -17,6 +17,9 @@ _NOTES = {
         and a lighting change can cost the same. The truth has no error, so there is no ceiling.""",
     "ssim_face": """Similarity of local structure to the truth, on the same pixels. Blind to low-frequency colour changes; favours
         smooth results.""",
+    "sharpness": """Gradient energy of eyes, brows and mouth over the truth's: 1 is as sharp, above it sharper than life. Blind to
+        whether the edges are right or in the right place, and a face that is too dim counts as blurred. The target's own features
+        are sharp too, so it is no floor.""",
     "id_similarity": """Cosine of a recogniser's embeddings to the source's gallery. A perfect swap does not reach 1: the head, the
         hair and the ears are the target's.""",
     "id_leak": """Cosine to the target's gallery. Actors look alike to the recogniser, so the truth leaks too.""",
@@ -33,6 +36,7 @@ _NOTES = {
 _TITLES = {
     "psnr_face": "PSNR in the face",
     "ssim_face": "SSIM in the face",
+    "sharpness": "Sharpness of features",
     "id_similarity": "Similarity to source",
     "id_leak": "Similarity to target",
     "id_nearer_source": "Nearer to source",
@@ -41,6 +45,9 @@ _TITLES = {
     "spill": "Outside the face",
     "face_found": "Face found",
 }
+_NO_FLOOR = {"seam", "sharpness"}
+"""Scores of which the unswapped target has one that means nothing."""
+
 _DIGITS = {"psnr_face": 1, "ssim_face": 3, "id_similarity": 3, "id_leak": 3, "landmark_error": 3}
 
 
@@ -61,7 +68,7 @@ def score_rows(verdict: Run) -> list[ScoreRow]:
         ScoreRow(
             name=_TITLES[name],
             value=score["value"],
-            floor=None if name == "seam" else score["floor"],
+            floor=None if name in _NO_FLOOR else score["floor"],
             ceiling=math.inf if name == "psnr_face" else score["ceiling"],
             unit="dB" if name == "psnr_face" else "",
             better="higher" if score["higher_is_better"] else "lower",
@@ -114,4 +121,7 @@ def key_numbers(verdicts: Sequence[ScoreRun]) -> list[KeyNumber]:
     ratio = KeyNumber(
         label="Landmark error", value=f"{hardest.summary['landmark_error_ratio']:.2f} ×", detail="that of the truth, same detector"
     )
-    return [one("psnr_face", " dB"), one("ssim_face"), share, ratio]
+    # Evaluations of older versions have no sharpness.
+    known_sharpness = [scores["sharpness"]["value"]] if "sharpness" in scores else []
+    sharp = [KeyNumber(label=_TITLES["sharpness"], value=f"{value:.2f}", detail="of the truth's") for value in known_sharpness]
+    return [one("psnr_face", " dB"), one("ssim_face"), *sharp, share, ratio]

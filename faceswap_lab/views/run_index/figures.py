@@ -35,6 +35,7 @@ class Measure:
 MEASURES = {
     "psnr_face": Measure(title="PSNR in the face", unit="dB", digits=1),
     "ssim_face": Measure(title="SSIM in the face"),
+    "sharpness": Measure(title="Sharpness of features", digits=2),
     "id_similarity": Measure(title="Similarity to source"),
     "id_leak": Measure(title="Similarity to target", higher=False),
     "id_nearer_source": Measure(title="Nearer to source", digits=2),
