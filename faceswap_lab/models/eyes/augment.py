@@ -56,8 +56,8 @@ def sample(pictures: EyesPictures, row: int, random: Random, jitter: Jitter, tem
 
 def labels_of(pictures: EyesPictures, row: int, matrix: Float[np.ndarray, "2 3"]) -> UInt8[np.ndarray, "s s"]:
     """The labels of a picture's crop. Beyond the picture they continue like its pixels, at its edge."""
-    flags = {"flags": cv2.INTER_NEAREST, "borderMode": cv2.BORDER_REPLICATE}
-    return np.asarray(cv2.warpAffine(np.asarray(pictures.labels[row]), matrix, (SIZE, SIZE), **flags), np.uint8)
+    labels, nearest = np.asarray(pictures.labels[row]), cv2.INTER_NEAREST
+    return np.asarray(cv2.warpAffine(labels, matrix, (SIZE, SIZE), flags=nearest, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _keypoints(pictures: EyesPictures, row: int, random: Random, jitter: Jitter) -> Float[np.ndarray, "5 2"]:
@@ -97,8 +97,8 @@ def _shape(random: Random) -> UInt8[np.ndarray, "s s"]:
     if kind < 0.35:
         angles = np.linspace(0, 2 * math.pi, 40, endpoint=False)
         radius = SIZE * random.uniform(0.08, 0.28)
-        waves = sum(random.uniform(0, 0.25) * np.cos(k * angles + random.uniform(0, 7)) for k in range(1, 5))
-        outline = centre + radius * (1 + waves)[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
+        waves = [random.uniform(0, 0.25) * np.cos(k * angles + random.uniform(0, 7)) for k in range(1, 5)]
+        outline = centre + radius * (1 + np.sum(waves, 0))[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
         cv2.fillPoly(mask, [outline.round().astype(np.int32)], 255)
     elif kind < 0.75:
         angle, thick = random.uniform(0, 2 * math.pi), int(random.integers(5, 20))
@@ -106,7 +106,8 @@ def _shape(random: Random) -> UInt8[np.ndarray, "s s"]:
             way = angle + random.normal(0, 0.12) + 0.1 * finger
             start = centre + (finger - 1) * thick * 1.1 * np.array([-math.sin(angle), math.cos(angle)])
             end = start + SIZE * random.uniform(0.4, 1.5) * np.array([math.cos(way), math.sin(way)])
-            cv2.line(mask, *(tuple(int(value) for value in point.round()) for point in (start, end)), 255, thick)
+            first, last = ([int(value) for value in point.round()] for point in (start, end))
+            cv2.line(mask, first, last, 255, thick)
     else:
         sides = tuple(float(side) for side in SIZE * random.uniform(0.12, 0.6, 2))
         box = cv2.boxPoints((tuple(float(value) for value in centre), sides, float(random.uniform(0, 180))))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from faceswap_lab.actors.performance.lights import LIGHTS, light_of
-from faceswap_lab.actors.performance.motion import gaze
+from faceswap_lab.actors.performance.motion import PAIRED, gaze
 from faceswap_lab.actors.performance.performance import Performance
 from faceswap_lab.actors.performance.props import PropKind, prop_of
 from faceswap_lab.actors.performance.view import View
@@ -21,30 +21,38 @@ _WEARS: tuple[Wears, ...] = ("none", "glasses", "sunglasses", "hat", "cap", "hea
 _WEAR_ODDS = (0.44, 0.23, 0.08, 0.08, 0.10, 0.07)
 _HELD: tuple[PropKind, ...] = ("none", "hand", "microphone", "cup")
 _HELD_ODDS = (0.74, 0.14, 0.06, 0.06)
-_SIDED = (
-    "browDown browOuterUp cheekSquint eyeSquint eyeWide mouthDimple mouthFrown mouthLowerDown mouthPress mouthSmile mouthStretch "
-    "mouthUpperUp noseSneer"
-).split()
 _SINGLE = (
-    "browInnerUp cheekPuff jawForward jawLeft jawOpen jawRight mouthClose mouthFunnel mouthLeft mouthPucker mouthRight "
-    "mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper tongueOut"
-).split()
+    "browInnerUp",
+    "cheekPuff",
+    "jawForward",
+    "jawLeft",
+    "jawOpen",
+    "jawRight",
+    "mouthClose",
+    "mouthFunnel",
+    "mouthLeft",
+    "mouthPucker",
+    "mouthRight",
+    "mouthRollLower",
+    "mouthRollUpper",
+    "mouthShrugLower",
+    "mouthShrugUpper",
+    "tongueOut",
+)
 _OPPOSED = (("jawLeft", "jawRight"), ("mouthLeft", "mouthRight"))
 _MAX_YAW, _MAX_PITCH, _MAX_ROLL = 1.45, 0.5, 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EyesSets:
-    """The pictures: `num_train` actors from seed `first_train`, `num_val` from `first_val`, `num_test` from `first_test`.
+    """The pictures: `num_train` actors from seed `first_train`, and `num_test` from `first_test` for the scores alone.
 
-    Each has `num_views` views of `size` pixels; `per_part` actors are stored per file. Test actors are for the scores alone.
+    Each has `num_views` views of `size` pixels; `per_part` actors are stored per file.
     The default seeds are far from the actors in notebooks and examples.
     """
 
     first_train: int = 300_000
     num_train: int = 1000
-    first_val: int = 1_300_000
-    num_val: int = 20
     first_test: int = 2_300_000
     num_test: int = 60
     num_views: int = 8
@@ -52,10 +60,10 @@ class EyesSets:
     per_part: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("num_train", "num_val", "num_test", "num_views", "per_part"):
+        for name in ("num_train", "num_test", "num_views", "per_part"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for split in ("train", "val", "test"):
+        for split in ("train", "test"):
             first, last = self.seeds(split)[0], self.seeds(split)[-1]
             if split_of(first) != split or split_of(last) != split:
                 raise ValueError(f"actors {first}..{last} are not all of the split {split}")
@@ -119,11 +127,11 @@ def _actions(actions: dict[str, float], yaw: float, pitch: float, draw: np.rando
 
 
 def _more(draw: np.random.Generator) -> dict[str, float]:
-    number = int(draw.integers(len(_SIDED) + len(_SINGLE)))
+    number = int(draw.integers(len(PAIRED) + len(_SINGLE)))
     value = float(draw.uniform(0.15, 1.0))
-    if number >= len(_SIDED):
-        return {_SINGLE[number - len(_SIDED)]: value}
-    name, kind = _SIDED[number], draw.random()
+    if number >= len(PAIRED):
+        return {_SINGLE[number - len(PAIRED)]: value}
+    name, kind = PAIRED[number], draw.random()
     left, right = (value, value * float(draw.uniform(0.8, 1.0))) if kind < 0.6 else (value, 0.0) if kind < 0.8 else (0.0, value)
     return {f"{name}Left": left, f"{name}Right": right}
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from faceswap_lab.models.eyes.layers import SIZE, Residual, exported
 from faceswap_lab.models.pack.layers import convolution
-from faceswap_lab.models.pack.onnx_writer import OnnxGraph
+from faceswap_lab.models.pack.onnx_writer import OnnxGraph, Shape
 
 NUM_ACTIONS, TEMPLATE = 52, "face"
 _TRUNK, _EYE = 96, 48
@@ -78,7 +78,7 @@ def export_expression(net: ExpressionNet, path: Path) -> Path:
     graph.op("Sigmoid", _cut(graph, found, (0, NUM_ACTIONS), 1), out="actions")
     for name, begin in (("gaze", NUM_ACTIONS), ("turn", NUM_ACTIONS + 6)):
         graph.op("Identity", _cut(graph, found, (begin, begin + 6), 1), out=name)
-    outputs = {"actions": ["n", NUM_ACTIONS], "gaze": ["n", 6], "turn": ["n", 6]}
+    outputs: dict[str, Shape] = {"actions": ["n", NUM_ACTIONS], "gaze": ["n", 6], "turn": ["n", 6]}
     return graph.save(path, {"data": ["n", 3, SIZE, SIZE]}, outputs)
 
 

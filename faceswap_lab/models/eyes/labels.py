@@ -9,9 +9,9 @@ from jaxtyping import UInt8
 from faceswap_lab.actors.render.truth_maps import LABELS as RENDERED
 
 LABELS = ("background", "skin", "brows", "eyes", "lips", "mouth", "hair", "glasses", "hat", "occluder")
-"""Names of a label map's values. Skin includes nose, ears and neck; mouth is its interior with teeth and tongue; clothes are background.
+"""Names of a label map's values. Skin includes nose, ears and neck; mouth is its interior with teeth and tongue.
 
-Eyes behind clear lenses are eyes, behind dark ones glasses.
+Clothes are background. Eyes behind clear lenses are eyes, behind dark ones glasses.
 """
 
 COVERS = ("hair", "glasses", "hat", "occluder")
@@ -25,4 +25,4 @@ _ROWS = np.array([LABELS.index(_SAME.get(name, name)) for name in RENDERED], np.
 
 def from_rendered(labels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """The renderer's label map (`actors.render.truth_maps`) in these labels."""
-    return _ROWS[labels]
+    return np.asarray(_ROWS[labels], np.uint8)

@@ -63,7 +63,7 @@ class Outline:
         return np.isin(self.labels_in(size), _rows(names))
 
     def covered(self, frame_to_other: Float[np.ndarray, "2 3"], size: int) -> Float32[np.ndarray, "s s"]:
-        """How much (0..1) hair, glasses, a hat or an occluder covers each pixel of another crop of the same face; 0 beyond this one."""
+        """How much (0..1) hair, glasses, a hat or an occluder covers each pixel of another crop of this face; 0 beyond its own."""
         cover = self.shares[_rows(COVERS)].sum(0)
         to_frame = np.vstack([align.invert(self.frame_to_crop), [0, 0, 1]])
         matrix = frame_to_other.astype(np.float64) @ to_frame
@@ -74,8 +74,8 @@ class Outline:
 class Seen:
     """What both networks see of a face.
 
-    `outline` has points and labels; `actions` are the 52 facial actions by name, 0..1; `gaze` holds unit vectors of the right and the
-    left eye in the camera's frame (x right, y down, z forward); `pose` is the head's rotation. All as the renderer defines them
+    `outline` has points and labels; `actions` are the 52 facial actions by name, 0..1; `gaze` holds unit vectors of the right and
+    the left eye in the camera's frame (x right, y down, z forward); `pose` is the head's rotation. All as the renderer defines them
     (`actors.render`): for real faces they are estimates by networks that have seen rendered heads only.
     """
 

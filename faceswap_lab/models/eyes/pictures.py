@@ -15,7 +15,7 @@ class EyesPictures:
 
     `images` are RGB, `labels` indices into `labels.LABELS`, `identity` the actors' seeds. Points are in picture pixels; `visible`
     marks those of the 106 that nothing hides. `detected5` are the offline engine's keypoints, meaningless where `found` is false.
-    `actions` (0..1) are in the rig's order, `gaze` of the right and the left eye in the camera's frame (x right, y down, z forward);
+    `actions` (0..1) are in the rig's order, `gaze` of right and left eye in the camera's frame (x right, y down, z forward);
     `turn` takes the head's axes at rest (x to the subject's left, y backwards, z up) to that frame. `yaw` is in radians;
     `interocular` is the distance between the eyes in pixels, measured in space; `held` marks a prop before the face.
     """

@@ -30,7 +30,20 @@ from faceswap_lab.stopping import Stop, never, until
 
 KIND, KIND_DECODED = "pictures of the eyes", "decoded pictures of the eyes"
 _NUMBERS = frozenset(
-    "identity points106 visible keypoints5 detected5 found actions gaze turn yaw interocular held".split()
+    [
+        "identity",
+        "points106",
+        "visible",
+        "keypoints5",
+        "detected5",
+        "found",
+        "actions",
+        "gaze",
+        "turn",
+        "yaw",
+        "interocular",
+        "held",
+    ]
 )
 _CODED = {"images": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95]), "labels": (".png", [cv2.IMWRITE_PNG_COMPRESSION, 9])}
 

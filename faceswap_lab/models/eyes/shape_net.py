@@ -7,6 +7,7 @@ half resolution, four pixels a cell.
 
 import copy
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from faceswap_lab.models.eyes.labels import LABELS
 from faceswap_lab.models.eyes.layers import SIZE, Residual, exported, upsampled
 from faceswap_lab.models.pack.layers import convolution
 from faceswap_lab.models.pack.onnx_writer import OnnxGraph
+from faceswap_lab.models.pack.onnx_writer import Shape as GraphShape
 
 NUM_POINTS, TEMPLATE = 106, "whole-face"
 _CELLS = SIZE // 8
@@ -87,7 +89,11 @@ def export_shape(net: ShapeNet, path: Path) -> Path:
     _export_votes(graph, graph.layer(at16, net.votes), net)
     logits = graph.op("DepthToSpace", graph.layer(at64, net.label), blocksize=2, mode="CRD")
     graph.op("Softmax", logits, axis=1, out="labels")
-    found = {"points": ["n", NUM_POINTS, 2], "visible": ["n", NUM_POINTS], "labels": ["n", len(LABELS), SIZE, SIZE]}
+    found: dict[str, GraphShape] = {
+        "points": ["n", NUM_POINTS, 2],
+        "visible": ["n", NUM_POINTS],
+        "labels": ["n", len(LABELS), SIZE, SIZE],
+    }
     return graph.save(path, {"data": ["n", 3, SIZE, SIZE]}, found)
 
 
@@ -95,7 +101,7 @@ def _export_votes(graph: OnnxGraph, votes: str, net: ShapeNet) -> None:
     ends = [0, NUM_POINTS, 3 * NUM_POINTS, 4 * NUM_POINTS]
     starts = [
         graph.op("Slice", votes, *(graph.constant(np.array([value])) for value in (begin, end, 1, 1)))
-        for begin, end in zip(ends[:-1], ends[1:], strict=True)
+        for begin, end in pairwise(ends)
     ]
     shapes = [graph.constant(np.array([0, NUM_POINTS, count, _CELLS * _CELLS])) for count in (1, 2, 1)]
     sure, offset, seen = (graph.op("Reshape", part, shape) for part, shape in zip(starts, shapes, strict=True))

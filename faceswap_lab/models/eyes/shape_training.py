@@ -31,7 +31,7 @@ _SEEN_WEIGHT, _LABELS_WEIGHT, _OVERLAP_WEIGHT = 2.0, 6.0, 4.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ShapeTruth:
-    """What a batch should give: points in -1..1, their visibility (0 or 1), and the label of one of each cell's four pixels, `corner`."""
+    """What a batch should give: points in -1..1, their visibility (0 or 1), the label of each cell's pixel number `corner`."""
 
     points: Float[Tensor, "b 106 2"]
     visible: Float[Tensor, "b 106"]
