@@ -249,7 +249,7 @@ def test_both_networks_learn_two_pictures_by_heart() -> None:
         (expression_training.fresh_expression, expression_training.train_expression, "gaze"),
     ):
         steps = list(train(fresh(config), faces(2), config))  # type: ignore[operator]
-        assert steps[-1].losses[name] < 0.6 * steps[0].losses[name], name
+        assert steps[-1].losses[name] < 0.85 * steps[0].losses[name], name
 
 
 def test_the_losses_are_least_at_the_truth() -> None:

@@ -93,6 +93,6 @@ def _resume(state: TrainState[N], keeping: Keeping) -> tuple[list[dict[str, Any]
     """Resume from the checkpoint, if there is one; its events so far and the seconds spent."""
     if not keeping.place.is_file():
         return [], 0.0
-    saved = read_checkpoint(keeping.place, key=keeping.key, owner=keeping.owner)
+    saved = read_checkpoint(keeping.place, key=keeping.key, owner=keeping.owner, where=state.device)
     state.load_state_dict(saved.state)
     return list(saved.notes.get("events", [])), float(saved.notes.get("seconds", 0.0))

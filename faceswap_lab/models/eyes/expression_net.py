@@ -68,7 +68,7 @@ class ExpressionNet(nn.Module):
 
 def export_expression(net: ExpressionNet, path: Path) -> Path:
     """Exports the network: `data` (n, 3, 128, 128) to `actions` (0..1), `gaze` (n, 6) and `turn` (n, 6)."""
-    net, graph = copy.deepcopy(net).eval(), OnnxGraph()
+    net, graph = copy.deepcopy(net).cpu().eval(), OnnxGraph()
     fine = exported(graph, "data", net.stem)
     rows = _cut(graph, fine, _ROWS, 2)
     parts = [exported(graph, exported(graph, fine, net.trunk), net.whole)]

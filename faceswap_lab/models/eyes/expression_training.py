@@ -43,10 +43,15 @@ class ExpressionTruth:
     shown: Float[Tensor, "b 2"]
     turn: Float[Tensor, "b 2 3"]
 
+    def to(self, device: torch.device) -> "ExpressionTruth":
+        """The same on another device."""
+        actions, gaze, shown, turn = (each.to(device) for each in (self.actions, self.gaze, self.shown, self.turn))
+        return ExpressionTruth(actions=actions, gaze=gaze, shown=shown, turn=turn)
 
-def fresh_expression(config: TrainConfig) -> TrainState[ExpressionNet]:
-    """An untrained ExpressionNet."""
-    return TrainState.fresh(ExpressionNet, config)
+
+def fresh_expression(config: TrainConfig, device: torch.device | None = None) -> TrainState[ExpressionNet]:
+    """An untrained ExpressionNet on `device` (default: the CPU)."""
+    return TrainState.fresh(ExpressionNet, config, device)
 
 
 def train_expression(
@@ -54,13 +59,13 @@ def train_expression(
 ) -> Iterator[Step]:
     """Trains an ExpressionNet: see `loop.train`. Raises SplitError for pictures of the test split."""
     require_trainable(pictures)
-    spread = torch.from_numpy(pictures.actions.std(0).clip(_LEAST_SPREAD).astype(np.float32))
+    spread = torch.from_numpy(pictures.actions.std(0).clip(_LEAST_SPREAD).astype(np.float32)).to(state.device)
 
     def losses(net: ExpressionNet, context: StepContext) -> dict[str, Tensor]:
         crops, truth = _batch(pictures, config.batch, context.numpy_generator())
         with context.autocast():
-            found = net(crops)
-        return expression_losses(found, truth, spread)
+            found = net(crops.to(context.device))
+        return expression_losses(found, truth.to(context.device), spread)
 
     return train(state, losses, config, stop)
 

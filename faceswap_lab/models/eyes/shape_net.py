@@ -79,7 +79,7 @@ class ShapeNet(nn.Module):
 
 def export_shape(net: ShapeNet, path: Path) -> Path:
     """Exports the network: `data` (n, 3, 128, 128) to `points` in crop pixels, `visible` and `labels` as probabilities."""
-    net, graph = copy.deepcopy(net).eval(), OnnxGraph()
+    net, graph = copy.deepcopy(net).cpu().eval(), OnnxGraph()
     at64 = exported(graph, "data", net.to64)
     at32 = exported(graph, at64, net.to32)
     at16 = exported(graph, at32, net.to16)

@@ -38,10 +38,15 @@ class ShapeTruth:
     labels: Int[Tensor, "b 64 64"]
     corner: int
 
+    def to(self, device: torch.device) -> "ShapeTruth":
+        """The same on another device."""
+        points, visible, labels = (each.to(device) for each in (self.points, self.visible, self.labels))
+        return ShapeTruth(points=points, visible=visible, labels=labels, corner=self.corner)
 
-def fresh_shape(config: TrainConfig) -> TrainState[ShapeNet]:
-    """An untrained ShapeNet."""
-    return TrainState.fresh(ShapeNet, config)
+
+def fresh_shape(config: TrainConfig, device: torch.device | None = None) -> TrainState[ShapeNet]:
+    """An untrained ShapeNet on `device` (default: the CPU)."""
+    return TrainState.fresh(ShapeNet, config, device)
 
 
 def train_shape(state: TrainState[ShapeNet], pictures: EyesPictures, config: TrainConfig, stop: Stop = never) -> Iterator[Step]:
@@ -51,8 +56,8 @@ def train_shape(state: TrainState[ShapeNet], pictures: EyesPictures, config: Tra
     def losses(net: ShapeNet, context: StepContext) -> dict[str, Tensor]:
         crops, truth = _batch(pictures, config.batch, context.numpy_generator())
         with context.autocast():
-            found = net(crops)
-        return shape_losses(found, truth)
+            found = net(crops.to(context.device))
+        return shape_losses(found, truth.to(context.device))
 
     return train(state, losses, config, stop)
 
@@ -64,7 +69,7 @@ def shape_losses(found: Shape, truth: ShapeTruth) -> dict[str, Tensor]:
     """
     points = wing(found.points * (SIZE / 2), truth.points * (SIZE / 2))
     seen = functional.binary_cross_entropy_with_logits(found.visible, truth.visible)
-    weights = torch.tensor([_LABEL_WEIGHTS.get(name, 1.0) for name in LABELS])
+    weights = torch.tensor([_LABEL_WEIGHTS.get(name, 1.0) for name in LABELS], device=found.labels.device)
     logits = found.labels[:, truth.corner :: 4]
     labels = functional.cross_entropy(logits, truth.labels, weights)
     overlap = _missing_overlap(logits, truth.labels)

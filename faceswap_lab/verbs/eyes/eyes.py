@@ -34,11 +34,12 @@ FOLDER, PARTS = "eyes", "parts"
 CARD = f"{FOLDER}/{weights.CARD}"
 
 
-def train_eyes(recipe: EyesRecipe, *, compute: Compute = None, force: bool = False) -> TrainRun:
-    """Make the eyes; blocks with one progress line per stage. With `compute`, its workers render pictures and train the networks.
+def train_eyes(recipe: EyesRecipe, *, device: str = "auto", compute: Compute = None, force: bool = False) -> TrainRun:
+    """Make the eyes; blocks with one progress line per stage. Pictures are rendered on the CPU; the
+    networks are trained on `device`, or with `compute` by its workers on the CPU.
 
-    An identical finished call returns its Run; an interrupted one resumes with the missing pictures and steps, and the networks
-    are the same as without the interruption. Raises WeightsError without the offline engine's weights: its detector aligns the
+    An identical finished call returns its Run; an interrupted one resumes with the missing pictures and steps; on the CPU the
+    networks are the same as without the interruption. Raises WeightsError without the offline engine's weights: its detector aligns the
     crops.
     """
     for name in catalogue.MODELS:
@@ -51,9 +52,9 @@ def train_eyes(recipe: EyesRecipe, *, compute: Compute = None, force: bool = Fal
         parts = run.path / PARTS
         parts.mkdir(exist_ok=True)
         try:
-            with computing(run, compute, "cpu") as (cluster, _):
+            with computing(run, compute, device if compute is None else "cpu") as (cluster, where):
                 _render(run, recipe, ("train",), parts, cluster)
-                _train(run, recipe, parts, cluster)
+                _train(run, recipe, parts, cluster, str(where))
                 _render(run, recipe, ("test",), parts, cluster)
         except KeyboardInterrupt:
             print(f"stopped; {run.id} keeps its pictures and checkpoints: repeat the call to resume", flush=True)
@@ -93,14 +94,14 @@ def _render(run: Run, recipe: EyesRecipe, splits: Iterable[Split], parts: Path, 
         run.flush()
 
 
-def _train(run: Run, recipe: EyesRecipe, parts: Path, compute: Cluster | None) -> None:
+def _train(run: Run, recipe: EyesRecipe, parts: Path, compute: Cluster | None, device: str) -> None:
     missing = [task for task, name in FILES.items() if not run.has(f"{FOLDER}/{name}")]
     if not missing:
         return
     pictures = [run.artifact(name) for name in recipe.sets.parts("train")]
     line = Progress("networks", len(FILES), unit="networks")
     line.update(len(FILES) - len(missing))
-    with closing(train_networks(missing, to_json(recipe), pictures, parts, compute, key=run.key)) as trained:
+    with closing(train_networks(missing, to_json(recipe), pictures, parts, compute, key=run.key, device=device)) as trained:
         for done, network in enumerate(trained, 1):
             with run.write(f"{FOLDER}/{FILES[network.task]}") as path:
                 network.path.replace(path)

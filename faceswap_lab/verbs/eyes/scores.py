@@ -122,7 +122,8 @@ def _points(looked: _Looked, profile: Bool[np.ndarray, " n"]) -> dict[str, Any]:
         "visible_mean": _share(errors[visible], np.mean),
         "hidden_mean": _share(errors[~visible], np.mean),
         "visibility_right": _share((by_eye == visible).reshape(-1), np.mean),
-        "visibility_balanced": _share(np.array([(by_eye[visible == kind] == kind).mean() for kind in (True, False)]), np.mean),
+        "visible_found": _share(by_eye[visible], np.mean),
+        "hidden_found": _share(~by_eye[~visible], np.mean),
         "five_points_median": {name: _share(values, np.median) for name, values in off.items()},
     }
 

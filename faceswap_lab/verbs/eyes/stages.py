@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.eyes.casting import EyesSets
@@ -53,40 +55,50 @@ class _Network:
     task: str
     recipe: str
     key: str
+    device: str
     parts: tuple[Path, ...]
     folder: Path
 
     def __call__(self, stop: Stop) -> Trained:
-        recipe = from_json(EyesRecipe, self.recipe)
+        recipe, device = from_json(EyesRecipe, self.recipe), torch.device(self.device)
         with one_thread():
-            return train_network(self.task, recipe, self.parts, self.folder, key=self.key, stop=stop)
+            return train_network(self.task, recipe, self.parts, self.folder, key=self.key, device=device, stop=stop)
 
 
 def train_networks(
-    tasks: Sequence[str], recipe: str, parts: Sequence[Path], folder: Path, compute: Cluster | None, *, key: str
+    tasks: Sequence[str], recipe: str, parts: Sequence[Path], folder: Path, compute: Cluster | None, *, key: str, device: str
 ) -> Generator[Trained, None, None]:
     """Train these networks of the recipe (as JSON) on the pictures in `parts`, yielding each when it is done."""
     read_parts(parts, "train", folder)  # decoded once here, so that several processes do not do it at the same time
-    work = [_Network(task=task, recipe=recipe, key=key, parts=tuple(parts), folder=folder) for task in tasks]
+    work = [_Network(task=task, recipe=recipe, key=key, device=device, parts=tuple(parts), folder=folder) for task in tasks]
     yield from as_they_come(work, compute)
 
 
-def train_network(task: str, recipe: EyesRecipe, parts: Sequence[Path], folder: Path, *, key: str, stop: Stop = never) -> Trained:
+def train_network(
+    task: str,
+    recipe: EyesRecipe,
+    parts: Sequence[Path],
+    folder: Path,
+    *,
+    key: str,
+    device: torch.device | None = None,
+    stop: Stop = never,
+) -> Trained:
     """Train one network to the end and write its file, resuming from a checkpoint in `folder` that was made for `key`.
 
     Raises KeyboardInterrupt, with a checkpoint at the last step, when `stop()` becomes true or a signal arrives.
     """
-    training = _training(task, recipe, read_parts(parts, "train", folder))
+    training = _training(task, recipe, read_parts(parts, "train", folder), device)
     keeping = Keeping(place=folder / f"{task}.pt", key=key, every=recipe.checkpoint_every, owner="these eyes")
     return networks.train_network(task, training, folder / FILES[task], keeping, stop)
 
 
-def _training(task: str, recipe: EyesRecipe, pictures: EyesPictures) -> Training[Any]:
+def _training(task: str, recipe: EyesRecipe, pictures: EyesPictures, device: torch.device | None) -> Training[Any]:
     if task not in FILES:
         raise ValueError(f"unknown network {task!r}; there are {', '.join(FILES)}")
     if task == "shape":
-        shape = fresh_shape(recipe.shape)
+        shape = fresh_shape(recipe.shape, device)
         return Training(state=shape, train=partial(train_shape, shape, pictures, recipe.shape), export=export_shape)
-    expression = fresh_expression(recipe.expression)
+    expression = fresh_expression(recipe.expression, device)
     train = partial(train_expression, expression, pictures, recipe.expression)
     return Training(state=expression, train=train, export=export_expression)

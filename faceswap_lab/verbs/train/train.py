@@ -78,7 +78,7 @@ def train(
     `compute`.
 
     With a recipe of `recipes.pack()` or `recipes.eyes()`, no people are given: the networks of a pack, or of the eyes, are trained,
-    each by one process, on the CPU (see `verbs.pack.pack` and `verbs.eyes.eyes`).
+    each by one process, a pack's on the CPU (see `verbs.pack.pack` and `verbs.eyes.eyes`).
     """
     recipe = pair() if recipe is None else recipe
     if watch is not None and (isinstance(recipe, PackRecipe | EyesRecipe) or either(compute, workers) is not None):
@@ -86,7 +86,7 @@ def train(
     if isinstance(recipe, PackRecipe | EyesRecipe):
         people = source is not None or target is not None
         _check_on_actors(recipe, people=people, data=data is not None, device=device)
-        return _train_on_actors(recipe, either(compute, workers), force)
+        return _train_on_actors(recipe, device, either(compute, workers), force)
     if not isinstance(recipe, PairRecipe):
         raise TypeError(f"recipe must be a training recipe, such as lab.recipes.pair(steps=900), got {type(recipe).__name__}")
     if source is None or target is None:
@@ -144,22 +144,23 @@ def train(
 
 def _check_on_actors(recipe: PackRecipe | EyesRecipe, *, people: bool, data: bool, device: str) -> None:
     """Raises ValueError for arguments that a training on the recipe's own actors does not take."""
-    subject = "a pack is" if isinstance(recipe, PackRecipe) else "the eyes are"
+    is_pack = isinstance(recipe, PackRecipe)
+    subject = "a pack is" if is_pack else "the eyes are"
     if data:
         raise ValueError(f"{subject} trained on the actors of the recipe: give no data")
     if people:
         raise ValueError(f"{subject} trained on the actors of the recipe: give neither source nor target")
-    if device not in ("auto", "cpu"):
+    if is_pack and device not in ("auto", "cpu"):
         raise ValueError(f"{subject} trained on the CPU, got device={device!r}")
 
 
-def _train_on_actors(recipe: PackRecipe | EyesRecipe, compute: Compute, force: bool) -> TrainRun:
+def _train_on_actors(recipe: PackRecipe | EyesRecipe, device: str, compute: Compute, force: bool) -> TrainRun:
     from faceswap_lab.verbs.eyes.eyes import train_eyes
     from faceswap_lab.verbs.pack.pack import train_pack
 
     if isinstance(recipe, PackRecipe):
         return train_pack(recipe, compute=compute, force=force)
-    return train_eyes(recipe, compute=compute, force=force)
+    return train_eyes(recipe, device=device, compute=compute, force=force)
 
 
 def _precision(run: Run, where: torch.device, recipe: PairRecipe) -> str:
