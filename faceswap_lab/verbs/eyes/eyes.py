@@ -17,6 +17,7 @@ from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.errors import RunError
 from faceswap_lab.files import lab_root, sha256_file
 from faceswap_lab.models import data_files
+from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.eyes import weights
 from faceswap_lab.models.eyes.render import read_parts
@@ -35,15 +36,19 @@ CARD = f"{FOLDER}/{weights.CARD}"
 
 
 def train_eyes(recipe: EyesRecipe, *, device: str = "auto", compute: Compute = None, force: bool = False) -> TrainRun:
-    """Make the eyes; blocks with one progress line per stage. Pictures are rendered on the CPU; the
-    networks are trained on `device`, or with `compute` by its workers on the CPU.
+    """Make the eyes; blocks with one progress line per stage.
+
+    Pictures are rendered on the CPU, by the workers of `compute` if it is given. The networks are trained on `device`, or by
+    those workers on the CPU.
 
     An identical finished call returns its Run; an interrupted one resumes with the missing pictures and steps; on the CPU the
-    networks are the same as without the interruption. Raises WeightsError without the offline engine's weights: its detector aligns the
-    crops.
+    networks are the same as without the interruption. Raises WeightsError without the offline engine's weights: its detector
+    aligns the crops.
     """
     for name in catalogue.MODELS:
         catalogue.path(name)
+    if compute is None:
+        devices.pick(device)  # refused before there is a run
     data = data_files.of_actors() | data_files.of_offline()
     run = TrainRun.start(lab_root(), "train", recipe, {}, data=data, force=force)
     if run.finished:
