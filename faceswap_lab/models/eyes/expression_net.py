@@ -25,7 +25,10 @@ _ROWS, _RIGHT, _LEFT = (14, 38), (8, 36), (28, 56)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Expression:
-    """The network's answer: logits of the actions, gaze vectors and two columns of the head's rotation, neither normalised."""
+    """The network's answer: actions, not clipped to 0..1; gaze vectors and two columns of the head's rotation, not normalised.
+
+    Actions are no logits: most are 0 in most pictures, where a sigmoid hardly lets the squared error through.
+    """
 
     actions: Float[Tensor, "b 52"]
     gaze: Float[Tensor, "b 2 3"]
@@ -75,7 +78,8 @@ def export_expression(net: ExpressionNet, path: Path) -> Path:
     for columns, dense in ((_RIGHT, net.right), (_LEFT, net.left)):
         parts.append(exported(graph, exported(graph, _cut(graph, rows, columns, 3), net.eye), dense))
     found = graph.layer(graph.op("Concat", *parts, axis=1), net.last)
-    graph.op("Sigmoid", _cut(graph, found, (0, NUM_ACTIONS), 1), out="actions")
+    bounds = [graph.constant(np.array(value, np.float32)) for value in (0, 1)]
+    graph.op("Clip", _cut(graph, found, (0, NUM_ACTIONS), 1), *bounds, out="actions")
     for name, begin in (("gaze", NUM_ACTIONS), ("turn", NUM_ACTIONS + 6)):
         graph.op("Identity", _cut(graph, found, (begin, begin + 6), 1), out=name)
     outputs: dict[str, Shape] = {"actions": ["n", NUM_ACTIONS], "gaze": ["n", 6], "turn": ["n", 6]}

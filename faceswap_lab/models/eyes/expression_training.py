@@ -72,7 +72,7 @@ def train_expression(
 
 def expression_losses(found: Expression, truth: ExpressionTruth, spread: Float[Tensor, " 52"]) -> dict[str, Tensor]:
     """Squared errors: of the actions relative to their `spread`, of the gaze vectors, of the rotation's columns."""
-    actions = ((found.actions.sigmoid() - truth.actions) / spread).square().mean()
+    actions = ((found.actions - truth.actions) / spread).square().mean()
     # The length is free: only the direction of a prediction is used.
     gaze = (functional.normalize(found.gaze, dim=2) - truth.gaze).square().sum(2)
     gaze = (gaze * truth.shown).sum() / truth.shown.sum().clamp_min(1e-6)
