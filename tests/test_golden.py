@@ -46,6 +46,7 @@ PACKAGES = ("torch", "numpy", "opencv-python", "av", "pillow", "onnxruntime", "a
 RECIPES = (
     recipes.PairRecipe,
     recipes.PackRecipe,
+    recipes.EyesRecipe,
     recipes.SwapRecipe,
     recipes.EvaluateRecipe,
     recipes.FacesetRecipe,

@@ -203,12 +203,12 @@ class Endless:
 RUN_TASKS = """
 from pathlib import Path
 from faceswap_lab.compute.cluster import cluster
-from faceswap_lab.verbs.pack.stages import _results
+from faceswap_lab.verbs.networks import as_they_come
 from tests.test_interrupts import Endless
 if __name__ == "__main__":
     try:
         with cluster("local", workers=2) as two:
-            list(_results([Endless(folder=Path(sys.argv[1]), number=number) for number in range(6)], two))
+            list(as_they_come([Endless(folder=Path(sys.argv[1]), number=number) for number in range(6)], two))
     except KeyboardInterrupt:
         sys.exit(130)
 """

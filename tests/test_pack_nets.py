@@ -23,8 +23,8 @@ from faceswap_lab.models.training.loop import Step
 from faceswap_lab.models.training.state import TrainState
 from faceswap_lab.models.weights.onnx_inspect import inspect
 from faceswap_lab.verbs import recipes
+from faceswap_lab.verbs.networks import as_they_come
 from faceswap_lab.verbs.pack import scores, stages
-from faceswap_lab.verbs.pack.stages import _results
 from tests.test_landmark_order import NAMES
 
 Train = Callable[..., Iterator[Step]]
@@ -349,7 +349,7 @@ def test_a_training_that_diverges_in_its_last_step_is_not_exported(tmp_path: Pat
         with torch.no_grad():
             next(state.average.module.parameters())[0] = float("nan")
 
-    made = stages._Training(state=state, train=training, export=lambda *_: pytest.fail("a network with NaN was exported"))
+    made = stages.Training(state=state, train=training, export=lambda *_: pytest.fail("a network with NaN was exported"))
     monkeypatch.setattr(stages, "read_parts", lambda *_: None)
     monkeypatch.setattr(stages, "_training", lambda *_: made)
     with pytest.raises(RunError, match="finite numbers in the training state"):
@@ -379,5 +379,5 @@ def test_a_signal_ends_tasks_in_this_process_at_their_next_look() -> None:
                 signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(KeyboardInterrupt):
-        list(_results([task], None))
+        list(as_they_come([task], None))
     assert looked == [0, 1, 2]

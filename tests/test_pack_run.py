@@ -22,7 +22,7 @@ from faceswap_lab.models.registry import open_engine
 from faceswap_lab.models.weights import bundled, onnx_inspect
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.run import Run
-from faceswap_lab.verbs import recipes
+from faceswap_lab.verbs import networks, recipes
 from faceswap_lab.verbs.pack import pack, stages
 from faceswap_lab.verbs.pack import scores as pack_scores
 from faceswap_lab.verbs.pack.pack import pack_of
@@ -116,8 +116,8 @@ def test_what_was_stopped_goes_on_and_comes_out_the_same(
             made = stages.make_part
             patch.setattr(stages, "make_part", lambda *given: stopped() if "val" in given[0].name else made(*given))
         else:
-            put = stages.put_in_place
-            patch.setattr(stages, "put_in_place", lambda part, place: (put(part, place), stop_at in place.name and stopped()))
+            put = networks.put_in_place
+            patch.setattr(networks, "put_in_place", lambda part, place: (put(part, place), stop_at in place.name and stopped()))
         with pytest.raises(KeyboardInterrupt):
             train(SMOKE)
     resumed = train(SMOKE)

@@ -7,6 +7,7 @@ from importlib.resources import files
 
 from faceswap_lab.actors.head import assets, headpack
 from faceswap_lab.models.engines.offline import OfflineEngine
+from faceswap_lab.models.eyes import weights as eyes
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.weights import catalogue
 
@@ -32,6 +33,12 @@ def of_engine(engine: Engine) -> dict[str, str]:
 def of_warp() -> dict[str, str]:
     """The mesh along which the warp swapper warps one face onto another."""
     return {"mesh468.json": _digest("faceswap_lab.models.swappers", "mesh468.json")}
+
+
+def of_eyes() -> dict[str, str]:
+    """The networks of our own eyes, by the digests on their card. Raises WeightsError if they are missing or altered."""
+    folder = eyes.verified(eyes.bundled())
+    return {f"eyes/{name}": str(about["sha256"]) for name, about in eyes.card_of(folder)["files"].items()}
 
 
 def of_everything() -> Mapping[str, str]:

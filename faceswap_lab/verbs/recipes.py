@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from faceswap_lab.faces.align import template_points
 from faceswap_lab.faces.quality import NEAR_DUPLICATE_MAX
 from faceswap_lab.models.clusters import REAL_PEOPLE
+from faceswap_lab.models.eyes.casting import EyesSets
 from faceswap_lab.models.pack.detector import DetectorTraining
 from faceswap_lab.models.pack.pictures import PackSets
 from faceswap_lab.models.stream.swap_frames import StreamConfig
@@ -85,6 +86,23 @@ class PackRecipe(Recipe):
     points: TrainConfig = field(default_factory=lambda: TrainConfig(steps=5800, precision="bf16"))
     embedder: TrainConfig = field(default_factory=lambda: TrainConfig(steps=2800, precision="bf16"))
     scores: PackScores = field(default_factory=PackScores)
+    checkpoint_every: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EyesRecipe(Recipe):
+    """Train the two networks of `models.eyes` on actors: `shape` finds points and labels, `expression` actions, gaze and pose.
+
+    Pictures are `sets`; those of its test actors are rendered for the scores alone, after the training.
+    Checkpoints are saved every `checkpoint_every` steps.
+    """
+
+    SCHEMA: ClassVar[int] = 1
+
+    name: str = "eyes"
+    sets: EyesSets = field(default_factory=EyesSets)
+    shape: TrainConfig = field(default_factory=lambda: TrainConfig(steps=12_000, batch=32, precision="fp32"))
+    expression: TrainConfig = field(default_factory=lambda: TrainConfig(steps=16_000, batch=32, precision="fp32"))
     checkpoint_every: int = 200
 
 
@@ -264,6 +282,17 @@ def pack(size: str = "small") -> PackRecipe:
         scores=PackScores(num_actors=2, num_views=2, num_degraded=1, num_empty=2),
         checkpoint_every=2,
     )
+
+
+def eyes(size: str = "small") -> EyesRecipe:
+    """The recipe of our own eyes. "smoke" checks that everything runs, and learns nothing."""
+    if size == "small":
+        return EyesRecipe()
+    if size != "smoke":
+        raise ValueError(f"size must be small or smoke, got {size!r}")
+    few = TrainConfig(steps=4, batch=4, warmup=1, report_every=2, precision="fp32")
+    sets = EyesSets(num_train=2, num_test=2, num_views=2, size=128, per_part=1)
+    return EyesRecipe(name="smoke", sets=sets, shape=few, expression=few, checkpoint_every=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from faceswap_lab.faces.scratch import read_only
 
 NUM_KNOTS = 1024
-_PAIRED = (
+PAIRED = (
     "browDown",
     "browOuterUp",
     "cheekSquint",
@@ -24,6 +24,7 @@ _PAIRED = (
     "mouthUpperUp",
     "noseSneer",
 )
+"""Actions that there are of both sides of the face, apart from those of the eyes."""
 
 
 @lru_cache(maxsize=512)
@@ -49,7 +50,7 @@ def ease(x: float) -> float:
 
 def pair(name: str, value: float) -> dict[str, float]:
     """An action on both sides of the face, if it is a paired one."""
-    return {name + "Left": value, name + "Right": value} if name in _PAIRED else {name: value}
+    return {name + "Left": value, name + "Right": value} if name in PAIRED else {name: value}
 
 
 def gaze(across: float, up: float) -> dict[str, float]:

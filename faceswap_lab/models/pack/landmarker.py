@@ -117,7 +117,7 @@ def wing(found: Float[Tensor, "b 106 2"], wanted: Float[Tensor, "b 106 2"]) -> F
     gap = (found - wanted).abs()
     shift = reach - reach * math.log(1 + reach / bend)
     each = torch.where(gap < reach, reach * torch.log1p(gap / bend), gap - shift)
-    weight = torch.ones(NUM_POINTS)
+    weight = torch.ones(NUM_POINTS, device=found.device)
     weight[:_CONTOUR] = _CONTOUR_WEIGHT
     return (each.mean(2) * (weight / weight.sum())).sum(1).mean()
 

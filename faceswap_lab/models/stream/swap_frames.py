@@ -23,6 +23,7 @@ from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines import search
 from faceswap_lab.models.protocols import AnySwapper, Crops, Engine, Swapped
 from faceswap_lab.models.stream.colour_match import Colour, keep_grey
+from faceswap_lab.models.stream.covers import CoverKeeper, Covers
 from faceswap_lab.models.stream.device_canvas import DeviceCanvas
 from faceswap_lab.models.stream.followed import Followed, Selection
 from faceswap_lab.models.stream.host_canvas import HostCanvas
@@ -55,6 +56,9 @@ class StreamConfig:
 
     `colour` matches each swapped crop's colours to the target's before pasting: right for a swapper that does not follow the
     target's light, wrong if the source's skin tone should be kept (figures in `models.stream.colour_match`).
+
+    `covers` "kept" leaves hair, glasses, hats and what is held before a face as they are in the target, where our own eyes
+    (`models.eyes`) see them; "swapped" leaves that to the swapper's mask.
     """
 
     batch: int = 8
@@ -62,6 +66,7 @@ class StreamConfig:
     every: int = 1
     colour: Colour = "none"
     search: int = 0
+    covers: Covers = "swapped"
 
     def __post_init__(self) -> None:
         if self.batch < 1 or not 1 <= self.every <= 60:
@@ -141,7 +146,8 @@ def swap_frames(
     finder.settle(footage, start)
     # A video's frames are decoded for this reader alone; a still is cached by its clip, and an actor's frames by the take.
     owned = isinstance(footage, Clip | Excerpt) and len(footage) > 1
-    painter = _Painter(swapper=swapper, codes=codes, colour=config.colour, device=device, owned=owned)
+    keeper = CoverKeeper.of(config.covers)
+    painter = _Painter(swapper=swapper, codes=codes, colour=config.colour, device=device, owned=owned, keeper=keeper)
     source = (_Batch(frames=frames) for frames in batches(footage.frames(start, stop), config.batch_size))
     colour = [] if config.colour == "none" else [Stage(name="colour", work=painter.match)]
     stages = [
@@ -159,13 +165,17 @@ def swap_frames(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Painter:
-    """Swaps the faces of a batch, matches their colours and pastes them: one stage each. `owned` frames may be modified."""
+    """Swaps the faces of a batch, matches their colours and pastes them: one stage each.
+
+    `owned` frames may be modified; `keeper` spares what covers a face.
+    """
 
     swapper: AnySwapper
     codes: Any
     colour: Colour
     device: torch.device
     owned: bool
+    keeper: CoverKeeper | None = None
 
     @devices.watched()
     def swap(self, batch: _Batch) -> _Batch:
@@ -175,8 +185,11 @@ class _Painter:
         needs = self.swapper.needs
         at_once = min(needs.max_batch or _FACES_AT_ONCE, _FACES_AT_ONCE)
         for begin in range(0, len(faces), at_once):
-            part = batch.canvas.cut(faces[begin : begin + at_once], template=needs.template, size=needs.size)
+            chosen = faces[begin : begin + at_once]
+            part = batch.canvas.cut(chosen, template=needs.template, size=needs.size)
             answer = self.swapper(part, self.codes, np.zeros(len(part), np.int64))
+            if self.keeper is not None:
+                answer = self.keeper.kept(batch.frames, chosen, part, answer)
             batch.swapped.append((part, answer))
             if crowd:
                 self._pasted(self.match(batch))

@@ -75,6 +75,7 @@ def swap_one(target: Footage | Actor, call: Call, compute: Compute, together: To
     }
     data = data_of(source, target) | data_files.of_engine(finder)
     data |= data_files.of_warp() if swapper == "warp" else {}
+    data |= data_files.of_eyes() if recipe.stream.covers == "kept" else {}
     data |= {"weights": trained.record.artifacts.get(WEIGHTS, "")} if trained is not None else {}
     run = SwapRun.start(lab_root(), "swap", recipe, inputs, data=data, force=call.force)
     if run.finished:

@@ -1,0 +1,1 @@
+"""`train --recipe eyes`: the stages of making our own eyes."""
