@@ -39,8 +39,7 @@ class PairRecipe(Recipe):
     """Train a pair swapper. `supervision` "truth" needs two actors, "none" works for anybody, "auto" uses truth if available.
 
     The truth has the skin tone of `tone`.
-    Without truth the network is trained with `net.skips` and `net.residual` off and `net.normalise` on, regardless of `net` (see
-    PairNetConfig).
+    Without truth the network is trained with `net.skips` off and `net.normalise` on, regardless of `net` (see PairNetConfig).
     A checkpoint is saved every `checkpoint_every` steps; resuming from it gives the same result as an uninterrupted run.
     """
 

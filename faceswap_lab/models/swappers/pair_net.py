@@ -12,12 +12,11 @@ from torch.nn import functional
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairNetConfig:
-    """`size` is the crop's side in pixels, a multiple of 16 times `fold`; `width` is the number of channels of the finest feature map.
+    """`size` is the crop's side in pixels, a multiple of 16 times `fold`. `width` is the number of channels of the finest feature map;
     `code` is the length of the bottleneck.
 
     `fold` makes the channels of one pixel of every square of so many by so many, on the way in, and squares of pixels of channels
     on the way out. So a network of fold 2 has the cost of one for crops of half the side.
-    `residual` adds the picture that is drawn to the input. Only with truth: without it the input would be copied.
     `keypoints` says by whose five points crops are aligned, in training and in swaps: the detector's, or those of the mesh of 468
     points, which are nearer to the truth.
 
@@ -33,7 +32,6 @@ class PairNetConfig:
     skips: bool = True
     normalise: bool = False
     fold: int = 1
-    residual: bool = False
     keypoints: Literal["detector", "mesh"] = "detector"
 
     def __post_init__(self) -> None:
@@ -85,7 +83,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From feature maps to a picture and the mask of where it replaces the target, as logits; with `residual` what to add to the input."""
+    """From feature maps to a picture and the mask of where it replaces the target, as logits."""
 
     def __init__(self, config: PairNetConfig) -> None:
         super().__init__()
@@ -121,12 +119,9 @@ class PairNet(nn.Module):
 
     def forward(self, x_BCHW: Float[Tensor, "b 3 s s"], person: int) -> Float[Tensor, "b 4 s s"]:
         """x with `person`'s face, 0..1."""
-        logits: Tensor = self.decoders[person](self.encoder(x_BCHW.contiguous(memory_format=torch.channels_last))).float()
-        if not self.config.residual:
-            return torch.sigmoid(logits)
-        drawn = x_BCHW + logits[:, :3]
-        # In training what is out of range keeps its gradient.
-        return torch.cat([drawn if self.training else drawn.clamp(0, 1), torch.sigmoid(logits[:, 3:])], 1)
+        logits: Tensor = self.decoders[person](self.encoder(x_BCHW.contiguous(memory_format=torch.channels_last)))
+        # In bfloat16 the steps of a sigmoid near 1 would be a whole level.
+        return torch.sigmoid(logits.float())
 
 
 def _widths(config: PairNetConfig) -> list[int]:

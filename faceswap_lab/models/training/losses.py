@@ -40,10 +40,12 @@ def picture_loss(
     edges: float = 0.0,
     fold: int = 1,
 ) -> Float[Tensor, ""]:
-    """3 x L1 + 0.5 x (1 - SSIM) + `edges` x L1 of the differences between neighbouring pixels. The face has weight 1.0, its surroundings 0.15 (they stabilise the light and are masked
-    out in the paste), and eyes and mouth 1.0 more: a fifteenth of the crop, but perceptually dominant.
+    """3 x L1 + 0.5 x (1 - SSIM) + `edges` x L1 of the differences between neighbouring pixels.
 
-    SSIM is that of means over squares of `fold` pixels: on large pictures it would cost more than the network."""
+    The face has weight 1.0, its surroundings 0.15 (they stabilise the light and are masked out in the paste), and eyes and mouth
+    1.0 more: a fifteenth of the crop, but perceptually dominant.
+    SSIM is that of means over squares of `fold` pixels: on large pictures it would cost more than the network.
+    """
     weight = 0.15 + 0.85 * face_B1HW + focus_B1HW
     l1 = ((drawn_BCHW - wanted_BCHW).abs() * weight).mean()
     drawn, wanted, seen = (_folded(part, fold) for part in (drawn_BCHW, wanted_BCHW, weight))

@@ -19,7 +19,6 @@ from faceswap_lab.models.training.state import TrainState
 from faceswap_lab.models.training.team import ALONE, ONE_BY_ONE, Parallel, Share, Team
 from faceswap_lab.stopping import Stop, never
 
-
 Resampling = Literal["bilinear", "bicubic"]
 
 

@@ -95,8 +95,8 @@ def _data_set(payload: Mapping[str, Any]) -> Shown:
 
 
 def fresh_state(recipe: PairRecipe, with_truth: bool, where: torch.device) -> TrainState[PairNet]:
-    """An untrained pair of the recipe: skips and residuals only with truth, normalised inputs only without."""
-    net = replace(recipe.net, skips=with_truth, normalise=not with_truth, residual=with_truth and recipe.net.residual)
+    """An untrained pair of the recipe: skips only with truth, normalised inputs only without."""
+    net = replace(recipe.net, skips=with_truth, normalise=not with_truth)
     return fresh_pair(net, recipe.train, where)
 
 
