@@ -12,8 +12,8 @@ from torch.nn import functional
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairNetConfig:
-    """`size` is the crop's side in pixels, a multiple of 16 times `fold`. `width` is the number of channels of the finest feature map;
-    `code` is the length of the bottleneck.
+    """`size` is the crop's side in pixels, a multiple of 16 times `fold`; `code` is the length of the bottleneck.
+    `width` is the number of channels of the finest feature map.
 
     `fold` makes the channels of one pixel of every square of so many by so many, on the way in, and squares of pixels of channels
     on the way out. So a network of fold 2 has the cost of one for crops of half the side.
