@@ -16,7 +16,7 @@ class PairNetConfig:
     `width` is the number of channels of the finest feature map.
 
     `fold` makes the channels of one pixel of every square of so many by so many, on the way in, and squares of pixels of channels
-    on the way out. So a network of fold 2 has the cost of one for crops of half the side.
+    on the way out. So a network of fold 2 costs about as much as one for crops of half the side.
     `keypoints` says by whose five points crops are aligned, in training and in swaps: the detector's, or those of the mesh of 468
     points, which are nearer to the truth.
 
