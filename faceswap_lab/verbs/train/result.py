@@ -18,7 +18,7 @@ class TrainRun(Run):
     """A train run, as returned by `lab.train`."""
 
     VERB: ClassVar[str | None] = "train"
-    RESULT_VERSION: ClassVar[int] = 2
+    RESULT_VERSION: ClassVar[int] = 3
 
     def swapper(self, where: "torch.device") -> "PairSwapper":
         """The trained swapper on a device. RunError if the training is not finished, WeightsError for another run's weights."""
