@@ -1,4 +1,4 @@
-"""`train`: train a swapper of two people, or a pack of networks."""
+"""`train`: train a swapper of two people, one for any face, or a pack of networks."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from faceswap_lab.runs.fields import replaced
 if TYPE_CHECKING:
     from faceswap_lab.models.feed.shard_source import ShardSource
     from faceswap_lab.verbs.people import Person
-    from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe
+    from faceswap_lab.verbs.recipes import OneshotRecipe, PackRecipe, PairRecipe
 
 
 def offer(commands: Any) -> None:
@@ -22,12 +22,13 @@ def offer(commands: Any) -> None:
         commands,
         "train",
         _train,
-        "train a swapper of two people, or a pack of networks that detect and recognise faces",
+        "train a swapper of two people, one for any face, or a pack of networks that detect and recognise faces",
         "faceswap-lab train --source actor:7 --target actor:32 --steps 900",
         "faceswap-lab train --source actor:7 --target actor:32 --train.learning-rate 1e-3 --net.size 128",
         'faceswap-lab train --source actor:7 --target jane.mp4 --who "Jane Doe" --basis "consent: form signed on 3 May 2026"',
         "faceswap-lab train --source actor:7 --target actor:32 --recipe recipe.json --device cuda",
         "faceswap-lab train --source actor:7 --target actor:32 --steps 50000 --compute cuda",
+        "faceswap-lab train --recipe oneshot --workers 2",
         "faceswap-lab train --recipe pack --workers 2",
         verb=True,
         cluster=True,
@@ -43,26 +44,29 @@ def offer(commands: Any) -> None:
     train.add_argument("--shard", action="store_true", help="each rank holds its share of the weights only (FSDP)")
     train.add_argument("--compile", action="store_true", help="let torch compile the network")
     add_declaration(train, "the file, if one of the two is a file", uses="train")
-    text = "a recipe as JSON (`runs show RUN --json` has one), or smoke, pack, pack-smoke; flags take precedence over it"
+    text = "a recipe as JSON (`runs show RUN --json` has one), or smoke, oneshot, oneshot-smoke, pack, pack-smoke; flags take precedence over it"
     add_recipe(train, _named, short={"train.steps": "--steps"}, text=text)
 
 
-def _named(name: str | None) -> "PairRecipe | PackRecipe | type[PairRecipe | PackRecipe]":
+def _named(name: str | None) -> "PairRecipe | OneshotRecipe | PackRecipe | type[PairRecipe | OneshotRecipe | PackRecipe]":
     """The recipe of that name; for a file, its class; without a name, that of a pair."""
     from faceswap_lab.verbs import recipes
 
-    if name in ("pack", "pack-smoke"):
-        return recipes.pack("smoke" if name == "pack-smoke" else "small")
+    for kind, make in (("oneshot", recipes.oneshot), ("pack", recipes.pack)):
+        if name in (kind, f"{kind}-smoke"):
+            return make("small" if name == kind else "smoke")
     if name in (None, "smoke"):
         return recipes.smoke() if name else recipes.pair()
     assert name is not None
     path = user_path(name)
     # A missing file is reported when it is read.
-    packed = path.is_file() and '"sets"' in path.read_text(encoding="utf-8", errors="replace")
-    return recipes.PackRecipe if packed else recipes.PairRecipe
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    if '"train_shape"' in text:
+        return recipes.OneshotRecipe
+    return recipes.PackRecipe if '"sets"' in text else recipes.PairRecipe
 
 
-def _recipe(options: argparse.Namespace) -> "PairRecipe | PackRecipe":
+def _recipe(options: argparse.Namespace) -> "PairRecipe | OneshotRecipe | PackRecipe":
     from faceswap_lab.verbs import recipes
 
     given = changes(options)

@@ -1,4 +1,4 @@
-"""The verb `train`: trains a pair swapper of two people; or with the recipe `pack`, a pack."""
+"""The verb `train`: trains a pair swapper of two people; with the recipe `oneshot`, a swapper for any face; with `pack`, a pack."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ from faceswap_lab.stopping import Stop, stop_on_signals
 from faceswap_lab.trust.consent.gate import check_train
 from faceswap_lab.verbs.computing import Compute, computing, either
 from faceswap_lab.verbs.people import Person, check_learnable, check_person, data_of, learned_from, record_of, subject_of
-from faceswap_lab.verbs.recipes import PackRecipe, PairRecipe, pair
+from faceswap_lab.verbs.recipes import OneshotRecipe, PackRecipe, PairRecipe, pair
 from faceswap_lab.verbs.train import crops
 from faceswap_lab.verbs.train.material import Crops, Shown, check_material, material_record, num_pictures, steps_of
 from faceswap_lab.verbs.train.preview import Watch, watching
@@ -44,7 +44,7 @@ CROPS, CHECKPOINT = "crops.safetensors", "checkpoint.pt"
 
 
 def train(
-    recipe: PairRecipe | PackRecipe | None = None,
+    recipe: PairRecipe | OneshotRecipe | PackRecipe | None = None,
     *,
     source: Person | None = None,
     target: Person | None = None,
@@ -77,16 +77,19 @@ def train(
     changes nothing of the result, and only sees a pair's training in this process that is not finished yet: ValueError with
     `compute`.
 
-    With a recipe of `recipes.pack()`, no people are given: the three networks of a pack are trained, each by one process, on the
+    With a recipe of `recipes.oneshot()`, no people are given: it is trained on the actors of its recipe, for any face (see
+    `verbs.oneshot.oneshot`). With one of `recipes.pack()`, no people are given either: the three networks of a pack are trained, each by one process, on the
     CPU (see `verbs.pack.pack`).
     """
     recipe = pair() if recipe is None else recipe
-    if watch is not None and (isinstance(recipe, PackRecipe) or either(compute, workers) is not None):
+    made = isinstance(recipe, OneshotRecipe | PackRecipe)
+    if watch is not None and (made or either(compute, workers) is not None):
         raise ValueError("watch sees the training of a pair in this process only, without compute or workers")
-    if isinstance(recipe, PackRecipe):
-        if data is not None:
-            raise ValueError("a pack is trained on the actors of its recipe: give no data")
-        return _train_pack(recipe, source, target, device, either(compute, workers), force)
+    if isinstance(recipe, OneshotRecipe | PackRecipe):
+        what = "a pack" if isinstance(recipe, PackRecipe) else "a one-shot swapper"
+        if data is not None or source is not None or target is not None:
+            raise ValueError(f"{what} is trained on the actors of its recipe: give no source, target or data")
+        return _on_actors(recipe, device, either(compute, workers), force)
     if not isinstance(recipe, PairRecipe):
         raise TypeError(f"recipe must be a training recipe, such as lab.recipes.pair(steps=900), got {type(recipe).__name__}")
     if source is None or target is None:
@@ -142,13 +145,13 @@ def train(
     return run
 
 
-def _train_pack(
-    recipe: PackRecipe, source: Person | None, target: Person | None, device: str, compute: Compute, force: bool
-) -> TrainRun:
+def _on_actors(recipe: OneshotRecipe | PackRecipe, device: str, compute: Compute, force: bool) -> TrainRun:
+    """The trainings for which nobody is given."""
+    from faceswap_lab.verbs.oneshot.oneshot import train_oneshot_swapper
     from faceswap_lab.verbs.pack.pack import train_pack
 
-    if source is not None or target is not None:
-        raise ValueError("a pack is trained on the actors of its recipe: give neither source nor target")
+    if isinstance(recipe, OneshotRecipe):
+        return train_oneshot_swapper(recipe, device=device, compute=compute, force=force)
     if device not in ("auto", "cpu"):
         raise ValueError(f"a pack is trained on the CPU, got device={device!r}")
     return train_pack(recipe, compute=compute, force=force)
