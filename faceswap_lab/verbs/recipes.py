@@ -8,7 +8,7 @@ from faceswap_lab.faces.quality import NEAR_DUPLICATE_MAX
 from faceswap_lab.models.clusters import REAL_PEOPLE
 from faceswap_lab.models.oneshot.casting import TROUPE, OneshotSets
 from faceswap_lab.models.oneshot.net import OneshotNetConfig
-from faceswap_lab.models.oneshot.shape import ShapeNetConfig
+from faceswap_lab.models.oneshot.shape import ShapeConfig
 from faceswap_lab.models.pack.detector import DetectorTraining
 from faceswap_lab.models.pack.pictures import PackSets
 from faceswap_lab.models.registry import ToneWish
@@ -97,17 +97,14 @@ class PackRecipe(Recipe):
 class OneshotRecipe(Recipe):
     """Train a one-shot swapper, for any source and any target, on actors and their true swaps. Pictures are `sets`.
 
-    `shape` and `train_shape` are the network that moves the target's points to where the source's face would have them; `net` and
-    `train` the one that draws. Checkpoints are saved every `checkpoint_every` steps.
+    `shape` is the regression that moves the target's points to where the source's face would have them, `net` and `train` the
+    network that draws. Checkpoints are saved every `checkpoint_every` steps.
     """
 
     SCHEMA: ClassVar[int] = 1
 
     sets: OneshotSets = field(default_factory=OneshotSets)
-    shape: ShapeNetConfig = field(default_factory=ShapeNetConfig)
-    train_shape: TrainConfig = field(
-        default_factory=lambda: TrainConfig(steps=2500, batch=512, weight_decay=0.01, ema=0.995, precision="fp32", report_every=250)
-    )
+    shape: ShapeConfig = field(default_factory=ShapeConfig)
     net: OneshotNetConfig = field(default_factory=OneshotNetConfig)
     train: OneshotTraining = field(default_factory=OneshotTraining)
     checkpoint_every: int = 200
@@ -281,8 +278,7 @@ def oneshot(size: str = "small") -> OneshotRecipe:
         raise ValueError(f"size must be small or smoke, got {size!r}")
     return OneshotRecipe(
         sets=OneshotSets(num_train=2 * TROUPE, num_val=TROUPE, num_views=2, num_sources=1, size=96),
-        shape=ShapeNetConfig(components=8, code=8, width=16),
-        train_shape=TrainConfig(steps=4, batch=8, warmup=1, precision="fp32", report_every=2),
+        shape=ShapeConfig(components=8, products=4, moves=8),
         net=OneshotNetConfig(size=32, widths=(8, 8, 16, 16), code=8),
         train=OneshotTraining(steps=4, batch=2, warmup=1, precision="fp32", report_every=2),
         checkpoint_every=2,

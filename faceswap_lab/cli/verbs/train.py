@@ -44,7 +44,8 @@ def offer(commands: Any) -> None:
     train.add_argument("--shard", action="store_true", help="each rank holds its share of the weights only (FSDP)")
     train.add_argument("--compile", action="store_true", help="let torch compile the network")
     add_declaration(train, "the file, if one of the two is a file", uses="train")
-    text = "a recipe as JSON (`runs show RUN --json` has one), or smoke, oneshot, oneshot-smoke, pack, pack-smoke; flags take precedence over it"
+    names = "smoke, oneshot, oneshot-smoke, pack, pack-smoke"
+    text = f"a recipe as JSON (`runs show RUN --json` has one), or {names}; flags take precedence over it"
     add_recipe(train, _named, short={"train.steps": "--steps"}, text=text)
 
 
@@ -61,7 +62,7 @@ def _named(name: str | None) -> "PairRecipe | OneshotRecipe | PackRecipe | type[
     path = user_path(name)
     # A missing file is reported when it is read.
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    if '"train_shape"' in text:
+    if '"num_sources"' in text:
         return recipes.OneshotRecipe
     return recipes.PackRecipe if '"sets"' in text else recipes.PairRecipe
 

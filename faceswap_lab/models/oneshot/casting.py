@@ -30,8 +30,8 @@ _HELD_ODDS = (0.90, 0.06, 0.02, 0.02)
 class OneshotSets:
     """The pictures: `num_train` actors from seed `first_train` and `num_val` from `first_val`, whole troupes.
 
-    Each actor performs `num_views` views of `size` pixels, and in each `num_sources` others of the troupe take its face; `target_tone`
-    is the share of those that keep the target's skin tone.
+    Each actor performs `num_views` views of `size` pixels, and in each `num_sources` others of the troupe take its face;
+    `target_tone` is the share of those that keep the target's skin tone.
 
     The default seeds are far from the actors in notebooks and examples, and from those of the pack.
     """

@@ -16,7 +16,7 @@ from torch import Tensor
 from faceswap_lab.faces import align
 from faceswap_lab.models.oneshot.drape import Picture, drape, draw_mesh, place_map, sample
 from faceswap_lab.models.oneshot.pictures import Views
-from faceswap_lab.models.oneshot.shape import ShapeNet
+from faceswap_lab.models.oneshot.shape import Shape, ShapeExamples
 from faceswap_lab.models.swappers import mesh468
 from faceswap_lab.models.training.samples import Shapes, map_stacks, write_stacks
 
@@ -98,6 +98,28 @@ def cut(views: Views, size: int) -> CutViews:
     return CutViews(crops=crops, masks=masks, points=points, view_of=own)
 
 
+def shape_examples(parts: Sequence[tuple[Views, CutViews]]) -> ShapeExamples:
+    """Every true swap of these parts with all pictures of its source."""
+    points, rows, sources, before = [], list[tuple[int, int]](), list[list[int]](), 0
+    for views, made in parts:
+        own = _own_pictures(views)
+        for row in np.flatnonzero((views.source >= 0) & views.seen & views.seen[made.view_of]).tolist():
+            if pictures := own.get(int(views.source[row])):
+                rows.append((before + int(made.view_of[row]), before + row))
+                sources.append([before + picture for picture in pictures])
+        points.append(made.points)
+        before += len(views)
+    return ShapeExamples(points=np.concatenate(points), rows=np.array(rows, np.int64).reshape(-1, 2), sources=sources)
+
+
+def _own_pictures(views: Views) -> dict[int, list[int]]:
+    """Seed to the rows of that actor's own views in which a face was seen."""
+    own: dict[int, list[int]] = {}
+    for row in np.flatnonzero((views.source < 0) & views.seen).tolist():
+        own.setdefault(int(views.identity[row]), []).append(row)
+    return own
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     """Rows of a part: the target's view, the true swap, and the pictures of the source that are given, in no order."""
@@ -112,10 +134,7 @@ def examples_of(views: Views, seed: int) -> list[Example]:
 
     Of each actor's own views one is also swapped with that actor's other pictures: nothing but the picture itself is true.
     """
-    own: dict[int, list[int]] = {}
-    for row in np.flatnonzero((views.source < 0) & views.seen).tolist():
-        own.setdefault(int(views.identity[row]), []).append(row)
-    found = []
+    own, found = _own_pictures(views), []
     at = np.maximum.accumulate(np.where(views.source < 0, np.arange(len(views)), 0))
     for row in range(len(views)):
         draw = np.random.default_rng([seed, int(views.identity[row]), int(views.view[row]), int(views.source[row]) + 1])
@@ -132,7 +151,7 @@ def examples_of(views: Views, seed: int) -> list[Example]:
     return found
 
 
-def write_examples(path: Path, views: Views, shape: ShapeNet, size: int, seed: int) -> None:
+def write_examples(path: Path, views: Views, shape: Shape, size: int, seed: int) -> None:
     """Drapes every example of a part and writes it to `path`, which the caller renames into place."""
     made = cut(views, size)
     examples = examples_of(views, seed)
@@ -161,7 +180,7 @@ def portrait_of(crop: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "t t 3"]:
     return np.asarray(cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _codes(shape: ShapeNet, points: Float32[np.ndarray, "n 468 2"]) -> Float[Tensor, "n c"]:
+def _codes(shape: Shape, points: Float32[np.ndarray, "n 468 2"]) -> Float[Tensor, "n c"]:
     """The code of each picture's shape; rows without a face have that of the mean head, and are never asked for."""
     known = np.abs(points).sum((1, 2)) > 0
     filled = np.where(known[:, None, None], points, points[known][:1]) if known.any() else points
@@ -169,7 +188,7 @@ def _codes(shape: ShapeNet, points: Float32[np.ndarray, "n 468 2"]) -> Float[Ten
         return shape.encode(torch.from_numpy(filled))
 
 
-def moved_points(shape: ShapeNet, code: Float[Tensor, "1 c"], points: Float32[np.ndarray, "468 2"]) -> Float32[np.ndarray, "468 2"]:
+def moved_points(shape: Shape, code: Float[Tensor, "1 c"], points: Float32[np.ndarray, "468 2"]) -> Float32[np.ndarray, "468 2"]:
     """A target's points where a source's face would have them."""
     with torch.inference_mode():
         return np.asarray(shape(code, torch.from_numpy(points)[None].float())[0].numpy(), np.float32)

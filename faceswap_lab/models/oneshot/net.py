@@ -6,6 +6,7 @@ face, a fine map mixes the two, and a residual is added.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -37,8 +38,8 @@ class OneshotNetConfig:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Draped:
     """What the network sees, 0..1: the target's crop, its face moved to the new shape, the source draped over it, how well the
-    source shows each pixel, the place on the head (-1..1), and the source's own crop at half the size. `keeps_tone` is 1 where the face shall have
-    the target's skin tone, 0 where the source's."""
+    source shows each pixel, the place on the head (-1..1), and the source's own crop at half the size. `keeps_tone` is 1 where the
+    face shall have the target's skin tone, 0 where the source's."""
 
     target: Float[Tensor, "b 3 s s"]
     moved: Float[Tensor, "b 3 s s"]
@@ -75,7 +76,7 @@ class _Portrait(nn.Module):
     def __init__(self, config: OneshotNetConfig) -> None:
         super().__init__()
         widths = (3, 24, 48, 96, 160)
-        self.steps = nn.ModuleList(_conv(before, after, 3, 2) for before, after in zip(widths, widths[1:], strict=False))
+        self.steps = nn.ModuleList(_conv(before, after, 3, 2) for before, after in pairwise(widths))
         self.out = nn.Linear(2 * widths[-1] + 1, config.code)
 
     def forward(self, portrait_BCHW: Tensor, keeps_tone_B: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from faceswap_lab.faces import align
 from faceswap_lab.models.oneshot.drape import Picture
 from faceswap_lab.models.oneshot.examples import TEMPLATE, Look, look_of, moved_points, nearest_first, portrait_of
 from faceswap_lab.models.oneshot.net import Draped, OneshotNet, OneshotNetConfig
-from faceswap_lab.models.oneshot.shape import ShapeNet, ShapeNetConfig
+from faceswap_lab.models.oneshot.shape import Shape, ShapeConfig
 from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
 from faceswap_lab.models.weights.tensor_file import read_tensors, unreadable, write_tensors
 
@@ -42,7 +42,7 @@ class Known:
 class OneshotSwapper:
     """Implements `protocols.Swapper`; codes are the sources' pictures. `tone` says whose skin tone the faces get."""
 
-    def __init__(self, net: OneshotNet, shape: ShapeNet, card: Card, tone: Tone = "source") -> None:
+    def __init__(self, net: OneshotNet, shape: Shape, card: Card, tone: Tone = "source") -> None:
         self._net, self._shape = net.eval(), shape.eval()
         self.card, self.tone = card, tone
         self.needs = Needs(template=TEMPLATE, size=net.config.size, source="crop", point_set=468)
@@ -124,7 +124,7 @@ class OneshotSwapper:
         tensors, about = read_tensors(path, {"card", "net", "shape"}, expected=expected, remedy=_REMEDY)
         try:
             net = OneshotNet(OneshotNetConfig(**{**about["net"], "widths": tuple(about["net"]["widths"])}))
-            shape = ShapeNet(ShapeNetConfig(**about["shape"]))
+            shape = Shape(ShapeConfig(**about["shape"]))
             for part, module in (("net.", net), ("shape.", shape)):
                 module.load_state_dict({name.removeprefix(part): each for name, each in tensors.items() if name.startswith(part)})
             card = Card(**{**about["card"], "subjects": tuple(about["card"]["subjects"])})

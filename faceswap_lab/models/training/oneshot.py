@@ -1,19 +1,17 @@
-"""Training of the one-shot: the network of shapes, on points of true swaps; then the network that heals, on draped examples."""
+"""Training of the one-shot's network, on draped examples: their batches, their variation and the losses."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from faceswap_lab.models.oneshot.examples import CutViews, Examples
+from faceswap_lab.models.oneshot.examples import Examples
 from faceswap_lab.models.oneshot.net import Draped, OneshotNet, OneshotNetConfig
-from faceswap_lab.models.oneshot.pictures import Views
-from faceswap_lab.models.oneshot.shape import ShapeNet, ShapeNetConfig, moves_of, posed
 from faceswap_lab.models.training.config import TrainConfig
 from faceswap_lab.models.training.loop import Step, StepContext, train
 from faceswap_lab.models.training.losses import ssim_map
@@ -21,76 +19,12 @@ from faceswap_lab.models.training.state import TrainState
 from faceswap_lab.stopping import Stop, never
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ShapeExamples:
-    """Points of every picture in its crop, and rows of (a source's picture, a target's view, the true swap)."""
-
-    points: Float32[np.ndarray, "n 468 2"]
-    rows: Int64[np.ndarray, "m 3"]
-
-
-def shape_examples(parts: Sequence[tuple[Views, CutViews]]) -> ShapeExamples:
-    """Every picture of a source with every true swap of it, of all these parts."""
-    points, rows, before = [], list[tuple[int, int, int]](), 0
-    for views, made in parts:
-        own: dict[int, list[int]] = {}
-        for row in np.flatnonzero((views.source < 0) & views.seen).tolist():
-            own.setdefault(int(views.identity[row]), []).append(row)
-        for row in np.flatnonzero((views.source >= 0) & views.seen & views.seen[made.view_of]).tolist():
-            target = int(made.view_of[row])
-            rows += [(before + picture, before + target, before + row) for picture in own.get(int(views.source[row]), [])]
-        points.append(made.points)
-        before += len(views)
-    return ShapeExamples(points=np.concatenate(points), rows=np.array(rows, np.int64).reshape(-1, 3))
-
-
-def fresh_shape(examples: ShapeExamples, net: ShapeNetConfig, config: TrainConfig) -> TrainState[ShapeNet]:
-    """An untrained ShapeNet with the principal components of these examples."""
-    points = torch.from_numpy(examples.points)
-    used = torch.from_numpy(np.unique(examples.rows))
-    pairs = torch.from_numpy(np.unique(examples.rows[:, 1:], axis=0))
-
-    def make() -> ShapeNet:
-        made = ShapeNet(net)
-        made.fit_components(posed(points[used]).offsets, moves_of(points[pairs[:, 0]], points[pairs[:, 1]]))
-        return made
-
-    return TrainState.fresh(make, config)
-
-
-_POINT_NOISE, _SHIFT_NOISE = 0.3, 1.0
-"""Pixels by which single points, and all points of a face together, are moved at random in training."""
-
-
-def train_shape(state: TrainState[ShapeNet], examples: ShapeExamples, config: TrainConfig, stop: Stop = never) -> Iterator[Step]:
-    """Trains the points of true swaps, in units of the target's head: see `loop.train`."""
-    points, rows = torch.from_numpy(examples.points), torch.from_numpy(examples.rows)
-
-    def losses(net: ShapeNet, context: StepContext) -> dict[str, Tensor]:
-        chosen = rows[torch.randint(len(rows), (config.batch,), generator=context.generator)]
-        source, target, truth = (points[chosen[:, column]] for column in range(3))
-        seen = [_shaken(each, context.generator) for each in (source, target)]
-        moved = net(net.encode(seen[0]), seen[1]) - seen[1]
-        off = (moved - (truth - target)) / posed(target).scale[:, None, None]
-        return {"loss": off.abs().mean()}
-
-    return train(state, losses, config, stop)
-
-
-def _shaken(points: Float[Tensor, "b 468 2"], random: torch.Generator) -> Float[Tensor, "b 468 2"]:
-    single = torch.randn(points.shape, generator=random) * _POINT_NOISE
-    return points + single + torch.randn((len(points), 1, 2), generator=random) * _SHIFT_NOISE
-
-
-# --- the network that heals ---------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneshotTraining(TrainConfig):
     """`gradient_weight`, `ssim_weight`, `mask_weight` and `pasted_weight` are those of the losses beside L1 (3.0).
 
-    `colour_noise` is the standard deviation of the logarithmic gain by which whole examples vary in colour; the source alone varies by
-    half of it.
+    `colour_noise` is the standard deviation of the logarithmic gain by which whole examples vary in colour; the source alone varies
+    by half of it.
     """
 
     steps: int = 12000

@@ -33,7 +33,7 @@ from faceswap_lab.runs.run import Run
 from faceswap_lab.stopping import stop_on_signals
 from faceswap_lab.verbs.computing import Compute, computing
 from faceswap_lab.verbs.oneshot.scores import score_examples
-from faceswap_lab.verbs.oneshot.stages import drape_parts, fold_of, read_shape, render_parts, train_shapes
+from faceswap_lab.verbs.oneshot.stages import drape_parts, fit_shapes, fold_of, read_shape, render_parts
 from faceswap_lab.verbs.recipes import OneshotRecipe
 from faceswap_lab.verbs.train.result import ONESHOT, TrainRun
 
@@ -81,11 +81,11 @@ def _render(run: Run, recipe: OneshotRecipe, scratch: Path, compute: Cluster | N
 
 
 def _shapes(run: Run, recipe: OneshotRecipe, scratch: Path, compute: Cluster | None) -> dict[int, Path]:
-    """Fold to the network of shapes that was not trained on it; -1 is trained on all."""
+    """Fold to the shape that was not fitted to it; -1 is fitted to all."""
     names = {fold: scratch / f"shape-{fold}.pt" for fold in (-1, 0, 1)}
     if not all(path.is_file() for path in names.values()):
         parts = [(fold_of(name, recipe.sets), run.artifact(name)) for name in recipe.sets.parts() if "/train-" in name]
-        made = train_shapes(parts, recipe.net.size, recipe.shape, recipe.train_shape, scratch, compute)
+        made = fit_shapes(parts, recipe.net.size, recipe.shape, scratch, compute)
         for fold, place in _told(run, "shapes", len(names), len(names), made):
             place.replace(names[fold])
     return names

@@ -1,4 +1,4 @@
-"""Stages of making the one-shot, each runnable in any process: rendering a troupe, the networks of shapes, draping a troupe.
+"""Stages of making the one-shot, each runnable in any process: rendering a troupe, fitting shapes, draping a troupe.
 
 The same recipe gives the same files for any number of processes: a picture, an example and a step are seeded by their own numbers.
 """
@@ -16,19 +16,17 @@ from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.compute.tasks import run_tasks
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.oneshot.casting import OneshotSets
-from faceswap_lab.models.oneshot.examples import CutViews, cut, write_examples
+from faceswap_lab.models.oneshot.examples import CutViews, cut, shape_examples, write_examples
 from faceswap_lab.models.oneshot.pictures import Views, make_part, read_part
-from faceswap_lab.models.oneshot.shape import ShapeNet, ShapeNetConfig
-from faceswap_lab.models.training.config import TrainConfig
-from faceswap_lab.models.training.oneshot import fresh_shape, shape_examples, train_shape
+from faceswap_lab.models.oneshot.shape import Shape, ShapeConfig, fit_shape
 from faceswap_lab.stopping import Stop, stop_on_signals
 from faceswap_lab.verbs.pack.one_thread import one_thread
 
 T = TypeVar("T")
 
 FOLDS = 2
-"""Networks of shapes for training: each drapes the troupes that it was not trained on, so that the network that heals learns from
-the errors that it will see on new people."""
+"""Shapes for training: each drapes the troupes that it was not fitted to, so that the network learns from the errors that it will
+see on new people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,50 +58,46 @@ def render_parts(
 
 
 def fold_of(name: str, sets: OneshotSets) -> int:
-    """The fold of a part: that of the network of shapes which drapes it; parts of the split "val" are draped by the whole one, -1."""
+    """The fold of a part: that of the shape which drapes it. Parts of the split "val" are draped by that of all folds, -1."""
     seeds = sets.parts()[name]
     return -1 if "/val-" in name else (seeds[0] // len(seeds)) % FOLDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Shape:
-    """Trains a network of shapes on all training parts but those of a fold (-1: on all)."""
+class _Fit:
+    """Fits a shape to all training parts but those of a fold (-1: to all)."""
 
     fold: int
     parts: tuple[tuple[int, Path], ...]
     size: int
-    net: ShapeNetConfig
-    train: TrainConfig
+    config: ShapeConfig
     place: Path
 
     def __call__(self, stop: Stop) -> tuple[int, Path]:
         with one_thread():
-            examples = shape_examples([_cut(path, self.size) for fold, path in self.parts if fold != self.fold])
-            state = fresh_shape(examples, self.net, self.train)
-            for _ in train_shape(state, examples, self.train, stop):
-                pass
-            if stop():
-                raise KeyboardInterrupt
-        torch.save(state.averaged.state_dict(), self.place)
+            shape = fit_shape(
+                shape_examples([_cut(path, self.size) for fold, path in self.parts if fold != self.fold]), self.config
+            )
+        torch.save(shape.state_dict(), self.place)
         return self.fold, self.place
 
 
-def train_shapes(
-    parts: Sequence[tuple[int, Path]], size: int, net: ShapeNetConfig, train: TrainConfig, folder: Path, compute: Cluster | None
+def fit_shapes(
+    parts: Sequence[tuple[int, Path]], size: int, config: ShapeConfig, folder: Path, compute: Cluster | None
 ) -> Generator[tuple[int, Path], None, None]:
-    """Trains the network of shapes on all training parts, and one for each fold; yields fold and file."""
+    """Fits a shape to all training parts, and one for each fold; yields fold and file."""
     yield from _results(
         [
-            _Shape(fold=fold, parts=tuple(parts), size=size, net=net, train=train, place=folder / f".shape-{fold}.pt")
+            _Fit(fold=fold, parts=tuple(parts), size=size, config=config, place=folder / f".shape-{fold}.pt")
             for fold in range(-1, FOLDS)
         ],
         compute,
     )
 
 
-def read_shape(path: Path, net: ShapeNetConfig) -> ShapeNet:
-    """A network of shapes, as `train_shapes` writes it."""
-    shape = ShapeNet(net)
+def read_shape(path: Path, config: ShapeConfig) -> Shape:
+    """A shape, as `fit_shapes` writes it."""
+    shape = Shape(config)
     shape.load_state_dict(torch.load(path, weights_only=True))
     return shape.eval()
 
@@ -113,24 +107,32 @@ class _Draped:
     name: str
     part: Path
     shape: Path
-    net: ShapeNetConfig
+    config: ShapeConfig
     size: int
     seed: int
     place: Path
 
     def __call__(self, stop: Stop) -> tuple[str, Path]:
         with one_thread():
-            write_examples(self.place, read_part(self.part), read_shape(self.shape, self.net), self.size, self.seed)
+            write_examples(self.place, read_part(self.part), read_shape(self.shape, self.config), self.size, self.seed)
         return self.name, self.place
 
 
 def drape_parts(
-    parts: Mapping[str, tuple[Path, Path]], net: ShapeNetConfig, size: int, seed: int, folder: Path, compute: Cluster | None
+    parts: Mapping[str, tuple[Path, Path]], config: ShapeConfig, size: int, seed: int, folder: Path, compute: Cluster | None
 ) -> Generator[tuple[str, Path], None, None]:
-    """Drapes parts, given as name to (pictures, network of shapes), yielding the name and the file of each when it is done."""
+    """Drapes parts, given as name to (pictures, shape), yielding the name and the file of each when it is done."""
     yield from _results(
         [
-            _Draped(name=name, part=part, shape=shape, net=net, size=size, seed=seed, place=folder / f".{Path(name).stem}.examples")
+            _Draped(
+                name=name,
+                part=part,
+                shape=shape,
+                config=config,
+                size=size,
+                seed=seed,
+                place=folder / f".{Path(name).stem}.examples",
+            )
             for name, (part, shape) in parts.items()
         ],
         compute,

@@ -179,9 +179,5 @@ def _loaded(root: Path, engine: str, swapper: str, record: str, device: str) -> 
         )
     where = devices.pick(device)
     finder = open_engine(engine, where)
-    machine: AnySwapper
-    if is_named(swapper):
-        machine = open_swapper(swapper, where, finder)
-    else:
-        machine = TrainRun.open(swapper, root).swapper(where)
+    machine = open_swapper(swapper, where, finder) if is_named(swapper) else TrainRun.open(swapper, root).swapper(where)
     return _Networks(engine=finder, swapper=machine, device=where)

@@ -78,8 +78,8 @@ def train(
     `compute`.
 
     With a recipe of `recipes.oneshot()`, no people are given: it is trained on the actors of its recipe, for any face (see
-    `verbs.oneshot.oneshot`). With one of `recipes.pack()`, no people are given either: the three networks of a pack are trained, each by one process, on the
-    CPU (see `verbs.pack.pack`).
+    `verbs.oneshot.oneshot`). With one of `recipes.pack()`, no people are given either: the three networks of a pack are trained,
+    each by one process, on the CPU (see `verbs.pack.pack`).
     """
     recipe = pair() if recipe is None else recipe
     made = isinstance(recipe, OneshotRecipe | PackRecipe)
