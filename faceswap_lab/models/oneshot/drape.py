@@ -99,7 +99,7 @@ def _extended(displacement: Float32[np.ndarray, "s s 2"], covered: Bool[np.ndarr
 
 
 def shown_by(drawn: Drawn, points: Float[np.ndarray, "468 2"]) -> Float32[np.ndarray, "s s"]:
-    """How well a picture with these points shows each pixel of the drawn mesh: 0 (hidden, or no face) to 1 (as large, or larger)."""
+    """How well a picture with these points shows each pixel of the drawn mesh: 0 (hidden, or no face) to 1 (as large)."""
     triangles = mesh468.topology().triangles
     there, here = (mesh468.area(each[triangles].astype(np.float64)) for each in (points, drawn.points))
     ratio = np.clip(there / np.maximum(here, 1e-3), 0, 1).astype(np.float32)

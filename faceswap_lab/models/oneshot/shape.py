@@ -1,8 +1,8 @@
 """Where a source's face would lie in a target's performance: the mesh's points as a true swap has them.
 
 `warp` puts the source's skin onto the target's own mesh, so the face keeps the target's shape. Here a regression, fitted to the
-points of true swaps, moves the target's 468 points to where the source's face would have them: the source's proportions with the target's
-pose and expression. Points are in pixels; inside, they are offsets from a mean head seen by the fitted camera.
+points of true swaps, moves the target's 468 points to where the source's face would have them: the source's proportions with the
+target's pose and expression. Points are in pixels; inside, they are offsets from a mean head seen by the fitted camera.
 """
 
 from collections.abc import Sequence
