@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
+from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 VARIABLE = "FACESWAP_LAB_MEMORY"
@@ -131,9 +132,14 @@ def cached(most: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Keeps the results of a function of hashable arguments, `most` of them at most, within the bound that all caches share."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        names = signature(function)
+
         @wraps(function)
         def ask(*args: P.args, **kwargs: P.kwargs) -> T:
-            key = (args, tuple(sorted(kwargs.items())))
+            # By name and with defaults: f(1), f(1, 2) and f(1, b=2) may be one call, whose value is made once.
+            bound = names.bind(*args, **kwargs)
+            bound.apply_defaults()
+            key = tuple(bound.arguments.items())
             return SHARED.get(function, key, lambda: function(*args, **kwargs), most)
 
         return ask

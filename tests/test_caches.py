@@ -86,7 +86,7 @@ def test_a_cached_function_is_called_once_for_each_of_its_arguments() -> None:
         calls.append((x, plus))
         return np.array([2 * x + plus])
 
-    assert double(1) is double(1)
+    assert double(1) is double(1) is double(x=1) is double(1, plus=0)
     assert double(1, plus=1)[0] == 3
     assert double(2)[0] == 4
     double(1)

@@ -1,6 +1,7 @@
 """Engines and swappers by their names in recipes and on the command line."""
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -10,9 +11,14 @@ from faceswap_lab.models.engines.insight import InsightEngine
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import AnySwapper, Engine
 from faceswap_lab.models.swappers.inswapper import Inswapper
+from faceswap_lab.models.swappers.oneshot import OneshotSwapper
+from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.models.weights import bundled, onnx_inspect, restricted
 
 INSIGHT, INSWAPPER = "insight:", "inswapper:"
+WARP, ONESHOT = "warp", "oneshot"
+
+ToneWish = Literal["auto", "source", "target"]
 
 
 def open_engine(name: str, device: torch.device) -> Engine:
@@ -31,13 +37,41 @@ def open_engine(name: str, device: torch.device) -> Engine:
     return engine
 
 
+def is_named(swapper: str) -> bool:
+    """Whether a text names a swapper that needs no train run."""
+    return swapper in (WARP, ONESHOT) or swapper.startswith(INSWAPPER)
+
+
 def open_swapper(name: str, device: torch.device, engine: Engine) -> AnySwapper:
-    """`"inswapper:FILE"`, for the embeddings of `engine`. Raises WeightsError for another file, ValueError for another name."""
+    """`"warp"`, `"oneshot"`, or `"inswapper:FILE"`, for the embeddings of `engine`.
+
+    Raises WeightsError for a file that is something else, ValueError for another name.
+    """
+    if name == WARP:
+        return WarpSwapper()
+    if name == ONESHOT:
+        return OneshotSwapper.load(bundled.oneshot(), device)
     return Inswapper.open(_file(name), device, embedder=engine.embedder)
 
 
+def toned(swapper: AnySwapper, tone: ToneWish) -> AnySwapper:
+    """The swapper with this convention of whose skin tone a face gets; "auto" is its own.
+
+    Raises ValueError if it can't be told: all but the one-shot have one convention.
+    """
+    if tone == "auto":
+        return swapper
+    if not isinstance(swapper, OneshotSwapper):
+        raise ValueError(
+            f"tone={tone!r} is for the one-shot swapper; {swapper.card.name} has one convention only: leave tone at auto"
+        )
+    return swapper.with_tone(tone)
+
+
 def swapper_record(name: str) -> str:
-    """Identity of a swapper without a training run, for a run's key: a file's digest, or the name "warp"."""
+    """Identity of a swapper without a training run, for a run's key: a file's digest, or the name of one without weights."""
+    if name == ONESHOT:
+        return f"{ONESHOT}:sha256:{bundled.oneshot_digest()}"
     if not name.startswith(INSWAPPER):
         return name
     return f"{INSWAPPER}sha256:{onnx_inspect.inspect(_file(name)).sha256}"
@@ -56,7 +90,7 @@ def check_points(engine: Engine, swapper: AnySwapper) -> None:
 
 def _file(name: str) -> Path:
     if not name.startswith(INSWAPPER) or name == INSWAPPER:
-        raise ValueError(f"no swapper is called {name!r}; use warp, a train run's id, or inswapper: and an ONNX file")
+        raise ValueError(f"no swapper is called {name!r}; use oneshot, warp, a train run's id, or inswapper: and an ONNX file")
     return user_path(name.removeprefix(INSWAPPER))
 
 

@@ -7,11 +7,16 @@ from faceswap_lab.faces.align import template_points
 from faceswap_lab.faces.quality import NEAR_DUPLICATE_MAX
 from faceswap_lab.models.clusters import REAL_PEOPLE
 from faceswap_lab.models.eyes.casting import EyesSets
+from faceswap_lab.models.oneshot.casting import TROUPE, OneshotSets
+from faceswap_lab.models.oneshot.net import OneshotNetConfig
+from faceswap_lab.models.oneshot.shape import ShapeConfig
 from faceswap_lab.models.pack.detector import DetectorTraining
 from faceswap_lab.models.pack.pictures import PackSets
+from faceswap_lab.models.registry import ToneWish
 from faceswap_lab.models.stream.swap_frames import StreamConfig
 from faceswap_lab.models.swappers.pair_net import PairNetConfig
 from faceswap_lab.models.training.config import TrainConfig
+from faceswap_lab.models.training.oneshot import OneshotTraining
 from faceswap_lab.models.training.pair import PairTraining
 from faceswap_lab.runs.call import engine_kind
 from faceswap_lab.runs.fields import Recipe
@@ -107,6 +112,23 @@ class EyesRecipe(Recipe):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OneshotRecipe(Recipe):
+    """Train a one-shot swapper, for any source and any target, on actors and their true swaps. Pictures are `sets`.
+
+    `shape` is the regression that moves the target's points to where the source's face would have them, `net` and `train` the
+    network that draws. Checkpoints are saved every `checkpoint_every` steps.
+    """
+
+    SCHEMA: ClassVar[int] = 1
+
+    sets: OneshotSets = field(default_factory=OneshotSets)
+    shape: ShapeConfig = field(default_factory=ShapeConfig)
+    net: OneshotNetConfig = field(default_factory=OneshotNetConfig)
+    train: OneshotTraining = field(default_factory=OneshotTraining)
+    checkpoint_every: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SwapRecipe(Recipe):
     """Put a source's face on footage. `num_source_frames` frames are used to represent the source.
 
@@ -120,6 +142,7 @@ class SwapRecipe(Recipe):
     engine: str = "offline"
     num_source_frames: int = 5
     preview: int = 0
+    tone: ToneWish = "auto"
 
     def __post_init__(self) -> None:
         if self.preview < 0:
@@ -267,6 +290,21 @@ def smoke() -> PairRecipe:
     base = pair(6, size=32, num_views=6)
     return replace(
         base, train=replace(base.train, batch=4, report_every=2), checkpoint_every=3, data=replace(base.data, render_size=128)
+    )
+
+
+def oneshot(size: str = "small") -> OneshotRecipe:
+    """The recipe of the one-shot swapper that comes with the package. "smoke" checks that everything runs, and learns nothing."""
+    if size == "small":
+        return OneshotRecipe()
+    if size != "smoke":
+        raise ValueError(f"size must be small or smoke, got {size!r}")
+    return OneshotRecipe(
+        sets=OneshotSets(num_train=2 * TROUPE, num_val=TROUPE, num_views=2, num_sources=1, size=96),
+        shape=ShapeConfig(components=8, products=4, moves=8),
+        net=OneshotNetConfig(size=32, widths=(8, 8, 16, 16), code=8),
+        train=OneshotTraining(steps=4, batch=2, warmup=1, precision="fp32", report_every=2),
+        checkpoint_every=2,
     )
 
 

@@ -1,4 +1,4 @@
-"""`train`: train a swapper of two people, or networks that look at faces."""
+"""`train`: train a swapper of two people, one for any face, or networks that look at faces."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,9 @@ from faceswap_lab.runs.fields import replaced
 if TYPE_CHECKING:
     from faceswap_lab.models.feed.shard_source import ShardSource
     from faceswap_lab.verbs.people import Person
-    from faceswap_lab.verbs.recipes import EyesRecipe, PackRecipe, PairRecipe
+    from faceswap_lab.verbs.recipes import EyesRecipe, OneshotRecipe, PackRecipe, PairRecipe
 
-    AnyRecipe = PairRecipe | PackRecipe | EyesRecipe
+    AnyRecipe = PairRecipe | OneshotRecipe | PackRecipe | EyesRecipe
 
 
 def offer(commands: Any) -> None:
@@ -24,12 +24,13 @@ def offer(commands: Any) -> None:
         commands,
         "train",
         _train,
-        "train a swapper of two people, or networks that detect, recognise or read faces",
+        "train a swapper of two people, one for any face, or networks that detect, recognise or read faces",
         "faceswap-lab train --source actor:7 --target actor:32 --steps 900",
         "faceswap-lab train --source actor:7 --target actor:32 --train.learning-rate 1e-3 --net.size 128",
         'faceswap-lab train --source actor:7 --target jane.mp4 --who "Jane Doe" --basis "consent: form signed on 3 May 2026"',
         "faceswap-lab train --source actor:7 --target actor:32 --recipe recipe.json --device cuda",
         "faceswap-lab train --source actor:7 --target actor:32 --steps 50000 --compute cuda",
+        "faceswap-lab train --recipe oneshot --workers 2",
         "faceswap-lab train --recipe pack --workers 2",
         "faceswap-lab train --recipe eyes --workers 2",
         verb=True,
@@ -46,24 +47,30 @@ def offer(commands: Any) -> None:
     train.add_argument("--shard", action="store_true", help="each rank holds its share of the weights only (FSDP)")
     train.add_argument("--compile", action="store_true", help="let torch compile the network")
     add_declaration(train, "the file, if one of the two is a file", uses="train")
-    text = "a recipe as JSON (`runs show RUN --json` has one), or smoke, pack, pack-smoke, eyes, eyes-smoke; flags take precedence"
+    names = ", ".join(("smoke", *(f"{kind}, {kind}-smoke" for kind in _ON_ACTORS)))
+    text = f"a recipe as JSON (`runs show RUN --json` has one), or {names}; flags take precedence over it"
     add_recipe(train, _named, short={"train.steps": "--steps"}, text=text)
+
+
+_ON_ACTORS = ("oneshot", "pack", "eyes")
+"""Recipes for which nobody is given: `recipes.oneshot()` and so on."""
 
 
 def _named(name: str | None) -> "AnyRecipe | type[AnyRecipe]":
     """The recipe of that name; for a file, its class; without a name, that of a pair."""
     from faceswap_lab.verbs import recipes
 
-    if name in ("pack", "pack-smoke"):
-        return recipes.pack("smoke" if name == "pack-smoke" else "small")
-    if name in ("eyes", "eyes-smoke"):
-        return recipes.eyes("smoke" if name == "eyes-smoke" else "small")
+    for kind in _ON_ACTORS:
+        if name in (kind, f"{kind}-smoke"):
+            return getattr(recipes, kind)("small" if name == kind else "smoke")  # type: ignore[no-any-return]
     if name in (None, "smoke"):
         return recipes.smoke() if name else recipes.pair()
     assert name is not None
     path = user_path(name)
     # A missing file is reported when it is read.
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    if '"num_sources"' in text:
+        return recipes.OneshotRecipe
     if '"sets"' not in text:
         return recipes.PairRecipe
     return recipes.EyesRecipe if '"expression"' in text else recipes.PackRecipe

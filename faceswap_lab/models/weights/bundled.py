@@ -1,4 +1,5 @@
-"""The pack bundled with the package: three small networks trained here, on actors, without licence restrictions.
+"""The weights bundled with the package, trained here, on actors, without licence restrictions: a pack of three small networks, and
+the one-shot swapper.
 
 `card.json` beside them has the recipe, the scores, and the digest of each file, which is verified before anything is run.
 """
@@ -11,33 +12,46 @@ from typing import Any
 from faceswap_lab.errors import WeightsError
 from faceswap_lab.models.weights.catalogue import State, state_of
 
-NAME = "actors_s"
+NAME, ONESHOT = "actors_s", "oneshot"
+_ONESHOT_FILE = "oneshot.safetensors"
 
 
-def folder() -> Path:
+def folder(name: str = NAME) -> Path:
     """The folder of its files."""
-    return Path(str(files("faceswap_lab.models.weights").joinpath(NAME)))
+    return Path(str(files("faceswap_lab.models.weights").joinpath(name)))
 
 
-def card() -> dict[str, Any]:
-    """Recipe, seed, pictures, time, scores, licence and files of the pack. Raises WeightsError if it is missing or unreadable."""
-    place = folder() / "card.json"
+def card(name: str = NAME) -> dict[str, Any]:
+    """Recipe, seed, pictures, time, scores, licence and files. Raises WeightsError if the card is missing or unreadable."""
+    place = folder(name) / "card.json"
     try:
         found: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
         if not found["files"]:
             raise ValueError("no files")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(expected=f"the pack's card at {place}", got=str(error), remedy="reinstall the package") from error
+        raise WeightsError(expected=f"the card of {name} at {place}", got=str(error), remedy="reinstall the package") from error
     return found
 
 
-def state() -> State:
+def state(name: str = NAME) -> State:
     """Whether its files match its card."""
-    return state_of({folder() / name: about["sha256"] for name, about in card()["files"].items()})
+    return state_of({folder(name) / file: about["sha256"] for file, about in card(name)["files"].items()})
 
 
-def path() -> Path:
+def path(name: str = NAME) -> Path:
     """The folder, with its files verified. Raises WeightsError if one is missing or does not match the card."""
-    if (found := state()) != "ok":
-        raise WeightsError(expected=f"the files of {NAME} as listed on its card", got=f"{found} in {folder()}", remedy="reinstall")
-    return folder()
+    if (found := state(name)) != "ok":
+        raise WeightsError(
+            expected=f"the files of {name} as listed on its card", got=f"{found} in {folder(name)}", remedy="reinstall"
+        )
+    return folder(name)
+
+
+def oneshot() -> Path:
+    """The one-shot's weights, verified. Raises WeightsError as `path`."""
+    return path(ONESHOT) / _ONESHOT_FILE
+
+
+def oneshot_digest() -> str:
+    """The SHA-256 of the one-shot's weights, from its card."""
+    return str(card(ONESHOT)["files"][_ONESHOT_FILE]["sha256"])

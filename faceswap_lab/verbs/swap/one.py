@@ -18,11 +18,10 @@ from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.search import SMALLEST
 from faceswap_lab.models.protocols import AnySwapper, Engine, Source
-from faceswap_lab.models.registry import INSWAPPER, check_points, open_engine, open_swapper, swapper_record
+from faceswap_lab.models.registry import ONESHOT, WARP, check_points, is_named, open_engine, open_swapper, swapper_record, toned
 from faceswap_lab.models.stream.followed import Followed
 from faceswap_lab.models.stream.probes import source_of, turn_to_upright
 from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches
-from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.progress import Progress
 from faceswap_lab.runs.run import Run
 from faceswap_lab.trust.consent.gate import Permission, check_swap, refuse
@@ -33,7 +32,7 @@ from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap.parts import Form, Part, Work, join_parts, kept, missing, noted, recorded, remove_parts, write_part
 from faceswap_lab.verbs.swap.result import CORRECTIONS, SwapRun
 from faceswap_lab.verbs.swap.spread import Place, Together, spread_parts
-from faceswap_lab.verbs.train.result import WEIGHTS, TrainRun
+from faceswap_lab.verbs.train.result import TrainRun
 from faceswap_lab.verbs.train.train import TRAINED_ON
 
 PART_FRAMES = 200
@@ -61,8 +60,7 @@ def swap_one(target: Footage | Actor, call: Call, compute: Compute, together: To
     if isinstance(target, Actor):
         raise TypeError(f'an actor is not footage: put the face on lab.actor({target.seed}).perform("speech")')
     assert isinstance(target, Footage)
-    from_file = isinstance(swapper, str) and swapper.startswith(INSWAPPER)
-    trained = None if swapper == "warp" or from_file else _training(swapper)
+    trained = None if isinstance(swapper, str) and is_named(swapper) else _training(swapper)
     permission = _ask_gate(source, target, trained, recipe)
     where = devices.pick(call.device if compute is None else "cpu")
     finder = open_engine(recipe.engine, where)
@@ -74,9 +72,9 @@ def swap_one(target: Footage | Actor, call: Call, compute: Compute, together: To
         "corrections": corrections.digest() if corrections else "",
     }
     data = data_of(source, target) | data_files.of_engine(finder)
-    data |= data_files.of_warp() if swapper == "warp" else {}
+    data |= data_files.of_warp() if swapper in (WARP, ONESHOT) else {}
     data |= data_files.of_eyes() if recipe.stream.covers == "kept" else {}
-    data |= {"weights": trained.record.artifacts.get(WEIGHTS, "")} if trained is not None else {}
+    data |= {"weights": trained.record.artifacts.get(trained.weights, "")} if trained is not None else {}
     run = SwapRun.start(lab_root(), "swap", recipe, inputs, data=data, force=call.force)
     if run.finished:
         return run
@@ -86,9 +84,10 @@ def swap_one(target: Footage | Actor, call: Call, compute: Compute, together: To
             machine = trained.swapper(where)
             _warn_of_other_points(run, trained, recipe.engine)
         else:
-            machine = open_swapper(str(swapper), where, finder) if from_file else WarpSwapper()
+            machine = open_swapper(str(swapper), where, finder)
+        machine = toned(machine, recipe.tone)
         check_points(finder, machine)
-        lineage = Lineage(run=run.id, source=subject_of(source), target=subject_of(target), trained=swapper != "warp")
+        lineage = Lineage(run=run.id, source=subject_of(source), target=subject_of(target), trained=swapper != WARP)
         mark = kept_metadata(lineage, permission)
         _keep_corrections(run, target, corrections)
         providers = {**finder.providers(), **machine.providers()}

@@ -18,9 +18,8 @@ from faceswap_lab.errors import WeightsError
 from faceswap_lab.faces.footage import Footage
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.protocols import AnySwapper, Engine
-from faceswap_lab.models.registry import INSWAPPER, open_engine, open_swapper, swapper_record
+from faceswap_lab.models.registry import is_named, open_engine, open_swapper, swapper_record, toned
 from faceswap_lab.models.stream.swap_frames import UNDER_WAY
-from faceswap_lab.models.swappers.warp import WarpSwapper
 from faceswap_lab.progress import Progress
 from faceswap_lab.stopping import Stop, stop_on_signals
 from faceswap_lab.trust.consent.gate import permission_for
@@ -128,13 +127,13 @@ class Making:
         source, target = _people(run.path)
         # Logs nothing: the caller does, whom a refusal reaches.
         permission_for(subject_of(source), subject_of(target), trained_on=run.trained_on(), root=run.root)
-        opened = _networks(run, self.swapper, self.device)
+        opened, recipe = _networks(run, self.swapper, self.device), run.recipe(SwapRecipe)
         work = Work(
             target=target,
             engine=opened.engine,
-            swapper=opened.swapper,
+            swapper=toned(opened.swapper, recipe.tone),
             codes=self.codes,
-            config=run.recipe(SwapRecipe).stream,
+            config=recipe.stream,
             device=opened.device,
             corrections=run.corrections(),
             # On a worker with one thread, stages that work at the same time would take cores from the other workers.
@@ -180,11 +179,5 @@ def _loaded(root: Path, engine: str, swapper: str, record: str, device: str) -> 
         )
     where = devices.pick(device)
     finder = open_engine(engine, where)
-    machine: AnySwapper
-    if swapper == "warp":
-        machine = WarpSwapper()
-    elif swapper.startswith(INSWAPPER):
-        machine = open_swapper(swapper, where, finder)
-    else:
-        machine = TrainRun.open(swapper, root).swapper(where)
+    machine = open_swapper(swapper, where, finder) if is_named(swapper) else TrainRun.open(swapper, root).swapper(where)
     return _Networks(engine=finder, swapper=machine, device=where)

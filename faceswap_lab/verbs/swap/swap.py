@@ -6,6 +6,7 @@ from typing import Literal, overload
 from faceswap_lab.actors.cast import Actor
 from faceswap_lab.faces.corrections import Corrections
 from faceswap_lab.faces.footage import Footage
+from faceswap_lab.models.registry import ToneWish
 from faceswap_lab.models.stream.colour_match import Colour
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.computing import Compute
@@ -28,6 +29,7 @@ def swap(
     every: int | None = None,
     colour: Colour | None = None,
     search: int | None = None,
+    tone: ToneWish | None = None,
     engine: str | None = None,
     preview: int | None = None,
     device: str = "auto",
@@ -46,6 +48,7 @@ def swap(
     every: int | None = None,
     colour: Colour | None = None,
     search: int | None = None,
+    tone: ToneWish | None = None,
     engine: str | None = None,
     preview: int | None = None,
     device: str = "auto",
@@ -63,6 +66,7 @@ def swap(
     every: int | None = None,
     colour: Colour | None = None,
     search: int | None = None,
+    tone: ToneWish | None = None,
     engine: str | None = None,
     preview: int | None = None,
     device: str = "auto",
@@ -71,14 +75,14 @@ def swap(
 ) -> SwapRun | list[SwapRun]:
     """Put `source`'s face on `target` (one footage or several; several give a list of Runs).
 
-    `swapper` is "warp", which needs no training, the Run or run id that `train` returned, or "inswapper:FILE.onnx", which needs an
-    engine with the recogniser that the file was trained with (`recipe.engine`). `corrections` are manually set points
+    `swapper` is "warp" or "oneshot", which need no training, the Run or run id that `train` returned, or "inswapper:FILE.onnx",
+    which needs an engine with the recogniser that the file was trained with (`recipe.engine`). `corrections` are manually set points
     (`align(...).corrections`, or an earlier run's `corrections()`); the run stores them. Frames without a face are left unchanged
     and counted, and so are faces not chosen by `select`; faces too small for the size that frames are searched at are neither found
     nor counted (summary `faces_found_from_px`).
     With `preview` only that many frames from the start are swapped, as a separate run.
 
-    `select`, `every`, `colour`, `search`, `engine` and `preview` are fields of the recipe (see `SwapRecipe`, `StreamConfig`)
+    `select`, `every`, `colour`, `search`, `tone`, `engine` and `preview` are fields of the recipe (see `SwapRecipe`, `StreamConfig`)
     and, if given, take precedence over `recipe`.
 
     With `compute` (see `lab.cluster`) the workers of a cluster make the parts of a result, many at once, with the same bytes;
@@ -89,7 +93,9 @@ def swap(
     message then says whether rotating the picture would help.
     """
     stream = {"stream__select": select, "stream__every": every, "stream__colour": colour, "stream__search": search}
-    asked = {name: value for name, value in {**stream, "engine": engine, "preview": preview}.items() if value is not None}
+    asked = {
+        name: value for name, value in {**stream, "tone": tone, "engine": engine, "preview": preview}.items() if value is not None
+    }
     recipe = (recipe or SwapRecipe()).with_(**asked)
     check_person(source, "source")
     call = Call(source=source, swapper=swapper, corrections=corrections, recipe=recipe, device=device, force=force)

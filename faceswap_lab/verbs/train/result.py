@@ -8,10 +8,11 @@ from faceswap_lab.runs.run import Run
 if TYPE_CHECKING:
     import torch
 
+    from faceswap_lab.models.swappers.oneshot import OneshotSwapper
     from faceswap_lab.models.swappers.pair import PairSwapper
     from faceswap_lab.trust.consent.gate import Subject
 
-WEIGHTS = "pair.safetensors"
+WEIGHTS, ONESHOT = "pair.safetensors", "oneshot.safetensors"
 
 
 class TrainRun(Run):
@@ -20,12 +21,19 @@ class TrainRun(Run):
     VERB: ClassVar[str | None] = "train"
     RESULT_VERSION: ClassVar[int] = 3
 
-    def swapper(self, where: "torch.device") -> "PairSwapper":
+    @property
+    def weights(self) -> str:
+        """The name of the artifact with the swapper's weights."""
+        return ONESHOT if self.has(ONESHOT) else WEIGHTS
+
+    def swapper(self, where: "torch.device") -> "PairSwapper | OneshotSwapper":
         """The trained swapper on a device. RunError if the training is not finished, WeightsError for another run's weights."""
+        from faceswap_lab.models.swappers.oneshot import OneshotSwapper
         from faceswap_lab.models.swappers.pair import PairSwapper
 
         self.require_finished()
-        swapper = PairSwapper.load(self.artifact(WEIGHTS), where)
+        kind = OneshotSwapper if self.weights == ONESHOT else PairSwapper
+        swapper = kind.load(self.artifact(self.weights), where)
         if swapper.card.name != self.id:
             raise WeightsError(
                 expected=f"the weights trained by {self.id}",

@@ -1,4 +1,4 @@
-"""The verb `train`: trains a pair swapper of two people; with the recipe `pack` a pack, with the recipe `eyes` our own eyes."""
+"""The verb `train`: trains a pair swapper of two people; or on actors alone a one-shot swapper, a pack, or our own eyes."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ from faceswap_lab.stopping import Stop, stop_on_signals
 from faceswap_lab.trust.consent.gate import check_train
 from faceswap_lab.verbs.computing import Compute, computing, either
 from faceswap_lab.verbs.people import Person, check_learnable, check_person, data_of, learned_from, record_of, subject_of
-from faceswap_lab.verbs.recipes import EyesRecipe, PackRecipe, PairRecipe, pair
+from faceswap_lab.verbs.recipes import EyesRecipe, OneshotRecipe, PackRecipe, PairRecipe, pair
 from faceswap_lab.verbs.train import crops
 from faceswap_lab.verbs.train.material import Crops, Shown, check_material, material_record, num_pictures, steps_of
 from faceswap_lab.verbs.train.preview import Watch, watching
@@ -44,7 +44,7 @@ CROPS, CHECKPOINT = "crops.safetensors", "checkpoint.pt"
 
 
 def train(
-    recipe: PairRecipe | PackRecipe | EyesRecipe | None = None,
+    recipe: PairRecipe | OneshotRecipe | PackRecipe | EyesRecipe | None = None,
     *,
     source: Person | None = None,
     target: Person | None = None,
@@ -77,13 +77,14 @@ def train(
     changes nothing of the result, and only sees a pair's training in this process that is not finished yet: ValueError with
     `compute`.
 
-    With a recipe of `recipes.pack()` or `recipes.eyes()`, no people are given: the networks of a pack, or of the eyes, are trained,
-    each by one process, a pack's on the CPU (see `verbs.pack.pack` and `verbs.eyes.eyes`).
+    With a recipe of `recipes.oneshot()`, `recipes.pack()` or `recipes.eyes()`, no people are given: the swapper for any face, the
+    networks of a pack, or of the eyes, are trained on the recipe's own actors (see `verbs.oneshot.oneshot`, `verbs.pack.pack` and
+    `verbs.eyes.eyes`); a pack's on the CPU.
     """
     recipe = pair() if recipe is None else recipe
-    if watch is not None and (isinstance(recipe, PackRecipe | EyesRecipe) or either(compute, workers) is not None):
+    if watch is not None and (not isinstance(recipe, PairRecipe) or either(compute, workers) is not None):
         raise ValueError("watch sees the training of a pair in this process only, without compute or workers")
-    if isinstance(recipe, PackRecipe | EyesRecipe):
+    if isinstance(recipe, OneshotRecipe | PackRecipe | EyesRecipe):
         people = source is not None or target is not None
         _check_on_actors(recipe, people=people, data=data is not None, device=device)
         return _train_on_actors(recipe, device, either(compute, workers), force)
@@ -142,25 +143,27 @@ def train(
     return run
 
 
-def _check_on_actors(recipe: PackRecipe | EyesRecipe, *, people: bool, data: bool, device: str) -> None:
+def _check_on_actors(recipe: OneshotRecipe | PackRecipe | EyesRecipe, *, people: bool, data: bool, device: str) -> None:
     """Raises ValueError for arguments that a training on the recipe's own actors does not take."""
-    is_pack = isinstance(recipe, PackRecipe)
-    subject = "a pack is" if is_pack else "the eyes are"
+    subject = {OneshotRecipe: "a one-shot swapper is", PackRecipe: "a pack is", EyesRecipe: "the eyes are"}[type(recipe)]
     if data:
         raise ValueError(f"{subject} trained on the actors of the recipe: give no data")
     if people:
         raise ValueError(f"{subject} trained on the actors of the recipe: give neither source nor target")
-    if is_pack and device not in ("auto", "cpu"):
+    if isinstance(recipe, PackRecipe) and device not in ("auto", "cpu"):
         raise ValueError(f"{subject} trained on the CPU, got device={device!r}")
 
 
-def _train_on_actors(recipe: PackRecipe | EyesRecipe, device: str, compute: Compute, force: bool) -> TrainRun:
+def _train_on_actors(recipe: OneshotRecipe | PackRecipe | EyesRecipe, device: str, compute: Compute, force: bool) -> TrainRun:
     from faceswap_lab.verbs.eyes.eyes import train_eyes
+    from faceswap_lab.verbs.oneshot.oneshot import train_oneshot_swapper
     from faceswap_lab.verbs.pack.pack import train_pack
 
     if isinstance(recipe, PackRecipe):
         return train_pack(recipe, compute=compute, force=force)
-    return train_eyes(recipe, device=device, compute=compute, force=force)
+    if isinstance(recipe, EyesRecipe):
+        return train_eyes(recipe, device=device, compute=compute, force=force)
+    return train_oneshot_swapper(recipe, device=device, compute=compute, force=force)
 
 
 def _precision(run: Run, where: torch.device, recipe: PairRecipe) -> str:

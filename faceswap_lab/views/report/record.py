@@ -13,7 +13,10 @@ from faceswap_lab.views.report.blocks import Block, Command, Facts, Folded, Para
 from faceswap_lab.views.report.scope import Scope
 from faceswap_lab.views.report.telling import told_input
 
-_RECIPES = ("PairRecipe", "PackRecipe", "EyesRecipe", "SwapRecipe", "EvaluateRecipe", "FacesetRecipe", "RenderRecipe")
+_RECIPES = (
+    *("PairRecipe", "OneshotRecipe", "PackRecipe", "EyesRecipe"),
+    *("SwapRecipe", "EvaluateRecipe", "FacesetRecipe", "RenderRecipe"),
+)
 _MOST_OUTPUTS = 12
 
 

@@ -1,0 +1,1 @@
+"""`train --recipe oneshot`: the stages of making the one-shot swapper."""
