@@ -1,9 +1,9 @@
 """The pairs of the actor benchmark as data: whose face goes onto which instants of whose performance, in seven tracks.
 
-A pure function of the version, a track and a number. Nobody picked a pair: people are consecutive seeds of the split "test", and which
-instants of a performance count follows from rules on its views. A pair of a published version is never changed; other pairs get
-another version. Performances are kept apart by their seeds: those that are scored, those that show the source to a method, those on
-which a method may be fitted, and those that judges compare with.
+A pure function of the version, a track and a number. Nobody picked a pair: people are consecutive seeds of the split "test", and
+which instants of a performance count follows from rules on its views. A pair of a published version is never changed; other pairs
+get another version. Performances are kept apart by their seeds: those that are scored, those that show the source to a method,
+those on which a method may be fitted, and those that judges compare with.
 """
 
 import math
