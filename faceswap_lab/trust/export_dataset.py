@@ -115,7 +115,7 @@ def _copy(folder: Path, temporary: Path) -> dict[str, str]:
 
 
 def _listed(manifest: Path) -> Mapping[str, str] | None:
-    """Shards or pictures of a manifest of this tool, name to SHA-256; None for any other file, and for names that lead outside the folder."""
+    """Files of a manifest of this tool, name to SHA-256; None for any other file, and for names that lead outside the folder."""
     try:
         return listed_in(manifest.read_bytes())
     except OSError:

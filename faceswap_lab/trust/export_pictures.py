@@ -1,4 +1,4 @@
-"""Atomic export of single pictures of actors as a folder with a manifest: the gate, the mark in each picture, one line in the log."""
+"""Atomic export of pictures of actors as a folder with a manifest: gate, a mark in each picture, one line in the log."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping

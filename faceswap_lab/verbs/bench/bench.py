@@ -24,7 +24,7 @@ from faceswap_lab.verbs.bench.judging import Galleries, Judge, galleries_of, pan
 from faceswap_lab.verbs.bench.measures import MEASURES
 from faceswap_lab.verbs.bench.methods import Method
 from faceswap_lab.verbs.bench.result import BENCH, BenchRun, arrays_name, figures_name, pairs_in
-from faceswap_lab.verbs.bench.scoring import Bench, plain, scored
+from faceswap_lab.verbs.bench.scored_pair import Bench, plain, scored
 from faceswap_lab.verbs.recipes import BenchRecipe
 
 FORMAT = 1

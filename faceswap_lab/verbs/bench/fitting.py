@@ -1,4 +1,4 @@
-"""Methods that know two people only: fitted by the benchmark to each pair on performances that it doesn't score, or trained before."""
+"""Methods by name; those that know two people only are fitted to each pair, on performances that are not scored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -43,23 +43,23 @@ MEASURES: Mapping[str, Measure] = {
         unit="dB",
         higher_is_better=True,
         digits=1,
-        blind="The same after the best gain and offset for each colour. Can't see anything that these undo, such as a wrong skin tone.",
+        blind="The same after the best gain and offset for each colour. Can't see a wrong skin tone.",
     ),
     "ssim_face": Measure(
         unit="",
         higher_is_better=True,
-        blind="Likeness of structure. Can't see slow changes of light or colour; favours smooth results.",
+        blind="Likeness of structure. Can't see slow changes of light; favours smooth results.",
     ),
     "flip": Measure(
         unit="",
         higher_is_better=False,
-        blind="Difference that an eye sees when both pictures alternate. Can't see meaning: a gaze that is wrong by two pixels is cheap.",
+        blind="Difference that an eye sees when both pictures alternate. Can't see meaning: a wrong gaze is cheap.",
     ),
     "sharpness": Measure(
         unit="of truth's",
         higher_is_better=True,
         has_share=False,
-        blind="Gradient energy in eyes, brows and mouth. Can't see whether the edges are the right ones; the unswapped target has one.",
+        blind="Gradient energy in eyes, brows and mouth. Can't see whether the edges are right.",
     ),
     "background_psnr": Measure(
         unit="dB",
@@ -85,7 +85,7 @@ MEASURES: Mapping[str, Measure] = {
     "landmark_error": Measure(
         unit="of the eyes' distance",
         higher_is_better=False,
-        blind="Five points, found by the engine, against the rendered ones. Includes the engine's own error: compare with the ceiling.",
+        blind="Five points, found by the engine, against the rendered ones. Includes the engine's own error.",
     ),
     "face_found": Measure(
         unit="", higher_is_better=True, blind="Share of pictures in which the engine finds a face. Can't see whose.", digits=2

@@ -11,7 +11,7 @@ from faceswap_lab.actors.tracks import TrackPair, pairs_of, plan_of
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.runs.call import without_pack
 from faceswap_lab.runs.run import Run
-from faceswap_lab.verbs.bench.scoring import number
+from faceswap_lab.verbs.bench.scored_pair import number
 from faceswap_lab.verbs.bench.table import Row
 from faceswap_lab.verbs.recipes import BenchRecipe
 
@@ -75,8 +75,8 @@ class BenchRun(Run):
 
     def export_results(self, path: str | Path) -> Path:
         """Write the pictures of every method as `swap_results/METHOD/…` in CASIA's layout into the new folder `path`: marked, and
-        logged. The video track, which that layout doesn't have, is left out. Errors as in `verbs.bench.pairs.write_pairs`."""
-        from faceswap_lab.verbs.bench.pairs import write_results
+        logged. The video track, which that layout doesn't have, is left out. Errors as in `verbs.bench.handing_out.write_pairs`."""
+        from faceswap_lab.verbs.bench.handing_out import write_results
 
         self.require_finished()
         return write_results(self, Path(path))

@@ -11,7 +11,7 @@ from faceswap_lab.actors.person.traits import sample_traits
 from faceswap_lab.actors.tracks import TrackPair
 from faceswap_lab.models import metrics
 from faceswap_lab.verbs.bench.measures import Figures, averaged, measure_of
-from faceswap_lab.verbs.bench.scoring import CEILING, FLOOR, plain
+from faceswap_lab.verbs.bench.scored_pair import CEILING, FLOOR, plain
 
 ALL = "all"
 """Beside the tracks: all pairs of all of them."""
@@ -142,7 +142,7 @@ def by_group(rows: Sequence[Row], method: str) -> list[dict[str, Any]]:
     for side in ("source", "target"):
         for trait, word_of in GROUPS.items():
             words = {word: [row for row in rows if word_of(getattr(row.pair, side)) == word] for word in _words(rows, word_of)}
-            for word, part in words.items():
+            for word, part in ((word, part) for word, part in words.items() if part):
                 scores = {name: score for name, score in scores_of(part, method).items() if name.partition("@")[0] in _GROUPED}
                 kept = ("value", "low", "high", "floor", "ceiling", "share")
                 told = {name: {key: score[key] for key in kept} for name, score in scores.items()}
