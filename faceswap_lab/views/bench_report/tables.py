@@ -105,7 +105,11 @@ def by_people(table: Mapping[str, Any]) -> list[Block]:
     for method, groups in table["groups"].items():
         if method in ("copy", "truth") or not groups:
             continue
-        names = [name for name in next((each["scores"] for each in groups if each["scores"]), {}) if name.partition("@")[0] in ("psnr_face", "id_similarity")]
+        names = [
+            name
+            for name in next((each["scores"] for each in groups if each["scores"]), {})
+            if name.partition("@")[0] in ("psnr_face", "id_similarity")
+        ]
         rows = [_group(group, names) for group in groups]
         blocks.append(Table(header=("whose", "group", "pairs", *(told(name) for name in names)), rows=rows, caption=method))
     return blocks
