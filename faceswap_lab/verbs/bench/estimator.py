@@ -1,7 +1,7 @@
 """Where an estimator of pose, expression and gaze comes in: its protocol, and the one that there is, if any."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +23,7 @@ class Estimate:
     gaze: Float[np.ndarray, "2 3"]
 
 
+@runtime_checkable
 class Estimator(Protocol):
     """Estimates a face's parameters from its picture and five keypoints."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -19,6 +19,7 @@ from faceswap_lab.models.weights import catalogue
 Panel = Literal["independent", "engine"]
 
 
+@runtime_checkable
 class Judge(Protocol):
     """A recogniser: an image and five points in, a unit vector out."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ class Outcome:
     seconds: float = 0.0
 
 
+@runtime_checkable
 class Method(Protocol):
     """Something that swaps faces. `swap` may raise whatever it likes: the pair is then counted as failed, with the reason."""
 
