@@ -62,7 +62,7 @@ def test_only_the_benchmark_may_fit_test_persons_and_only_on_its_own_performance
     "given", [{"tracks": ("frontal", "side")}, {"tracks": ()}, {"methods": ("warp", "warp")}, {"num_pairs": -1}]
 )
 def test_a_wrong_recipe_is_refused(given: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="track|named once|num_pairs"):
+    with pytest.raises(ValueError, match=r"track|named once|num_pairs"):
         BenchRecipe(**given)  # type: ignore[arg-type]
 
 
