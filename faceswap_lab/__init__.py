@@ -26,6 +26,7 @@ _PLACES = {
     "actor": "faceswap_lab.actors.cast:Actor",
     "admit": "faceswap_lab.verbs.people:admit",
     "align": "faceswap_lab.views.align:align",
+    "bench": "faceswap_lab.verbs.bench.bench:bench",
     "browse": "faceswap_lab.views.faceset:browse",
     "cluster": "faceswap_lab.compute.cluster:cluster",
     "compare": "faceswap_lab.views.compare:compare",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from faceswap_lab.serve.demo import demo
     from faceswap_lab.trust.consent.basis import Consent, Licence, PublicDomain, Synthetic
     from faceswap_lab.verbs import recipes
+    from faceswap_lab.verbs.bench.bench import bench
     from faceswap_lab.verbs.evaluate.evaluate import evaluate
     from faceswap_lab.verbs.gather.gather import enlist, gather
     from faceswap_lab.verbs.library import faceset
@@ -87,6 +89,7 @@ __all__ = [
     "actor",
     "admit",
     "align",
+    "bench",
     "browse",
     "cluster",
     "compare",

@@ -7,6 +7,9 @@
 So the actors of the documentation (7, 21, 32) are training actors, never test persons.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal, get_args
 
 from faceswap_lab.errors import SplitError
@@ -34,15 +37,38 @@ def seeds_of(split: str) -> range:
 def check_trainable(seed: int) -> None:
     """Checks that training code may open an actor. Raises SplitError for a test person.
 
-    There is no override. If a benchmark ever fits a swapper to each of its pairs, on takes that it does not score, that exception
-    belongs here, by name.
+    There is no override, and one exception: `fitted_by_the_benchmark`.
     """
-    if split_of(seed) == "test":
+    if split_of(seed) == "test" and seed not in _FITTED.get():
         raise SplitError(
             expected=f"a training or validation actor: a seed below {FIRST_TEST}",
             got=f"actor:{seed}, a test person",
             remedy="train on another actor; test persons are for evaluation only",
         )
+
+
+FITS_FROM = 5_000_000
+"""The first seed of the performances on which the benchmark fits swappers; it scores none of these."""
+
+_FITTED: ContextVar[frozenset[int]] = ContextVar("fitted", default=frozenset())
+
+
+@contextmanager
+def fitted_by_the_benchmark(source: int, target: int, *, first_performance: int) -> Iterator[None]:
+    """The exception, by name: within it a swapper may be fitted to two test persons, the pair of the benchmark on which it is then
+    scored, in performances that are not scored. It holds for this thread's calls only, and not for networks that others use.
+
+    Raises ValueError unless both are test persons and the performances are those set apart for fitting.
+    """
+    if {split_of(source), split_of(target)} != {"test"} or first_performance < FITS_FROM:
+        raise ValueError(
+            f"the benchmark fits test persons on performances from {FITS_FROM} on, got {source}, {target}, {first_performance}"
+        )
+    token = _FITTED.set(frozenset({source, target}))
+    try:
+        yield
+    finally:
+        _FITTED.reset(token)
 
 
 MAX_SEED = 2**31

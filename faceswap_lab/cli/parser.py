@@ -17,7 +17,7 @@ from faceswap_lab.cli.nouns import (
     schedule,
 )
 from faceswap_lab.cli.parsing import Parser
-from faceswap_lab.cli.verbs import demo, evaluate, quickstart, render, report, swap, train
+from faceswap_lab.cli.verbs import bench, demo, evaluate, quickstart, render, report, swap, train
 
 
 def parser() -> Parser:
@@ -26,7 +26,7 @@ def parser() -> Parser:
     made.add_argument("--version", action="version", version=__version__)
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     init.offer(commands)
-    for work in (quickstart, train, swap, evaluate, render, report, demo):
+    for work in (quickstart, train, swap, evaluate, bench, render, report, demo):
         work.offer(commands)
     for kept in (models, actors, consent, facesets, runs, notebook, pipelines, schedule):
         kept.offer(commands)

@@ -29,7 +29,7 @@ _START_S = 300
 
 _RUN_ID = re.compile(rf"(?<![\w-])({'|'.join(HANDLES)})-[0-9a-f]{{8}}(-\d+)?(?![\w-])")
 
-VERBS = ("evaluate", "faceset", "render", "swap", "train")
+VERBS = ("bench", "evaluate", "faceset", "render", "swap", "train")
 """Verbs that a notebook may call: if the result version of one of them changes, the notebook is run again."""
 
 

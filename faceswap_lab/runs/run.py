@@ -27,6 +27,7 @@ HEAD = ".audit-head.json"
 """A file in `runs/`: the audit log's head when the last run was removed."""
 
 HANDLES = {
+    "bench": "faceswap_lab.verbs.bench.result:BenchRun",
     "evaluate": "faceswap_lab.verbs.evaluate.scores:ScoreRun",
     "faceset": "faceswap_lab.verbs.library:FacesetRun",
     "notebook": "faceswap_lab.pipelines.notebook:NotebookRun",

@@ -44,10 +44,10 @@ def export_dataset(
     """
     to = str(path.resolve())
     ask_gate(run, pairs, to, root, today)
-    with _outgoing(path, root) as temporary:
+    with outgoing_folder(path, root) as temporary:
         digests = staged(folder, temporary, run, pairs)
         entry = log_export(root, to, digests, run, pairs)
-        _put_in_place(temporary, path)
+        put_folder_in_place(temporary, path)
     return Exported(path=path, sha256=digests[MANIFEST], entry=entry)
 
 
@@ -115,7 +115,7 @@ def _copy(folder: Path, temporary: Path) -> dict[str, str]:
 
 
 def _listed(manifest: Path) -> Mapping[str, str] | None:
-    """Shards of a manifest of this tool, name to SHA-256; None for any other file, and for names that lead outside the folder."""
+    """Files of a manifest of this tool, name to SHA-256; None for any other file, and for names that lead outside the folder."""
     try:
         return listed_in(manifest.read_bytes())
     except OSError:
@@ -126,7 +126,8 @@ def listed_in(manifest: bytes) -> Mapping[str, str] | None:
     """The same, of a manifest's content."""
     try:
         found: Any = json.loads(manifest.decode("utf-8"))
-        listed = {str(row["name"]): str(row["sha256"]) for row in found["shards"]}
+        rows = found["shards"] if "shards" in found else found["files"]
+        listed = {str(row["name"]): str(row["sha256"]) for row in rows}
         ours = found["tool"] == TOOL and found["synthetic"] is True
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -179,7 +180,7 @@ def _says_synthetic(record: bytes) -> bool:
 
 
 @contextmanager
-def _outgoing(path: Path, root: Path) -> Iterator[Path]:
+def outgoing_folder(path: Path, root: Path) -> Iterator[Path]:
     """A hidden temporary folder beside the destination; removed unless it was moved into place. One export to a path at a time."""
     place = sha256_text(f"{root.resolve()}\0{path.resolve()}")[:16]
     temporary, older = hidden_beside(path, place), _older(path)
@@ -197,7 +198,7 @@ def _outgoing(path: Path, root: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _put_in_place(temporary: Path, path: Path) -> None:
+def put_folder_in_place(temporary: Path, path: Path) -> None:
     """Rename the finished folder; an older export is renamed first, and removed once the new one is in place."""
     for folder in (temporary, *(each for each in temporary.rglob("*") if each.is_dir())):
         sync_folder(folder)

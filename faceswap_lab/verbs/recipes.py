@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
+from faceswap_lab.actors.tracks import TRACKS, check_track
 from faceswap_lab.faces.align import template_points
 from faceswap_lab.faces.quality import NEAR_DUPLICATE_MAX
 from faceswap_lab.models.clusters import REAL_PEOPLE
@@ -168,6 +169,44 @@ class EvaluateRecipe(Recipe):
     gallery_seed: int = 2000
 
     def keyed(self) -> "EvaluateRecipe":
+        """Like `SwapRecipe.keyed`."""
+        return replace(self, engine=engine_kind(self.engine))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRecipe(Recipe):
+    """Score methods on the actor benchmark. `plan` is how much of it: "smoke", "quick" (minutes) or "full" (hours).
+
+    `tracks` are those of `actors.tracks`, `methods` copy, truth, warp, pair-supervised and pair-unsupervised (fitted to each pair
+    in `fit_steps` steps), pair:RUN (trained before), or a swapper's name. `num_pairs` limits the pairs of each track; 0 is all of
+    the plan. `engine` finds the faces. `judges` of identity are "independent", or "engine": the engine's own recogniser, which
+    also chooses what is trained.
+    """
+
+    SCHEMA: ClassVar[int] = 1
+
+    plan: Literal["smoke", "quick", "full"] = "quick"
+    tracks: tuple[str, ...] = TRACKS
+    methods: tuple[str, ...] = ("copy", "warp", "truth")
+    num_pairs: int = 0
+    fit_steps: int = 900
+    engine: str = "offline"
+    judges: Literal["independent", "engine"] = "independent"
+
+    def __post_init__(self) -> None:
+        """ValueError for an unknown track, or for one or a method that is named twice."""
+        for track in self.tracks:
+            check_track(track)
+        for what, named in (("tracks", self.tracks), ("methods", self.methods)):
+            if len(set(named)) < len(named):
+                raise ValueError(f"{what} must be named once each, got {', '.join(named)}")
+        if not self.tracks or self.num_pairs < 0 or self.fit_steps < 1:
+            raise ValueError(
+                f"give at least one track, num_pairs of 0 or more and fit_steps of at least 1; "
+                f"got {self.tracks}, {self.num_pairs} and {self.fit_steps}"
+            )
+
+    def keyed(self) -> "BenchRecipe":
         """Like `SwapRecipe.keyed`."""
         return replace(self, engine=engine_kind(self.engine))
 

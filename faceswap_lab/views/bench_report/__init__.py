@@ -1,0 +1,1 @@
+"""The page of a bench run: its tables, and the best, median and worst pictures."""
