@@ -167,7 +167,7 @@ def mesh_aligned(engine: Engine, frame: Frame, faces: Faces) -> Faces:
         return faces
     dense = engine.landmarks(frame, faces)
     assert dense.visible is not None
-    accepted = dense.visible.any(axis=1)
+    accepted = np.asarray(dense.visible.any(axis=1))
     keypoints = np.where(accepted[:, None, None], refined_keypoints(dense).keypoints, faces.keypoints)
     return replace(faces, keypoints=keypoints.astype(faces.keypoints.dtype))
 

@@ -111,12 +111,13 @@ def crop_of(sample: Sample, size: int) -> dict[str, np.ndarray | int]:
     keypoints = np.array(facts["points"]["5"]["xy"], np.float32)
     matrix = align.frame_to_crop(keypoints, template=TEMPLATE, size=size)
     found: dict[str, np.ndarray | int] = {"actor": int(facts["actor"]), "source": -1, "truths": 0, "truth_masks": 0}
-    found["images"], found["masks"] = _cut(sample, facts, matrix, size)
+    image, own_masks = _cut(sample, facts, matrix, size)
+    found["images"], found["masks"] = image, own_masks
     if "truth.png" in sample.members:
         truth = Sample(key=sample.key, members={name: sample.members[f"truth.{name}"] for name in ("png", "json", "npz")})
-        found["truths"], found["truth_masks"] = _cut(truth, truth.facts, matrix, size)
-        face = found["truth_masks"][0]
-        np.maximum(face, changed_mask(found["images"], found["truths"]), out=face)
+        picture, masks = _cut(truth, truth.facts, matrix, size)
+        np.maximum(masks[0], changed_mask(image, picture), out=masks[0])
+        found["truths"], found["truth_masks"] = picture, masks
         found["source"] = int(truth.facts["as"])
     return found
 

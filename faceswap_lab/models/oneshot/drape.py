@@ -132,7 +132,7 @@ class Picture:
 def mirror() -> Int64[np.ndarray, " 468"]:
     """For each point of the mesh its counterpart in the other half of the face."""
     shape = mesh468.topology().shape
-    return np.linalg.norm((shape * (-1, 1, 1))[:, None] - shape[None], axis=2).argmin(1)
+    return np.asarray(np.linalg.norm((shape * (-1, 1, 1))[:, None] - shape[None], axis=2).argmin(1), np.int64)
 
 
 def drape(drawn: Drawn, pictures: Sequence[Picture]) -> tuple[UInt8[np.ndarray, "s s 3"], Float32[np.ndarray, "s s"]]:

@@ -59,8 +59,9 @@ def nearest_first(points: Float[np.ndarray, "468 2"], sources: Sequence[Picture]
     wanted = _pose_and_openings(points)
 
     def cost(picture: Picture) -> float:
-        pose, mouth, eyes = (there - here for there, here in zip(_pose_and_openings(picture.points), wanted, strict=True))
-        return float(np.linalg.norm(pose) + _WIDE_LIPS * abs(mouth) + _OPEN_EYES * max(0.0, -eyes))
+        pose, mouth, eyes = _pose_and_openings(picture.points)
+        closed = max(0.0, wanted[2] - eyes)
+        return float(np.linalg.norm(pose - wanted[0]) + _WIDE_LIPS * abs(mouth - wanted[1]) + _OPEN_EYES * closed)
 
     return sorted(sources, key=cost)
 

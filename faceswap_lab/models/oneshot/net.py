@@ -61,8 +61,8 @@ class _Block(nn.Module):
         super().__init__()
         self.first, self.second = _conv(channels, channels), _conv(channels, channels)
         self.style = nn.Linear(code, 2 * channels)
-        nn.init.zeros_(self.style.weight)
-        nn.init.zeros_(self.style.bias)
+        for parameter in self.style.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x_BCHW: Tensor, code_BD: Tensor) -> Tensor:
         gain, shift = self.style(code_BD)[:, :, None, None].chunk(2, 1)
@@ -104,6 +104,7 @@ class OneshotNet(nn.Module):
         self.fine = _conv(one, 4 * 5)
         for head in (self.grid, self.fine):
             nn.init.normal_(head.weight, std=1e-3)
+            assert head.bias is not None
             nn.init.zeros_(head.bias)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
 

@@ -7,6 +7,7 @@ as numbers. A picture is a function of the actors' seeds and its number alone, s
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -124,10 +125,15 @@ def read_part(path: Path) -> Views:
     """The pictures of a part. Raises RunError for a file that is not one."""
     stacks, _ = read_stacks(path, KIND, _STACKS | {"images_lengths", "masks_lengths"})
     return Views(
-        images=[cv2.cvtColor(cv2.imdecode(each, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) for each in _split(stacks, "images")],
+        images=[_decoded(each) for each in _split(stacks, "images")],
         masks=[np.asarray(cv2.imdecode(each, cv2.IMREAD_GRAYSCALE), np.uint8) for each in _split(stacks, "masks")],
         **{name: stacks[name] for name in _STACKS - {"images", "masks"}},
     )
+
+
+def _decoded(coded: UInt8[np.ndarray, " n"]) -> Image:
+    read: Any = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    return np.asarray(cv2.cvtColor(read, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _split(stacks: dict[str, np.ndarray], name: str) -> list[np.ndarray]:

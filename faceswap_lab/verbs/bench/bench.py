@@ -164,7 +164,9 @@ def _pair(pair: TrackPair) -> dict[str, Any]:
 
 def _tracks(rows: Sequence[table.Row]) -> dict[str, list[table.Row]]:
     """Rows by track; all of them too where there are several tracks."""
-    parts = {track: [row for row in rows if row.pair.track == track] for track in dict.fromkeys(row.pair.track for row in rows)}
+    parts: dict[str, list[table.Row]] = {}
+    for row in rows:
+        parts.setdefault(row.pair.track, []).append(row)
     return parts if len(parts) == 1 else {table.ALL: list(rows)} | parts
 
 

@@ -105,7 +105,7 @@ class Swapping:
         finite = Finite(inner=self.swapper)
         codes = finite.encode([source_of(pair, self.engine, self.swapper.needs)])
         images: list[Image] = []
-        missed, spent = 0, {}
+        missed, spent = 0, dict[str, float]()
         for first, stop in runs_of(pair.frames):
             stream = swap_frames(
                 pair.take(),

@@ -76,14 +76,14 @@ def swap(
     """Put `source`'s face on `target` (one footage or several; several give a list of Runs).
 
     `swapper` is "warp" or "oneshot", which need no training, the Run or run id that `train` returned, or "inswapper:FILE.onnx",
-    which needs an engine with the recogniser that the file was trained with (`recipe.engine`). `corrections` are manually set points
-    (`align(...).corrections`, or an earlier run's `corrections()`); the run stores them. Frames without a face are left unchanged
-    and counted, and so are faces not chosen by `select`; faces too small for the size that frames are searched at are neither found
-    nor counted (summary `faces_found_from_px`).
+    which needs an engine with the recogniser that the file was trained with (`recipe.engine`). `corrections` are manually set
+    points (`align(...).corrections`, or an earlier run's `corrections()`); the run stores them. Frames without a face are left
+    unchanged and counted, and so are faces not chosen by `select`; faces too small for the size that frames are searched at are
+    neither found nor counted (summary `faces_found_from_px`).
     With `preview` only that many frames from the start are swapped, as a separate run.
 
-    `select`, `every`, `colour`, `search`, `tone`, `engine` and `preview` are fields of the recipe (see `SwapRecipe`, `StreamConfig`)
-    and, if given, take precedence over `recipe`.
+    `select`, `every`, `colour`, `search`, `tone`, `engine` and `preview` are fields of the recipe (see `SwapRecipe`,
+    `StreamConfig`) and, if given, take precedence over `recipe`.
 
     With `compute` (see `lab.cluster`) the workers of a cluster make the parts of a result, many at once, with the same bytes;
     several footages take turns. Of several one that fails does so alone: the others are finished, then an error says which and why.

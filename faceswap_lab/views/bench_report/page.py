@@ -73,7 +73,8 @@ def _pictures(run: BenchRun, table: Mapping[str, Any]) -> list[Block]:
     by_name = {pair.name: pair for pair in run.pairs}
     blocks: list[Block] = [Paragraph(text="By the rank of PSNR in the face among the pairs of a track: nobody chose them.")]
     for method, tracks in table["chosen"].items():
-        rows, labels = {"source": [], "target": [], "result": [], "truth": []}, []
+        rows: dict[str, list[Any]] = {"source": [], "target": [], "result": [], "truth": []}
+        labels = []
         for track, picked in tracks.items():
             for word in (word for word in _ORDER if word in picked):
                 pictures = run.pictures(by_name[picked[word]["pair"]])
