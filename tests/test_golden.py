@@ -46,9 +46,11 @@ PACKAGES = ("torch", "numpy", "opencv-python", "av", "pillow", "onnxruntime", "a
 RECIPES = (
     recipes.PairRecipe,
     recipes.PackRecipe,
+    recipes.OneshotRecipe,
     recipes.EyesRecipe,
     recipes.SwapRecipe,
     recipes.EvaluateRecipe,
+    recipes.BenchRecipe,
     recipes.FacesetRecipe,
     RenderRecipe,
     QuickstartRecipe,

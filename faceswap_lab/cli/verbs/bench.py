@@ -61,7 +61,7 @@ def _bench(options: argparse.Namespace) -> Answer:
 
 def _pairs(options: argparse.Namespace, recipe: Any) -> Answer:
     from faceswap_lab.verbs.bench.handing_out import write_pairs
-    from faceswap_lab.verbs.bench.result import pairs_in
+    from faceswap_lab.verbs.bench.scored_pair import pairs_in
 
     if options.score is not None or options.results_to is not None:
         remedy = "write the pairs first, and score in a second call"

@@ -23,8 +23,8 @@ from faceswap_lab.verbs.bench.folder import ResultFolder, opened_folder
 from faceswap_lab.verbs.bench.judging import Galleries, Judge, galleries_of, panel
 from faceswap_lab.verbs.bench.measures import MEASURES
 from faceswap_lab.verbs.bench.methods import Method
-from faceswap_lab.verbs.bench.result import BENCH, BenchRun, arrays_name, figures_name, pairs_in
-from faceswap_lab.verbs.bench.scored_pair import Bench, plain, scored
+from faceswap_lab.verbs.bench.result import BENCH, BenchRun, arrays_name, figures_name
+from faceswap_lab.verbs.bench.scored_pair import Bench, pairs_in, plain, scored
 from faceswap_lab.verbs.recipes import BenchRecipe
 
 FORMAT = 1

@@ -1,16 +1,17 @@
 """The benchmark as folders for other tools: its pairs as pictures with a manifest, and results in CASIA's layout."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from faceswap_lab.actors.tracks import TONE, VERSION, TrackPair
 from faceswap_lab.errors import MediaError
+from faceswap_lab.faces.frame import Image
 from faceswap_lab.files import lab_root
 from faceswap_lab.progress import Progress
 from faceswap_lab.trust.export_pictures import ActorPicture, export_pictures
 from faceswap_lab.verbs.bench.folder import casia_name
-from faceswap_lab.verbs.bench.result import BenchRun, pairs_in
+from faceswap_lab.verbs.bench.scored_pair import pairs_in
 from faceswap_lab.verbs.recipes import BenchRecipe
 
 UNTRAINED = frozenset({"copy", "truth", "warp"})
@@ -28,10 +29,13 @@ def write_pairs(recipe: BenchRecipe, path: Path) -> Path:
     return export_pictures(_inputs(pairs), path, run="", pairs=shown, facts=facts, root=lab_root()).path
 
 
-def write_results(run: BenchRun, path: Path) -> Path:
-    """See `BenchRun.export_results`. MediaError if the run has no track that CASIA's layout knows."""
-    recipe = run.recipe(BenchRecipe)
-    pairs, methods = [pair for pair in run.pairs if pair.track != "video"], recipe.methods
+Pictures = Callable[[TrackPair], Mapping[str, Sequence[Image]]]
+"""The kept pictures of a pair: see `BenchRun.pictures`."""
+
+
+def write_results(recipe: BenchRecipe, pictures: Pictures, path: Path, *, run: str, root: Path) -> Path:
+    """See `BenchRun.export_results`. MediaError if the recipe has no track that CASIA's layout knows."""
+    pairs, methods = [pair for pair in pairs_in(recipe) if pair.track != "video"], recipe.methods
     if not pairs or not methods:
         raise MediaError(
             expected="results of the lab's methods on a track of pictures",
@@ -40,7 +44,7 @@ def write_results(run: BenchRun, path: Path) -> Path:
         )
     facts = {"benchmark": VERSION, "plan": recipe.plan, "tone": TONE}
     swaps = {(pair.source, pair.target) for pair in pairs}
-    return export_pictures(_results(run, pairs, methods), path, run=run.id, pairs=swaps, facts=facts, root=run.root).path
+    return export_pictures(_results(pictures, pairs, methods), path, run=run, pairs=swaps, facts=facts, root=root).path
 
 
 def source_names(pair: TrackPair) -> list[str]:
@@ -75,13 +79,13 @@ def _inputs(pairs: Sequence[TrackPair]) -> Iterator[ActorPicture]:
     line.close()
 
 
-def _results(run: BenchRun, pairs: Sequence[TrackPair], methods: Sequence[str]) -> Iterator[ActorPicture]:
+def _results(pictures: Pictures, pairs: Sequence[TrackPair], methods: Sequence[str]) -> Iterator[ActorPicture]:
     for pair in pairs:
-        pictures = run.pictures(pair)
+        kept = pictures(pair)
         for method in methods:
             yield ActorPicture(
                 name=f"swap_results/{method.replace(':', '-').replace('/', '-')}/{casia_name(pair)}",
-                image=pictures[f"by {method}"][0],
+                image=kept[f"by {method}"][0],
                 source=pair.source,
                 target=pair.target,
                 trained=method not in UNTRAINED,

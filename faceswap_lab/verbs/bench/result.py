@@ -7,22 +7,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from faceswap_lab.actors.tracks import TrackPair, pairs_of, plan_of
+from faceswap_lab.actors.tracks import TrackPair
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.runs.call import without_pack
 from faceswap_lab.runs.run import Run
-from faceswap_lab.verbs.bench.scored_pair import number
+from faceswap_lab.verbs.bench.handing_out import write_results
+from faceswap_lab.verbs.bench.scored_pair import number, pairs_in
 from faceswap_lab.verbs.bench.table import Row
 from faceswap_lab.verbs.recipes import BenchRecipe
 
 BENCH = "bench.json"
-
-
-def pairs_in(recipe: BenchRecipe) -> list[TrackPair]:
-    """The pairs that a recipe scores, track by track."""
-    plan = plan_of(recipe.plan)
-    pairs = [pair for track in recipe.tracks for pair in pairs_of(track, plan)]
-    return [pair for pair in pairs if not recipe.num_pairs or pair.number < recipe.num_pairs]
 
 
 def figures_name(pair: TrackPair) -> str:
@@ -76,7 +70,5 @@ class BenchRun(Run):
     def export_results(self, path: str | Path) -> Path:
         """Write the pictures of every method as `swap_results/METHOD/…` in CASIA's layout into the new folder `path`: marked, and
         logged. The video track, which that layout doesn't have, is left out. Errors as in `verbs.bench.handing_out.write_pairs`."""
-        from faceswap_lab.verbs.bench.handing_out import write_results
-
         self.require_finished()
-        return write_results(self, Path(path))
+        return write_results(self.recipe(BenchRecipe), self.pictures, Path(path), run=self.id, root=self.root)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from faceswap_lab.actors.tracks import TrackPair
+from faceswap_lab.actors.tracks import TrackPair, pairs_of, plan_of
 from faceswap_lab.errors import FaceError, LabError
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.models import metrics
@@ -20,6 +20,7 @@ from faceswap_lab.verbs.bench.estimator import Estimator, true_parameters
 from faceswap_lab.verbs.bench.judging import Galleries, Judge, vectors_of
 from faceswap_lab.verbs.bench.measures import Figures, Scene, mean_of, of_picture, of_video
 from faceswap_lab.verbs.bench.methods import Method, Outcome
+from faceswap_lab.verbs.recipes import BenchRecipe
 
 FLOOR, CEILING, SOURCE = "target", "truth", "source"
 """Roles in a pair's pictures beside the methods' names."""
@@ -30,6 +31,13 @@ _KEPT = 3
 """Frames of a video whose pictures are kept: the first, the middle one and the last."""
 
 _ESTIMATED = ("pose_error", "expression_error", "gaze_error")
+
+
+def pairs_in(recipe: BenchRecipe) -> list[TrackPair]:
+    """The pairs that a recipe scores, track by track."""
+    plan = plan_of(recipe.plan)
+    pairs = [pair for track in recipe.tracks for pair in pairs_of(track, plan)]
+    return [pair for pair in pairs if not recipe.num_pairs or pair.number < recipe.num_pairs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
