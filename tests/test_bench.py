@@ -74,7 +74,7 @@ def test_a_trained_pair_is_scored_both_ways_in_other_performances_than_it_learne
         assert pair.seed not in learned
         assert pair.seed != gallery
     assert there.seed != back.seed
-    assert method_name(run) == "pair from truth, 900 steps at 192 px (7 and 32)"
+    assert method_name(run) == "pair from truth, 900 steps at 96 px (7 and 32)"
 
 
 def test_a_training_without_a_known_truth_is_refused_with_what_to_do(lab: Path) -> None:

@@ -58,13 +58,6 @@ _SMALLER = (
 )
 
 
-def has_bf16(device: torch.device) -> bool:
-    """Whether it multiplies in bfloat16 itself. A CPU without such arithmetic would emulate it, far more slowly."""
-    if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # there is no public API
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-
-
 def pick(device: str = "auto") -> torch.device:
     """The torch device named `device`: "auto", "cpu", "cuda", "cuda:1" or "mps".
 

@@ -120,7 +120,6 @@ class Source:
 class Needs:
     """A swapper's input requirements, read before anything is computed.
 
-    `keypoints`: by whose five points its crops are aligned, the engine's detector's or those of the mesh of 468 points.
     `on_host`: it computes in host memory, so crops are cut and pasted there too, whatever the device: no need to go down and up.
     """
 
@@ -129,7 +128,6 @@ class Needs:
     source: Literal["trained", "embedding", "crop"]
     embedder: str | None = None
     point_set: PointSet | None = None
-    keypoints: Literal["detector", "mesh"] = "detector"
     max_batch: int | None = None
     on_host: bool = False
 

@@ -179,11 +179,6 @@ def _pair_from_1(recipe: dict[str, Any]) -> dict[str, Any] | None:
     return _within(recipe, "train", lambda train: _renamed(train, rate="learning_rate"))
 
 
-def _pair_from_2(recipe: dict[str, Any]) -> dict[str, Any] | None:
-    """Schema 3 added settings whose defaults are what schema 2 did."""
-    return recipe
-
-
 def _pack_from_1(recipe: dict[str, Any]) -> dict[str, Any] | None:
     fits = [recipe.get("points"), recipe.get("embedder")]
     detector = recipe.get("detector")
@@ -210,7 +205,6 @@ def _quickstart_from_1(recipe: dict[str, Any]) -> dict[str, Any] | None:
 
 _RECIPE_STEPS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
     "PairRecipe/1": _pair_from_1,
-    "PairRecipe/2": _pair_from_2,
     "PackRecipe/1": _pack_from_1,
     "FacesetRecipe/1": _faceset_from_1,
     "QuickstartRecipe/1": _quickstart_from_1,

@@ -158,25 +158,6 @@ def mesh_region(around: Float[np.ndarray, "p 2"], eyes: Float[np.ndarray, "2 2"]
     return np.concatenate([scale * rotate, shift[:, None]], axis=1)
 
 
-def mesh_aligned(engine: Engine, frame: Frame, faces: Faces) -> Faces:
-    """The same faces with `refined_keypoints`; a face that the mesh network rejects keeps the detector's.
-
-    `engine` must have the mesh's 468 points (see `mesh_of`).
-    """
-    if not len(faces):
-        return faces
-    dense = engine.landmarks(frame, faces)
-    assert dense.visible is not None
-    accepted = np.asarray(dense.visible.any(axis=1))
-    keypoints = np.where(accepted[:, None, None], refined_keypoints(dense).keypoints, faces.keypoints)
-    return replace(faces, keypoints=keypoints.astype(faces.keypoints.dtype))
-
-
-def mesh_of(engine: Engine) -> Engine:
-    """The engine itself if it has the mesh's 468 points, else an `OfflineEngine`, which has."""
-    return engine if engine.point_set == 468 else OfflineEngine()
-
-
 def refined_keypoints(faces: Faces) -> Faces:
     """The same faces with five keypoints derived from the 468-point mesh: midpoints of the eye corners, nose tip, mouth corners.
 

@@ -24,7 +24,7 @@ from faceswap_lab.models.training.samples import Shapes, map_stacks, new_stacks,
 from faceswap_lab.storage.cache import StoreCache
 
 KIND = "crops of shards"
-VERSION = 2
+VERSION = 1
 """Of how crops are made: another one is decoded anew."""
 
 _MOST_MAPPED = 200  # each takes one of the process's open files
@@ -111,13 +111,10 @@ def crop_of(sample: Sample, size: int) -> dict[str, np.ndarray | int]:
     keypoints = np.array(facts["points"]["5"]["xy"], np.float32)
     matrix = align.frame_to_crop(keypoints, template=TEMPLATE, size=size)
     found: dict[str, np.ndarray | int] = {"actor": int(facts["actor"]), "source": -1, "truths": 0, "truth_masks": 0}
-    image, own_masks = _cut(sample, facts, matrix, size)
-    found["images"], found["masks"] = image, own_masks
+    found["images"], found["masks"] = _cut(sample, facts, matrix, size)
     if "truth.png" in sample.members:
         truth = Sample(key=sample.key, members={name: sample.members[f"truth.{name}"] for name in ("png", "json", "npz")})
-        picture, masks = _cut(truth, truth.facts, matrix, size)
-        np.maximum(masks[0], changed_mask(image, picture), out=masks[0])
-        found["truths"], found["truth_masks"] = picture, masks
+        found["truths"], found["truth_masks"] = _cut(truth, truth.facts, matrix, size)
         found["source"] = int(truth.facts["as"])
     return found
 
@@ -144,17 +141,6 @@ def face_masks(
     cut = align.warp(levels, matrix, (size, size), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT)
     whole = np.clip(3 * cut, 0, 1).astype(np.float32)
     return np.stack([whole, whole * _features(align.transform_points(matrix, points68), size)])
-
-
-def changed_mask(picture: UInt8[np.ndarray, "3 s s"], truth: UInt8[np.ndarray, "3 s s"]) -> UInt8[np.ndarray, "s s"]:
-    """Where a truth differs from its picture, 0..255: all of it from 4 levels on, a pixel wider and with a soft border.
-
-    So the paste also takes over shadows that the other face casts, and leaves hair that is the same. On the demo's frames the
-    truth's own crops of 160 px, pasted by the face's mask alone, are 32.6 dB from the truth; with this 34.2, as whole crops are.
-    """
-    differs = np.abs(picture.astype(np.int16) - truth).max(axis=0).astype(np.float32)
-    grown = cv2.dilate((differs * (255 / 4)).clip(0, 255), np.ones((3, 3), np.uint8))
-    return np.round(cv2.GaussianBlur(grown, (0, 0), 1.5)).astype(np.uint8)
 
 
 def _features(points: Float[np.ndarray, "68 2"], size: int) -> Float[np.ndarray, "s s"]:

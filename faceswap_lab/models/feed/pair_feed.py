@@ -21,7 +21,8 @@ from faceswap_lab.models.feed.order import Order, indices_of
 from faceswap_lab.models.feed.stream import read_ahead
 from faceswap_lab.models.swappers.pair_net import PairNet
 from faceswap_lab.models.training.loop import Step, StepContext, train
-from faceswap_lab.models.training.pair import PairTraining, jitters, losses_of, moved_by, warped_by
+from faceswap_lab.models.training.losses import mask_loss, picture_loss
+from faceswap_lab.models.training.pair import PairTraining, jitters, moved_by, warped_by
 from faceswap_lab.models.training.state import TrainState
 from faceswap_lab.models.training.team import ALONE, ONE_BY_ONE, Parallel, Team
 from faceswap_lab.stopping import Stop, never
@@ -179,21 +180,23 @@ class PairFeed:
         return first, second
 
     def _augmented(self, levels: Tensor, matrix: Tensor, lattice: Tensor) -> PersonBatch:
-        moved = moved_by(levels.float().div(255), matrix, self.config.resampling)
+        moved = moved_by(levels.float().div(255), matrix)
         if self.supervised:
             return PersonBatch(inputs=moved[:, :3], targets=moved[:, 3:6], masks=moved[:, 6:])
         return PersonBatch(inputs=warped_by(moved[:, :3], lattice), targets=moved[:, :3], masks=moved[:, 3:])
 
 
 def pair_losses(
-    net: PairNet, batches: tuple[PersonBatch, PersonBatch], config: PairTraining, context: StepContext, fold: int = 1
+    net: PairNet, batches: tuple[PersonBatch, PersonBatch], config: PairTraining, context: StepContext
 ) -> dict[str, Tensor]:
-    """The losses of both decoders, of a network of this `fold`, on a step's batches."""
+    """The losses of both decoders on a step's batches."""
     parts: dict[str, Tensor] = {}
     for person, batch in enumerate(batches):
         with context.autocast():
             drawn = net(batch.inputs, person)
-        parts |= losses_of(drawn.float(), batch.targets, batch.masks, config, person, fold)
+        drawn = drawn.float()
+        parts[f"picture_{person}"] = picture_loss(drawn[:, :3], batch.targets, batch.masks[:, :1], batch.masks[:, 1:])
+        parts[f"mask_{person}"] = config.mask_weight * mask_loss(drawn[:, 3:], batch.masks[:, :1])
     return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
 
@@ -210,7 +213,7 @@ def train_pair_from(
     def losses(net: PairNet, context: StepContext) -> dict[str, Tensor]:
         step, batch = next(batches)
         assert step == context.step
-        return pair_losses(net, batch, feed.config, context, state.net.config.fold)
+        return pair_losses(net, batch, feed.config, context)
 
     try:
         yield from train(state, losses, feed.config, stop, team, how)

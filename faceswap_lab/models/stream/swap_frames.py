@@ -21,7 +21,6 @@ from faceswap_lab.faces.patches.patch import Region
 from faceswap_lab.faces.track import follow
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines import search
-from faceswap_lab.models.engines.offline import mesh_aligned, mesh_of
 from faceswap_lab.models.protocols import AnySwapper, Crops, Engine, Swapped
 from faceswap_lab.models.stream.colour_match import Colour, keep_grey
 from faceswap_lab.models.stream.covers import CoverKeeper, Covers
@@ -142,13 +141,7 @@ def swap_frames(
     # A take shows one actor, and a still is one frame: nobody has to be told apart.
     selection = Selection(engine=engine, select=config.select, apart=not isinstance(footage, Take) and len(footage) > 1)
     finder = _Finder(
-        engine=engine,
-        mesh=mesh_of(engine) if swapper.needs.keypoints == "mesh" else None,
-        swapper=swapper,
-        config=config,
-        corrections=corrections,
-        origin=footage.origin,
-        selection=selection,
+        engine=engine, swapper=swapper, config=config, corrections=corrections, origin=footage.origin, selection=selection
     )
     finder.settle(footage, start)
     # A video's frames are decoded for this reader alone; a still is cached by its clip, and an actor's frames by the take.
@@ -234,13 +227,9 @@ class _Painter:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Finder:
-    """Finds the faces of a batch to be swapped, with the landmarks that the swapper needs.
-
-    `mesh` is the engine whose mesh gives the five points; None: they are the detector's.
-    """
+    """Finds the faces of a batch to be swapped, with the landmarks that the swapper needs."""
 
     engine: Engine
-    mesh: Engine | None
     swapper: AnySwapper
     config: StreamConfig
     corrections: Corrections
@@ -304,17 +293,7 @@ class _Finder:
         return moved, ready
 
     def _ready(self, frame: Frame, taken: Corrected) -> Faces:
-        """The faces with the points that the swapper needs. Where a keypoint was put by somebody it stays."""
-        if self.mesh is not None:
-            taken = replace(taken, faces=self._aligned(frame, taken, self.mesh))
+        """The faces with the landmarks that the swapper needs."""
         if not self.swapper.needs.point_set or not len(taken.faces):
             return taken.faces
         return fitted(self.engine.landmarks(frame, taken.faces), taken)
-
-    def _aligned(self, frame: Frame, taken: Corrected, mesh: Engine) -> Faces:
-        faces = mesh_aligned(mesh, frame, taken.faces)
-        if taken.row is None:
-            return faces
-        keypoints = faces.keypoints.copy()
-        keypoints[taken.row] = np.where(taken.moved[:, None], taken.faces.keypoints[taken.row], keypoints[taken.row])
-        return replace(faces, keypoints=keypoints)

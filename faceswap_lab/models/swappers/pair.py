@@ -14,13 +14,12 @@ from torch import Tensor
 
 from faceswap_lab.actors.gfx.transfer import send
 from faceswap_lab.errors import ConsentError, WeightsError
-from faceswap_lab.models.device import has_bf16
 from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
 
 TEMPLATE = "whole-face"
-_REDUCED = {"cuda": torch.float16, "cpu": torch.bfloat16}
-"""Precision of products on devices that have it. Tests hold its pictures to within a level or two of those in single precision."""
+_REDUCED = torch.float16
+"""Precision of products on CUDA. A test holds its pictures to within a level of those in single precision."""
 
 
 class PairSwapper:
@@ -29,7 +28,7 @@ class PairSwapper:
     def __init__(self, net: PairNet, card: Card) -> None:
         self._net = net.eval()
         self.card = card
-        self.needs = Needs(template=TEMPLATE, size=net.config.size, source="trained", keypoints=net.config.keypoints)
+        self.needs = Needs(template=TEMPLATE, size=net.config.size, source="trained")
 
     @property
     def device(self) -> torch.device:
@@ -54,7 +53,7 @@ class PairSwapper:
     def __call__(self, crops: Crops, codes: list[int], which: Int64[np.ndarray, " n"]) -> Swapped:
         """Each crop redrawn as the person of its code, on the device of the crops' pixels."""
         people, device = np.array([codes[row] for row in which], dtype=np.int64), crops.pixels.device
-        with torch.inference_mode(), _reduced_on(device):
+        with torch.inference_mode(), torch.autocast(device.type, _REDUCED, enabled=device.type == "cuda"):
             if len(set(people)) == 1:  # as in every swap by the lab
                 drawn = self._net(crops.pixels, int(people[0])).float()
             else:
@@ -93,11 +92,6 @@ class PairSwapper:
             ) from error
         _require_finite(path, tensors)
         return cls(net.to(device), card)
-
-
-def _reduced_on(device: torch.device) -> torch.autocast:
-    is_native = device.type == "cuda" or (device.type == "cpu" and has_bf16(device))
-    return torch.autocast(device.type, _REDUCED.get(device.type), enabled=is_native)
 
 
 def _with_sorted_header(data: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -12,13 +11,8 @@ from torch.nn import functional
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairNetConfig:
-    """`size` is the crop's side in pixels, a multiple of 16 times `fold`; `code` is the length of the bottleneck.
-    `width` is the number of channels of the finest feature map.
-
-    `fold` makes the channels of one pixel of every square of so many by so many, on the way in, and squares of pixels of channels
-    on the way out. So a network of fold 2 costs about as much as one for crops of half the side.
-    `keypoints` says by whose five points crops are aligned, in training and in swaps: the detector's, or those of the mesh of 468
-    points, which are nearer to the truth.
+    """`size` is the crop's side in pixels, a multiple of 16; `width` is the number of channels of the widest feature map.
+    `code` is the length of the bottleneck.
 
     `skips` adds skip connections from the encoder to the decoders. With supervision by truth they preserve pose, light and edges
     sharply; without truth the network would only learn to copy its input.
@@ -31,15 +25,10 @@ class PairNetConfig:
     code: int = 256
     skips: bool = True
     normalise: bool = False
-    fold: int = 1
-    keypoints: Literal["detector", "mesh"] = "detector"
 
     def __post_init__(self) -> None:
-        if self.fold < 1:
-            raise ValueError(f"fold must be at least 1, got {self.fold}")
-        if self.size < 32 * self.fold or self.size % (16 * self.fold):
-            step = 16 * self.fold
-            raise ValueError(f"size must be a multiple of {step} of at least {2 * step}, got {self.size}")
+        if self.size < 32 or self.size % 16:
+            raise ValueError(f"size must be a multiple of 16 of at least 32, got {self.size}")
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -61,20 +50,18 @@ class Encoder(nn.Module):
 
     def __init__(self, config: PairNetConfig) -> None:
         super().__init__()
-        self.side = config.size // config.fold // 16
-        widths = [3 * config.fold**2, *_widths(config)]
-        self.down = nn.ModuleList(
-            _conv(before, after, 3 if level else 5, 2) for level, (before, after) in enumerate(pairwise(widths))
-        )
+        self.side = config.size // 16
+        widths = [3, *_widths(config)]
+        self.down = nn.ModuleList(_conv(before, after, 5 if before == 3 else 3, 2) for before, after in pairwise(widths))
         self.channels = widths[-1]
         flat = self.channels * self.side**2
         self.to_code, self.from_code = nn.Linear(flat, config.code), nn.Linear(config.code, flat)
-        self.normalise, self.fold = config.normalise, config.fold
+        self.normalise = config.normalise
 
     def forward(self, x_BCHW: Float[Tensor, "b 3 s s"]) -> list[Tensor]:
         """From pixels 0..1 to feature maps, finest first; the last has passed the bottleneck, which discards spatial layout."""
         x = normalised(x_BCHW) if self.normalise else x_BCHW
-        maps = [functional.pixel_unshuffle(x, self.fold) if self.fold > 1 else x]
+        maps = [x]
         for step in self.down:
             maps.append(functional.leaky_relu(step(maps[-1]), 0.1))
         code_BD = self.to_code(maps[-1].flatten(1))
@@ -83,28 +70,28 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From feature maps to a picture and the mask of where it replaces the target, as logits."""
+    """From feature maps to a picture and the mask of where it replaces the target, both 0..1."""
 
     def __init__(self, config: PairNetConfig) -> None:
         super().__init__()
         widths = [*reversed(_widths(config)), config.width // 2]
         self.up = nn.ModuleList(_conv(before, after * 4) for before, after in pairwise(widths))
         self.mix = nn.ModuleList(_Residual(after) for after in widths[1:])
-        arriving = zip([*reversed(_widths(config)[:-1]), 3 * config.fold**2], widths[1:], (1, 1, 1, 3), strict=True)
-        self.join = nn.ModuleList(_conv(skip, after, kernel) for skip, after, kernel in arriving if config.skips)
-        self.out = _conv(config.width // 2, 4 * config.fold**2)
-        self.fold = config.fold
+        arriving = [*reversed(_widths(config)[:-1]), 3]
+        self.join = nn.ModuleList(
+            _conv(skip, after, 3 if skip == 3 else 1) for skip, after in zip(arriving, widths[1:], strict=True) if config.skips
+        )
+        self.out = _conv(config.width // 2, 4)
 
     def forward(self, maps: list[Tensor]) -> Float[Tensor, "b 4 s s"]:
-        """From feature maps, finest first, to the logits of RGB and mask."""
+        """From feature maps, finest first, to RGB and mask, 0..1."""
         x = maps[-1]
         for level, (up, mix) in enumerate(zip(self.up, self.mix, strict=True)):
             x = functional.pixel_shuffle(up(x), 2)
             if len(self.join):
                 x = x + self.join[level](maps[-2 - level])
             x = mix(functional.leaky_relu(x, 0.1))
-        logits = self.out(x)
-        return functional.pixel_shuffle(logits, self.fold) if self.fold > 1 else logits
+        return torch.sigmoid(self.out(x))
 
 
 class PairNet(nn.Module):
@@ -119,9 +106,8 @@ class PairNet(nn.Module):
 
     def forward(self, x_BCHW: Float[Tensor, "b 3 s s"], person: int) -> Float[Tensor, "b 4 s s"]:
         """x with `person`'s face, 0..1."""
-        logits: Tensor = self.decoders[person](self.encoder(x_BCHW.contiguous(memory_format=torch.channels_last)))
-        # In bfloat16 the steps of a sigmoid near 1 would be a whole level.
-        return torch.sigmoid(logits.float())
+        drawn: Tensor = self.decoders[person](self.encoder(x_BCHW.contiguous(memory_format=torch.channels_last)))
+        return drawn
 
 
 def _widths(config: PairNetConfig) -> list[int]:

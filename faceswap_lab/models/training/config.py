@@ -6,8 +6,6 @@ from typing import Literal
 
 import torch
 
-from faceswap_lab.models.device import has_bf16
-
 Precision = Literal["auto", "bf16", "fp32"]
 Schedule = Literal["cosine", "constant"]
 
@@ -68,4 +66,8 @@ def precision_on(device: torch.device, config: TrainConfig) -> str:
     """Resolves the config's precision for `device`. A CPU without bfloat16 arithmetic would emulate it, far more slowly."""
     if config.precision != "auto":
         return config.precision
-    return "bf16" if has_bf16(device) else "fp32"
+    if device.type == "cpu":
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # there is no public API
+    else:
+        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if native else "fp32"

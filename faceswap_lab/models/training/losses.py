@@ -37,31 +37,13 @@ def picture_loss(
     wanted_BCHW: Float[Tensor, "b 3 h w"],
     face_B1HW: Float[Tensor, "b 1 h w"],
     focus_B1HW: Float[Tensor, "b 1 h w"],
-    edges: float = 0.0,
-    fold: int = 1,
 ) -> Float[Tensor, ""]:
-    """3 x L1 + 0.5 x (1 - SSIM) + `edges` x L1 of the differences between neighbouring pixels.
-
-    The face has weight 1.0, its surroundings 0.15 (they stabilise the light and are masked out in the paste), and eyes and mouth
-    1.0 more: a fifteenth of the crop, but perceptually dominant.
-    SSIM is that of means over squares of `fold` pixels: on large pictures it would cost more than the network.
-    """
+    """3 x L1 + 0.5 x (1 - SSIM). The face has weight 1.0, its surroundings 0.15 (they stabilise the light and are masked
+    out in the paste), and eyes and mouth 1.0 more: a fifteenth of the crop, but perceptually dominant."""
     weight = 0.15 + 0.85 * face_B1HW + focus_B1HW
     l1 = ((drawn_BCHW - wanted_BCHW).abs() * weight).mean()
-    drawn, wanted, seen = (_folded(part, fold) for part in (drawn_BCHW, wanted_BCHW, weight))
-    dissimilarity = ((1 - ssim_map(drawn, wanted)) * seen).mean()
-    loss = 3 * l1 + 0.5 * dissimilarity
-    return loss + edges * _edge_loss(drawn_BCHW - wanted_BCHW, weight) if edges else loss
-
-
-def _folded(x_BCHW: Tensor, fold: int) -> Tensor:
-    return functional.avg_pool2d(x_BCHW, fold) if fold > 1 else x_BCHW
-
-
-def _edge_loss(error_BCHW: Tensor, weight_B1HW: Tensor) -> Tensor:
-    """The weighted mean absolute difference of an error between neighbours, down and across: 0 for a constant error."""
-    down, across = error_BCHW.diff(dim=2).abs() * weight_B1HW[..., 1:, :], error_BCHW.diff(dim=3).abs() * weight_B1HW[..., 1:]
-    return down.mean() + across.mean()
+    dissimilarity = ((1 - ssim_map(drawn_BCHW, wanted_BCHW)) * weight).mean()
+    return 3 * l1 + 0.5 * dissimilarity
 
 
 def mask_loss(drawn_B1HW: Float[Tensor, "b 1 h w"], wanted_B1HW: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -19,17 +18,13 @@ from faceswap_lab.models.training.state import TrainState
 from faceswap_lab.models.training.team import ALONE, ONE_BY_ONE, Parallel, Share, Team
 from faceswap_lab.stopping import Stop, never
 
-Resampling = Literal["bilinear", "bicubic"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairTraining(TrainConfig):
     """Hyperparameters: `batch` pictures for each decoder per step; the rest is as in TrainConfig.
 
     `self_share` is the fraction of the person's own pictures in a supervised batch, so that a decoder also learns its own person's
-    face; `mask_weight` is the weight of the mask loss relative to the picture loss, `edge_weight` that of the edges in the picture
-    loss: above 0 eyes and mouth come out sharper. `resampling` is how pictures are moved at random: "bilinear" takes a sixth of the
-    gradient energy from what is to be learned (160 px), "bicubic" nothing.
+    face; `mask_weight` is the weight of the mask loss relative to the picture loss.
     """
 
     steps: int = 900
@@ -44,8 +39,6 @@ class PairTraining(TrainConfig):
     report_every: int = 20
     self_share: float = 0.25
     mask_weight: float = 0.5
-    edge_weight: float = 0.0
-    resampling: Resampling = "bilinear"
 
     @property
     def samples_per_step(self) -> int:
@@ -115,7 +108,6 @@ def train_pair(
 
     ahead = DrawsAhead(draw, state.device, config.report_every)
     drawn_ahead: Iterator[Tensor] = iter(())
-    fold = state.net.config.fold
 
     def losses(net: PairNet, context: StepContext) -> dict[str, Tensor]:
         nonlocal drawn_ahead
@@ -124,27 +116,15 @@ def train_pair(
             drawn_ahead = iter(ahead.next(context.generator))
         numbers = drawn_ahead
         for person, portraits in enumerate(people):
-            x, targets, mask = _batch(portraits, numbers, config.resampling)
+            x, targets, mask = _batch(portraits, numbers)
             with context.autocast():
                 drawn = net(x, person)
-            parts |= losses_of(drawn.float(), targets, mask, config, person, fold)
+            drawn = drawn.float()
+            parts[f"picture_{person}"] = picture_loss(drawn[:, :3], targets, mask[:, :1], mask[:, 1:])
+            parts[f"mask_{person}"] = config.mask_weight * mask_loss(drawn[:, 3:], mask[:, :1])
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     return train(state, losses, config, stop, team, how)
-
-
-def losses_of(
-    drawn: Float[Tensor, "b 4 s s"],
-    targets: Float[Tensor, "b 3 s s"],
-    masks: Float[Tensor, "b 2 s s"],
-    config: PairTraining,
-    person: int,
-    fold: int,
-) -> dict[str, Tensor]:
-    """The losses of what one decoder of a network of this `fold` has drawn, by name."""
-    face, focus = masks[:, :1], masks[:, 1:]
-    picture = picture_loss(drawn[:, :3], targets, face, focus, edges=config.edge_weight, fold=fold)
-    return {f"picture_{person}": picture, f"mask_{person}": config.mask_weight * mask_loss(drawn[:, 3:], face)}
 
 
 def _shared(numbers: list[Tensor], people: Iterable[Portraits], share: Share) -> list[Tensor]:
@@ -182,18 +162,18 @@ def _draw(people: Iterable[Portraits], config: PairTraining, random: torch.Gener
     return numbers
 
 
-def _batch(portraits: Portraits, numbers: Iterator[Tensor], how: Resampling) -> tuple[Tensor, Tensor, Tensor]:
+def _batch(portraits: Portraits, numbers: Iterator[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Input, target picture and masks, 0..1, with the same random transform; without truth the input is also warped."""
 
     def pick(rows: Tensor, *stacks: Tensor) -> Tensor:
         return torch.cat([stack[rows].float().div(255) for stack in stacks], 1)
 
     if portraits.inputs is None or portraits.targets is None or portraits.target_masks is None:
-        self_images = moved_by(pick(next(numbers), portraits.self_images, portraits.self_masks), next(numbers), how)
+        self_images = moved_by(pick(next(numbers), portraits.self_images, portraits.self_masks), next(numbers))
         return warped_by(self_images[:, :3], next(numbers)), self_images[:, :3], self_images[:, 3:]
     self_images = pick(next(numbers), portraits.self_images, portraits.self_images, portraits.self_masks)
     true = pick(next(numbers), portraits.inputs, portraits.targets, portraits.target_masks)
-    both = moved_by(torch.cat([self_images, true]), next(numbers), how)
+    both = moved_by(torch.cat([self_images, true]), next(numbers))
     return both[:, :3], both[:, 3:6], both[:, 6:]
 
 
@@ -205,10 +185,10 @@ def jitters(b: int, random: torch.Generator) -> Float[Tensor, "b 2 3"]:
     return torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], 1).view(b, 2, 3)
 
 
-def moved_by(x_BCHW: Tensor, matrix: Float[Tensor, "b 2 3"], how: Resampling = "bilinear") -> Tensor:
+def moved_by(x_BCHW: Tensor, matrix: Float[Tensor, "b 2 3"]) -> Tensor:
     """Pictures, each resampled by its matrix, mirrored at the border; 0..1."""
     grid = functional.affine_grid(matrix, list(x_BCHW.shape), align_corners=False)
-    return functional.grid_sample(x_BCHW, grid, mode=how, padding_mode="reflection", align_corners=False).clamp(0, 1)
+    return functional.grid_sample(x_BCHW, grid, padding_mode="reflection", align_corners=False).clamp(0, 1)
 
 
 def warped_by(x_BCHW: Float[Tensor, "b 3 s s"], lattice: Float[Tensor, "b 2 5 5"]) -> Float[Tensor, "b 3 s s"]:

@@ -36,7 +36,7 @@ class SwapRun(Run):
     """A swap run, as returned by `lab.swap`."""
 
     VERB: ClassVar[str | None] = "swap"
-    RESULT_VERSION: ClassVar[int] = 4
+    RESULT_VERSION: ClassVar[int] = 3
 
     @staticmethod
     def counted(recipe: Any) -> Any:

@@ -13,12 +13,9 @@ from faceswap_lab.actors.cast import Actor, Take
 from faceswap_lab.errors import FaceError
 from faceswap_lab.faces import align, blend
 from faceswap_lab.faces.footage import Clip, Excerpt, Footage
-from faceswap_lab.models.engines.offline import mesh_aligned
-from faceswap_lab.models.feed.crops import changed_mask
 from faceswap_lab.models.protocols import Engine
 from faceswap_lab.models.stream.followed import Selection
 from faceswap_lab.models.swappers.pair import TEMPLATE
-from faceswap_lab.models.swappers.pair_net import PairNetConfig
 from faceswap_lab.models.training.pair import Portraits
 from faceswap_lab.models.training.samples import read_stacks, write_stacks
 from faceswap_lab.progress import Progress
@@ -60,7 +57,7 @@ def gather(recipe: PairRecipe, source: Person, target: Person, engine: Engine, l
             # Footage may show others too: they are not learned.
             chosen = Selection(engine=engine, select="largest", apart=isinstance(take, Clip | Excerpt), linked=False)
             for place in _places(take, recipe.data.num_views):
-                row = _one(take, truth, place, chosen, recipe.net)
+                row = _one(take, truth, place, chosen, recipe.net.size)
                 done += 1
                 line.update(done)
                 if row is None:
@@ -101,13 +98,11 @@ class _Row:
     truth_mask: np.ndarray | None = None
 
 
-def _one(take: Footage, truth: Take | None, number: int, chosen: Selection, net: PairNetConfig) -> _Row | None:
-    frame, engine, size = take[number], chosen.engine, net.size
+def _one(take: Footage, truth: Take | None, number: int, chosen: Selection, size: int) -> _Row | None:
+    frame, engine = take[number], chosen.engine
     (face,) = chosen.choose([frame], [engine.detect(frame)])
     if not len(face):
         return None
-    if net.keypoints == "mesh":
-        face = mesh_aligned(engine, frame, face)
     matrix = align.frame_to_crop(face.keypoints[0], template=TEMPLATE, size=size)
     picture = align.crop(frame.image, matrix, size)
     if isinstance(take, Take):
@@ -120,10 +115,13 @@ def _one(take: Footage, truth: Take | None, number: int, chosen: Selection, net:
         mask = np.stack([whole, whole * _focus(points, _FOCUS_468, size)], axis=2)
     if truth is None:
         return _Row(picture=picture, mask=mask)
-    true, true_mask = align.crop(truth.rendered(number).image, matrix, size), _rendered_mask(truth, number, matrix, size)
-    changed = changed_mask(picture.transpose(2, 0, 1), true.transpose(2, 0, 1)).astype(np.float32) / 255
-    true_mask[..., 0] = np.maximum(true_mask[..., 0], changed)
-    return _Row(picture=picture, mask=mask, truth=true, truth_mask=true_mask)
+    rendered = truth.rendered(number)
+    return _Row(
+        picture=picture,
+        mask=mask,
+        truth=align.crop(rendered.image, matrix, size),
+        truth_mask=_rendered_mask(truth, number, matrix, size),
+    )
 
 
 def _rendered_mask(take: Take, number: int, matrix: np.ndarray, size: int) -> np.ndarray:

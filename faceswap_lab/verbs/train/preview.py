@@ -10,7 +10,7 @@ from faceswap_lab.errors import FaceError
 from faceswap_lab.faces.face import Faces
 from faceswap_lab.faces.frame import Frame, Image
 from faceswap_lab.models import metrics
-from faceswap_lab.models.engines.offline import OfflineEngine, mesh_aligned
+from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.protocols import Card, Source
 from faceswap_lab.models.stream.host_canvas import HostCanvas
 from faceswap_lab.models.swappers.pair import PairSwapper
@@ -48,9 +48,7 @@ class Preview:
         engine = OfflineEngine()
         self.source = source
         self.frames: list[Frame] = [take[number] for number in frames]
-        found = [_face(engine, frame) for frame in self.frames]
-        refined = [mesh_aligned(engine, frame, face) for frame, face in zip(self.frames, found, strict=True)]
-        self._faces = {"detector": Faces.concat(found), "mesh": Faces.concat(refined)}
+        self._faces = Faces.concat([_face(engine, frame) for frame in self.frames])
         truth = take.recast(source)
         self.truth: list[Image] = [truth[number].image for number in frames]
         self._regions = [metrics.changed_region(frame.image, true) for frame, true in zip(self.frames, self.truth, strict=True)]
@@ -64,8 +62,7 @@ class Preview:
     def __call__(self, step: int, swapper: PairSwapper) -> None:
         """Swap the frames with `swapper`, and keep what came out as that of `step`."""
         canvas = HostCanvas(self.frames)
-        needs = swapper.needs
-        crops = canvas.cut(self._faces[needs.keypoints], template=needs.template, size=needs.size)
+        crops = canvas.cut(self._faces, template=swapper.needs.template, size=swapper.needs.size)
         codes = swapper.encode([Source(subject=self.source.subject, frames=(), faces=())])
         on_device = replace(crops, pixels=crops.pixels.to(swapper.device))
         canvas.paste(crops, swapper(on_device, codes, np.zeros(len(crops), np.int64)))

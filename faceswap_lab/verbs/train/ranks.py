@@ -96,8 +96,7 @@ def _data_set(payload: Mapping[str, Any]) -> Shown:
 
 def fresh_state(recipe: PairRecipe, with_truth: bool, where: torch.device) -> TrainState[PairNet]:
     """An untrained pair of the recipe: skips only with truth, normalised inputs only without."""
-    net = replace(recipe.net, skips=with_truth, normalise=not with_truth)
-    return fresh_pair(net, recipe.train, where)
+    return fresh_pair(replace(recipe.net, skips=with_truth, normalise=not with_truth), recipe.train, where)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

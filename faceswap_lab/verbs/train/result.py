@@ -19,7 +19,7 @@ class TrainRun(Run):
     """A train run, as returned by `lab.train`."""
 
     VERB: ClassVar[str | None] = "train"
-    RESULT_VERSION: ClassVar[int] = 3
+    RESULT_VERSION: ClassVar[int] = 2
 
     @property
     def weights(self) -> str:
