@@ -240,7 +240,7 @@ class Escaped(Recipe):
 def test_every_recipe_class_can_be_changed() -> None:
     found = [value for value in vars(recipes).values() if is_dataclass(value) and str(value.__name__).endswith("Recipe")]
     assert {cls.__name__ for cls in found} == {
-        f"{name}Recipe" for name in ("Pair", "Pack", "Swap", "Evaluate", "Faceset", "Render")
+        f"{name}Recipe" for name in ("Pair", "Oneshot", "Pack", "Eyes", "Swap", "Evaluate", "Bench", "Faceset", "Render")
     }
     assert all(issubclass(cls, Recipe) for cls in found)
     assert [info.path for info in fields_of(recipes.FacesetRecipe) if info.default is MISSING] == ["name"]
@@ -262,6 +262,7 @@ SPELT |= {
     "search": f"{PREFIX}stream.search",
     "engine": f"{PREFIX}engine",
     "preview": f"{PREFIX}preview",
+    "tone": f"{PREFIX}tone",
     "parallel": "ranks",
 }
 # What only Python has: what is called back in its own process.
@@ -274,6 +275,7 @@ IN_PYTHON = {
     "sound": SwapRun.export,
     "accept_frames": SwapRun.export,
     "accept_faces": SwapRun.export,
+    "accept_recognisable": SwapRun.export,
     "start": Clip.cut,
     "stop": Clip.cut,
     "who": lab.admit,
