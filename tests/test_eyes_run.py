@@ -23,7 +23,7 @@ from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs import networks, recipes
 from faceswap_lab.verbs.eyes import eyes, scores, stages
 from faceswap_lab.verbs.eyes.eyes import eyes_of
-from faceswap_lab.verbs.train.train import train
+from faceswap_lab.verbs.train.train import _check_on_actors, train
 from tests.test_eyes import faces
 
 SMOKE = recipes.eyes("smoke")
@@ -42,15 +42,11 @@ def test_the_recipe_goes_through_json() -> None:
         recipes.eyes("large")
 
 
-class Material:
-    """Stands for a data set."""
-
-
 def test_what_does_not_go_together_is_refused(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="the eyes are trained on the actors of the recipe: give neither"):
         train(SMOKE, source=Actor(7))
     with pytest.raises(ValueError, match="give no data"):
-        train(SMOKE, data=Material())  # type: ignore[arg-type]
+        _check_on_actors(SMOKE, people=False, data=True, device="auto")
     monkeypatch.setenv("FACESWAP_LAB_WEIGHTS", str(lab / "none"))
     with pytest.raises(WeightsError, match="models fetch"):
         train(SMOKE)

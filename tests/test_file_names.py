@@ -95,7 +95,17 @@ def test_one_such_picture_does_not_end_a_faceset(lab: Path) -> None:
 def test_such_a_clip_is_swapped_exported_moved_and_withdrawn(lab: Path) -> None:
     video.encode(lab / "x.mp4", Actor(21).perform("speech", seconds=0.08, size=96).frames(), fps=25)
     (lab / "x.mp4").rename(lab / f"{NAME}.mp4")
-    swap = ["swap", "--source", "actor:7", "--num-source-frames", "1", "-o", str(lab / f"out-{NAME}.mp4"), "--target"]
+    swap = [
+        "swap",
+        "--source",
+        "actor:7",
+        "--num-source-frames",
+        "1",
+        "-o",
+        str(lab / f"out-{NAME}.mp4"),
+        "--accept-recognisable",
+        "--target",
+    ]
     who = ["--who", "Jo Doe", "--basis", "consent: rendered here"]
     assert command_line.main([*swap, str(lab / f"{NAME}.mp4"), *who]) == 0
     assert (lab / f"out-{NAME}.mp4").is_file()

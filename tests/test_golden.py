@@ -273,7 +273,7 @@ def test_every_verb_has_its_own_version_of_results() -> None:
         kind = class_of(verb)
         assert issubclass(kind, Run)
         assert "RESULT_VERSION" in vars(kind), verb
-        assert verb in MADE or verb in ("quickstart", "notebook", "pipeline"), f"{verb} has no golden run"
+        assert verb in MADE or verb in ("quickstart", "notebook", "pipeline", "bench"), f"{verb} has no golden run"
 
 
 if __name__ == "__main__":

@@ -211,7 +211,7 @@ def test_the_shipped_pack_finds_a_real_face_as_yunet_frames_it() -> None:
 def test_an_altered_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(bundled.folder(), copy)
-    monkeypatch.setattr(bundled, "folder", lambda: copy)
+    monkeypatch.setattr(bundled, "folder", lambda name=bundled.NAME: copy)
     assert bundled.state() == "ok"
     path = next(copy.glob("*.onnx"))
     path.write_bytes(path.read_bytes() + b"\0")
