@@ -112,7 +112,7 @@ def test_such_a_clip_is_swapped_exported_moved_and_withdrawn(lab: Path) -> None:
     (lab / f"{NAME}.mp4").rename(lab / f"moved-{NAME}.mp4")
     assert command_line.main([*swap, str(lab / f"moved-{NAME}.mp4")]) == 0
     (run,) = Run.find(verb="swap")
-    assert command_line.main(["report", run.id, "-o", str(lab / f"{NAME}.html")]) == 0
+    assert command_line.main(["report", run.id, "--accept-recognisable", "-o", str(lab / f"{NAME}.html")]) == 0
     assert command_line.main(["runs", "export", run.id, "-o", str(lab / f"{NAME}.zip")]) == 0
     with zipfile.ZipFile(lab / f"{NAME}.zip") as archive:
         for member in archive.namelist():
