@@ -269,3 +269,4 @@ def test_only_the_one_shot_is_told_a_tone(tmp_path: Path, monkeypatch: pytest.Mo
     take = lab.actor(32).perform("still", seconds=1, fps=1, size=96)
     with pytest.raises(ValueError, match="tone"):
         lab.swap(take, source=lab.actor(7), swapper="warp", tone="target")
+    assert not (tmp_path / "runs").exists(), "refused before there is a run"

@@ -54,17 +54,18 @@ def open_swapper(name: str, device: torch.device, engine: Engine) -> AnySwapper:
     return Inswapper.open(_file(name), device, embedder=engine.embedder)
 
 
-def toned(swapper: AnySwapper, tone: ToneWish) -> AnySwapper:
-    """The swapper with this convention of whose skin tone a face gets; "auto" is its own.
+def check_tone(tone: ToneWish, *, oneshot: bool, name: str) -> None:
+    """Raises ValueError for a wish of a skin tone that a swapper can't be told: all but the one-shot have one convention."""
+    if tone != "auto" and not oneshot:
+        raise ValueError(f"tone={tone!r} is for the one-shot swapper; {name} has one convention only: leave tone at auto")
 
-    Raises ValueError if it can't be told: all but the one-shot have one convention.
-    """
+
+def toned(swapper: AnySwapper, tone: ToneWish) -> AnySwapper:
+    """The swapper with this convention of whose skin tone a face gets; "auto" is its own. ValueError as `check_tone`."""
     if tone == "auto":
         return swapper
-    if not isinstance(swapper, OneshotSwapper):
-        raise ValueError(
-            f"tone={tone!r} is for the one-shot swapper; {swapper.card.name} has one convention only: leave tone at auto"
-        )
+    check_tone(tone, oneshot=isinstance(swapper, OneshotSwapper), name=swapper.card.name)
+    assert isinstance(swapper, OneshotSwapper)
     return swapper.with_tone(tone)
 
 

@@ -15,13 +15,13 @@ def offer(commands: Any) -> None:
         weights,
         "fetch",
         _models_fetch,
-        "download and verify weights: the offline engine's, or restricted ones whose licence you accept",
+        "download and verify weights: the offline engine's and the judges', or restricted ones whose licence you accept",
         "faceswap-lab models fetch",
         "faceswap-lab models fetch facemesh-468",
         "faceswap-lab models fetch buffalo_l        # shows the licence and refuses",
         lab="",
     )
-    fetch.add_argument("names", nargs="*", help="default: all of the offline engine's")
+    fetch.add_argument("names", nargs="*", help="default: all of the offline engine's and the judges'")
     fetch.add_argument("--accept-licence", metavar="NAME", help="the name of the licence that you accept, which is logged")
     add_command(weights, "list", _models_list, "list all weights with their licences", "faceswap-lab models list --json", lab="")
     add_command(weights, "verify", _models_verify, "check the digest of every weight file", "faceswap-lab models verify", lab="")

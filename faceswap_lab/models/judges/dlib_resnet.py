@@ -32,38 +32,38 @@ Tensors = Mapping[str, np.ndarray]
 def network(stored: Stored) -> Network:
     """The network, from pixels 0..255 to dlib's descriptor, which is not of unit length."""
     graph, tensors = Graph(), stored.tensors
-    x = graph.add("Sub", INPUT, graph.constant(np.array(MEAN, np.float32).reshape(1, 3, 1, 1)))
-    x = graph.add("Div", x, graph.constant(np.array(256, np.float32)))
-    x = graph.add("Relu", _scaled(graph, x, tensors, "conv32_down", stride=2, pad=0))
-    x = graph.add("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2])
+    x = graph.op("Sub", INPUT, graph.constant(np.array(MEAN, np.float32).reshape(1, 3, 1, 1)))
+    x = graph.op("Div", x, graph.constant(np.array(256, np.float32)))
+    x = graph.op("Relu", _scaled(graph, x, tensors, "conv32_down", stride=2, pad=0))
+    x = graph.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2])
     side = (SIZE - 7) // 2 + 1
     side = (side - 3) // 2 + 1
     for name in _BLOCKS:
         x, side = _block(graph, x, tensors, name, side)
-    x = graph.add("GlobalAveragePool", x)
-    return graph.network(graph.add("MatMul", graph.add("Flatten", x), graph.constant(tensors["fc"])), SIZE, NUM_VALUES)
+    x = graph.op("GlobalAveragePool", x)
+    return graph.network(graph.op("MatMul", graph.op("Flatten", x), graph.constant(tensors["fc"])), SIZE, NUM_VALUES)
 
 
 def _block(graph: Graph, x: str, tensors: Tensors, name: str, side: int) -> tuple[str, int]:
     """A residual block, and the side of its output. One that halves the side adds zeros where the shortcut is larger or smaller."""
     down = "down" in name
-    y = graph.add("Relu", _scaled(graph, x, tensors, f"{name}/conv1", stride=2 if down else 1, pad=0 if down else 1))
+    y = graph.op("Relu", _scaled(graph, x, tensors, f"{name}/conv1", stride=2 if down else 1, pad=0 if down else 1))
     y = _scaled(graph, y, tensors, f"{name}/conv2", stride=1, pad=1)
     if not down:
-        return graph.add("Relu", graph.add("Add", y, x)), side
+        return graph.op("Relu", graph.op("Add", y, x)), side
     pooled, convolved = side // 2, (side - 3) // 2 + 1
-    x = graph.add("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
+    x = graph.op("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
     channels_in, channels_out = (tensors[f"{name}/conv1/conv/filters"].shape[axis] for axis in (2, 3))
     x = _padded(graph, x, channels_out - channels_in, max(0, convolved - pooled))
     y = _padded(graph, y, 0, max(0, pooled - convolved))
-    return graph.add("Relu", graph.add("Add", y, x)), max(pooled, convolved)
+    return graph.op("Relu", graph.op("Add", y, x)), max(pooled, convolved)
 
 
 def _padded(graph: Graph, x: str, channels: int, pixels: int) -> str:
     """With zero channels at the end, and zero pixels at the right and below."""
     if not (channels or pixels):
         return x
-    return graph.add("Pad", x, graph.constant(np.array([0, 0, 0, 0, 0, channels, pixels, pixels], np.int64)))
+    return graph.op("Pad", x, graph.constant(np.array([0, 0, 0, 0, 0, channels, pixels, pixels], np.int64)))
 
 
 def _scaled(graph: Graph, x: str, tensors: Tensors, name: str, *, stride: int, pad: int) -> str:

@@ -46,8 +46,8 @@ class _Translation:
             "Mul": lambda node, x: self._with_constant("Mul", node, x),
             "Minimum": lambda node, x: self._with_constant("Min", node, x),
             "Maximum": lambda node, x: self._with_constant("Max", node, x),
-            "Relu": lambda _, x: self.graph.add("Relu", x),
-            "Mean": lambda _, x: self.graph.add("GlobalAveragePool", x),
+            "Relu": lambda _, x: self.graph.op("Relu", x),
+            "Mean": lambda _, x: self.graph.op("GlobalAveragePool", x),
         }
 
     def output(self) -> str:
@@ -55,15 +55,15 @@ class _Translation:
         chain = [self._nodes[_OUTPUT]]
         while chain[-1]["op"] != "Placeholder":
             chain.append(self._nodes[chain[-1]["input"][0]])
-        x = self.graph.add("Gather", INPUT, self.graph.constant(np.array([2, 1, 0], np.int64)), axis=1)
-        x = self.graph.add("Sub", x, self.graph.constant(np.array(MEAN, np.float32).reshape(1, 3, 1, 1)))
+        x = self.graph.op("Gather", INPUT, self.graph.constant(np.array([2, 1, 0], np.int64)), axis=1)
+        x = self.graph.op("Sub", x, self.graph.constant(np.array(MEAN, np.float32).reshape(1, 3, 1, 1)))
         for node in reversed(chain[:-1]):
             x = self._translate[node["op"]](node, x)
-        return self.graph.add("Flatten", x)
+        return self.graph.op("Flatten", x)
 
     def _with_constant(self, kind: str, node: Node, x: str) -> str:
         value = self._tensors[node["input"][1]]
-        return self.graph.add(kind, x, self.graph.constant(value.reshape(1, -1, 1, 1)))
+        return self.graph.op(kind, x, self.graph.constant(value.reshape(1, -1, 1, 1)))
 
     def _convolution(self, node: Node, x: str) -> str:
         filters = self._tensors[node["input"][1]].transpose(3, 2, 0, 1)

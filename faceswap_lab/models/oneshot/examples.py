@@ -18,7 +18,7 @@ from faceswap_lab.models.oneshot.drape import Picture, drape, draw_mesh, place_m
 from faceswap_lab.models.oneshot.pictures import Views
 from faceswap_lab.models.oneshot.shape import Shape, ShapeExamples
 from faceswap_lab.models.swappers import mesh468
-from faceswap_lab.models.training.samples import Shapes, map_stacks, write_stacks
+from faceswap_lab.models.training.samples import map_stacks, write_stacks
 
 TEMPLATE = "whole-face"
 KIND = "examples of the one-shot"
@@ -223,10 +223,3 @@ def _mapped(paths: Sequence[Path]) -> Iterator[dict[str, np.ndarray]]:
     for path in paths:
         with path.open("rb") as file:
             yield map_stacks(file, KIND, set(STACKS))[0]
-
-
-def shapes_of(number: int, size: int) -> Shapes:
-    """The stacks of `number` examples."""
-    three, one, half = (number, size, size, 3), (number, size, size), (number, size // 2, size // 2, 3)
-    kinds = dict.fromkeys(("targets", "truths", "moved", "draped", "places"), three) | {"masks": one, "shown": one}
-    return {name: ("uint8", shape) for name, shape in (kinds | {"portraits": half, "keeps_tone": (number,)}).items()}

@@ -94,6 +94,14 @@ class OnnxGraph:
         scales = self.constant(np.array([1, 1, 2, 2], np.float32))
         return self.op("Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
 
+    def model(self, name: str, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> onnx.ModelProto:
+        """The whole network, checked. All ports are of single precision."""
+        ports = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in side.items()] for side in (inputs, outputs)]
+        graph = helper.make_graph(self._nodes, name, ports[0], ports[1], self._constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="faceswap_lab")
+        onnx.checker.check_model(model)
+        return model
+
     def save(self, path: Path, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> Path:
         """Writes the file atomically. The same network gives the same bytes.
 
@@ -106,10 +114,7 @@ class OnnxGraph:
                 got=f"NaN or infinity in {wrong} of {len(self._constants)}",
                 remedy=DIVERGED,
             )
-        ports = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in side.items()] for side in (inputs, outputs)]
-        graph = helper.make_graph(self._nodes, path.stem, ports[0], ports[1], self._constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="faceswap_lab")
-        onnx.checker.check_model(model)
+        model = self.model(path.stem, inputs, outputs)
         part = path.with_name(f".{os.getpid()}-{path.name}")
         onnx.save(model, part)
         part.replace(path)

@@ -1,23 +1,21 @@
 """The swapper trained on two people: it draws either one in the other's performance, and refuses anyone else."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Int64
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from faceswap_lab.actors.gfx.transfer import send
-from faceswap_lab.errors import ConsentError, WeightsError
+from faceswap_lab.errors import ConsentError
 from faceswap_lab.models.protocols import Card, Crops, Needs, Source, Swapped
 from faceswap_lab.models.swappers.pair_net import PairNet, PairNetConfig
+from faceswap_lab.models.weights.tensor_file import read_tensors, unreadable, write_tensors
 
 TEMPLATE = "whole-face"
+_TRAIN_LOWER = "train the pair again, at a lower learning rate (recipe.train.learning_rate) if they came from training"
 _REDUCED = torch.float16
 """Precision of products on CUDA. A test holds its pictures to within a level of those in single precision."""
 
@@ -65,49 +63,17 @@ class PairSwapper:
 
     def save(self, path: Path) -> None:
         """Writes weights, network config and card as one safetensors file. WeightsError if a weight is not finite."""
-        about = {"card": json.dumps(asdict(self.card)), "net": json.dumps(asdict(self._net.config))}
-        tensors = {name: tensor.contiguous().cpu() for name, tensor in self._net.state_dict().items()}
-        _require_finite(path, tensors)
-        # As bytes, since safetensors' own writer does not raise OSError on a full disk.
-        path.write_bytes(_with_sorted_header(save(tensors, metadata=about)))
+        write_tensors(path, self._net.state_dict(), {"card": asdict(self.card), "net": asdict(self._net.config)}, _TRAIN_LOWER)
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> "PairSwapper":
         """Reads the output of `save`. Raises WeightsError for any other file, and for weights that are not finite."""
+        expected, remedy = "a pair swapper's safetensors file with its card", "train the pair again"
+        tensors, about = read_tensors(path, {"card", "net"}, expected=expected, remedy=remedy, not_finite=_TRAIN_LOWER)
         try:
-            with safe_open(path, framework="pt") as file:
-                about = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            if missing := {"net", "card"} - about.keys():
-                raise ValueError(f"no {' and no '.join(sorted(missing))} in its metadata")
-            net = PairNet(PairNetConfig(**json.loads(about["net"])))
+            net = PairNet(PairNetConfig(**about["net"]))
             net.load_state_dict(tensors)
-            fields = json.loads(about["card"])
-            card = Card(**{**fields, "subjects": tuple(fields["subjects"])})
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise WeightsError(
-                expected="a pair swapper's safetensors file with its card",
-                got=f"{path}: {' '.join(str(error).split())[:200]}",
-                remedy="train the pair again",
-            ) from error
-        _require_finite(path, tensors)
+            card = Card(**{**about["card"], "subjects": tuple(about["card"]["subjects"])})
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise unreadable(path, error, expected=expected, remedy=remedy) from error
         return cls(net.to(device), card)
-
-
-def _with_sorted_header(data: bytes) -> bytes:
-    """The safetensors file with its JSON header sorted: the library writes metadata keys in unspecified order, and a file's digest
-    counts in the keys of the runs that use it."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    padded = header + b" " * (-len(header) % 8)
-    return len(padded).to_bytes(8, "little") + padded + data[8 + length :]
-
-
-def _require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    wrong = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if wrong:
-        raise WeightsError(
-            expected=f"finite weights in {path}",
-            got=f"NaN or infinity in {len(wrong)} of {len(tensors)} tensors, {wrong[0]} among them",
-            remedy="train the pair again, at a lower learning rate (recipe.train.learning_rate) if they came from training",
-        )

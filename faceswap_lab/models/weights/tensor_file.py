@@ -21,9 +21,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     path.write_bytes(_with_sorted_header(save(held, metadata={name: json.dumps(value) for name, value in about.items()})))
 
 
-def read_tensors(path: Path, required: Set[str], *, expected: str, remedy: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(
+    path: Path, required: Set[str], *, expected: str, remedy: str, not_finite: str = ""
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `write_tensors` wrote. Raises WeightsError for any other file, for one without the `required` metadata, and for weights
-    that are not finite."""
+    that are not finite, whose remedy may be another one."""
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
@@ -33,7 +35,7 @@ def read_tensors(path: Path, required: Set[str], *, expected: str, remedy: str) 
         told = {name: json.loads(value) for name, value in about.items()}
     except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise unreadable(path, error, expected=expected, remedy=remedy) from error
-    _require_finite(path, tensors, remedy)
+    _require_finite(path, tensors, not_finite or remedy)
     return tensors, told
 
 

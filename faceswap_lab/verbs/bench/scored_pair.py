@@ -177,6 +177,8 @@ def attempted(method: Method, pair: TrackPair, targets: Sequence[Image]) -> tupl
     try:
         outcome = method.swap(pair)
         _check(outcome, targets)
+    except (OSError, MemoryError):  # the machine's fault, not the method's: the run stops, and resumes
+        raise
     except Exception as error:  # whatever a method does wrong, the others are scored; the reason is kept, shown and counted
         return Outcome(images=targets), _told(error)
     return outcome, ""

@@ -3,26 +3,22 @@
 The same recipe gives the same files for any number of processes: a picture, an example and a step are seeded by their own numbers.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
 from faceswap_lab.actors.splits import check_trainable
 from faceswap_lab.compute.cluster import Cluster
-from faceswap_lab.compute.tasks import run_tasks
 from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.oneshot.casting import OneshotSets
 from faceswap_lab.models.oneshot.examples import CutViews, cut, shape_examples, write_examples
 from faceswap_lab.models.oneshot.pictures import Views, make_part, read_part
 from faceswap_lab.models.oneshot.shape import Shape, ShapeConfig, fit_shape
-from faceswap_lab.stopping import Stop, stop_on_signals
+from faceswap_lab.stopping import Stop
+from faceswap_lab.verbs.networks import as_they_come
 from faceswap_lab.verbs.pack.one_thread import one_thread
-
-T = TypeVar("T")
 
 FOLDS = 2
 """Shapes for training: each drapes the troupes that it was not fitted to, so that the network learns from the errors that it will
@@ -52,7 +48,7 @@ def render_parts(
     for seeds in missing.values():
         for seed in seeds:
             check_trainable(seed)
-    yield from _results(
+    yield from as_they_come(
         [_Part(name=name, seeds=seeds, sets=sets, place=folder / Path(name).name) for name, seeds in missing.items()], compute
     )
 
@@ -86,7 +82,7 @@ def fit_shapes(
     parts: Sequence[tuple[int, Path]], size: int, config: ShapeConfig, folder: Path, compute: Cluster | None
 ) -> Generator[tuple[int, Path], None, None]:
     """Fits a shape to all training parts, and one for each fold; yields fold and file."""
-    yield from _results(
+    yield from as_they_come(
         [
             _Fit(fold=fold, parts=tuple(parts), size=size, config=config, place=folder / f".shape-{fold}.pt")
             for fold in range(-1, FOLDS)
@@ -122,7 +118,7 @@ def drape_parts(
     parts: Mapping[str, tuple[Path, Path]], config: ShapeConfig, size: int, seed: int, folder: Path, compute: Cluster | None
 ) -> Generator[tuple[str, Path], None, None]:
     """Drapes parts, given as name to (pictures, shape), yielding the name and the file of each when it is done."""
-    yield from _results(
+    yield from as_they_come(
         [
             _Draped(
                 name=name,
@@ -142,10 +138,3 @@ def drape_parts(
 def _cut(path: Path, size: int) -> tuple[Views, CutViews]:
     views = read_part(path)
     return views, cut(views, size)
-
-
-def _results(tasks: Sequence[Callable[[Stop], T]], compute: Cluster | None) -> Generator[T, None, None]:
-    """The results as they come. A signal stops all tasks; so does the first error."""
-    with stop_on_signals() as stop, closing(run_tasks(tasks, compute, stop)) as made:
-        for outcome in made:
-            yield outcome.result()

@@ -18,7 +18,17 @@ from faceswap_lab.models import data_files
 from faceswap_lab.models import device as devices
 from faceswap_lab.models.engines.search import SMALLEST
 from faceswap_lab.models.protocols import AnySwapper, Engine, Source
-from faceswap_lab.models.registry import ONESHOT, WARP, check_points, is_named, open_engine, open_swapper, swapper_record, toned
+from faceswap_lab.models.registry import (
+    ONESHOT,
+    WARP,
+    check_points,
+    check_tone,
+    is_named,
+    open_engine,
+    open_swapper,
+    swapper_record,
+    toned,
+)
 from faceswap_lab.models.stream.followed import Followed
 from faceswap_lab.models.stream.probes import source_of, turn_to_upright
 from faceswap_lab.models.stream.swap_frames import SwappedFrame, batches
@@ -32,6 +42,7 @@ from faceswap_lab.verbs.recipes import SwapRecipe
 from faceswap_lab.verbs.swap.parts import Form, Part, Work, join_parts, kept, missing, noted, recorded, remove_parts, write_part
 from faceswap_lab.verbs.swap.result import CORRECTIONS, SwapRun
 from faceswap_lab.verbs.swap.spread import Place, Together, spread_parts
+from faceswap_lab.verbs.train.result import ONESHOT as ONESHOT_WEIGHTS
 from faceswap_lab.verbs.train.result import TrainRun
 from faceswap_lab.verbs.train.train import TRAINED_ON
 
@@ -61,6 +72,8 @@ def swap_one(target: Footage | Actor, call: Call, compute: Compute, together: To
         raise TypeError(f'an actor is not footage: put the face on lab.actor({target.seed}).perform("speech")')
     assert isinstance(target, Footage)
     trained = None if isinstance(swapper, str) and is_named(swapper) else _training(swapper)
+    is_oneshot = swapper == ONESHOT if trained is None else trained.has(ONESHOT_WEIGHTS)
+    check_tone(recipe.tone, oneshot=is_oneshot, name=str(swapper) if trained is None else trained.id)
     permission = _ask_gate(source, target, trained, recipe)
     where = devices.pick(call.device if compute is None else "cpu")
     finder = open_engine(recipe.engine, where)
