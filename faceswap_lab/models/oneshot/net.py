@@ -136,8 +136,7 @@ class OneshotNet(nn.Module):
         residual, mix, mask = fine[:, :3], fine[:, 3:4], fine[:, 4:5]
         if not self.config.draped:
             return torch.cat([torch.sigmoid(residual + torch.logit(seen.target, 1e-2)), torch.sigmoid(mask)], 1)
-        size = (self.config.size, self.config.size)
-        wide = functional.interpolate(coarse, size, mode="bilinear", align_corners=False)
+        wide = functional.interpolate(coarse, seen.target.shape[-2:], mode="bilinear", align_corners=False)
         gain, gain_own = (_GAIN * torch.tanh(part / _GAIN) for part in (wide[:, :3], wide[:, 3:6]))
         relit = seen.source * gain.exp() + wide[:, 6:9]
         own = seen.moved * gain_own.exp() + wide[:, 9:12]

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from faceswap_lab.models.oneshot.examples import Examples
 from faceswap_lab.models.oneshot.net import Draped, OneshotNet, OneshotNetConfig
-from faceswap_lab.models.training.config import TrainConfig
+from faceswap_lab.models.training.config import Precision, TrainConfig
 from faceswap_lab.models.training.loop import Step, StepContext, train
 from faceswap_lab.models.training.losses import ssim_map
 from faceswap_lab.models.training.state import TrainState
@@ -25,9 +25,13 @@ class OneshotTraining(TrainConfig):
 
     `colour_noise` is the standard deviation of the logarithmic gain by which whole examples vary in colour; the source alone varies
     by half of it.
+
+    The first `small_share` of the steps see crops of `small_size` pixels (a multiple of 32), the others crops of the network's own
+    size: more than twice the examples in the same time, and the detail at the end. Single precision, since bfloat16 was slower on
+    processors without AMX (9.6 instead of 13.1 examples/s on two cores of a Xeon).
     """
 
-    steps: int = 12000
+    steps: int = 8600
     batch: int = 12
     learning_rate: float = 1.2e-3
     warmup: int = 100
@@ -41,6 +45,16 @@ class OneshotTraining(TrainConfig):
     mask_weight: float = 0.5
     pasted_weight: float = 1.0
     colour_noise: float = 0.06
+    small_size: int = 128
+    small_share: float = 0.7
+    precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        TrainConfig.__post_init__(self)
+        if self.small_size < 32 or self.small_size % 32:
+            raise ValueError(f"small_size must be a multiple of 32 of at least 32, got {self.small_size}")
+        if not 0 <= self.small_share <= 1:
+            raise ValueError(f"small_share is a share, 0 to 1, got {self.small_share}")
 
 
 def fresh_oneshot(net: OneshotNetConfig, config: TrainConfig, device: torch.device) -> TrainState[OneshotNet]:
@@ -55,6 +69,8 @@ def train_oneshot(state: TrainState[OneshotNet], examples: Examples, config: One
         random = context.numpy_generator()
         numbers = random.integers(len(examples), size=config.batch)
         seen, truth, mask = batch_of(examples, np.asarray(numbers, np.int64), context.device)
+        if context.progress < config.small_share and config.small_size < truth.shape[-1]:
+            seen, truth, mask = resized(seen, truth, mask, config.small_size)
         seen, truth, mask = varied(seen, truth, mask, config.colour_noise, random)
         with context.autocast():
             drawn = net(seen)
@@ -77,6 +93,24 @@ def batch_of(examples: Examples, numbers: Int64[np.ndarray, " b"], device: torch
         keeps_tone=taken["keeps_tone"],
     )
     return seen, pictures["truths"], taken["masks"][:, None]
+
+
+def resized(seen: Draped, truth: Tensor, mask: Tensor, size: int) -> tuple[Draped, Tensor, Tensor]:
+    """The batch at a smaller size, by the mean of the area; the source's portrait at half of it."""
+
+    def small(x_BCHW: Tensor, side: int = size) -> Tensor:
+        return functional.interpolate(x_BCHW, (side, side), mode="area")
+
+    made = Draped(
+        target=small(seen.target),
+        moved=small(seen.moved),
+        source=small(seen.source),
+        shown=small(seen.shown),
+        place=small(seen.place),
+        portrait=small(seen.portrait, size // 2),
+        keeps_tone=seen.keeps_tone,
+    )
+    return made, small(truth), small(mask)
 
 
 def varied(
