@@ -14,6 +14,7 @@
 # ---
 
 # %% [markdown]
+#
 
 # %% [markdown]
 # # Does the lab get better?
@@ -23,8 +24,8 @@
 # unless the trainings that were scored differ. Seconds.
 
 # %% tags=["parameters"]
-name: str = "small"  # the benchmark's name, which is its recipe
-scores: list = ["psnr_face", "ssim_face", "id_nearer_source"]  # that are drawn and listed
+name: str = "quick"  # the benchmark's name, which is its plan
+scores: list = ["psnr_face", "ssim_face", "id_margin@dlib-resnet-v1"]  # that are drawn and listed
 
 # %%
 from faceswap_lab.views import trend_figure

@@ -1,187 +1,194 @@
-"""The benchmark: fixed pairs of people whom nothing was trained on, and scores over pairs that claim no more than they can."""
+"""The verb `bench`: equal runs, resumed ones, failing methods, other tools' folders, and scores that claim no more than they can."""
 
 import json
 import math
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-from faceswap_lab.actors.cast import Actor
-from faceswap_lab.actors.splits import split_of
-from faceswap_lab.errors import RunError, SplitError
+import faceswap_lab as lab
+from faceswap_lab.__main__ import main
+from faceswap_lab.actors.tracks import PLANS, TrackPair, pairs_of
 from faceswap_lab.runs.run import Run
-from faceswap_lab.verbs import recipes
-from faceswap_lab.verbs.bench import scoring
-from faceswap_lab.verbs.bench.pairs import PLANS, method_name, own_pairs, plan_named, trained_named, unseen_pairs
-from faceswap_lab.verbs.bench.scoring import FEWEST_PAIRS, best_median_worst, by_this_code, interval, pooled
-from faceswap_lab.verbs.evaluate.scores import PER_FRAME, SCORES, ScoreRun
-from faceswap_lab.verbs.people import check_learnable, record_of
-from faceswap_lab.verbs.recipes import CropData, EvaluateRecipe
-from faceswap_lab.verbs.train.result import TrainRun
+from faceswap_lab.verbs.bench import bench as verb
+from faceswap_lab.verbs.bench import result, table
+from faceswap_lab.verbs.bench.result import BenchRun, by_this_code
+from faceswap_lab.verbs.bench.scored_pair import Scored
+from faceswap_lab.verbs.bench.table import FEWEST_PAIRS, Row
+from faceswap_lab.verbs.recipes import BenchRecipe
 
-
-@pytest.mark.parametrize("name", PLANS)
-def test_the_pairs_are_fixed_and_of_people_whom_nothing_may_be_trained_on(name: str) -> None:
-    plan = plan_named(name)
-    pairs = unseen_pairs(plan)
-    people = [person for pair in pairs for person in (pair.source, pair.target)]
-    assert len(set(people)) == 2 * plan.num_pairs, "nobody is in two pairs: the bootstrap takes pairs for independent"
-    assert {split_of(person.seed) for person in people} == {"test"}
-    for pair in pairs:
-        with pytest.raises(SplitError):
-            check_learnable(pair.source)
-        take, truth = pair.take(plan), pair.truth(plan)
-        assert len(take) == len(truth) == plan.num_frames
-        assert truth == take.recast(pair.source)
-    assert len({pair.seed for pair in pairs}) == len(pairs), "each has another performance, so another light and camera"
-    # Scores of years are compared: whoever changes a plan or a pair gives it another name.
-    assert [str(pair) for pair in pairs[:2]] == ["2000000 on 2000001", "2000002 on 2000003"]
-    assert {name: (plan.num_pairs, plan.num_frames, plan.side, plan.gallery_size) for name, plan in PLANS.items()} == {
-        "small": (8, 4, 256, 8),
-        "smoke": (2, 2, 160, 2),
-    }
-
-
-def test_an_unknown_plan_is_refused() -> None:
-    with pytest.raises(ValueError, match="small, smoke"):
-        plan_named("large")
-
-
-def trained(root: Path, *, done: bool = True, **inputs: str) -> TrainRun:
-    with TrainRun.start(root, "train", recipes.pair(), inputs, force=True) as run:
-        if done:
-            run.finish(supervision="from truth")
-    return run
+SMALL = BenchRecipe(plan="smoke", tracks=("frontal", "video"), methods=("copy", "warp", "truth"), judges="engine")
+FLAGS = ("--plan", "smoke", "--tracks", "frontal", "--judges", "engine")
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path / "lab"))
     return tmp_path
 
 
-def test_a_trained_pair_is_scored_both_ways_in_other_performances_than_it_learned_from(lab: Path) -> None:
-    run = trained(lab, source=record_of(Actor(7)), target=record_of(Actor(32)))
-    there, back = own_pairs(run)
-    assert (there.source, there.target) == (back.target, back.source) == (Actor(7), Actor(32))
-    data = CropData()
-    learned = range(data.seed, data.seed + 100 * data.num_views)
-    gallery = EvaluateRecipe().gallery_seed
-    for pair in (there, back):
-        assert pair.seed not in learned
-        assert pair.seed != gallery
-    assert there.seed != back.seed
-    assert method_name(run) == "pair from truth, 900 steps at 96 px (7 and 32)"
+# --- the verb -----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_training_without_a_known_truth_is_refused_with_what_to_do(lab: Path) -> None:
-    take = Actor(7).perform("speech", seconds=1)
-    for inputs in ({}, {"source": record_of(take), "target": record_of(Actor(32))}):
-        with pytest.raises(RunError, match="two actors") as caught:
-            own_pairs(trained(lab, **inputs))
-        assert "lab.train" in caught.value.remedy
+@pytest.mark.slow
+@pytest.mark.weights
+def test_a_run_that_was_stopped_goes_on_with_the_next_pair_and_is_equal_to_the_last_digit(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored, done = verb.scored, list[str]()
 
+    def stopped(pair: TrackPair, *rest: Any) -> Scored:
+        if done:
+            raise KeyboardInterrupt
+        done.append(pair.name)
+        return scored(pair, *rest)
 
-def test_trainings_are_named_in_a_list_and_are_finished(lab: Path) -> None:
-    run = trained(lab, source=record_of(Actor(7)), target=record_of(Actor(32)))
-    assert trained_named([run.id, run.id]) == [run], "named twice, it is scored once"
-    assert trained_named([]) == []
-    with pytest.raises(RunError, match=r'trained=\["train-1"\]'):
-        trained_named("train-1")
-    unfinished = trained(lab, done=False, source=record_of(Actor(7)), target=record_of(Actor(21)))
-    with pytest.raises(RunError, match="finished"):
-        trained_named([unfinished.id])
-    other = score_run(lab, psnr=[20.0])
-    with pytest.raises(RunError, match="a run of train"):
-        trained_named([other.id])
+    def noted(pair: TrackPair, *rest: Any) -> Scored:
+        done.append(pair.name)
+        return scored(pair, *rest)
 
-
-def score_run(root: Path, *, psnr: list[float | None], floor: float = 15.0, **more: dict[str, Any]) -> ScoreRun:
-    known = [value for value in psnr if value is not None]
-    scores = {
-        "psnr_face": {
-            "value": float(np.mean(known)) if known else None,
-            "floor": floor,
-            "ceiling": None,
-            "unit": "dB",
-            "higher_is_better": True,
-        },
-        **more,
+    monkeypatch.setattr(verb, "scored", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        lab.bench(SMALL)
+    monkeypatch.setattr(verb, "scored", noted)
+    resumed = lab.bench(SMALL)
+    assert done == ["frontal-00", "video-00"], "each pair was scored once"
+    assert lab.bench(SMALL).id == resumed.id, "an identical finished call returns its run"
+    whole = lab.bench(SMALL, force=True)
+    assert whole.id != resumed.id
+    assert len(done) == 4
+    told = whole.table
+    assert resumed.table["digest"] == told["digest"]
+    timed = ("seconds_per_image", "run")
+    assert {key: value for key, value in resumed.table.items() if key not in timed} == {
+        key: value for key, value in told.items() if key not in timed
     }
-    with ScoreRun.start(root, "evaluate", EvaluateRecipe(), {"result": "swap-1"}, force=True) as run:
-        with run.write(SCORES) as path:
-            path.write_text(json.dumps(scores))
-        with run.write(PER_FRAME) as path:
-            path.write_text(json.dumps([{"value.psnr": value} for value in psnr]))
-        run.finish(num_frames=len(psnr))
-    return run
+
+    assert told["scores"]["truth"]["frontal"]["ssim_face"]["share"] == 1
+    assert told["scores"]["copy"]["frontal"]["psnr_face"]["gain"] == 0
+    frontal = told["scores"]["warp"]["frontal"]["psnr_face"]
+    assert frontal["floor"] < frontal["value"]
+    assert frontal["low"] is None, "one pair is too few for an interval"
+    assert frontal["ceiling"] is None, "the truth is infinitely near to itself"
+    assert "warping_error" in told["scores"]["warp"]["video"]
+    assert not any(told["failed"].values())
+    assert {pair.name for pair in whole.pairs} == {"frontal-00", "video-00"}
+    assert len(whole.pictures(whole.pairs[1])["by warp"]) == 3
 
 
-def test_every_pair_counts_the_same_whatever_its_number_of_frames(tmp_path: Path) -> None:
-    runs = [score_run(tmp_path, psnr=[20.0], floor=15.0), score_run(tmp_path, psnr=[30.0, 30.0, 30.0], floor=19.0)]
-    found = pooled(runs)["psnr_face"]
-    assert (found["value"], found["floor"], found["gain"]) == (25.0, 17.0, 8.0)
-    assert found["ceiling"] is None, "infinite"
-    assert (found["pairs"], found["unit"], found["higher_is_better"]) == (2, "dB", True)
-    assert [found[name] for name in ("low", "high", "gain_low", "gain_high")] == [None] * 4, "two pairs are too few"
+@pytest.mark.slow
+@pytest.mark.weights
+def test_another_tools_folder_is_scored_from_the_command_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = root / "pairs"
+    assert main(["bench", *FLAGS, "--pairs-to", str(pairs), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_pairs"] == 1
+    (manifest,) = json.loads((pairs / "manifest.json").read_text())["pairs"]
+    # A tool that knows the answer, to one grey level.
+    pair = next(pairs_of("frontal", PLANS["smoke"]))
+    truth = pair.truth().rendered(pair.frames[0]).image.astype(int)
+    results = root / "results"
+    results.mkdir()
+    near = np.clip(truth + 1, 0, 255).astype(np.uint8)
+    cv2.imwrite(str(results / manifest["results"][0]), near[:, :, ::-1])
+    page = root / "tool.html"
+    assert main(["bench", *FLAGS, "--score", str(results), "--score-as", "my tool", "-o", str(page), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    told = BenchRun.open(answer["run"]).table
+    assert list(told["methods"]) == ["my tool"]
+    assert told["scores"]["my tool"]["frontal"]["psnr_face"]["value"] == pytest.approx(20 * math.log10(255), abs=0.1)
+    assert told["failed"]["my tool"] == []
+    text = page.read_text(encoding="utf-8")
+    assert "my tool" in text
+    assert "as another tool made them" in text
+    assert told["digest"] in text
 
 
-def test_a_gain_is_positive_where_less_is_better_and_the_value_is_lower(tmp_path: Path) -> None:
-    error = {"value": 0.05, "floor": 0.12, "ceiling": 0.04, "unit": "", "higher_is_better": False}
-    found = pooled([score_run(tmp_path, psnr=[20.0], landmark_error=error)])["landmark_error"]
+@pytest.mark.slow
+@pytest.mark.weights
+def test_a_result_of_another_size_fails_with_its_reason_and_counts_as_no_swap(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "results").mkdir()
+    cv2.imwrite(str(root / "results" / "frontal-00.png"), np.zeros((64, 64, 3), np.uint8))
+    assert main(["bench", *FLAGS, "--score", str(root / "results"), "--json"]) == 0
+    told = BenchRun.open(json.loads(capsys.readouterr().out)["run"]).table
+    ((failed,),) = told["failed"].values()
+    assert failed["pair"] == "frontal-00"
+    assert "128 x 128" in failed["reason"]
+    assert "64 x 64" in failed["reason"]
+    assert told["scores"]["results"]["frontal"]["psnr_face"]["gain"] == 0
+
+
+@pytest.mark.parametrize("flags", [("--tracks", "sideways"), ("--methods", "magic"), ("--plan", "huge")])
+def test_an_unknown_track_method_or_plan_is_refused_before_there_is_a_run(root: Path, flags: tuple[str, str]) -> None:
+    try:
+        code: object = main(["bench", *flags, "--judges", "engine"])
+    except SystemExit as error:
+        code = error.code
+    assert str(code) == "2"
+    assert not (root / "lab" / "runs").exists()
+
+
+# --- scores over pairs ---------------------------------------------------------------------------------------------------------
+
+
+def rows_of(name: str, *figures: tuple[float, float, float]) -> list[Row]:
+    """A row for each (value, floor, ceiling)."""
+    pairs = list(pairs_of("frontal", PLANS["full"]))
+    return [
+        Row(pair=pair, figures={"by x": {name: value}, "target": {name: floor}, "truth": {name: ceiling}}, vectors={})
+        for pair, (value, floor, ceiling) in zip(pairs, figures, strict=False)
+    ]
+
+
+def test_a_gain_is_positive_where_less_is_better_and_the_value_is_lower() -> None:
+    found = table.scores_of(rows_of("landmark_error", (0.05, 0.12, 0.04)), "x")["landmark_error"]
     assert found["gain"] == pytest.approx(0.07)
-    assert found["ceiling"] == 0.04
+    assert found["share"] == pytest.approx(0.875)
+    assert [found[end] for end in ("low", "high", "gain_low", "share_high")] == [None] * 4, "one pair is too few"
 
 
-def test_a_score_that_some_pairs_lack_says_in_how_many_it_exists(tmp_path: Path) -> None:
-    seen = {"value": 0.8, "floor": 0.4, "ceiling": 0.9, "unit": "", "higher_is_better": True}
-    runs = [score_run(tmp_path, psnr=[20.0]), score_run(tmp_path, psnr=[22.0], id_similarity=seen)]
-    assert {name: each["pairs"] for name, each in pooled(runs).items()} == {"psnr_face": 2, "id_similarity": 1}
-    with pytest.raises(ValueError, match="nothing to pool"):
-        pooled([])
+def test_the_gain_has_an_interval_of_its_own_which_pairs_of_unequal_difficulty_do_not_widen() -> None:
+    rows = rows_of("psnr_face", *((floor + 2.0, floor, math.inf) for floor in (12.0, 14.0, 16.0, 18.0, 20.0, 22.0)))
+    found = table.scores_of(rows, "x")["psnr_face"]
+    assert found["gain_low"] == found["gain_high"] == found["gain"] == 2.0
+    assert found["high"] - found["low"] > 2.0
+    assert found["share"] is None, "there is no part of an infinite way"
 
 
 def test_the_interval_is_that_of_the_normal_approximation_and_the_same_each_time() -> None:
-    values = np.random.default_rng(3).normal(18.0, 2.0, 40).tolist()
-    low, high = interval(values)
-    assert low is not None
-    assert high is not None
+    values = np.random.default_rng(3).normal(18.0, 2.0, 24)
+    rows = rows_of("psnr_face", *((value, 10.0, math.inf) for value in values.tolist()))
+    found = table.scores_of(rows, "x")["psnr_face"]
     half = 1.96 * float(np.std(values)) / math.sqrt(len(values))
-    assert (high - low) / 2 == pytest.approx(half, rel=0.1)
-    assert low < float(np.mean(values)) < high
-    assert interval(values) == (low, high)
-    assert interval(values[: FEWEST_PAIRS - 1]) == (None, None)
-    assert interval([5.0] * 8) == (5.0, 5.0)
+    assert (found["high"] - found["low"]) / 2 == pytest.approx(half, rel=0.1)
+    assert table.scores_of(rows, "x")["psnr_face"] == found
+    assert table.scores_of(rows[: FEWEST_PAIRS - 1], "x")["psnr_face"]["low"] is None
 
 
-def test_the_gain_has_an_interval_of_its_own_which_pairs_of_unequal_difficulty_do_not_widen(tmp_path: Path) -> None:
-    runs = [score_run(tmp_path, psnr=[floor + 2.0], floor=floor) for floor in (12.0, 14.0, 16.0, 18.0, 20.0, 22.0)]
-    found = pooled(runs)["psnr_face"]
-    assert found["gain_low"] == found["gain_high"] == found["gain"] == 2.0
-    assert found["high"] - found["low"] > 2.0
+def test_a_background_that_was_left_alone_is_averaged_by_its_error() -> None:
+    found = table.scores_of(rows_of("background_psnr", (40.0, math.inf, 60.0), (math.inf, math.inf, 60.0)), "x")["background_psnr"]
+    assert found["value"] == pytest.approx(40 + 10 * math.log10(2))
+    assert found["floor"] is None
 
 
-def test_best_median_and_worst_are_taken_of_all_frames(tmp_path: Path) -> None:
-    runs = [score_run(tmp_path, psnr=[20.0, None, 30.0]), score_run(tmp_path, psnr=[10.0, 25.0])]
-    found = best_median_worst(runs)
-    assert [(runs.index(each.run), each.index, each.psnr) for each in found.values()] == [(0, 2, 30.0), (0, 0, 20.0), (1, 0, 10.0)]
-    assert all(one.psnr >= other.psnr for one, other in pairwise(found.values()))
-    with pytest.raises(ValueError, match="without a truth"):
-        best_median_worst([score_run(tmp_path, psnr=[None])])
+def test_a_score_that_some_pairs_lack_says_in_how_many_it_exists() -> None:
+    rows = rows_of("id_similarity@sface", (0.8, 0.4, 0.9), (math.nan, 0.4, 0.9))
+    assert table.scores_of(rows, "x")["id_similarity@sface"]["pairs"] == 1
 
 
 def test_a_result_of_older_code_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def verb(recipe: str, *, force: bool = False) -> Run:
+    def made(recipe: str, *, force: bool = False) -> Run:
         run = Run.start(tmp_path, "train", recipe, {}, force=force)
         if not run.finished:
             with run:
                 run.finish()
         return run
 
-    first = by_this_code(verb, "{}")
-    assert by_this_code(verb, "{}") == first, "of this code: an identical finished call returns its run"
-    monkeypatch.setattr(scoring, "code_version", lambda: "0.1.0+of-tomorrow")
-    assert by_this_code(verb, "{}") != first
+    first = by_this_code(made, "{}")
+    assert by_this_code(made, "{}") == first, "of this code: an identical finished call returns its run"
+    monkeypatch.setattr(result, "code_version", lambda: "0.1.0+of-tomorrow")
+    assert by_this_code(made, "{}") != first

@@ -1,15 +1,16 @@
 """The class of bench runs: their table, pictures, and the results in the layout that other tools read."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import numpy as np
 
 from faceswap_lab.actors.tracks import TrackPair
 from faceswap_lab.faces.frame import Image
 from faceswap_lab.runs.call import without_pack
+from faceswap_lab.runs.environment import code_version
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.bench.handing_out import write_results
 from faceswap_lab.verbs.bench.scored_pair import number, pairs_in
@@ -17,6 +18,22 @@ from faceswap_lab.verbs.bench.table import Row
 from faceswap_lab.verbs.recipes import BenchRecipe
 
 BENCH = "bench.json"
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Run)
+
+
+def by_this_code(verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The run of this call of a verb, made by this version of the code.
+
+    A verb returns the finished run of an identical call, whichever version made it: a score of that would say nothing about the
+    code of today.
+    """
+    run = verb(*args, **kwargs)
+    if run.record.code == code_version():
+        return run
+    kwargs["force"] = True
+    return verb(*args, **kwargs)
 
 
 def figures_name(pair: TrackPair) -> str:
