@@ -1,4 +1,4 @@
-"""The verb `bench`: equal runs, resumed ones, failing methods, other tools' folders, and scores that claim no more than they can."""
+"""The verb `bench`: equal runs, resumed ones, failing methods, other tools' folders, and scores that claim only what they can."""
 
 import json
 import math
