@@ -138,9 +138,10 @@ class OneshotNet(nn.Module):
             return torch.cat([torch.sigmoid(residual + torch.logit(seen.target, 1e-2)), torch.sigmoid(mask)], 1)
         wide = functional.interpolate(coarse, seen.target.shape[-2:], mode="bilinear", align_corners=False)
         gain, gain_own = (_GAIN * torch.tanh(part / _GAIN) for part in (wide[:, :3], wide[:, 3:6]))
-        relit = seen.source * gain.exp() + wide[:, 6:9]
-        own = seen.moved * gain_own.exp() + wide[:, 9:12]
+        # Bounded: without that a few steps of training now and then send the colours, and the loss, far out of range.
+        relit = seen.source * gain.exp() + torch.tanh(wide[:, 6:9])
+        own = seen.moved * gain_own.exp() + torch.tanh(wide[:, 9:12])
         # Without any training: the source where it is shown, the target's own elsewhere.
         share = torch.sigmoid(mix + 4 * seen.shown - 2)
-        drawn = torch.lerp(own, relit, share) + residual
+        drawn = torch.lerp(own, relit, share) + torch.tanh(residual)
         return torch.cat([drawn.clamp(0, 1) if not self.training else drawn, torch.sigmoid(mask)], 1)

@@ -33,12 +33,12 @@ class OneshotTraining(TrainConfig):
 
     steps: int = 8600
     batch: int = 12
-    learning_rate: float = 1.2e-3
-    warmup: int = 100
+    learning_rate: float = 8e-4
+    warmup: int = 200
     final_share: float = 0.02
     weight_decay: float = 1e-3
     beta2: float = 0.99
-    clip: float = 2.0
+    clip: float = 1.0
     ema: float = 0.998
     gradient_weight: float = 3.0
     ssim_weight: float = 0.5
