@@ -13,6 +13,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+_HEAD = 0.1
+"""Factor of what the heads answer. A head sums over a thousand inputs, so that one step of Adam moves it by about one: without this
+factor gains of whole faces jump in a single step, and stay where tanh is flat."""
+
+_FOLLOWED = 0.6
+"""Share of the target's light over the draped source's that the source's face takes without any training: all of it would be right
+if both had one skin tone."""
+
+_DARK = 0.02
+_POOL = 8
+"""Pixels of a side of the coarse grids' cells."""
+
 _GAIN = 1.5
 """Largest logarithm of a gain: light and skin tone together differ by up to a factor of about four."""
 
@@ -87,6 +99,22 @@ class _Portrait(nn.Module):
         return functional.leaky_relu(self.out(seen), 0.2)
 
 
+def _light_ratio(seen: Draped) -> Float[Tensor, "b 3 v u"]:
+    """Logarithm of the target's own colours over the draped source's, a cell of the coarse grid each; 0 where little is shown."""
+    parts = torch.cat([seen.moved * seen.shown, seen.source * seen.shown, seen.shown], 1)
+    parts = functional.avg_pool2d(functional.avg_pool2d(parts, _POOL), 3, 1, 1)
+    own, source, shown = parts[:, :3], parts[:, 3:6], parts[:, 6:]
+    ratio = torch.log((own + _DARK * shown + 1e-4) / (source + _DARK * shown + 1e-4))
+    return ratio.clamp(-_GAIN, _GAIN) * shown / (shown + 0.05)
+
+
+def _mean_colours(seen: Draped) -> Float[Tensor, "b 6"]:
+    """Logarithms of the mean colours of the target's own face and of the draped source, where that is shown."""
+    weight = seen.shown / (seen.shown.sum((2, 3), keepdim=True) + 1e-3)
+    means = [(picture * weight).sum((2, 3)) for picture in (seen.moved, seen.source)]
+    return torch.log(torch.cat(means, 1) + _DARK) + 1
+
+
 class OneshotNet(nn.Module):
     """`net(draped)` gives RGB and the mask of where it replaces the target, both 0..1."""
 
@@ -100,11 +128,11 @@ class OneshotNet(nn.Module):
         self.inward = nn.ModuleList(_Block(width, config.code) for width in (one, two, three, four, four))
         self.up = nn.ModuleList([_conv(four, three, 1), _conv(three, two, 1), _conv(two, one, 1)])
         self.outward = nn.ModuleList(_Block(width, config.code) for width in (three, two, one))
-        self.grid = _conv(three, 12)
+        self.grid = _conv(three + (3 if config.draped else 0), 15)
         self.fine = _conv(one, 4 * 5)
-        for head in (self.grid, self.fine):
+        self.tone = nn.Sequential(nn.Linear(four + config.code + 6, 64), nn.LeakyReLU(0.2), nn.Linear(64, 6))
+        for head in (self.grid, self.fine, self.tone[-1]):
             nn.init.normal_(head.weight, std=1e-3)
-            assert head.bias is not None
             nn.init.zeros_(head.bias)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
 
@@ -123,20 +151,23 @@ class OneshotNet(nn.Module):
                 maps.append(x)
                 x = functional.leaky_relu(self.down[level](x), 0.2)
         x = self.inward[4](x, code)
-        coarse: Tensor | None = None
+        tone = self.tone(torch.cat([x.mean((2, 3)).float(), code.float(), _mean_colours(seen)], 1))[:, :, None, None]
+        coarse, ratio = x, x
         for level, (up, mix) in enumerate(zip(self.up, self.outward, strict=True)):
             x = functional.interpolate(up(x), scale_factor=2, mode="nearest") + maps[-1 - level]
             x = mix(x, code)
             if level == 0:
-                coarse = self.grid(x).float()
-        assert coarse is not None
-        return self._compose(seen, coarse, functional.pixel_shuffle(self.fine(x).float(), 2))
+                ratio = _light_ratio(seen) if self.config.draped else x[:, :0]
+                coarse = _HEAD * self.grid(torch.cat([x, ratio.to(x)], 1)).float()
+        coarse = torch.cat([coarse[:, :6] + tone, coarse[:, 6:]], 1)
+        return self._compose(seen, ratio, coarse, functional.pixel_shuffle(_HEAD * self.fine(x).float(), 2))
 
-    def _compose(self, seen: Draped, coarse: Tensor, fine: Tensor) -> Tensor:
+    def _compose(self, seen: Draped, ratio: Tensor, coarse: Tensor, fine: Tensor) -> Tensor:
         residual, mix, mask = fine[:, :3], fine[:, 3:4], fine[:, 4:5]
         if not self.config.draped:
             return torch.cat([torch.sigmoid(residual + torch.logit(seen.target, 1e-2)), torch.sigmoid(mask)], 1)
-        wide = functional.interpolate(coarse, seen.target.shape[-2:], mode="bilinear", align_corners=False)
+        followed = (_FOLLOWED + coarse[:, 12:]) * ratio + coarse[:, :3]
+        wide = functional.interpolate(torch.cat([followed, coarse[:, 3:12]], 1), seen.target.shape[-2:], mode="bilinear", align_corners=False)
         gain, gain_own = (_GAIN * torch.tanh(part / _GAIN) for part in (wide[:, :3], wide[:, 3:6]))
         # Bounded: without that a few steps of training now and then send the colours, and the loss, far out of range.
         relit = seen.source * gain.exp() + torch.tanh(wide[:, 6:9])

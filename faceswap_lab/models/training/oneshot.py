@@ -31,7 +31,7 @@ class OneshotTraining(TrainConfig):
     processors without AMX (9.6 instead of 13.1 examples/s on two cores of a Xeon).
     """
 
-    steps: int = 8600
+    steps: int = 7200
     batch: int = 12
     learning_rate: float = 8e-4
     warmup: int = 200
@@ -46,7 +46,7 @@ class OneshotTraining(TrainConfig):
     pasted_weight: float = 1.0
     colour_noise: float = 0.06
     small_size: int = 128
-    small_share: float = 0.7
+    small_share: float = 0.75
     precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
