@@ -1,7 +1,7 @@
 """Make the example that the demo shows before anybody asks, for the usual actors: `.venv/bin/python docs/make_demo_example.py`.
 
 A swap of one actor onto another's performance with the true answer and the scores: exported, so marked, by the demo's own desk.
-To be run again when the version or the swapper `warp` changes; a test says when.
+To be run again when the version or the one-shot swapper changes; a test says when.
 """
 
 import json

@@ -16,7 +16,7 @@ from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.bench import bench as verb
 from faceswap_lab.verbs.bench import result, table
 from faceswap_lab.verbs.bench.result import BenchRun, by_this_code
-from faceswap_lab.verbs.bench.scored_pair import Scored
+from faceswap_lab.verbs.bench.scored_pair import Scored, scored
 from faceswap_lab.verbs.bench.table import FEWEST_PAIRS, Row
 from faceswap_lab.verbs.recipes import BenchRecipe
 
@@ -38,7 +38,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_run_that_was_stopped_goes_on_with_the_next_pair_and_is_equal_to_the_last_digit(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scored, done = verb.scored, list[str]()
+    done = list[str]()
 
     def stopped(pair: TrackPair, *rest: Any) -> Scored:
         if done:

@@ -17,16 +17,16 @@ REMEDY = "make it anew: .venv/bin/python docs/make_demo_example.py"
 
 
 def shipped() -> dict:
-    return json.loads((SHIPPED / name_of_example("warp", FACE, TAKE)).read_text())
+    return json.loads((SHIPPED / name_of_example("oneshot", FACE, TAKE)).read_text())
 
 
 def test_the_usual_demo_has_its_example_in_this_version_and_no_other_file() -> None:
-    assert is_shipped("warp", FACE, TAKE), REMEDY
+    assert is_shipped("oneshot", FACE, TAKE), REMEDY
     parts = shipped()
-    files = {name_of_example("warp", FACE, TAKE), parts["before"], parts["file"], parts["truth"]}
+    files = {name_of_example("oneshot", FACE, TAKE), parts["before"], parts["file"], parts["truth"]}
     assert {path.name for path in SHIPPED.iterdir()} == files, REMEDY
     assert not is_shipped("inswapper:x.onnx", FACE, TAKE)
-    assert not is_shipped("warp", "actor:8", TAKE)
+    assert not is_shipped("oneshot", "actor:8", TAKE)
 
 
 @pytest.mark.parametrize("part", ["before", "file", "truth"])

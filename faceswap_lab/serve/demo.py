@@ -178,7 +178,7 @@ def demo(
     tls_key: str | Path | None = None,
     actors: Sequence[int] = ACTORS,
     sources: Sequence[str | Path] = (),
-    swapper: str = "warp",
+    swapper: str = "oneshot",
     keep_minutes: float = 60.0,
     max_mb: float = 50.0,
     root: str | Path | None = None,
@@ -189,8 +189,8 @@ def demo(
     could come in, or if `users` (a file of `faceswap-lab demo --add-user`) is given; without a file a name and a password are made
     for this start. `share` sends it through a relay, Gradio's or that of `share_server` ("HOST:PORT"), and prints what that means.
 
-    `swapper` is "warp" or "inswapper:FILE.onnx": a trained pair knows two people, and a demo has many. `sources` are files of this
-    lab, offered beside the `actors`; each visitor's upload and what is made of it are deleted after
+    `swapper` is "oneshot", "warp" or "inswapper:FILE.onnx": a trained pair knows two people, and a demo has many. `sources` are
+    files of this lab, offered beside the `actors`; each visitor's upload and what is made of it are deleted after
     `keep_minutes`. `root` is the demo's own lab, by default the folder `demo` of this one. Raises LabError for a place that can't
     be served, ConsentError for a source that nobody agreed to offer.
     """

@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from faceswap_lab.errors import ConsentError, FaceError, LabError
+from faceswap_lab.models.registry import is_named
 from faceswap_lab.serve.intake import Upload, label_of, take_in
 from faceswap_lab.serve.limits import Limits
 from faceswap_lab.serve.orders import Declaration, Order, Outcome, Sample
@@ -46,12 +47,12 @@ class Desk:
         limits: Limits | None = None,
         actors: Sequence[int] = ACTORS,
         files: Sequence[Source] = (),
-        swapper: str = "warp",
+        swapper: str = "oneshot",
         warm: int = 4,
     ) -> None:
-        if swapper != "warp" and not swapper.startswith("inswapper:"):
+        if not is_named(swapper):
             # Its run is genuine in the lab that trained it only, and a visit is another.
-            raise ValueError(f"the demo's swapper is warp or inswapper:FILE, got {swapper!r}")
+            raise ValueError(f"the demo's swapper is oneshot, warp or inswapper:FILE, got {swapper!r}")
         self.limits, self.swapper = limits or Limits(), swapper
         self.sources = {each.name: each for each in (*map(Source.actor, actors), *files)}
         self.visits = Visits(root, self.limits)

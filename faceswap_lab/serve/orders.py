@@ -73,7 +73,7 @@ class Order:
     source: Source
     target: Upload | Sample
     declaration: Declaration | None = None
-    swapper: str = "warp"
+    swapper: str = "oneshot"
     accept: tuple[int, int] = (0, 0)
 
 

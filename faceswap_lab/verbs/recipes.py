@@ -177,17 +177,17 @@ class EvaluateRecipe(Recipe):
 class BenchRecipe(Recipe):
     """Score methods on the actor benchmark. `plan` is how much of it: "smoke", "quick" (minutes) or "full" (hours).
 
-    `tracks` are those of `actors.tracks`, `methods` copy, truth, warp, pair-supervised and pair-unsupervised (fitted to each pair
-    in `fit_steps` steps), pair:RUN (trained before), or a swapper's name. `num_pairs` limits the pairs of each track; 0 is all of
-    the plan. `engine` finds the faces. `judges` of identity are "independent", or "engine": the engine's own recogniser, which
-    also chooses what is trained.
+    `tracks` are those of `actors.tracks`, `methods` copy, truth, warp, oneshot, pair-supervised and pair-unsupervised (fitted to
+    each pair in `fit_steps` steps), pair:RUN (trained before), or a swapper's name. `num_pairs` limits the pairs of each track; 0
+    is all of the plan. `engine` finds the faces. `judges` of identity are "independent", or "engine": the engine's own recogniser,
+    which also chooses what is trained.
     """
 
     SCHEMA: ClassVar[int] = 1
 
     plan: Literal["smoke", "quick", "full"] = "quick"
     tracks: tuple[str, ...] = TRACKS
-    methods: tuple[str, ...] = ("copy", "warp", "truth")
+    methods: tuple[str, ...] = ("copy", "warp", "oneshot", "truth")
     num_pairs: int = 0
     fit_steps: int = 900
     engine: str = "offline"

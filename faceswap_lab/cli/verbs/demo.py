@@ -32,7 +32,9 @@ def offer(commands: Any) -> None:
     demo.add_argument(
         "--source", action="append", default=[], metavar="FILE", help="a file of this lab to offer as well; repeatable"
     )
-    demo.add_argument("--swapper", default="warp", help="warp, or inswapper:FILE.onnx; a trained pair knows two people only")
+    demo.add_argument(
+        "--swapper", default="oneshot", help="oneshot, warp, or inswapper:FILE.onnx; a trained pair knows two people only"
+    )
     demo.add_argument(
         "--keep-minutes", type=float, default=60.0, metavar="N", help="how long uploads and results are kept; default: 60"
     )

@@ -44,9 +44,9 @@ def offer(commands: Any) -> None:
     swap.add_argument("--target", required=True, metavar="FILE", help="a clip or still, or actor:21/speech")
     swap.add_argument(
         "--swapper",
-        default="warp",
+        default="oneshot",
         metavar="RUN",
-        help="a train run's id, or inswapper:FILE.onnx; default: warp, needs no training",
+        help="a train run's id, warp, or inswapper:FILE.onnx; default: oneshot, which takes any face and needs no training",
     )
     swap.add_argument(
         "--corrections",

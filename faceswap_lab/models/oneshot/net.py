@@ -130,9 +130,11 @@ class OneshotNet(nn.Module):
         self.outward = nn.ModuleList(_Block(width, config.code) for width in (three, two, one))
         self.grid = _conv(three + (3 if config.draped else 0), 15)
         self.fine = _conv(one, 4 * 5)
-        self.tone = nn.Sequential(nn.Linear(four + config.code + 6, 64), nn.LeakyReLU(0.2), nn.Linear(64, 6))
-        for head in (self.grid, self.fine, self.tone[-1]):
+        tone = nn.Linear(64, 6)
+        self.tone = nn.Sequential(nn.Linear(four + config.code + 6, 64), nn.LeakyReLU(0.2), tone)
+        for head in (self.grid, self.fine, tone):
             nn.init.normal_(head.weight, std=1e-3)
+            assert head.bias is not None
             nn.init.zeros_(head.bias)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
 
@@ -167,7 +169,9 @@ class OneshotNet(nn.Module):
         if not self.config.draped:
             return torch.cat([torch.sigmoid(residual + torch.logit(seen.target, 1e-2)), torch.sigmoid(mask)], 1)
         followed = (_FOLLOWED + coarse[:, 12:]) * ratio + coarse[:, :3]
-        wide = functional.interpolate(torch.cat([followed, coarse[:, 3:12]], 1), seen.target.shape[-2:], mode="bilinear", align_corners=False)
+        wide = functional.interpolate(
+            torch.cat([followed, coarse[:, 3:12]], 1), seen.target.shape[-2:], mode="bilinear", align_corners=False
+        )
         gain, gain_own = (_GAIN * torch.tanh(part / _GAIN) for part in (wide[:, :3], wide[:, 3:6]))
         # Bounded: without that a few steps of training now and then send the colours, and the loss, far out of range.
         relit = seen.source * gain.exp() + torch.tanh(wide[:, 6:9])

@@ -35,6 +35,7 @@ WORDS = frozenset(
 _ROLE = re.compile(r"(value|floor|ceiling|found|gain)\.[a-z_0-9]+")
 PLAIN_NAME = re.compile(r"[a-z_]+(\.[a-z]+)+")
 RUN_ID = re.compile(r"[a-z]+-[0-9a-f]{8}(-\d+)?")
+_SHIPPED = re.compile(r"|warp|offline|oneshot:sha256:[0-9a-f]{64}")
 _ACTOR = re.compile(r'(actor:|\{"(actor|take)":)[^\\]*')
 
 
@@ -76,7 +77,7 @@ def _unnamed(inputs: Mapping[str, str]) -> dict[str, str]:
     """Inputs without what identifies a person: actors and runs as they are, files and sets as their kind and a number."""
     shared = {}
     for number, (name, value) in enumerate(inputs.items(), 1):
-        plain = RUN_ID.fullmatch(value) or _ACTOR.fullmatch(value) or value in ("", "warp", "offline")
+        plain = RUN_ID.fullmatch(value) or _ACTOR.fullmatch(value) or _SHIPPED.fullmatch(value)
         kind = next((kind for kind in ("file", "faceset", "footage") if kind in fields_of(value)), "input")
         shared[name if re.fullmatch(r"[a-z]+", name) else f"input {number}"] = value if plain else f"{kind} {number}"
     return shared

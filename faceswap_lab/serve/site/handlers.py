@@ -66,9 +66,8 @@ class Handlers:
     def example(self) -> list[Any]:
         """The first result on the screen."""
         try:
-            return self._result(
-                None, self.house.example(), "An example", f"{words.SAMPLE} {words.WARP if self.desk.swapper == 'warp' else ''}"
-            )
+            told = f"{words.SAMPLE} {words.MADE_BY.get(self.desk.swapper, '')}"
+            return self._result(None, self.house.example(), "An example", told)
         except LabError as error:
             return self._refused(error)
 

@@ -17,10 +17,11 @@ INTRO = (
 STATEMENT = "The people shown are me, or adults who agreed that their faces are replaced here."
 REASON = "Who agreed, and what is it for?"
 SAMPLE = "The true answer is rendered, not guessed."
-WARP = (
-    "The lab's simplest swapper made this: it bends the chosen face onto the other and keeps the picture's skin tone, which is why "
-    "it is hardly closer to the true answer, pixel by pixel."
-)
+MADE_BY = {
+    "oneshot": "Made by the lab's swapper for any face, which had never seen these two people.",
+    "warp": "The lab's simplest swapper made this: it bends the chosen face onto the other and keeps the skin tone, which is why "
+    "it is hardly closer to the true answer, pixel by pixel.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

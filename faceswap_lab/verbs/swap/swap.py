@@ -22,7 +22,7 @@ def swap(
     target: Footage,
     *,
     source: Person,
-    swapper: Run | str = "warp",
+    swapper: Run | str = "oneshot",
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
     select: Literal["largest", "all"] | None = None,
@@ -41,7 +41,7 @@ def swap(
     target: Sequence[Footage],
     *,
     source: Person,
-    swapper: Run | str = "warp",
+    swapper: Run | str = "oneshot",
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
     select: Literal["largest", "all"] | None = None,
@@ -59,7 +59,7 @@ def swap(
     target: Footage | Sequence[Footage],
     *,
     source: Person,
-    swapper: Run | str = "warp",
+    swapper: Run | str = "oneshot",
     corrections: Corrections | None = None,
     recipe: SwapRecipe | None = None,
     select: Literal["largest", "all"] | None = None,
@@ -75,11 +75,11 @@ def swap(
 ) -> SwapRun | list[SwapRun]:
     """Put `source`'s face on `target` (one footage or several; several give a list of Runs).
 
-    `swapper` is "warp" or "oneshot", which need no training, the Run or run id that `train` returned, or "inswapper:FILE.onnx",
-    which needs an engine with the recogniser that the file was trained with (`recipe.engine`). `corrections` are manually set
-    points (`align(...).corrections`, or an earlier run's `corrections()`); the run stores them. Frames without a face are left
-    unchanged and counted, and so are faces not chosen by `select`; faces too small for the size that frames are searched at are
-    neither found nor counted (summary `faces_found_from_px`).
+    `swapper` is "oneshot" or "warp", which need no training by you, the Run or run id that `train` returned, or
+    "inswapper:FILE.onnx", which needs an engine with the recogniser that the file was trained with (`recipe.engine`).
+    `corrections` are manually set points (`align(...).corrections`, or an earlier run's `corrections()`); the run stores them.
+    Frames without a face are left unchanged and counted, and so are faces not chosen by `select`; faces too small for the size
+    that frames are searched at are neither found nor counted (summary `faces_found_from_px`).
     With `preview` only that many frames from the start are swapped, as a separate run.
 
     `select`, `every`, `colour`, `search`, `tone`, `engine` and `preview` are fields of the recipe (see `SwapRecipe`,

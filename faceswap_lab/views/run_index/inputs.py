@@ -20,6 +20,7 @@ _DATA = frozenset({"head pack", "points.json", "mesh468.json", "weights", "resul
 _RESULTS = re.compile(rf"results of ({'|'.join(sorted(shapes.VERBS))})")
 _BAKED = re.compile(r"format \d+ of anny [\d.]+")
 _PLAIN = frozenset({"warp", "offline"})
+_ONESHOT = re.compile(r"oneshot:sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,8 @@ def _told(name: str, value: str, numbers: Numbers) -> Told:
         return Told(name=name, text=run, run=run)
     if value in _PLAIN:
         return Told(name=name, text=value)
+    if _ONESHOT.fullmatch(value):
+        return Told(name=name, text="oneshot")
     fields = fields_of(value)
     if isinstance(seed := fields.get("actor"), int):
         return Told(name=name, text=f"actor {seed}", data=f"actor {seed}")

@@ -4,14 +4,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from faceswap_lab.actors.tracks import TRACKS
 from faceswap_lab.views.run_index import shapes
 from faceswap_lab.views.run_index.figures import MEASURES
 from faceswap_lab.views.run_index.inputs import Numbers
 from faceswap_lab.views.run_index.vocabulary import words
 from faceswap_lab.views.trends import Point, Trend
 
+_METHODS = {"copy", "warp", "oneshot", "pair", "pair-supervised", "pair-unsupervised", "inswapper"}
 _WORDS = frozenset(
-    {"warp", "pair", "inswapper", "people", "of", "from", "without", "truth", "steps", "at", "px", "and", "small", "smoke", "full",
+    {*TRACKS, *_METHODS, "people", "of", "from", "without", "truth", "steps", "at", "px", "and", "smoke", "small", "quick", "full",
      "actors"}
 )  # fmt: skip
 _NUMBER = re.compile(r"[0-9]{1,7}")
@@ -37,7 +39,7 @@ def trends_of(trends: Sequence[Trend], withheld: frozenset[str]) -> list[dict[st
 
 def _name(kind: str, text: str, numbers: Numbers) -> str:
     """The text if all of it is words of ours and numbers, as in "pair from truth, 300 steps at 64 px (7 and 32)"."""
-    parts = re.sub(r"[(),]", " ", text).split()
+    parts = re.sub(r"[(),:]", " ", text).split()
     known = all(part in _WORDS or part in words() or _NUMBER.fullmatch(part) or shapes.run_id_of(part) for part in parts)
     return text if known and parts else numbers.of(kind, text)
 

@@ -19,7 +19,7 @@ def words() -> frozenset[str]:
     from faceswap_lab.actors.render.capture import CAPTURES
 
     choices = {word for fields in schemas().values() for info in fields for word in _literals(info.type)}
-    told = {"from truth", "without truth", "fp16", "quickstart", "smoke", "offline", "warp"}
+    told = {"from truth", "without truth", "fp16", "quickstart", "smoke", "offline", "warp", "oneshot"}
     return frozenset({*LIGHTS, *KINDS, *PROPS, *CAPTURES, *choices, *told, *_notebooks()})
 
 
