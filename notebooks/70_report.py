@@ -14,6 +14,7 @@
 # ---
 
 # %% [markdown]
+#
 
 # %% [markdown]
 # # One page about some runs
@@ -28,6 +29,7 @@ title: str = ""  # of the page; empty: one is chosen
 folder: str = "."  # output folder of report.html
 accept_frames: int = 0  # frames in which a real person stayed recognisable; the error that refuses the page says how many
 accept_faces: int = 0  # faces, likewise
+accept_recognisable: bool = False  # a page with somebody "anonymised" whom recognisers still recognise
 accept_pictures: int = 0  # pictures in notebooks that aren't the lab's own, likewise: look at them first
 
 # %%
@@ -67,8 +69,8 @@ PrintedTable(header=("run", "verb", "status", "begun (UTC)", "code"), rows=rows)
 # ## The page
 
 # %%
-accepted = {"accept_frames": accept_frames, "accept_faces": accept_faces, "accept_pictures": accept_pictures}
-page = lab.report(*chosen, path=Path(folder) / "report.html", title=title, **accepted)
+accepted = {"accept_frames": accept_frames, "accept_faces": accept_faces, "accept_recognisable": accept_recognisable}
+page = lab.report(*chosen, path=Path(folder) / "report.html", title=title, accept_pictures=accept_pictures, **accepted)
 print(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
 
 # %% [markdown]

@@ -11,7 +11,10 @@ from faceswap_lab.actors import tracks
 from faceswap_lab.actors.splits import FITS_FROM, check_trainable, fitted_by_the_benchmark, split_of
 from faceswap_lab.actors.tracks import PLANS, TRACKS, TrackPair, pairs_of
 from faceswap_lab.errors import MediaError, SplitError
+from faceswap_lab.models.eyes.look import action_names
+from faceswap_lab.models.eyes.rotations import head_pose
 from faceswap_lab.verbs.bench import table
+from faceswap_lab.verbs.bench.estimator import true_parameters
 from faceswap_lab.verbs.bench.folder import casia_name, opened_folder
 from faceswap_lab.verbs.bench.methods import Outcome, runs_of
 from faceswap_lab.verbs.bench.scored_pair import attempted
@@ -125,6 +128,18 @@ def test_shares_and_means_are_those_of_plain_arithmetic() -> None:
     assert score["share"] == pytest.approx(0.25)
     assert score["low"] < 0.625 < score["high"]
     assert json.dumps(score) == json.dumps(table.scores_of(rows, "x")["ssim_face"])
+
+
+@pytest.mark.slow
+def test_the_true_parameters_are_those_of_the_rendered_head() -> None:
+    rendered = next(pairs_of("profile", PLANS["smoke"])).take().rendered(2)
+    truth, pose = true_parameters(rendered), head_pose(true_parameters(rendered).rotation)
+    assert (pose.yaw, pose.pitch, pose.roll) == pytest.approx(
+        (rendered.head_pose.yaw, rendered.head_pose.pitch, rendered.head_pose.roll), abs=1e-4
+    )
+    assert list(rendered.actions) == list(action_names()), "actions are compared in one order"
+    assert truth.actions.shape == (52,)
+    np.testing.assert_allclose(np.linalg.norm(truth.gaze, axis=1), 1, atol=1e-5)
 
 
 def test_frames_as_stretches() -> None:

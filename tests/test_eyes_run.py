@@ -21,6 +21,7 @@ from faceswap_lab.models.eyes.rotations import head_pose
 from faceswap_lab.runs.recipe import from_json, to_json
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs import networks, recipes
+from faceswap_lab.verbs.bench.estimator import estimator
 from faceswap_lab.verbs.eyes import eyes, scores, stages
 from faceswap_lab.verbs.eyes.eyes import eyes_of
 from faceswap_lab.verbs.train.train import _check_on_actors, train
@@ -80,6 +81,7 @@ class Oracle(Eyes):
             outline=outline,
             actions=MappingProxyType(dict(zip(action_names(), values, strict=True))),
             gaze=self.pictures.gaze[self.row],
+            rotation=self.pictures.turn[self.row].astype(np.float64),
             pose=head_pose(self.pictures.turn[self.row].astype(np.float64)),
         )
 
@@ -176,7 +178,15 @@ def test_what_was_stopped_goes_on_and_comes_out_the_same(
     assert card["scores"]["pictures"] == 4
     assert {name: about["sha256"] for name, about in card["files"].items()} == digests[1]
     assert not (whole.path / eyes.PARTS).exists()
-    seen = Eyes(eyes_of(whole)).look(np.zeros((64, 64, 3), np.uint8), faces().keypoints5[0])
+    image, points = np.zeros((64, 64, 3), np.uint8), faces().keypoints5[0]
+    seen = Eyes(eyes_of(whole)).look(image, points)
+    judge = estimator(eyes_of(whole))
+    assert judge is not None
+    told = judge.estimate(image, points)
+    np.testing.assert_array_equal(told.rotation, seen.rotation)
+    assert told.actions.tolist() == list(seen.actions.values())
+    assert judge.card.name == "smoke"
+    assert estimator(whole.path / "none") is None
     assert len(seen.actions) == 52
     with pytest.raises(RunError, match="trained the eyes"):
         eyes_of(Run.start(lab, "train", to_json(SMOKE), {"other": "1"}))

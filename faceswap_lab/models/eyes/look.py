@@ -75,13 +75,15 @@ class Seen:
     """What both networks see of a face.
 
     `outline` has points and labels; `actions` are the 52 facial actions by name, 0..1; `gaze` holds unit vectors of the right and
-    the left eye in the camera's frame (x right, y down, z forward); `pose` is the head's rotation. All as the renderer defines them
-    (`actors.render`): for real faces they are estimates by networks that have seen rendered heads only.
+    the left eye in the camera's frame (x right, y down, z forward); `rotation` turns the head's axes into that frame, `pose` is the
+    same as angles. All as the renderer defines them (`actors.render`): for real faces they are estimates by networks that have seen
+    rendered heads only.
     """
 
     outline: Outline
     actions: MappingProxyType[str, float]
     gaze: Float32[np.ndarray, "2 3"]
+    rotation: Float[np.ndarray, "3 3"]
     pose: HeadPose
 
 
@@ -107,12 +109,14 @@ class Eyes:
         matrix = align.frame_to_crop(outline.keypoints5, template=expression_net.TEMPLATE, size=SIZE)
         actions, gaze, turn = self._expression.run(["actions", "gaze", "turn"], {"data": _input(image, matrix)})
         to_camera = in_plane(matrix).T
+        rotation = to_camera @ orthonormal(turn.reshape(2, 3))
         directions = gaze.reshape(2, 3) / np.linalg.norm(gaze.reshape(2, 3), axis=1, keepdims=True).clip(1e-6)
         return Seen(
             outline=outline,
             actions=MappingProxyType(dict(zip(action_names(), actions[0].tolist(), strict=True))),
             gaze=np.asarray(directions @ to_camera.T, np.float32),
-            pose=head_pose(to_camera @ orthonormal(turn.reshape(2, 3))),
+            rotation=rotation,
+            pose=head_pose(rotation),
         )
 
     @cached_property
