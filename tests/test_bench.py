@@ -102,7 +102,7 @@ def test_another_tools_folder_is_scored_from_the_command_line(root: Path, capsys
     assert told["failed"]["my tool"] == []
     text = page.read_text(encoding="utf-8")
     assert "my tool" in text
-    assert "as another tool made them" in text
+    assert "Pictures of my tool are as another tool made them" in text
     assert told["digest"] in text
 
 

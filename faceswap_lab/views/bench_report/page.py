@@ -10,14 +10,14 @@ from faceswap_lab.verbs.bench.measures import measure_of
 from faceswap_lab.verbs.bench.result import BENCH, BenchRun
 from faceswap_lab.views.bench_report.tables import by_people, failures, of_track, told
 from faceswap_lab.views.report.blocks import Block, Comparison, Facts, Folded, KeyNumber, Paragraph, Section, Table
-from faceswap_lab.views.report.page import render_report
+from faceswap_lab.views.report.page import NOTICE, render_report
 
 _INTRO = (
     "Every face here is of an actor, a computer-made person, so the correct result of each swap is known to the pixel. Pairs are "
     "consecutive seeds that nothing may be trained on; nobody picked them. A score stands between its floor (the target as it is) "
     "and its ceiling (the true swap under the same measure). The share is how much of that way a method went. In brackets are 95 % "
     "intervals by bootstrap over pairs; below five pairs there is none. A pair on which a method failed counts as the unchanged "
-    "target. Pictures of a scored folder are as another tool made them."
+    "target."
 )
 _ORDER = ("best", "median", "worst")
 
@@ -33,6 +33,7 @@ def page_of(run: BenchRun) -> str:
     """The page as text; it makes no request."""
     table = run.table
     tracks = list(next(iter(table["scores"].values())))
+    foreign = [name for name, facts in table["methods"].items() if "pictures" in facts]
     sections = [Section(title=told(track), blocks=_track(table, track)) for track in tracks]
     sections += [
         Section(title="Best, median and worst", blocks=_pictures(run, table)),
@@ -46,8 +47,16 @@ def page_of(run: BenchRun) -> str:
         intro=_INTRO,
         key_numbers=_key_numbers(table, tracks[0]),
         sections=sections,
-        machine_notice={"run": run.id, "benchmark": table["pairs_version"], "digest": table["digest"]},
+        notice=_notice(foreign),
+        machine_notice={"run": run.id, "benchmark": table["pairs_version"], "digest": table["digest"], "not made here": foreign},
     )
+
+
+def _notice(foreign: Sequence[str]) -> str:
+    """What is made here is vouched for. Of another tool's pictures only the surroundings were compared with the target's."""
+    if not foreign:
+        return NOTICE
+    return f"{NOTICE} Pictures of {', '.join(foreign)} are as another tool made them: this lab can't say whose faces it put there."
 
 
 def _track(table: Mapping[str, Any], track: str) -> list[Block]:
