@@ -19,7 +19,8 @@ from faceswap_lab.models.oneshot.pictures import make_part, read_part
 from faceswap_lab.models.oneshot.shape import Shape, ShapeConfig
 from faceswap_lab.models.protocols import Card, Source
 from faceswap_lab.models.swappers.oneshot import OneshotSwapper
-from faceswap_lab.models.training.oneshot import OneshotTraining, losses_of, slopes, varied
+from faceswap_lab.models.training.oneshot import OneshotTraining, losses_of, resized, slopes, varied
+from faceswap_lab.models.weights import bundled
 from faceswap_lab.verbs.oneshot import oneshot as verb
 from faceswap_lab.verbs.oneshot.stages import FOLDS, fold_of
 
@@ -166,6 +167,23 @@ def test_slopes_are_differences_of_neighbours() -> None:
     assert torch.equal(found[:, 1], 3 * torch.ones(1, 7, 7))
 
 
+def test_the_first_steps_see_the_same_at_a_smaller_size() -> None:
+    seen, mask = draped(), torch.rand(2, 1, SIZE, SIZE)
+    made, truth, small_mask = resized(seen, seen.target, mask, 32)
+    assert torch.equal(made.target, truth)
+    assert made.target.shape == (2, 3, 32, 32)
+    assert made.portrait.shape == (2, 3, 16, 16)
+    assert torch.allclose(small_mask.mean(), mask.mean(), atol=1e-5), "by the mean of the area"
+    with torch.inference_mode():
+        assert small()(made).shape == (2, 4, 32, 32)
+
+
+@pytest.mark.parametrize("wrong", [{"small_size": 48}, {"small_size": 0}, {"small_share": 1.5}])
+def test_a_wrong_training_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="small_"):
+        OneshotTraining(**wrong)  # type: ignore[arg-type]
+
+
 def test_variation_changes_target_and_truth_alike_and_mirrors_places() -> None:
     seen, mask = draped(), torch.rand(2, 1, SIZE, SIZE)
     found = [varied(seen, seen.target, mask, 0.1, np.random.default_rng(number)) for number in range(6)]
@@ -194,6 +212,17 @@ def test_what_is_saved_is_read_again_and_draws_the_same(tmp_path: Path) -> None:
     assert (other.tone, other.needs) == ("target", one.needs)
     other.save(tmp_path / "two.safetensors")
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
+    with torch.inference_mode():
+        before, after = one.net(draped()), other.net(draped())
+    assert not torch.equal(before, after), "weights are rounded to half precision"
+    assert float((before - after).abs().max()) < 1 / 255
+
+
+def test_the_shipped_weights_draw_in_half_precision_what_they_draw_in_single() -> None:
+    """The rounding of the file above, on the weights that were trained."""
+    made = OneshotSwapper.load(bundled.oneshot(), torch.device("cpu"))
+    assert bundled.oneshot().stat().st_size < 12e6
+    assert all(torch.equal(value, value.half().float()) for value in made.net.parameters())
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", b"\x08\0\0\0\0\0\0\0{}      "])

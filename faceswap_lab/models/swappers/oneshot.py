@@ -48,6 +48,11 @@ class OneshotSwapper:
         self.needs = Needs(template=TEMPLATE, size=net.config.size, source="crop", point_set=468)
 
     @property
+    def net(self) -> OneshotNet:
+        """The network that heals, ready for inference."""
+        return self._net
+
+    @property
     def device(self) -> torch.device:
         """The device of the network that heals; geometry is computed on the host."""
         return next(self._net.parameters()).device
@@ -111,8 +116,11 @@ class OneshotSwapper:
         )
 
     def save(self, path: Path) -> None:
-        """Writes both networks, their configs and the card as one file. WeightsError if a weight is not finite."""
-        tensors = {f"net.{name}": value for name, value in self._net.state_dict().items()}
+        """Writes both networks, their configs and the card as one file. WeightsError if a weight is not finite.
+
+        The network's weights are rounded to half precision, which halves the file; a test holds its pictures to within a level.
+        """
+        tensors = {f"net.{name}": value.half() for name, value in self._net.state_dict().items()}
         tensors |= {f"shape.{name}": value for name, value in self._shape.state_dict().items()}
         about = {"card": asdict(self.card), "net": asdict(self._net.config), "shape": asdict(self._shape.config)}
         write_tensors(path, tensors, about, _REMEDY)

@@ -155,7 +155,8 @@ def _write(run: Run, recipe: OneshotRecipe, state: TrainState[OneshotNet], shape
     )
     with run.write(ONESHOT) as path:
         OneshotSwapper(state.averaged, read_shape(shape, recipe.shape), card).save(path)
-    scores = score_examples(state.averaged, examples)
+    rounded = OneshotSwapper.load(run.artifact(ONESHOT), state.device)
+    scores = score_examples(rounded.net, examples)
     with run.write(CARD) as path:
         path.write_text(json.dumps(_card(run, recipe, card, scores), indent=1) + "\n", encoding="utf-8")
     run.finish(
