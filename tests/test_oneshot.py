@@ -19,7 +19,7 @@ from faceswap_lab.models.oneshot.pictures import make_part, read_part
 from faceswap_lab.models.oneshot.shape import Shape, ShapeConfig
 from faceswap_lab.models.protocols import Card, Source
 from faceswap_lab.models.swappers.oneshot import OneshotSwapper
-from faceswap_lab.models.training.oneshot import OneshotTraining, losses_of, resized, slopes, varied
+from faceswap_lab.models.training.oneshot import OneshotTraining, losses_of, resized, slopes, train_oneshot, varied
 from faceswap_lab.models.weights import bundled
 from faceswap_lab.verbs.oneshot import oneshot as verb
 from faceswap_lab.verbs.oneshot.stages import FOLDS, fold_of
@@ -218,8 +218,8 @@ def test_what_is_saved_is_read_again_and_draws_the_same(tmp_path: Path) -> None:
     assert float((before - after).abs().max()) < 1 / 255
 
 
-def test_the_shipped_weights_draw_in_half_precision_what_they_draw_in_single() -> None:
-    """The rounding of the file above, on the weights that were trained."""
+def test_the_shipped_weights_are_small_and_in_half_precision() -> None:
+
     made = OneshotSwapper.load(bundled.oneshot(), torch.device("cpu"))
     assert bundled.oneshot().stat().st_size < 12e6
     assert all(torch.equal(value, value.half().float()) for value in made.net.parameters())
@@ -269,7 +269,7 @@ def test_one_call_trains_a_swapper_that_swaps_and_an_interrupted_one_ends_the_sa
 
     # Stopped after two steps, in another lab: the same weights in the end.
     monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path / "b"))
-    train = verb.train_oneshot
+    train = train_oneshot
 
     def stopping(*args: object) -> object:
         for step in train(*args[:3]):  # type: ignore[arg-type]

@@ -88,7 +88,7 @@ def eyes_of(run: Run) -> Path:
 def _render(run: Run, recipe: EyesRecipe, splits: Iterable[Split], parts: Path, compute: Cluster | None) -> None:
     wanted = {name: seeds for split in splits for name, seeds in recipe.sets.parts(split).items()}
     missing = {name: seeds for name, seeds in wanted.items() if not run.has(name)}
-    line = Progress("pictures", len(wanted), unit="parts")
+    line = Progress("pictures", len(wanted), unit="parts", done=len(wanted) - len(missing))
     with closing(render_parts(recipe.sets, missing, parts, compute)) as rendered:
         for done, (name, place) in enumerate(rendered, 1):
             with run.write(name) as path:
@@ -104,8 +104,7 @@ def _train(run: Run, recipe: EyesRecipe, parts: Path, compute: Cluster | None, d
     if not missing:
         return
     pictures = [run.artifact(name) for name in recipe.sets.parts("train")]
-    line = Progress("networks", len(FILES), unit="networks")
-    line.update(len(FILES) - len(missing))
+    line = Progress("networks", len(FILES), unit="networks", done=len(FILES) - len(missing))
     with closing(train_networks(missing, to_json(recipe), pictures, parts, compute, key=run.key, device=device)) as trained:
         for done, network in enumerate(trained, 1):
             with run.write(f"{FOLDER}/{FILES[network.task]}") as path:

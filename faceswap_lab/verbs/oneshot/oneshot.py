@@ -105,7 +105,7 @@ def _told(run: Run, what: str, number: int, missing: int, made: Generator[T, Non
     """The results as they come, with a progress line, and one event at the end."""
     if not missing:
         return
-    line = Progress(what, number, unit="parts")
+    line = Progress(what, number, unit="parts", done=number - missing)
     with closing(made):
         for done, result in enumerate(made, 1):
             yield result
@@ -128,7 +128,7 @@ def _heal(run: Run, recipe: OneshotRecipe, examples: Examples, where: torch.devi
         with run.write(CHECKPOINT) as path:
             write_checkpoint(path, state, key=run.key)
 
-    line, clock = Progress("train", recipe.train.steps, unit="steps"), perf_counter()
+    line, clock = Progress("train", recipe.train.steps, unit="steps", done=state.step), perf_counter()
 
     def told(step: Step) -> None:
         run.emit("step", **step.event())

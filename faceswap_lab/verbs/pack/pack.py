@@ -74,7 +74,7 @@ def pack_of(run: Run) -> Path:
 def _render(run: Run, sets: PackSets, parts: Path, compute: Cluster | None) -> None:
     wanted = sets.parts()
     missing = {name: seeds for name, seeds in wanted.items() if not run.has(name)}
-    line = Progress("pictures", len(wanted), unit="parts")
+    line = Progress("pictures", len(wanted), unit="parts", done=len(wanted) - len(missing))
     with closing(render_parts(sets, missing, parts, compute)) as rendered:
         for done, (name, place) in enumerate(rendered, 1):
             with run.write(name) as path:
@@ -90,8 +90,7 @@ def _train(run: Run, recipe: PackRecipe, parts: Path, compute: Cluster | None) -
     if not missing:
         return
     pictures = [run.artifact(name) for name in recipe.sets.parts() if "/train-" in name]
-    line = Progress("networks", len(FILES), unit="networks")
-    line.update(len(FILES) - len(missing))
+    line = Progress("networks", len(FILES), unit="networks", done=len(FILES) - len(missing))
     recipe_json = to_json(recipe)
     with closing(train_networks(missing, recipe_json, pictures, parts, compute, key=run.key)) as trained:
         for done, network in enumerate(trained, 1):

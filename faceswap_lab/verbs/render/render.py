@@ -113,7 +113,7 @@ def _make_shards(run: Run, recipe: RenderRecipe, compute: Cluster | None, device
     parts = run.path / PARTS
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir()
-    line = Progress("render", recipe.num_shards, unit="shards")
+    line = Progress("render", recipe.num_shards, unit="shards", done=recipe.num_shards - len(missing))
     text = to_json(recipe)
     tasks = (Shard(recipe=text, number=number, folder=str(parts), run=run.id, device=device) for number in missing)
     try:
