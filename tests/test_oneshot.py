@@ -19,7 +19,7 @@ from faceswap_lab.models.oneshot.pictures import make_part, read_part
 from faceswap_lab.models.oneshot.shape import Shape, ShapeConfig
 from faceswap_lab.models.protocols import Card, Source
 from faceswap_lab.models.swappers.oneshot import OneshotSwapper
-from faceswap_lab.models.training.oneshot import OneshotTraining, losses_of, resized, slopes, train_oneshot, varied
+from faceswap_lab.models.training.oneshot import OneshotTraining, detail, losses_of, resized, slopes, train_oneshot, varied
 from faceswap_lab.models.weights import bundled
 from faceswap_lab.verbs.oneshot import oneshot as verb
 from faceswap_lab.verbs.oneshot.stages import FOLDS, fold_of
@@ -158,6 +158,23 @@ def test_losses_vanish_for_the_true_answer_and_only_for_it() -> None:
     assert float(right["loss"]) < 1e-5
     for wrong in (torch.cat([truth + 0.02, mask], 1), torch.cat([truth, mask * 0.9], 1), torch.cat([truth.flip(2), mask], 1)):
         assert float(losses_of(wrong, seen.target, truth, mask, OneshotTraining())["loss"]) > 1e-3
+
+
+def test_detail_is_how_much_there_is_wherever_it_is() -> None:
+    noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    moved, flat = noise.roll((8, 16), (2, 3)), torch.full_like(noise, 0.5)
+    blurred = torch.nn.functional.avg_pool2d(noise, 5, 1, 2)
+    assert detail(noise).shape[1] == 1
+    assert torch.allclose(detail(noise).mean(), detail(moved).mean(), rtol=0.02)
+    assert float(detail(flat).max()) < 2e-3
+    assert float(detail(blurred).mean()) < 0.4 * float(detail(noise).mean())
+    mask = torch.ones(1, 1, 64, 64)
+    found = [
+        losses_of(torch.cat([noise, mask], 1), noise, noise, mask, OneshotTraining(), texture=texture) for texture in (True, False)
+    ]
+    assert "texture" in found[0]
+    assert "texture" not in found[1], "not in the small steps, whose detail is another"
+    assert float(found[0]["texture"]) < 1e-6
 
 
 def test_slopes_are_differences_of_neighbours() -> None:

@@ -23,6 +23,9 @@ from faceswap_lab.stopping import Stop, never
 class OneshotTraining(TrainConfig):
     """`gradient_weight`, `ssim_weight`, `mask_weight` and `pasted_weight` are those of the losses beside L1 (3.0).
 
+    `texture_weight` is that of how much detail there is, in the steps at full size: where a detail's place is uncertain, the other
+    losses are least if it is blurred away.
+
     `colour_noise` is the standard deviation of the logarithmic gain by which whole examples vary in colour; the source alone varies
     by half of it.
 
@@ -44,6 +47,7 @@ class OneshotTraining(TrainConfig):
     ssim_weight: float = 0.5
     mask_weight: float = 0.5
     pasted_weight: float = 1.0
+    texture_weight: float = 5.0
     colour_noise: float = 0.06
     small_size: int = 128
     small_share: float = 0.75
@@ -69,12 +73,13 @@ def train_oneshot(state: TrainState[OneshotNet], examples: Examples, config: One
         random = context.numpy_generator()
         numbers = random.integers(len(examples), size=config.batch)
         seen, truth, mask = batch_of(examples, np.asarray(numbers, np.int64), context.device)
-        if context.progress < config.small_share and config.small_size < truth.shape[-1]:
+        is_small = context.progress < config.small_share and config.small_size < truth.shape[-1]
+        if is_small:
             seen, truth, mask = resized(seen, truth, mask, config.small_size)
         seen, truth, mask = varied(seen, truth, mask, config.colour_noise, random)
         with context.autocast():
             drawn = net(seen)
-        return losses_of(drawn.float(), seen.target, truth, mask, config)
+        return losses_of(drawn.float(), seen.target, truth, mask, config, texture=not is_small)
 
     return train(state, losses, config, stop)
 
@@ -149,8 +154,10 @@ def losses_of(
     truth: Float[Tensor, "b 3 s s"],
     mask: Float[Tensor, "b 1 s s"],
     config: OneshotTraining,
+    *,
+    texture: bool = True,
 ) -> dict[str, Tensor]:
-    """L1, structure and gradients where the face is replaced and near it; the mask; and L1 of the pasted picture."""
+    """L1, structure, gradients and `texture` where the face is replaced and near it; the mask; and L1 of the pasted picture."""
     picture, shown = drawn[:, :3], drawn[:, 3:]
     weight = 0.1 + 0.9 * functional.max_pool2d(mask, 5, 1, 2)
     pasted = shown * picture.detach() + (1 - shown) * target
@@ -161,7 +168,17 @@ def losses_of(
         "mask": config.mask_weight * (shown - mask).abs().mean(),
         "pasted": config.pasted_weight * (pasted - truth).abs().mean(),
     }
+    if texture and config.texture_weight:
+        difference = detail(picture) - detail(truth)
+        parts["texture"] = config.texture_weight * (difference.abs() * functional.avg_pool2d(weight, 8, 4)).mean()
     return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+
+def detail(x_BCHW: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 v u"]:
+    """The mean length of the grey picture's gradient in squares of eight pixels, every four pixels: how much detail, wherever."""
+    grey = x_BCHW.mean(1, keepdim=True)
+    length = (slopes(grey).square().sum(1, keepdim=True) + 1e-6).sqrt()
+    return functional.avg_pool2d(functional.pad(length, (1, 0, 1, 0)), 8, 4)
 
 
 def slopes(x_BCHW: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d v u"]:
