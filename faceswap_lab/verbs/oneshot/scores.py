@@ -15,8 +15,8 @@ _FEWEST_PIXELS = 400
 
 
 def score_examples(net: OneshotNet, examples: Examples, limit: int = 400) -> dict[str, Any]:
-    """Means over at most `limit` examples, spread evenly: PSNR, SSIM and sharpness of the pasted crop where the true swap changes it,
-    and the floor, the untouched target. Of people of the split "val", by which settings were chosen: not a test."""
+    """Means over at most `limit` examples, spread evenly: PSNR, SSIM and sharpness of the pasted crop where the true swap changes
+    it, and the floor, the untouched target. Of people of the split "val", by which settings were chosen: not a test."""
     numbers = np.unique(np.linspace(0, len(examples) - 1, min(limit, len(examples))).round().astype(np.int64))
     device = next(net.parameters()).device
     rows = []
