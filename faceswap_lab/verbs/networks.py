@@ -1,6 +1,6 @@
-"""Networks that are trained in any process, each resumable: what making a pack and making the eyes have in common."""
+"""Pictures rendered and networks trained in any process, each resumable: what making a pack, the eyes and the one-shot share."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,13 @@ from faceswap_lab.files import put_in_place
 from faceswap_lab.models.training.checkpoint import read_checkpoint, write_checkpoint
 from faceswap_lab.models.training.loop import Session, Step
 from faceswap_lab.models.training.state import N, TrainState, require_finite
+from faceswap_lab.progress import Progress
+from faceswap_lab.runs.run import Run
 from faceswap_lab.stopping import Stop, never, stop_on_signals
 
 T = TypeVar("T")
+Made = Generator[T, None, None]
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,40 @@ def train_network(task: str, training: Training[N], path: Path, keeping: Keeping
     return Trained(task=task, path=file, events=events, num_parameters=training.count(averaged), seconds=seconds())
 
 
-def as_they_come(tasks: Sequence[Callable[[Stop], T]], compute: Cluster | None) -> Generator[T, None, None]:
+def write_pictures(run: Run, wanted: Mapping[str, S], render: Callable[[Mapping[str, S]], Made[tuple[str, Path]]]) -> None:
+    """Have the run's parts of pictures, name to seeds, rendered that it doesn't have yet."""
+    missing = {name: seeds for name, seeds in wanted.items() if not run.has(name)}
+    for name, place in told(run, "pictures", len(wanted), len(missing), render(missing)):
+        with run.write(name) as path:
+            place.replace(path)
+
+
+def write_networks(run: Run, files: Mapping[str, str], train: Callable[[list[str]], Made[Trained]]) -> None:
+    """Have the networks trained that the run doesn't have yet: `files` is task to artifact. Their events become the run's."""
+    missing = [task for task, name in files.items() if not run.has(name)]
+    for network in told(run, "networks", len(files), len(missing), train(missing)):
+        with run.write(files[network.task]) as path:
+            network.path.replace(path)
+        for event in network.events:
+            run.emit("step", network=network.task, **event)
+        run.emit("trained", network=network.task, seconds=network.seconds, parameters=network.num_parameters)
+        run.flush()
+
+
+def told(run: Run, what: str, number: int, missing: int, made: Made[T]) -> Made[T]:
+    """The results as they come, with a progress line of `number` parts of which some are there, and an event of the seconds."""
+    if not missing:
+        return
+    line = Progress(what, number, unit="parts", done=number - missing)
+    with closing(made):
+        for done, result in enumerate(made, 1):
+            yield result
+            line.update(number - missing + done)
+    run.emit(what, seconds=round(line.close(), 2), parts=missing)
+    run.flush()
+
+
+def as_they_come(tasks: Sequence[Callable[[Stop], T]], compute: Cluster | None) -> Made[T]:
     """The results as they come. A signal stops all tasks, each where its progress is saved; so does the first error."""
     with stop_on_signals() as stop, closing(run_tasks(tasks, compute, stop)) as made:
         for outcome in made:

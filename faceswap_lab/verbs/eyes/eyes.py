@@ -6,8 +6,7 @@ The run's artifact `eyes/` is a folder for `models.eyes.look.Eyes`.
 import json
 import platform
 import shutil
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,12 @@ from faceswap_lab.models.engines.offline import OfflineEngine
 from faceswap_lab.models.eyes import weights
 from faceswap_lab.models.eyes.render import read_parts
 from faceswap_lab.models.weights import catalogue
-from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.computing import Compute, computing
 from faceswap_lab.verbs.eyes.scores import score_eyes
 from faceswap_lab.verbs.eyes.stages import FILES, render_parts, train_networks
+from faceswap_lab.verbs.networks import Trained, write_networks, write_pictures
 from faceswap_lab.verbs.recipes import EyesRecipe
 from faceswap_lab.verbs.train.result import TrainRun
 
@@ -58,9 +57,9 @@ def train_eyes(recipe: EyesRecipe, *, device: str = "auto", compute: Compute = N
         parts.mkdir(exist_ok=True)
         try:
             with computing(run, compute, device if compute is None else "cpu") as (cluster, where):
-                _render(run, recipe, ("train",), parts, cluster)
+                _render(run, recipe, "train", parts, cluster)
                 _train(run, recipe, parts, cluster, str(where))
-                _render(run, recipe, ("test",), parts, cluster)
+                _render(run, recipe, "test", parts, cluster)
         except KeyboardInterrupt:
             print(f"stopped; {run.id} keeps its pictures and checkpoints: repeat the call to resume", flush=True)
             raise
@@ -85,36 +84,17 @@ def eyes_of(run: Run) -> Path:
     return run.artifact(CARD).parent
 
 
-def _render(run: Run, recipe: EyesRecipe, splits: Iterable[Split], parts: Path, compute: Cluster | None) -> None:
-    wanted = {name: seeds for split in splits for name, seeds in recipe.sets.parts(split).items()}
-    missing = {name: seeds for name, seeds in wanted.items() if not run.has(name)}
-    line = Progress("pictures", len(wanted), unit="parts", done=len(wanted) - len(missing))
-    with closing(render_parts(recipe.sets, missing, parts, compute)) as rendered:
-        for done, (name, place) in enumerate(rendered, 1):
-            with run.write(name) as path:
-                place.replace(path)
-            line.update(len(wanted) - len(missing) + done)
-    if missing:
-        run.emit("pictures", seconds=round(line.close(), 2), parts=len(missing))
-        run.flush()
+def _render(run: Run, recipe: EyesRecipe, split: Split, parts: Path, compute: Cluster | None) -> None:
+    write_pictures(run, recipe.sets.parts(split), lambda missing: render_parts(recipe.sets, missing, parts, compute))
 
 
 def _train(run: Run, recipe: EyesRecipe, parts: Path, compute: Cluster | None, device: str) -> None:
-    missing = [task for task, name in FILES.items() if not run.has(f"{FOLDER}/{name}")]
-    if not missing:
-        return
-    pictures = [run.artifact(name) for name in recipe.sets.parts("train")]
-    line = Progress("networks", len(FILES), unit="networks", done=len(FILES) - len(missing))
-    with closing(train_networks(missing, to_json(recipe), pictures, parts, compute, key=run.key, device=device)) as trained:
-        for done, network in enumerate(trained, 1):
-            with run.write(f"{FOLDER}/{FILES[network.task]}") as path:
-                network.path.replace(path)
-            for event in network.events:
-                run.emit("step", network=network.task, **event)
-            run.emit("trained", network=network.task, seconds=network.seconds, parameters=network.num_parameters)
-            run.flush()
-            line.update(len(FILES) - len(missing) + done)
-    line.close()
+    pictures = list(map(run.artifact, recipe.sets.parts("train")))
+
+    def trained(missing: list[str]) -> Generator[Trained, None, None]:
+        return train_networks(missing, to_json(recipe), pictures, parts, compute, key=run.key, device=device)
+
+    write_networks(run, {task: f"{FOLDER}/{name}" for task, name in FILES.items()}, trained)
 
 
 def _card(run: Run, recipe: EyesRecipe, parts: Path) -> dict[str, Any]:

@@ -6,12 +6,10 @@ The run's artifacts are `oneshot.safetensors`, which `swapper=` takes by the run
 import json
 import platform
 import shutil
-from collections.abc import Generator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -32,15 +30,14 @@ from faceswap_lab.progress import Progress
 from faceswap_lab.runs.run import Run
 from faceswap_lab.stopping import stop_on_signals
 from faceswap_lab.verbs.computing import Compute, computing
+from faceswap_lab.verbs.networks import told, write_pictures
 from faceswap_lab.verbs.oneshot.scores import score_examples
 from faceswap_lab.verbs.oneshot.stages import drape_parts, fit_shapes, fold_of, read_shape, render_parts
 from faceswap_lab.verbs.recipes import OneshotRecipe
 from faceswap_lab.verbs.train.result import ONESHOT, TrainRun
 
-CARD, CHECKPOINT, PARTS = "card.json", "checkpoint.pt", "pictures"
+CARD, CHECKPOINT = "card.json", "checkpoint.pt"
 _EXAMPLES = "examples"
-
-T = TypeVar("T")
 
 
 def train_oneshot_swapper(recipe: OneshotRecipe, *, device: str = "auto", compute: Compute = None, force: bool = False) -> TrainRun:
@@ -60,7 +57,7 @@ def train_oneshot_swapper(recipe: OneshotRecipe, *, device: str = "auto", comput
         scratch.mkdir(exist_ok=True)
         try:
             with computing(run, compute, "cpu") as (cluster, _):
-                _render(run, recipe, scratch, cluster)
+                write_pictures(run, recipe.sets.parts(), lambda missing: render_parts(recipe.sets, missing, scratch, cluster))
                 shapes = _shapes(run, recipe, scratch, cluster)
                 examples = _drape(run, recipe, shapes, scratch, cluster)
             state = _heal(run, recipe, _chosen(examples, "train"), devices.pick(device))
@@ -72,21 +69,13 @@ def train_oneshot_swapper(recipe: OneshotRecipe, *, device: str = "auto", comput
     return run
 
 
-def _render(run: Run, recipe: OneshotRecipe, scratch: Path, compute: Cluster | None) -> None:
-    wanted = recipe.sets.parts()
-    missing = {name: seeds for name, seeds in wanted.items() if not run.has(name)}
-    for name, place in _told(run, PARTS, len(wanted), len(missing), render_parts(recipe.sets, missing, scratch, compute)):
-        with run.write(name) as path:
-            place.replace(path)
-
-
 def _shapes(run: Run, recipe: OneshotRecipe, scratch: Path, compute: Cluster | None) -> dict[int, Path]:
     """Fold to the shape that was not fitted to it; -1 is fitted to all."""
     names = {fold: scratch / f"shape-{fold}.pt" for fold in (-1, 0, 1)}
     if not all(path.is_file() for path in names.values()):
         parts = [(fold_of(name, recipe.sets), run.artifact(name)) for name in recipe.sets.parts() if "/train-" in name]
         made = fit_shapes(parts, recipe.net.size, recipe.shape, scratch, compute)
-        for fold, place in _told(run, "shapes", len(names), len(names), made):
+        for fold, place in told(run, "shapes", len(names), len(names), made):
             place.replace(names[fold])
     return names
 
@@ -96,22 +85,9 @@ def _drape(run: Run, recipe: OneshotRecipe, shapes: dict[int, Path], scratch: Pa
     files = {name: scratch / f"{Path(name).stem}.safetensors" for name in recipe.sets.parts()}
     missing = {name: (run.artifact(name), shapes[fold_of(name, recipe.sets)]) for name, path in files.items() if not path.is_file()}
     made = drape_parts(missing, recipe.shape, recipe.net.size, recipe.train.seed, scratch, compute)
-    for name, place in _told(run, "examples", len(files), len(missing), made):
+    for name, place in told(run, "examples", len(files), len(missing), made):
         place.replace(files[name])
     return files
-
-
-def _told(run: Run, what: str, number: int, missing: int, made: Generator[T, None, None]) -> Generator[T, None, None]:
-    """The results as they come, with a progress line, and one event at the end."""
-    if not missing:
-        return
-    line = Progress(what, number, unit="parts", done=number - missing)
-    with closing(made):
-        for done, result in enumerate(made, 1):
-            yield result
-            line.update(number - missing + done)
-    run.emit(what, seconds=round(line.close(), 2), parts=missing)
-    run.flush()
 
 
 def _chosen(files: dict[str, Path], split: str) -> Examples:
@@ -186,5 +162,5 @@ def _card(run: Run, recipe: OneshotRecipe, card: Card, scores: dict[str, Any]) -
 
 
 def _seconds(run: Run) -> dict[str, float]:
-    names = (PARTS, "shapes", "examples", "trained")
+    names = ("pictures", "shapes", "examples", "trained")
     return {name: round(sum(float(event["seconds"]) for event in run.events(name)), 2) for name in names}

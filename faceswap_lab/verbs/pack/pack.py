@@ -6,7 +6,7 @@ The run's artifact `pack/` is a folder that insightface's `FaceAnalysis` and the
 import json
 import platform
 import shutil
-from contextlib import closing
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,10 @@ from faceswap_lab.compute.cluster import Cluster
 from faceswap_lab.errors import RunError
 from faceswap_lab.files import lab_root, sha256_file
 from faceswap_lab.models import data_files
-from faceswap_lab.models.pack.pictures import PackSets
-from faceswap_lab.progress import Progress
 from faceswap_lab.runs.recipe import to_json
 from faceswap_lab.runs.run import Run
 from faceswap_lab.verbs.computing import Compute, computing
+from faceswap_lab.verbs.networks import Trained, write_networks, write_pictures
 from faceswap_lab.verbs.pack.scores import check_judges, score_pack
 from faceswap_lab.verbs.pack.stages import FILES, render_parts, train_networks
 from faceswap_lab.verbs.recipes import PackRecipe
@@ -45,7 +44,7 @@ def train_pack(recipe: PackRecipe, *, compute: Compute = None, force: bool = Fal
         parts.mkdir(exist_ok=True)
         try:
             with computing(run, compute, "cpu") as (cluster, _):
-                _render(run, recipe.sets, parts, cluster)
+                write_pictures(run, recipe.sets.parts(), lambda missing: render_parts(recipe.sets, missing, parts, cluster))
                 _train(run, recipe, parts, cluster)
         except KeyboardInterrupt:
             print(f"stopped; {run.id} keeps its pictures and checkpoints: repeat the call to resume", flush=True)
@@ -71,37 +70,13 @@ def pack_of(run: Run) -> Path:
     return run.artifact(CARD).parent
 
 
-def _render(run: Run, sets: PackSets, parts: Path, compute: Cluster | None) -> None:
-    wanted = sets.parts()
-    missing = {name: seeds for name, seeds in wanted.items() if not run.has(name)}
-    line = Progress("pictures", len(wanted), unit="parts", done=len(wanted) - len(missing))
-    with closing(render_parts(sets, missing, parts, compute)) as rendered:
-        for done, (name, place) in enumerate(rendered, 1):
-            with run.write(name) as path:
-                place.replace(path)
-            line.update(len(wanted) - len(missing) + done)
-    if missing:
-        run.emit("pictures", seconds=round(line.close(), 2), parts=len(missing))
-        run.flush()
-
-
 def _train(run: Run, recipe: PackRecipe, parts: Path, compute: Cluster | None) -> None:
-    missing = [task for task, name in FILES.items() if not run.has(f"{FOLDER}/{name}")]
-    if not missing:
-        return
-    pictures = [run.artifact(name) for name in recipe.sets.parts() if "/train-" in name]
-    line = Progress("networks", len(FILES), unit="networks", done=len(FILES) - len(missing))
-    recipe_json = to_json(recipe)
-    with closing(train_networks(missing, recipe_json, pictures, parts, compute, key=run.key)) as trained:
-        for done, network in enumerate(trained, 1):
-            with run.write(f"{FOLDER}/{FILES[network.task]}") as path:
-                network.path.replace(path)
-            for event in network.events:
-                run.emit("step", network=network.task, **event)
-            run.emit("trained", network=network.task, seconds=network.seconds, parameters=network.num_parameters)
-            run.flush()
-            line.update(len(FILES) - len(missing) + done)
-    line.close()
+    pictures = [name for name in recipe.sets.parts() if "/train-" in name]
+
+    def trained(missing: list[str]) -> Generator[Trained, None, None]:
+        return train_networks(missing, to_json(recipe), list(map(run.artifact, pictures)), parts, compute, key=run.key)
+
+    write_networks(run, {task: f"{FOLDER}/{name}" for task, name in FILES.items()}, trained)
 
 
 def _card(run: Run, recipe: PackRecipe) -> dict[str, Any]:
