@@ -8,7 +8,7 @@ from faceswap_lab.files import user_path
 from faceswap_lab.trust import export
 from faceswap_lab.verbs.bench.measures import measure_of
 from faceswap_lab.verbs.bench.result import BENCH, BenchRun
-from faceswap_lab.views.bench_report.tables import by_people, failures, of_track, told
+from faceswap_lab.views.bench_report.tables import by_people, by_track, failures, of_track, told
 from faceswap_lab.views.report.blocks import Block, Comparison, Facts, Folded, KeyNumber, Paragraph, Section, Table
 from faceswap_lab.views.report.page import NOTICE, render_report
 
@@ -34,9 +34,11 @@ def page_of(run: BenchRun) -> str:
     table = run.table
     tracks = list(next(iter(table["scores"].values())))
     foreign = [name for name, facts in table["methods"].items() if "pictures" in facts]
-    sections = [Section(title=told(track), blocks=_track(table, track)) for track in tracks]
+    sections = [Section(title=told(tracks[0]), blocks=_track(table, tracks[0]))]
+    sections += [Section(title="Track by track", blocks=[by_track(table, tracks[1:])])] if len(tracks) > 1 else []
+    sections += [Section(title="Best, median and worst", blocks=_pictures(run, table))]
+    sections += [Section(title=told(track), blocks=_track(table, track), folded=True) for track in tracks[1:]]
     sections += [
-        Section(title="Best, median and worst", blocks=_pictures(run, table)),
         Section(title="By skin tone, age and sex", blocks=by_people(table)),
         Section(title="Failed pairs", blocks=failures(table)),
         Section(title="What a score can't see", blocks=[_blind(table)], folded=True),

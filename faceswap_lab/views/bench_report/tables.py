@@ -93,6 +93,27 @@ def _cell(score: Mapping[str, Any] | None, digits: int) -> Cell:
     return Cell(text=_number(score["value"], digits), share=share, note="; ".join(ends))
 
 
+def by_track(table: Mapping[str, Any], tracks: Sequence[str]) -> Table:
+    """PSNR in the face and the first judge's similarity to the source: tracks as rows, methods as columns."""
+    methods = [method for method in table["scores"] if method not in ("copy", "truth")]
+    identity = (
+        next((name for name in table["scores"][methods[0]][tracks[0]] if name.startswith("id_similarity@")), "") if methods else ""
+    )
+    names = ("psnr_face", *([identity] if identity else []))
+    rows = []
+    for track in tracks:
+        scores = {method: table["scores"][method][track] for method in methods}
+        cells = [_with_floor(scores[method].get(name), measure_of(name).digits) for name in names for method in methods]
+        pairs = max((score["pairs"] for each in scores.values() for score in each.values() if "pairs" in score), default=0)
+        rows.append((told(track), str(pairs), *cells))
+    header = ("track", "pairs", *(f"{told(name)}: {method}" for name in names for method in methods))
+    return Table(header=header, rows=rows, caption="In brackets the floor: the target as it is.")
+
+
+def _with_floor(score: Mapping[str, Any] | None, digits: int) -> str:
+    return "–" if score is None else f"{_number(score['value'], digits)} ({_number(score['floor'], digits)})"
+
+
 def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
