@@ -47,7 +47,7 @@ class OneshotTraining(TrainConfig):
     ssim_weight: float = 0.5
     mask_weight: float = 0.5
     pasted_weight: float = 1.0
-    texture_weight: float = 5.0
+    texture_weight: float = 8.0
     colour_noise: float = 0.06
     small_size: int = 128
     small_share: float = 0.75
