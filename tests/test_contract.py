@@ -274,6 +274,10 @@ def _warp(_: Path, __: Engine) -> AnySwapper:
     return WarpSwapper()
 
 
+def _oneshot(_: Path, engine: Engine) -> AnySwapper:
+    return open_swapper("oneshot", CPU, engine)
+
+
 def _inswapper(**options: int | None) -> Callable[[Path, Engine], AnySwapper]:
     def make(folder: Path, engine: Engine) -> AnySwapper:
         width = vectors(engine.embed(frame_of(np.zeros((8, 8, 3), np.uint8)), Faces.none())).shape[1]
@@ -289,6 +293,7 @@ def _inswapper(**options: int | None) -> Callable[[Path, Engine], AnySwapper]:
     params=[
         pytest.param(_pair, id="pair"),
         pytest.param(_warp, id="warp"),
+        pytest.param(_oneshot, id="oneshot"),
         pytest.param(_inswapper(size=128, batch=1), id="inswapper-128"),
         pytest.param(_inswapper(size=128, batch=None), id="inswapper-128-any-batch"),
         pytest.param(_inswapper(size=256, batch=None), id="inswapper-256-any-batch"),

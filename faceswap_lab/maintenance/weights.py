@@ -65,9 +65,10 @@ def _fetch_restricted(name: str, accept_licence: str | None, progress: Callable[
 
 
 def verify() -> None:
-    """Raises WeightsError for a missing or altered file of the offline engine or the bundled pack, or an altered file of a fetched
+    """Raises WeightsError for a missing or altered file of the offline engine or of what is bundled, or an altered file of a fetched
     pack."""
-    bundled.path()
+    for name in bundled.TASKS:
+        bundled.path(name)
     for name in catalogue.MODELS:
         catalogue.path(name)
     for name in packs.PACKS:
@@ -85,10 +86,11 @@ def listed() -> list[dict[str, Any]]:
     for status in catalogue.verify():
         card = catalogue.MODELS[status.name].card
         rows.append({"name": card.name, "state": status.state, "for": card.task, "licence": card.licence, "file": str(status.path)})
-    licence = str(bundled.card()["licence"])
-    rows.append(
-        {"name": bundled.NAME, "state": bundled.state(), "for": "detect", "licence": licence, "file": str(bundled.folder())}
-    )
+    for name, task in bundled.TASKS.items():
+        licence = str(bundled.card(name)["licence"])
+        rows.append(
+            {"name": name, "state": bundled.state(name), "for": task, "licence": licence, "file": str(bundled.folder(name))}
+        )
     for name, pack in packs.PACKS.items():
         who = packs.accepted(name)
         said = f"accepted by {who.who}, {who.when}" if who else "not accepted"

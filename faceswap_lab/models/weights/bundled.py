@@ -13,6 +13,9 @@ from faceswap_lab.errors import WeightsError
 from faceswap_lab.models.weights.catalogue import State, state_of
 
 NAME, ONESHOT = "actors_s", "oneshot"
+TASKS = {NAME: "detect", ONESHOT: "swap"}
+"""What is bundled, and the first thing that it is for."""
+
 _ONESHOT_FILE = "oneshot.safetensors"
 
 
