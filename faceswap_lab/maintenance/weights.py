@@ -65,8 +65,8 @@ def _fetch_restricted(name: str, accept_licence: str | None, progress: Callable[
 
 
 def verify() -> None:
-    """Raises WeightsError for a missing or altered file of the offline engine or of what is bundled, or an altered file of a fetched
-    pack."""
+    """Raises WeightsError for a missing or altered file of the offline engine or of what is bundled, or an altered file of a
+    fetched pack."""
     for name in bundled.TASKS:
         bundled.path(name)
     for name in catalogue.MODELS:

@@ -91,6 +91,8 @@ class OneshotSwapper:
         """Pixels 0..1 and mask of every crop, on the crops' device. Raises FaceError if the crops have no 468 landmarks."""
         if crops.landmarks is None or crops.landmarks.shape[1:] != (468, 2):
             raise FaceError(expected="crops with 468 landmarks", got="none", remedy="pass the faces through Engine.landmarks first")
+        if not len(crops):
+            return Swapped(pixels=crops.pixels, mask=crops.pixels[:, :1])
         seen = self._seen(crops, crops.landmarks, [codes[row] for row in which])
         device = crops.pixels.device
         with torch.inference_mode(), torch.autocast(device.type, _REDUCED, enabled=device.type == "cuda"):
