@@ -52,7 +52,7 @@ def demo() -> None:
     ]
     figure = figures.comparison(columns, labels=labels, difference_of=("swap", "truth"))
     _out(figures.pixels(figure), "demo.png", source.seed, target.actor.seed, run=swap)
-    photograph = next(run for run in SwapRun.find(finished=True) if run.inputs["swapper"].startswith("oneshot"))
+    photograph = next(run for run in SwapRun.find(finished=True) if run.inputs["swapper"] == "warp")
     print(photograph.export(HERE / "photograph.jpg"))
 
 

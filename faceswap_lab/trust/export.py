@@ -242,8 +242,8 @@ def _require_unrecognised(hidden: Sequence[Lineage], accepted: bool) -> None:
         raise ConsentError(
             expected="an anonymised result in which no judge recognises the person",
             got=told(alike),
-            remedy="swap with an actor who is farther from the person (lab.unlike), or with a swapper that replaces the face's "
-            "shape too; or export with accept_recognisable=True (--accept-recognisable), logged: then don't call it anonymous",
+            remedy="swap with an actor who is farther from the person (lab.unlike), or with another swapper, such as warp; or "
+            "export with accept_recognisable=True (--accept-recognisable), logged: then don't call it anonymous",
         )
 
 
