@@ -47,7 +47,7 @@ def test_a_program_uploads_swaps_and_gets_a_marked_file(there: Running, tmp_path
     assert list(asked.view_api(return_format="dict", print_info=False)["named_endpoints"]) == ["/swap"]
     picture = demos.upload(tmp_path / "me.png")
     result, scores = asked.predict(demos.sent(picture), source="actor:7", consent=True, reason=REASON, api_name="/swap")
-    assert read_mark(Path(result))[0]["digital_source_type"].endswith("compositeSynthetic")
+    assert read_mark(Path(result))[0]["digital_source_type"].endswith("compositeWithTrainedAlgorithmicMedia")
     assert scores["id_similarity"]["value"] > scores["id_similarity"]["floor"]
     assert demos.size_of(Path(result).read_bytes()) == (256, 256)
     logged = Path(there.desk.root / "audit.jsonl").read_text()

@@ -209,7 +209,7 @@ def test_the_demo_notebook_runs_headless_and_its_result_is_marked(lab: Path) -> 
     with Run.start(lab, "notebook", "{}", {"notebook": "90_demo"}) as run:
         found = run_notebook(notebook_path("90_demo"), {"folder": str(run.path)}, run=run)
     assert found["marked"]
-    assert found["source_type"].endswith("compositeSynthetic")
+    assert found["source_type"].endswith("compositeWithTrainedAlgorithmicMedia")
     assert "statement" in found["refusal"], "nothing without consent"
     assert "id_similarity" not in found, "the astronaut's entry doesn't allow to measure her face"
     assert Path(found["result"]).is_relative_to(run.path)

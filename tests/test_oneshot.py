@@ -258,6 +258,21 @@ def test_weights_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
     assert not (tmp_path / "x.safetensors").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.weights
+def test_a_swap_has_the_same_bytes_whatever_is_swapped_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers and resumed runs have other batches, and another number of threads."""
+    monkeypatch.setenv("FACESWAP_LAB_ROOT", str(tmp_path))
+    take = lab.actor(32).perform("speech", seconds=5 / 25, size=128)
+    threads, made = torch.get_num_threads(), []
+    for batch, number in ((1, 1), (5, 2)):
+        torch.set_num_threads(number)
+        made.append(lab.swap(take, source=lab.actor(7), recipe=lab.recipes.SwapRecipe().with_(stream__batch=batch), device="cpu"))
+    torch.set_num_threads(threads)
+    for one, other in zip(*(run.footage().frames() for run in made), strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+
+
 def test_a_source_without_a_face_is_refused() -> None:
     frame = lab.actor(7).perform("still", size=96)[0]
     with pytest.raises(FaceError, match="468"):

@@ -5,7 +5,7 @@ border. Fine detail stays the source's own pixels: coarse grids of gains and off
 face, a fine map mixes the two, and a residual is added.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import torch
@@ -60,6 +60,12 @@ class Draped:
     place: Float[Tensor, "b 3 s s"]
     portrait: Float[Tensor, "b 3 t t"]
     keeps_tone: Float[Tensor, " b"]
+
+    def __len__(self) -> int:
+        return len(self.keeps_tone)
+
+    def __getitem__(self, rows: slice) -> "Draped":
+        return Draped(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:

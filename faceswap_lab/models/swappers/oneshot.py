@@ -6,7 +6,8 @@ shows and decides where the target stays (`oneshot.net`). Limitations: detail th
 face's other half; gaze is the target's, but seen through the mesh, which has no irises.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -67,7 +68,8 @@ class OneshotSwapper:
 
     def encode(self, sources: Sequence[Source]) -> tuple[Known, ...]:
         """What is known of each source. Raises FaceError for a source without a face that has 468 points."""
-        return tuple(self._known(source) for source in sources)
+        with _one_thread():
+            return tuple(self._known(source) for source in sources)
 
     def _known(self, source: Source) -> Known:
         pictures = []
@@ -93,10 +95,11 @@ class OneshotSwapper:
             raise FaceError(expected="crops with 468 landmarks", got="none", remedy="pass the faces through Engine.landmarks first")
         if not len(crops):
             return Swapped(pixels=crops.pixels, mask=crops.pixels[:, :1])
-        seen = self._seen(crops, crops.landmarks, [codes[row] for row in which])
         device = crops.pixels.device
-        with torch.inference_mode(), torch.autocast(device.type, _REDUCED, enabled=device.type == "cuda"):
-            drawn = self._net(seen).float()
+        with _one_thread():
+            seen = self._seen(crops, crops.landmarks, [codes[row] for row in which])
+            with torch.inference_mode(), torch.autocast(device.type, _REDUCED, enabled=device.type == "cuda"):
+                drawn = _drawn(self._net, seen)
         return Swapped(pixels=drawn[:, :3].to(crops.pixels.dtype), mask=drawn[:, 3:].to(crops.pixels.dtype))
 
     def _seen(self, crops: Crops, landmarks: Float[np.ndarray, "n 468 2"], sources: Sequence[Known]) -> Draped:
@@ -141,6 +144,25 @@ class OneshotSwapper:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise unreadable(path, error, expected=expected, remedy=_REMEDY) from error
         return cls(net.to(device), shape, card, tone)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums of the geometry and of convolutions are rounded otherwise with more threads. A swap would have other bytes where its
+    frames are parted among workers, or gone on with on another machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _drawn(net: OneshotNet, seen: Draped) -> Float32[Tensor, "n 4 s s"]:
+    """The network's answers; on the CPU face by face, since a larger batch is rounded otherwise too."""
+    if seen.target.device.type != "cpu":
+        return net(seen).float()  # type: ignore[no-any-return]
+    return torch.cat([net(seen[row : row + 1]).float() for row in range(len(seen))])
 
 
 def _pixels(levels: Sequence[np.ndarray] | np.ndarray, device: torch.device) -> Float32[Tensor, "n c s s"]:
