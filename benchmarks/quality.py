@@ -10,6 +10,9 @@ frontal track of the actor benchmark; `speed` times its network; `anonymity` put
 `equal` runs the benchmark twice.
 """
 
+import faceswap_lab  # noqa: F401 (before torch: it sets how torch's threads wait)
+
+# isort: split
 import argparse
 import json
 import os

@@ -118,7 +118,7 @@ def test_parts_made_in_any_order_are_the_run_to_the_byte(tmp_path: Path, monkeyp
         with monkeypatch.context() as patch:
             if name == "parts":
                 patch.setattr(one_swap, "_go_on", in_reverse)
-            run = swapping.swap(take(), source=Actor(7), recipe=RECIPE, device="cpu")
+            run = swapping.swap(take(), source=Actor(7), swapper="warp", recipe=RECIPE, device="cpu")
         result[name] = run.artifact(RESULT).read_bytes()
         assert run.summary["num_frames"] == 10
     assert result["inline"] == result["parts"]
