@@ -133,7 +133,7 @@ def known(engine: OfflineEngine, seed: int) -> Source:
 
 
 def speed(*, quick: bool) -> list[Bar]:
-    """Milliseconds of the one-shot for a face of a 1080p picture, on all cores: geometry and network, and the network alone."""
+    """Milliseconds of the one-shot for a face of a 1080p picture, by one thread: geometry and network, and the network alone."""
     engine, rounds = OfflineEngine(), 5 if quick else 30
     swapper = open_swapper("oneshot", devices.pick("cpu"), engine)
     codes = swapper.encode([known(engine, 7)])
@@ -157,6 +157,7 @@ def speed(*, quick: bool) -> list[Bar]:
         with torch.inference_mode():
             net(seen)
 
+    torch.set_num_threads(1)  # as the swapper does, for the same bytes with any number of threads
     spent = statistics.median(timed(alone) for _ in range(rounds))
     return [Bar(name=f"one-shot: ms of its network a face of {size} px", value=spent, bar=60.0, number=rounds, at_least=False)]
 
