@@ -1,13 +1,13 @@
 """How good the swaps are, against the truth, and each bar that they have to reach.
 
-    .venv/bin/python benchmarks/quality.py                       # an hour and more on two cores
+    .venv/bin/python benchmarks/quality.py                       # most of the time are the pairs' trainings
     .venv/bin/python benchmarks/quality.py --quick               # few pairs, short trainings: shows that it works
     .venv/bin/python benchmarks/quality.py --only oneshot,speed
 
-Everybody is a test actor, but for the demo's own people. Runs of the lab that are finished are not made again: `--root` names
-another lab. `pair` trains the demo's pair and a second one that nobody picked; `oneshot` scores the swapper for any face on the
-frontal track of the actor benchmark; `speed` times its network; `anonymity` puts actors on test actors and asks both judges;
-`equal` runs the benchmark twice.
+Everybody is a test actor, but for the demo's own people and the sources (200 to 215) of `anonymity`. Runs of the lab that are
+finished are not made again: `--root` names another lab. `pair` trains the demo's pair and a second one that nobody picked;
+`oneshot` scores the swapper for any face on the frontal track of the actor benchmark; `speed` times its network; `anonymity` puts
+actors on test actors and asks both judges; `equal` runs the benchmark twice.
 """
 
 import faceswap_lab  # noqa: F401 (before torch: it sets how torch's threads wait)
